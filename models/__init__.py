@@ -1,0 +1,28 @@
+"""Encoders and fusion modules: networks that know no dataset, no method and no file of ours.
+
+This page holds what both share; it, like the whole package, can be used alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from torch import nn
+
+__all__ = ["linear", "unknown"]
+
+
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer [B, inputs] -> [B, outputs] with Xavier normal weight and zero bias."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.xavier_normal_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def unknown(kind: str, name: object, valid: Iterable[str]) -> ValueError:
+    """The error for a ``kind`` of thing called ``name`` that does not exist; it tells the nearest of ``valid``."""
+    names = list(valid)
+    close = get_close_matches(str(name), names, 1)
+    nearest = f", nearest is {close[0]!r}" if close else ""
+    return ValueError(f"no {kind} called {name!r}{nearest}; there are: {', '.join(names)}")

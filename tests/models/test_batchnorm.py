@@ -1,0 +1,197 @@
+"""Synchronised batch norm: torch's own for one worker, that of the joint batch for several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import parallel
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from models.batchnorm import SynchronizedBatchNorm, frozen_statistics, synchronize
+
+SHAPES = {nn.BatchNorm1d: (6, 3), nn.BatchNorm2d: (6, 3, 4, 5), nn.BatchNorm3d: (6, 3, 2, 4, 5)}
+
+
+def _moved(kind: type[nn.Module], **options: Any) -> nn.Module:
+    """A batch norm whose every number differs from its default."""
+    norm = kind(3, **options)
+    for index, tensor in enumerate(norm.state_dict().values()):
+        if tensor.is_floating_point():
+            tensor.copy_(torch.linspace(0.5, 1.5, 3) + index)
+    return norm
+
+
+def _buffers(module: nn.Module) -> list[Tensor]:
+    return [buffer.clone() for buffer in module.buffers()]
+
+
+# One worker ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("options", [{}, {"momentum": None, "eps": 1e-2}, {"affine": False}, {"momentum": 0.7}])
+@pytest.mark.parametrize("kind", SHAPES)
+def test_one_worker_is_torch_bit_for_bit(kind: type[nn.Module], options: dict[str, Any], training: bool) -> None:
+    reference, own = _moved(kind, **options).train(training), _moved(kind, **options).train(training)
+    assert synchronize(own) is own
+    assert isinstance(own, SynchronizedBatchNorm)
+    for seed in range(2):
+        x = torch.randn(SHAPES[kind], generator=torch.Generator().manual_seed(seed), requires_grad=True)
+        y = x.detach().clone().requires_grad_()
+        expected, found = reference(x), own(y)
+        assert torch.equal(found, expected)
+        expected.square().sum().backward()
+        found.square().sum().backward()
+        assert torch.equal(x.grad, y.grad)
+    for (name, value), (other, same) in zip(reference.state_dict().items(), own.state_dict().items(), strict=True):
+        assert name == other
+        assert torch.equal(value, same)
+
+
+def test_constructed_directly_it_takes_torchs_arguments_and_state() -> None:
+    own = SynchronizedBatchNorm(3, eps=1e-3, momentum=0.2)
+    own.load_state_dict(_moved(nn.BatchNorm2d).state_dict())
+    assert own.weight.tolist() == [0.5, 1.0, 1.5]
+    assert own(torch.randn(2, 3, 4, 4)).shape == (2, 3, 4, 4)
+    with pytest.raises(ValueError, match=r"shape \(4,\)"):
+        own(torch.randn(4))
+
+
+def test_synchronize_keeps_what_a_layer_is() -> None:
+    shared = nn.BatchNorm1d(4, eps=0.1, momentum=0.3)
+    model = nn.ModuleDict({"a": nn.Sequential(nn.Linear(4, 4), shared), "b": shared, "c": nn.LayerNorm(4)})
+    model["a"].eval()
+    weight, buffer = shared.weight, shared.running_mean
+    synchronize(model)
+    norm = model["b"]
+    assert model["a"][1] is norm
+    assert isinstance(norm, SynchronizedBatchNorm)
+    assert norm.weight is weight
+    assert norm.running_mean is buffer
+    assert (norm.eps, norm.momentum, norm.training) == (0.1, 0.3, False)
+    assert type(model["c"]) is nn.LayerNorm
+
+
+def test_synchronize_leaves_other_peoples_batch_norms() -> None:
+    class Ghost(nn.BatchNorm2d):
+        pass
+
+    assert type(synchronize(nn.Sequential(Ghost(3)))[0]) is Ghost
+
+
+# Frozen statistics ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, SynchronizedBatchNorm])
+def test_frozen_statistics_normalise_by_the_batch_and_move_nothing(kind: type[nn.Module]) -> None:
+    model, free = nn.Sequential(_moved(kind)), nn.Sequential(_moved(kind))
+    x = 3 * torch.randn(6, 3, 4, 5, generator=torch.Generator().manual_seed(0)) + 2
+    before = _buffers(model)
+    with frozen_statistics(model):
+        found = model(x)
+    assert torch.equal(found, free(x))
+    assert all(torch.equal(a, b) for a, b in zip(before, model.buffers(), strict=True))
+    model(x)
+    assert all(torch.equal(a, b) for a, b in zip(free.buffers(), model.buffers(), strict=True))
+    assert not torch.equal(before[0], model[0].running_mean)
+
+
+def test_frozen_statistics_nest_and_keep_modes() -> None:
+    model = nn.Sequential(_moved(nn.BatchNorm1d), nn.BatchNorm1d(3, track_running_stats=False)).eval()
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    expected = model(x)
+    with frozen_statistics(model):
+        with frozen_statistics(model[0]):
+            assert torch.equal(model(x), expected)
+        assert not model[0].track_running_stats
+    assert not model.training
+    assert [norm.track_running_stats for norm in model] == [True, False]
+
+
+def test_frozen_statistics_end_with_an_error() -> None:
+    norm = nn.BatchNorm1d(3)
+    with pytest.raises(ValueError, match="expected 2D or 3D"), frozen_statistics(norm):
+        norm(torch.zeros(3))
+    assert norm.track_running_stats
+
+
+# Several workers -----------------------------------------------------------------------------------------------
+
+CASES: dict[str, tuple[type[nn.Module], dict[str, Any], tuple[int, int]]] = {
+    "even": (nn.BatchNorm2d, {}, (3, 3)),
+    "uneven": (nn.BatchNorm2d, {}, (1, 5)),
+    "empty": (nn.BatchNorm3d, {}, (6, 0)),
+    "vectors": (nn.BatchNorm1d, {}, (4, 2)),
+    "cumulative": (nn.BatchNorm2d, {"momentum": None}, (2, 4)),
+    "no affine": (nn.BatchNorm2d, {"affine": False}, (5, 1)),
+    "untracked": (nn.BatchNorm2d, {"track_running_stats": False}, (5, 1)),
+}
+LINE = torch.arange(24.0).view(8, 3).bfloat16()
+
+
+def _train(norm: nn.Module, shape: tuple[int, ...], mine: slice) -> dict[str, list[Tensor]]:
+    """Two training steps on this worker's rows, then an evaluation pass: outputs, gradients, state."""
+    norm = norm.double()
+    outputs, gradients = [], []
+    for seed in range(2):
+        random = torch.Generator().manual_seed(seed)
+        x = (4 * torch.randn(shape, generator=random, dtype=torch.float64) + 1)[mine].requires_grad_()
+        target = torch.randn(shape, generator=random, dtype=torch.float64)[mine]
+        output = norm(x)
+        (output - target).pow(2).mul(target).sum().backward()
+        outputs.append(output.detach())
+        gradients.append(x.grad)
+    outputs.append(norm.eval()(x).detach() if norm.track_running_stats else x.detach())
+    parameters = [p.grad for p in norm.parameters()]
+    return {"outputs": outputs, "gradients": gradients, "parameters": parameters, "buffers": list(norm.buffers())}
+
+
+def _work() -> dict[str, Any]:
+    rank, found = dist.get_rank(), {}
+    for name, (kind, options, shares) in CASES.items():
+        mine = slice(0, shares[0]) if rank == 0 else slice(shares[0], sum(shares))
+        found[name] = _train(synchronize(_moved(kind, **options)), SHAPES[kind], mine)
+
+    norm, x = SynchronizedBatchNorm(3), LINE[4 * rank : 4 * rank + 4]
+    found["half"] = norm(x).detach()
+    before = _buffers(norm)
+    with frozen_statistics(norm), torch.no_grad():
+        norm(x)
+    found["frozen"] = all(torch.equal(a, b) for a, b in zip(before, norm.buffers(), strict=True))
+    with pytest.raises(ValueError, match="more than one value"):
+        norm(torch.randn(1 - rank, 3))
+    return found
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder: Path = tmp_path_factory.mktemp("workers")
+    return parallel.run_workers(2, folder, _work)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_workers_are_one_on_the_joint_batch(two_workers: list[dict[str, Any]], name: str) -> None:
+    kind, options, shares = CASES[name]
+    joint = _train(_moved(kind, **options), SHAPES[kind], slice(None))
+    workers = [found[name] for found in two_workers]
+    assert tuple(len(worker["outputs"][0]) for worker in workers) == shares
+    for what in ("outputs", "gradients"):
+        for step, expected in enumerate(joint[what][:2]):
+            torch.testing.assert_close(torch.cat([worker[what][step] for worker in workers]), expected)
+    torch.testing.assert_close(torch.cat([worker["outputs"][2] for worker in workers]), joint["outputs"][2])
+    for index, expected in enumerate(joint["parameters"]):
+        torch.testing.assert_close(sum(worker["parameters"][index] for worker in workers), expected)
+    for index, expected in enumerate(joint["buffers"]):
+        for worker in workers:
+            torch.testing.assert_close(worker["buffers"][index], expected)
+    assert len(joint["buffers"]) == (0 if name == "untracked" else 3)
+
+
+def test_two_workers_in_half_precision_and_frozen(two_workers: list[dict[str, Any]]) -> None:
+    assert all(found["frozen"] for found in two_workers)
+    expected = nn.BatchNorm1d(3)(LINE.float()).bfloat16()
+    assert torch.equal(torch.cat([found["half"] for found in two_workers]), expected)
