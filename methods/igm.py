@@ -1,0 +1,428 @@
+"""IGM: train the modalities one after the other, each along the flat directions of the one before.
+
+Jiang, Chi, Yang, "Interactive Multimodal Learning via Flat Gradient Modification", IJCAI 2025.
+
+Departures from the official code: sharpness-aware steps perturb the whole branch, by one norm, and are taken back
+exactly (the code leaves the noise in); no mixing with another loss (``flat_ratio: 0.3`` has the code's share, without
+its mixed labels); a phase goes on from the last weights, never from the best test epoch; convolutions are modified too
+where ``gm_scope`` reaches them; equal eigenvalues give the identity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import torch
+from pydantic import ValidationInfo, field_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from data.base import Batch
+from methods.base import MULTI, Context, Method, MethodError
+from methods.hyperparameters import Choice, Hyperparameters, Integer, LogUniform, Uniform, hyper, in_epochs
+from methods.mla import fuse_logits, fusion_weights
+from models import linear
+from models.batchnorm import frozen_statistics
+from models.fusion import late_average
+
+# Equations -----------------------------------------------------------------------------------------------------
+
+
+def accumulate_cov(
+    cov: Tensor | None, x: Tensor, conv: dict[str, Any] | None = None, mode: str = "batch_mean"
+) -> Tensor:
+    """Uncentred covariance C [d, d] of a layer's inputs (eq. 2), with those of one more batch: cov + rowsᵀ rows, not
+    divided by their number; ``cov`` None counts as zero.
+
+    x: input of the layer, batch first. mode: batch_mean (the batch's mean alone) or samples (each sample). conv: None
+    for a linear layer, whose rows are x's last axis; {kernel_size, stride, padding: [vertical, horizontal]} for a
+    convolution, whose rows are the zero-padded patches of x [B, C, H, W] ordered channel, kernel row, kernel column.
+    Raises ValueError for another mode."""
+    if mode not in ("batch_mean", "samples"):
+        raise ValueError(f"unknown covariance mode {mode!r}; there are: batch_mean, samples")
+    if mode == "batch_mean":
+        x = x.mean(0, keepdim=True)
+    if conv is not None:
+        x = F.unfold(x, conv["kernel_size"], padding=conv["padding"], stride=conv["stride"]).transpose(1, 2)
+    rows = x.reshape(-1, x.shape[-1])
+    product = rows.T @ rows
+    return product if cov is None else cov + product
+
+
+def projection_matrix(cov: Tensor, tau: float) -> Tensor:
+    """T = V exp(-τ (Λ - λ_min) / (λ_max - λ_min)) Vᵀ of the symmetric part V Λ Vᵀ of ``cov`` [d, d] (eq. 4): factor 1
+    along the flattest direction, e^-τ along the sharpest.
+
+    The identity for τ = 0 and for a matrix that is zero, not finite or of equal eigenvalues. Symmetric; computed in
+    float64, returned in cov's type. Raises ValueError for a negative τ."""
+    if tau < 0:
+        raise ValueError(f"tau must not be negative, got {tau}")
+    identity = torch.eye(len(cov), dtype=cov.dtype, device=cov.device)
+    symmetric = cov.double()
+    symmetric = (symmetric + symmetric.T) / 2
+    if tau == 0 or not symmetric.isfinite().all():
+        return identity
+    values, vectors = torch.linalg.eigh(symmetric)
+    spread = values[-1] - values[0]
+    if spread <= 1e-12 * values.abs().max():
+        return identity
+    shrink = torch.exp(-tau * (values - values[0]) / spread)
+    matrix = (vectors * shrink) @ vectors.T
+    return ((matrix + matrix.T) / 2).to(cov.dtype)
+
+
+def project_gradient(grad: Tensor, t_matrix: Tensor) -> Tensor:
+    """``grad`` [out, ...] of a weight, flattened to [out, d], times T [d, d] from the right, in its own shape (eq. 9).
+    Raises ValueError where the widths differ."""
+    rows = grad.reshape(len(grad), -1)
+    if rows.shape[1] != len(t_matrix):
+        raise ValueError(f"a gradient of {rows.shape[1]} inputs cannot be multiplied by T of {len(t_matrix)}")
+    return (rows @ t_matrix.to(grad.dtype)).view_as(grad)
+
+
+def sam_perturbation(grads: list[Tensor], rho: float, per_tensor: bool = False) -> list[Tensor]:
+    """ε* = ρ g / ||g|| of sharpness-aware minimisation, one tensor a gradient; the norm is over all tensors, or each
+    tensor's own (``per_tensor``). Zeros where the norm is 0."""
+    joint = nn.utils.get_total_norm(grads)
+    norms = [grad.norm() if per_tensor else joint for grad in grads]
+    return [torch.where(n > 0, rho * (g / n), torch.zeros_like(g)) for g, n in zip(grads, norms, strict=True)]
+
+
+def source_modality(j: int, num_modalities: int) -> int:
+    """Modality k, counted from 1, whose matrices modify the gradient of modality ``j``: its cyclic predecessor. Raises
+    ValueError for fewer than two modalities, or for j outside 1..m."""
+    if num_modalities < 2 or not 1 <= j <= num_modalities:
+        raise ValueError(f"no predecessor of modality {j} of {num_modalities}: it needs two, counted from 1")
+    return (j + num_modalities - 2) % num_modalities + 1
+
+
+def layers_in_scope(param_counts: list[int], scope: float) -> list[bool]:
+    """Which layers, ordered from input to output, make up the share ``scope`` of all parameters: marked from the last
+    one backwards until their sum reaches it; none for scope <= 0."""
+    if scope <= 0:
+        return [False] * len(param_counts)
+    wanted = scope * sum(param_counts) * (1 - 1e-9)
+    # A layer is marked as long as those behind it fall short.
+    return [sum(param_counts[position + 1 :]) < wanted for position in range(len(param_counts))]
+
+
+# Layers --------------------------------------------------------------------------------------------------------
+
+
+def convolution(layer: nn.Module) -> dict[str, Any] | None:
+    """Geometry of a two-dimensional convolution as :func:`accumulate_cov` takes it; None for any other layer, and where
+    there are groups or dilation, or padding that differs between sides or is not of zeros."""
+    if not isinstance(layer, nn.Conv2d):
+        return None
+    kernel, padding = layer.kernel_size, layer.padding
+    if isinstance(padding, str):
+        padding = tuple(size // 2 if padding == "same" else 0 for size in kernel)
+    uneven = layer.padding == "same" and any(size % 2 == 0 for size in kernel)
+    if uneven or layer.groups > 1 or max(layer.dilation) > 1 or layer.padding_mode != "zeros":
+        return None
+    return {"kernel_size": kernel, "stride": layer.stride, "padding": padding}
+
+
+def modifiable(layer: nn.Module) -> bool:
+    """Whether gradients of the layer's weight can be modified: Linear, and what :func:`convolution` describes."""
+    return isinstance(layer, nn.Linear) or convolution(layer) is not None
+
+
+# Method --------------------------------------------------------------------------------------------------------
+
+
+class IGMHyperparameters(Hyperparameters):
+    rho: float | dict[str, float] = hyper(
+        1e-10, symbol="ρ", search=LogUniform(1e-15, 0.5), only_if=("use_sam", True),
+        meaning="radius of the perturbation, or one a modality (below 1e-5 hardly any float32 weight moves)",
+    )  # fmt: skip
+    tau: float = hyper(
+        0.4, symbol="τ", low=0.0, search=LogUniform(1e-3, 100.0), meaning="sharpest directions shrink by e^-τ (0: none)"
+    )
+    use_sam: bool = hyper(True, search=Choice((True, False)), meaning="sharpness-aware steps")
+    gm_scope: float | Literal["head"] = hyper(
+        "head", search=Choice((1.0, 0.5, 0.3, "head", 0.0)),
+        meaning="share of a branch's parameters, from the output on, whose gradient is modified; or its head",
+    )  # fmt: skip
+    gm_from: dict[str, bool] = hyper({}, meaning="modality: false, where its matrices do not modify the next modality")
+    out_iters: int = hyper(2, symbol="Out_Iters", low=1, search=Integer(1, 6), meaning="cycles through the modalities")
+    inner_epochs: list[float] | None = hyper(
+        None, symbol="Inner_Iters", epochs=True,
+        meaning="epochs of each modality's phase, in training order; null: the budget over out_iters, for each",
+    )  # fmt: skip
+    modality_order: list[str] | None = hyper(None, meaning="training order (null: the dataset's)")
+    cov_batches: int | None = hyper(None, symbol="n_B", low=1, meaning="batches of a covariance pass (null: all)")
+    cov_mode: Literal["batch_mean", "samples"] = hyper("batch_mean", meaning="whose layer inputs the covariance sums")
+    cov_batch_size: int = hyper(12, low=1, meaning="samples of a joint batch of the covariance pass")
+    cov_accumulate: bool = hyper(False, meaning="keep adding to the covariance of earlier passes")
+    late_fusion: Literal["mla", "mean"] = hyper(
+        "mla", symbol="f", meaning="logits by entropy, or mean of probabilities"
+    )
+    flat_ratio: float = hyper(
+        1.0, low=0.0, high=1.0, search=Uniform(0.3, 1.0), only_if=("use_sam", True),
+        meaning="share of the gradient at the perturbed weights; the rest is the plain gradient",
+    )  # fmt: skip
+    sam_per_tensor: bool = hyper(False, only_if=("use_sam", True), meaning="perturbation of norm ρ in each tensor")
+
+    @field_validator("rho", "gm_scope", "inner_epochs")
+    @classmethod
+    def _within_bounds(cls, value: Any, info: ValidationInfo) -> Any:
+        if info.field_name == "rho" and min(value.values() if isinstance(value, dict) else [value], default=0) < 0:
+            raise ValueError(f"a radius is not negative, got {value}")
+        if info.field_name == "gm_scope" and value != "head" and not 0 <= value <= 1:
+            raise ValueError(f"a share of the parameters lies in [0, 1], got {value}; or write head")
+        if info.field_name == "inner_epochs" and any(in_epochs(epochs, 1) < 1 for epochs in value or []):
+            raise ValueError(f"a phase takes at least one epoch, got {value}")
+        return value
+
+
+class Phase(NamedTuple):
+    """Where an epoch lies: number of its phase, modality, epoch within the phase, length. All count from 1."""
+
+    number: int
+    modality: str
+    epoch: int
+    epochs: int
+
+
+class IGM(Method):
+    """Phases of unimodal training in a cycle; an epoch of the loop trains one branch (encoder and head) for one pass.
+
+    State, by "modality.path" of a layer: T for the next modality, and C with ``cov_accumulate``."""
+
+    name = "igm"
+    title = "Interactive learning via flat gradient modification"
+    paper = "Jiang, Chi, Yang: Flat Gradient Modification, IJCAI 2025"
+    stages = ("optimization",)
+    Hyperparameters = IGMHyperparameters
+    hyperparameters: IGMHyperparameters
+
+    def __init__(
+        self, encoders: Mapping[str, nn.Module], num_classes: int, hyperparameters: IGMHyperparameters, epochs: int
+    ) -> None:
+        super().__init__(encoders, num_classes, hyperparameters, epochs)
+        self.heads = nn.ModuleDict()
+        for m, width in zip(self.modalities, self.dims, strict=True):
+            self.heads[m] = nn.Sequential(linear(width, 256), nn.ReLU(), linear(256, 64), linear(64, num_classes))
+        self.order = tuple(hyperparameters.modality_order or self.modalities)
+        share = max(1, epochs // hyperparameters.out_iters)
+        self.inner_epochs = [in_epochs(n, epochs) for n in hyperparameters.inner_epochs or [share] * len(self.order)]
+        self.modified = {m: self._modified_layers(m) for m in self.order}
+        self.matrices: dict[str, Tensor] = {}
+        self.covariances: dict[str, Tensor] = {}
+        self._moved: Tensor | None = None
+        self._diagnostics: dict[str, float] = {}
+
+    @classmethod
+    def check(cls, hyperparameters: Any, modalities: tuple[str, ...]) -> None:
+        super().check(hyperparameters, modalities)
+        hp, known = hyperparameters, ", ".join(modalities)
+        radii = hp.rho if isinstance(hp.rho, dict) else dict.fromkeys(modalities, hp.rho)
+        order = modalities if hp.modality_order is None else hp.modality_order
+        for option, named in (("rho", radii), ("gm_from", hp.gm_from), ("modality_order", order)):
+            if unknown := [m for m in named if m not in modalities]:
+                raise MethodError(f"igm: {option}: no modality {unknown[0]!r}; the dataset gives {known}")
+        if sorted(order) != sorted(modalities):
+            raise MethodError(f"igm: modality_order must name each of {known} once, got {', '.join(order)}")
+        if len(radii) != len(modalities):
+            raise MethodError(f"igm: rho must name each of {known}, or be one number; got {', '.join(radii)}")
+        if hp.inner_epochs is not None and len(hp.inner_epochs) != len(modalities):
+            raise MethodError(f"igm: inner_epochs needs one entry for each of {known}, got {hp.inner_epochs}")
+
+    def get_extra_state(self) -> list[dict[str, Tensor]]:
+        return [dict(self.matrices), dict(self.covariances)]
+
+    def set_extra_state(self, state: Any) -> None:
+        device = next(self.parameters()).device
+        self.matrices, self.covariances = ({key: x.to(device) for key, x in part.items()} for part in state)
+
+    # Branches and their layers ---------------------------------------------------------------------------------
+
+    def branch(self, modality: str) -> nn.ModuleDict:
+        """Encoder and head of a modality; equal paths inside two branches are layers of the same role."""
+        return nn.ModuleDict({"encoder": self.encoders[modality], "head": self.heads[modality]})
+
+    def weight(self, modality: str, path: str) -> nn.Parameter:
+        return self.branch(modality).get_parameter(f"{path}.weight")
+
+    def predecessor(self, modality: str) -> str:
+        """The modality trained before, in the cycle."""
+        return self.order[source_modality(self.order.index(modality) + 1, len(self.order)) - 1]
+
+    def layers_in_scope(self, modality: str) -> dict[str, nn.Module]:
+        """Layers within ``gm_scope`` by path, from input to output (in the order of declaration)."""
+        scope = self.hyperparameters.gm_scope
+        layers = dict(self.branch(modality).named_modules())
+        counts = {path: sum(p.numel() for p in layer.parameters(recurse=False)) for path, layer in layers.items()}
+        counts = {path: count for path, count in counts.items() if count > 0}
+        in_head = [path.startswith("head.") for path in counts]
+        marks = in_head if scope == "head" else layers_in_scope(list(counts.values()), scope)
+        return {path: layers[path] for path, marked in zip(counts, marks, strict=True) if marked}
+
+    def _modified_layers(self, modality: str) -> list[str]:
+        """Paths of the layers whose gradient the predecessor's matrices modify: in scope, of a kind that can be, with a
+        partner of the same path and shape."""
+        source, hp = self.predecessor(modality), self.hyperparameters
+        if hp.tau == 0 or not hp.gm_from.get(source, True):
+            return []
+        partners = {path for path, layer in self.branch(source).named_modules() if modifiable(layer)}
+        scope = self.layers_in_scope(modality)
+        pairs = [path for path, layer in scope.items() if modifiable(layer) and path in partners]
+        return [path for path in pairs if self.weight(modality, path).shape == self.weight(source, path).shape]
+
+    # Phases ----------------------------------------------------------------------------------------------------
+
+    def phase(self, epoch: int) -> Phase:
+        """The phase of an epoch of the loop, counted from 1."""
+        cycle, rest = divmod(epoch - 1, sum(self.inner_epochs))
+        position = 0
+        while rest >= self.inner_epochs[position]:
+            rest -= self.inner_epochs[position]
+            position += 1
+        number = cycle * len(self.order) + position + 1
+        return Phase(number, self.order[position], rest + 1, self.inner_epochs[position])
+
+    def total_epochs(self) -> int:
+        return self.hyperparameters.out_iters * sum(self.inner_epochs)
+
+    def trained_parameters(self, epoch: int) -> list[nn.Parameter]:
+        return list(self.branch(self.phase(epoch).modality).parameters())
+
+    def phase_epochs(self, epoch: int) -> int:
+        return self.phase(epoch).epochs
+
+    def passes_per_sample(self) -> float:
+        return (2.0 if self.hyperparameters.use_sam else 1.0) / len(self.order)
+
+    def on_fit_start(self, context: Context) -> None:
+        rho = self.hyperparameters.rho
+        smallest = min(rho.values()) if isinstance(rho, dict) else rho
+        if self.hyperparameters.use_sam and smallest < 1e-5 and next(self.parameters()).dtype != torch.float64:
+            context.warn(
+                f"igm: rho {smallest:g} lies below the resolution of float32 weights, so sharpness-aware steps change "
+                "little but rounding; for an effect search rho in [1e-3, 0.5] (usual: 0.05)"
+            )
+        scope = [layer for m in self.order for layer in self.layers_in_scope(m).values() if not modifiable(layer)]
+        # Parameters of one dimension are those of normalisation, which is never modified and needs no remark.
+        if kinds := {type(x).__name__ for x in scope if any(p.ndim > 1 for p in x.parameters(recurse=False))}:
+            context.warn(
+                f"igm: gradients of {', '.join(sorted(kinds))} in scope stay unmodified; only Linear and Conv2d (one "
+                "group, no dilation, equal zero padding on both sides) can be"
+            )
+
+    def on_epoch_start(self, context: Context) -> None:
+        phase = self.phase(context.epoch)
+        if phase.epoch == 1:
+            context.new_optimizer(self.trained_parameters(context.epoch), phase.epochs)
+        self._diagnostics = {"phase": phase.number, "modality": self.modalities.index(phase.modality)}
+        self._moved = None
+
+    def on_epoch_end(self, context: Context) -> None:
+        """After a phase: the matrices of its modality, for the next one."""
+        phase = self.phase(context.epoch)
+        if phase.epoch < phase.epochs:
+            return
+        for path, cov in self.covariance_pass(phase.modality, context).items():
+            key = f"{phase.modality}.{path}"
+            if self.hyperparameters.cov_accumulate:
+                cov = self.covariances[key] = cov + self.covariances.get(key, 0)
+            # From one worker: eigenvectors of equal matrices may differ between machines.
+            self.matrices[key] = context.broadcast(projection_matrix(cov, self.hyperparameters.tau))
+            if path.startswith("head."):
+                # C has no negative eigenvalue, so its mean singular value is its mean diagonal.
+                self._diagnostics[f"mean_singular_value_{path}"] = float(cov.diagonal().mean())
+
+    @torch.no_grad()
+    def covariance_pass(self, modality: str, context: Context) -> dict[str, Tensor]:
+        """C [d, d] by path for each layer of ``modality`` whose partner in the next modality is modified, over the
+        joint batches of one shuffled pass, in evaluation mode."""
+        hp, training = self.hyperparameters, self.training
+        successor = next(m for m in self.order if self.predecessor(m) == modality)
+        weights = {path: self.weight(modality, path) for path in self.modified[successor]}
+        if not weights:
+            return {}
+        found = {path: weight.new_zeros(2 * [weight[0].numel()]) for path, weight in weights.items()}
+
+        def watch(path: str, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            found[path] = accumulate_cov(found[path], inputs[0], convolution(layer), hp.cov_mode)
+
+        layers = {path: self.branch(modality).get_submodule(path) for path in found}
+        handles = [layer.register_forward_pre_hook(partial(watch, path)) for path, layer in layers.items()]
+        order = torch.randperm(context.train_size, generator=context.generator("igm covariance", context.epoch))
+        index = order[: hp.cov_batches and hp.cov_batches * hp.cov_batch_size]
+        self.eval()
+        for number, batch in enumerate(context.train_batches(hp.cov_batch_size, index=index, shard=False)):
+            # Workers take whole joint batches in turn: a batch mean then never needs another worker.
+            if number % context.world_size == context.rank:
+                self.branch_logits(modality, batch)
+        self.train(training)
+        for handle in handles:
+            handle.remove()
+        return {path: context.sum(cov) for path, cov in found.items()}
+
+    # Stage 4: optimization -------------------------------------------------------------------------------------
+
+    def branch_logits(self, modality: str, batch: Batch) -> Tensor:
+        """Logits [B, C] of one branch; the others are not touched."""
+        return self.heads[modality](self.encoders[modality](batch.inputs[modality]))
+
+    def training_step(self, batch: Batch, context: Context) -> Tensor:
+        modality = self.phase(context.epoch).modality
+        loss = self._backward(modality, batch, context)
+        if self.hyperparameters.use_sam:
+            self._sharpness_aware(modality, batch, context)
+        self.modulate_gradients(context)
+        context.optimizer_step()
+        return loss
+
+    def _backward(self, modality: str, batch: Batch, context: Context) -> Tensor:
+        context.optimizer.zero_grad(set_to_none=True)
+        with context.autocast():
+            loss = F.cross_entropy(self.branch_logits(modality, batch), batch.labels)
+        context.backward(loss)
+        return loss.detach()
+
+    def _sharpness_aware(self, modality: str, batch: Batch, context: Context) -> None:
+        """Replace the branch's gradients by those at ω + ε*; the weights come back bit by bit."""
+        hp, branch = self.hyperparameters, self.branch(modality)
+        rho = hp.rho[modality] if isinstance(hp.rho, dict) else hp.rho
+        trained = [(p, p.grad, p.detach().clone()) for p in branch.parameters() if p.grad is not None]
+        shifts = sam_perturbation([gradient for _, gradient, _ in trained], rho, hp.sam_per_tensor)
+        with torch.no_grad():
+            for (parameter, _, _), shift in zip(trained, shifts, strict=True):
+                parameter.add_(shift)
+            if self._moved is None:
+                moved = [(parameter != weight).sum() for parameter, _, weight in trained]
+                self._moved = torch.stack(moved).sum() / sum(weight.numel() for _, _, weight in trained)
+        with frozen_statistics(branch):
+            self._backward(modality, batch, context)
+        with torch.no_grad():
+            for parameter, gradient, weight in trained:
+                parameter.copy_(weight)
+                if hp.flat_ratio < 1 and parameter.grad is not None:
+                    parameter.grad.mul_(hp.flat_ratio).add_(gradient, alpha=1 - hp.flat_ratio)
+
+    def modulate_gradients(self, context: Context) -> None:
+        """Multiply the weights' gradients by the predecessor's matrices, where there are any yet."""
+        modality = self.phase(context.epoch).modality
+        source = self.predecessor(modality)
+        for path in self.modified[modality]:
+            weight, matrix = self.weight(modality, path), self.matrices.get(f"{source}.{path}")
+            if weight.grad is not None and matrix is not None:
+                weight.grad = project_gradient(weight.grad, matrix)
+
+    # Inference -------------------------------------------------------------------------------------------------
+
+    def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
+        logits = [head(feature) for head, feature in zip(self.heads.values(), features, strict=True)]
+        mla = self.hyperparameters.late_fusion == "mla"
+        fused = fuse_logits(logits, fusion_weights(logits)) if mla else late_average(logits, "probs")
+        return {MULTI: fused, **dict(zip(self.modalities, logits, strict=True))}
+
+    def diagnostics(self) -> dict[str, float]:
+        """Number of the phase (from 1) and position of its modality in the dataset (from 0); with sharpness-aware steps
+        the share of the branch's weights that the epoch's first perturbation moved; at a phase's end the mean singular
+        value of C for each layer of the head that has a partner."""
+        moved = {} if self._moved is None else {"weights_moved": float(self._moved)}
+        return self._diagnostics | moved

@@ -1,0 +1,251 @@
+"""IPRM: probe the balance of two modalities in a step, and rebalance their mix at once.
+
+Yang, Wu, Jiang, "Towards Equilibrium: An Instantaneous Probe-and-Rebalance Multimodal Learning Approach", IJCAI 2025.
+
+Departures from the official code: every modality has a head of its own; parallel, opposite and zero features give
+finite mixes; equal strengths of 0 give the weight 0.5; inference mixes with the probe weight held in the state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from data.base import Batch
+from methods.base import MULTI, Context, Method, MethodError, Outputs
+from methods.hyperparameters import Choice, Hyperparameters, Uniform, hyper
+from models import linear, unknown
+
+# Equations -----------------------------------------------------------------------------------------------------
+
+
+def mix_features(x: Tensor, y: Tensor, lam_x: float | Tensor, kind: str = "geodesic") -> Tensor:
+    """Mix of two features, [n, d] each -> [n, d]; λ = ``lam_x`` in [0, 1] is the share of x (float or 0-d tensor).
+
+    geodesic: spherical interpolation of the normalised rows, sin(λθ)/sin(θ) x + sin((1-λ)θ)/sin(θ) y (eq. 2), of
+    norm 1; rows that are nearly parallel or opposite (|cosine| > 1 - 1e-6) are mixed linearly. linear: λx + (1-λ)y
+    of the normalised rows. linear_raw: of the rows as they are. A zero row stays zero. Raises ValueError for
+    another ``kind``."""
+    if kind not in ("geodesic", "linear", "linear_raw"):
+        raise unknown("kind of mix", kind, ("geodesic", "linear", "linear_raw"))
+    if kind != "linear_raw":
+        x, y = F.normalize(x, dim=-1, eps=1e-8), F.normalize(y, dim=-1, eps=1e-8)
+    straight = lam_x * x + (1 - lam_x) * y
+    if kind != "geodesic":
+        return straight
+    cosine = (x * y).sum(-1, keepdim=True)
+    aligned = cosine.abs() > 1 - 1e-6
+    # Replaced before the arccos, whose gradient is infinite there and would turn into NaN behind the `where`.
+    theta = torch.where(aligned, torch.zeros_like(cosine), cosine).acos()
+    curved = (torch.sin(lam_x * theta) * x + torch.sin((1 - lam_x) * theta) * y) / theta.sin()
+    return torch.where(aligned, straight, curved)
+
+
+def kl_divergence(logits_p: Tensor, logits_q: Tensor, reduction: str = "mean") -> Tensor:
+    """KL(softmax p || softmax q) of logits [n, K], in nats, summed over classes.
+
+    reduction over the batch: mean or sum (0-d), none ([n]). Raises ValueError for another one."""
+    log_p, log_q = logits_p.log_softmax(-1), logits_q.log_softmax(-1)
+    divergence = (log_p.exp() * (log_p - log_q)).sum(-1)
+    if reduction == "mean":
+        return divergence.mean()
+    if reduction == "sum":
+        return divergence.sum()
+    if reduction == "none":
+        return divergence
+    raise unknown("reduction", reduction, ("mean", "sum", "none"))
+
+
+def strength_weights(kl_x: Any, kl_y: Any) -> tuple[Any, Any]:
+    """ω_x = D_y / (D_x + D_y) and ω_y = 1 - ω_x (eq. 5): the modality nearer to the mixed prediction weighs more.
+
+    Floats give floats, 0-d tensors 0-d tensors; (0.5, 0.5) where the sum is at most 1e-12."""
+    total = kl_x + kl_y
+    if isinstance(total, Tensor):
+        omega: Any = torch.where(total <= 1e-12, torch.full_like(total, 0.5), kl_y / total.clamp_min(1e-12))
+    else:
+        omega = 0.5 if total <= 1e-12 else kl_y / total
+    return omega, 1 - omega
+
+
+def update_probe_weight(lam: Any, omega: Any, alpha: float) -> Any:
+    """λ_{t+1} = α λ_t + (1 - α) ω_t (eq. 8), floats or tensors; ω alone before the first step (``lam`` None)."""
+    return omega if lam is None else alpha * lam + (1 - alpha) * omega
+
+
+def mixed_targets(targets_x: Tensor, targets_y: Tensor, lam_x: float | Tensor, num_classes: int) -> Tensor:
+    """λ onehot(x) + (1 - λ) onehot(y): int64 [n] each -> float32 [n, K]."""
+    x, y = F.one_hot(targets_x, num_classes).float(), F.one_hot(targets_y, num_classes).float()
+    return lam_x * x + (1 - lam_x) * y
+
+
+def combine_logits(uni_logits: list[Tensor], mix_logits: list[Tensor]) -> Tensor:
+    """Sum of the unimodal logits plus mean of the pairs' mixed logits, [n, K] each -> [n, K]."""
+    return torch.stack(uni_logits).sum(0) + torch.stack(mix_logits).mean(0)
+
+
+# Method --------------------------------------------------------------------------------------------------------
+
+
+class IPRMHyperparameters(Hyperparameters):
+    alpha: float = hyper(
+        0.8, symbol="α", low=0.0, high=1.0, search=Uniform(0.1, 0.9), only_if=("ema", "on"),
+        meaning="weight of the old probe weight in the moving average",
+    )  # fmt: skip
+    kind: Literal["geodesic", "linear", "linear_raw"] = hyper(
+        "geodesic", search=Choice(("geodesic", "linear", "linear_raw")),
+        meaning="how two features are mixed: on the sphere, linearly after normalisation, linearly as they are",
+    )  # fmt: skip
+    ema: Literal["on", "off", "fixed"] = hyper(
+        "on", search=Choice(("on", "off", "fixed")),
+        meaning="probe weight: moving average, the last strength alone, or lambda_init for ever",
+    )  # fmt: skip
+    passes: Literal[1, 2] = hyper(
+        2, search=Choice((1, 2)), meaning="2: probe, then learn with the rebalanced mix; 1: learn with the probed mix"
+    )
+    paired: bool = hyper(
+        True, meaning="mix the features of one sample; false: of two samples with mixed targets (two modalities)"
+    )
+    pair_heads: Literal["tri_cls", "single_cls"] = hyper(
+        "tri_cls", search=Choice(("tri_cls", "single_cls")),
+        meaning="three and more modalities: a mixed head for each pair, or one shared head and one random pair a step",
+    )  # fmt: skip
+    predict: Literal["sum", "multi"] = hyper(
+        "sum", meaning="inference: unimodal and mixed heads together, or mixed heads only"
+    )
+    lambda_init: float = hyper(0.5, symbol="ω₀", low=0.0, high=1.0, meaning="probe weight of the first step")
+
+
+class IPRM(Method):
+    """Loss (eq. 7): cross-entropy of the rebalanced mix of each pair plus that of every unimodal head.
+
+    State: the probe weight λ of every pair (i, j), i < j, which belongs to modality i."""
+
+    name = "iprm"
+    title = "Instantaneous probe-and-rebalance multimodal learning"
+    paper = "Yang, Wu, Jiang: Towards Equilibrium, IJCAI 2025"
+    stages = ("feed-forward",)
+    Hyperparameters = IPRMHyperparameters
+    hyperparameters: IPRMHyperparameters
+    probe_weights: Tensor
+    strengths: Tensor
+
+    def __init__(
+        self, encoders: Mapping[str, nn.Module], num_classes: int, hyperparameters: IPRMHyperparameters, epochs: int
+    ) -> None:
+        super().__init__(encoders, num_classes, hyperparameters, epochs)
+        dims, width = self.dims, min(self.dims)
+        self.projections = nn.ModuleList(nn.Identity() if len(set(dims)) == 1 else linear(dim, width) for dim in dims)
+        self.unimodal_heads = nn.ModuleList(linear(width, num_classes) for _ in dims)
+        self.pairs = list(combinations(range(len(dims)), 2))
+        count = len(self.pairs) if hyperparameters.pair_heads == "tri_cls" else 1
+        self.mixed_heads = nn.ModuleList(linear(width, num_classes) for _ in range(count))
+        self.momentum = {"on": hyperparameters.alpha, "off": 0.0, "fixed": 1.0}[hyperparameters.ema]
+        first = update_probe_weight(None, hyperparameters.lambda_init, self.momentum)
+        self.register_buffer("probe_weights", torch.full((len(self.pairs),), first))
+        self.register_buffer("strengths", torch.full((len(self.pairs),), first))
+
+    @classmethod
+    def check(cls, hyperparameters: Any, modalities: tuple[str, ...]) -> None:
+        super().check(hyperparameters, modalities)
+        if not hyperparameters.paired and len(modalities) != 2:
+            raise MethodError(f"iprm: paired: false is defined for two modalities, the dataset gives {len(modalities)}")
+
+    @classmethod
+    def world_size_matters(cls, hyperparameters: Any) -> bool:
+        """Unpaired mixing permutes each worker's part of the batch."""
+        return not hyperparameters.paired
+
+    def encode(self, batch: Batch) -> list[Tensor]:
+        """Features of one width [B, d], the smallest of the encoders'."""
+        return [project(f) for project, f in zip(self.projections, super().encode(batch), strict=True)]
+
+    def forward(self, batch: Batch) -> Outputs:
+        """The probe: mixes with the remembered weights, which learn nothing unless ``passes`` is 1."""
+        features = self.encode(batch)
+        unimodal = self.unimodal_logits(features)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.hyperparameters.passes == 1):
+            mixed = self.mixed_logits(features)
+        return Outputs(features, self.combine(unimodal, mixed), unimodal, {"mixed": torch.stack(mixed)})
+
+    def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
+        unimodal = self.unimodal_logits(features)
+        logits = self.combine(unimodal, self.mixed_logits(features))
+        return {MULTI: logits, **dict(zip(self.modalities, unimodal, strict=True))}
+
+    def unimodal_logits(self, features: list[Tensor]) -> list[Tensor]:
+        return [head(f) for head, f in zip(self.unimodal_heads, features, strict=True)]
+
+    def mixed_logits(self, features: list[Tensor]) -> list[Tensor]:
+        """Logits [B, C] of every pair, mixed with the probe weights."""
+        weights = self.probe_weights
+        return [self.mix(p, features[i], features[j], weights[p]) for p, (i, j) in enumerate(self.pairs)]
+
+    def mix(self, pair: int, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        """Logits [B, C] of the mixed head of ``pair``; the mix in full precision (an arccos under bf16 is noise)."""
+        mixed = mix_features(x.float(), y.float(), weight, self.hyperparameters.kind)
+        return self.mixed_heads[pair if len(self.mixed_heads) > 1 else 0](mixed)
+
+    def combine(self, unimodal: list[Tensor], mixed: list[Tensor]) -> Tensor:
+        if self.hyperparameters.predict == "multi":
+            return torch.stack(mixed).mean(0)
+        return combine_logits(unimodal, mixed)
+
+    def drawn_pairs(self, context: Context) -> list[int]:
+        """Pairs whose mixed loss counts in this step."""
+        if self.hyperparameters.pair_heads == "tri_cls":
+            return list(range(len(self.pairs)))
+        return [int(torch.randint(len(self.pairs), (), generator=context.generator("pair", context.step)))]
+
+    def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
+        """Eq. 7; leaves ω of the drawn pairs in ``strengths``."""
+        total = torch.stack([F.cross_entropy(logits, batch.labels) for logits in outputs.unimodal_logits]).sum()
+        for pair in self.drawn_pairs(context):
+            total = total + self.mixed_loss(pair, outputs, batch, context)
+        return total
+
+    def mixed_loss(self, pair: int, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
+        """Cross-entropy of one pair's mix, rebalanced by the strengths that the probe shows (eqs. 4 to 7)."""
+        i, j = self.pairs[pair]
+        x, y = outputs.features[i], outputs.features[j]
+        logits_x, logits_y = outputs.unimodal_logits[i], outputs.unimodal_logits[j]
+        probe, labels_y = outputs.extra["mixed"][pair], batch.labels
+        one_pass = self.hyperparameters.passes == 1
+        if not self.hyperparameters.paired:
+            random = context.generator("partners", context.step, context.rank)
+            partner = torch.randperm(len(batch), generator=random).to(context.device)
+            y, logits_y, labels_y = y[partner], logits_y[partner], labels_y[partner]
+            with torch.set_grad_enabled(torch.is_grad_enabled() and one_pass):
+                probe = self.mix(pair, x, y, self.probe_weights[pair])
+        omega = self.strength(probe, logits_x, logits_y, context)
+        self.strengths[pair] = omega
+        weight = self.probe_weights[pair] if one_pass else omega
+        logits = probe if one_pass else self.mix(pair, x, y, omega)
+        if self.hyperparameters.paired:
+            return F.cross_entropy(logits, batch.labels)
+        return F.cross_entropy(logits, mixed_targets(batch.labels, labels_y, weight, self.num_classes))
+
+    @torch.no_grad()
+    def strength(self, probe: Tensor, logits_x: Tensor, logits_y: Tensor, context: Context) -> Tensor:
+        """ω of the first modality (0-d, without gradient), from divergences summed over the joint batch."""
+        divergences = [kl_divergence(logits.float(), probe.float(), "sum") for logits in (logits_x, logits_y)]
+        kl_x, kl_y = context.sum(torch.stack(divergences)).clamp_min(0)  # rounding alone makes them negative
+        return strength_weights(kl_x, kl_y)[0]
+
+    def training_step(self, batch: Batch, context: Context) -> Tensor:
+        drawn = self.drawn_pairs(context)
+        loss = super().training_step(batch, context)
+        for pair in drawn:
+            moved = update_probe_weight(self.probe_weights[pair], self.strengths[pair], self.momentum)
+            self.probe_weights[pair] = moved
+        return loss
+
+    def diagnostics(self) -> dict[str, float]:
+        """λ and ω of each pair: the shares of its first modality."""
+        names = [f"{self.modalities[i]}_{self.modalities[j]}" for i, j in self.pairs]
+        numbers = {f"lambda_{n}": float(v) for n, v in zip(names, self.probe_weights, strict=True)}
+        return numbers | {f"omega_{n}": float(v) for n, v in zip(names, self.strengths, strict=True)}

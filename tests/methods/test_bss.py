@@ -1,0 +1,428 @@
+"""BSS: its equations against values by hand, and its sampling against the scores."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from data.base import Dataset, Split
+from methods.base import MULTI, Method, MethodError
+from methods.bss import (
+    BSS,
+    BSSHyperparameters,
+    balance_score,
+    curriculum_indices,
+    pace,
+    prediction_similarity,
+    sample_loss,
+    sampling_probabilities,
+    successive_draws,
+)
+from sweep.context import TrainingContext
+from sweep.recipe import Recipe
+from sweep.workers import WorkerGroup
+
+PACES = ["sqrt", "linear", "root", "geometric", "exponential", "step"]
+
+# Equations -----------------------------------------------------------------------------------------------------
+
+
+def test_similarity_is_the_cosine_of_probabilities():
+    one, other = torch.tensor([[math.log(3), 0.0], [0.0, 0.0]]), torch.tensor([[0.0, math.log(3)], [5.0, 5.0]])
+    expected = torch.tensor([0.6, 1.0])  # (3, 1) . (1, 3) / 10
+    torch.testing.assert_close(prediction_similarity([one, other]), expected)
+
+
+def test_similarity_is_the_mean_over_all_pairs():
+    rows = [torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]]), torch.tensor([[3.0, 3.0]])]
+    assert prediction_similarity(rows, "logits").item() == pytest.approx((0 + 2 * math.sqrt(0.5)) / 3)
+    assert prediction_similarity([torch.zeros(1, 2), rows[0]], "logits").item() == 0.0
+
+
+def test_sample_loss_weighs_the_heads():
+    multi, uni = torch.tensor([[0.0, 0.0]]), [torch.tensor([[math.log(3), 0.0]]), torch.tensor([[0.0, math.log(3)]])]
+    own = -math.log(0.75) - math.log(0.25)
+    target = torch.tensor([0])
+    assert sample_loss(multi, uni, target).tolist() == [pytest.approx(math.log(2) + own)]
+    assert sample_loss(multi, uni, target, 0.2).item() == pytest.approx(0.2 * math.log(2) + own)
+    assert sample_loss(multi, uni, target, 0.2, "convex").item() == pytest.approx(0.2 * math.log(2) + 0.8 * own)
+
+
+def test_balance_score_is_the_difference_of_ranges():
+    similarity, loss = torch.tensor([0.2, 0.4, 0.6]), torch.tensor([3.0, 1.0, 2.0])
+    torch.testing.assert_close(balance_score(similarity, loss), torch.tensor([-1.0, 0.5, 0.5]))
+    torch.testing.assert_close(balance_score(similarity, loss, use_loss=False), torch.tensor([0.0, 0.5, 1.0]))
+    torch.testing.assert_close(balance_score(similarity, loss, use_similarity=False), torch.tensor([-1.0, 0.0, -0.5]))
+    assert balance_score(similarity, loss, False, False).tolist() == [0.0] * 3
+    assert balance_score(torch.ones(3), torch.full((3,), 2.0)).tolist() == [0.0] * 3
+
+
+def test_balance_score_remembers():
+    similarity, loss, previous = torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0]), torch.tensor([0.5, -0.5])
+    torch.testing.assert_close(balance_score(similarity, loss, previous=previous, beta=0.6), torch.tensor([-0.4, 0.4]))
+    assert balance_score(similarity, loss, previous=previous, beta=0.0).tolist() == [0.5, -0.5]
+    assert balance_score(similarity, loss, previous=previous, beta=1.0).tolist() == [-1.0, 1.0]
+    assert balance_score(similarity, loss, False, False, previous, 0.5).tolist() == [0.25, -0.25]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_balance_score_refuses_what_is_not_finite(place, value):
+    columns = [torch.zeros(2), torch.zeros(2), torch.zeros(2)]
+    columns[place][1] = value
+    with pytest.raises(ValueError, match="not finite"):
+        balance_score(columns[0], columns[1], False, False, columns[2], 0.0)
+
+
+def test_paces_of_known_value():
+    assert pace(10, 0.1, 40) == pytest.approx(math.sqrt(0.99 * 0.25 + 0.01))
+    assert pace(10, 0.2, 40, "linear") == pytest.approx(0.4)
+    assert pace(10, 0.2, 40, "root", power=3.0) == pytest.approx((0.992 * 0.25 + 0.008) ** (1 / 3))
+    assert pace(20, 0.25, 40, "geometric") == pytest.approx(0.5)
+    assert pace(20, 0.2, 40, "exponential", rate=2.0) == pytest.approx(0.2 + 0.8 / (math.e + 1))
+    assert [pace(t, 0.5, 10, "step") for t in (1, 2, 3, 9)] == [0.5, pytest.approx(0.6), pytest.approx(0.6), 0.9]
+    assert pace(3, 0.5, 5, "step", steps=5) == pytest.approx(0.8)  # 5 * (3 / 5) rounds down without the guard
+
+
+@given(st.sampled_from(PACES), st.floats(0.01, 1.0), st.integers(-2, 30))
+def test_pace_never_falls_and_is_one_from_the_end_of_growth_on(kind, lambda0, t_grow):
+    shares = [pace(t, lambda0, t_grow, kind) for t in range(1, 40)]
+    assert all(after >= before - 1e-12 for before, after in pairwise(shares))
+    assert all(0 < share <= 1 for share in shares)
+    assert all(share == 1.0 for share in shares[max(0, t_grow - 1) :])
+
+
+def test_curriculum_takes_the_highest_scores_and_anti_the_lowest():
+    scores = torch.tensor([0.1, 0.9, 0.5, 0.9, 0.1])
+    assert curriculum_indices(scores, 0.6).tolist() == [1, 3, 2]
+    assert curriculum_indices(scores, 0.6, "anti").tolist() == [0, 4, 2]
+    assert curriculum_indices(scores, 0.0).tolist() == [1]
+    assert curriculum_indices(scores, 7.0).tolist() == [1, 3, 2, 0, 4]
+    assert len(curriculum_indices(torch.zeros(100), 0.29)) == 29  # 100 * 0.29 is 28.999...
+
+
+@given(st.permutations(range(10)))
+def test_curriculum_and_anti_are_reversals_of_distinct_scores(order):
+    scores = torch.tensor(order, dtype=torch.float32)
+    assert curriculum_indices(scores, 1.0).tolist() == curriculum_indices(scores, 1.0, "anti").tolist()[::-1]
+    halves = [set(curriculum_indices(scores, 0.5, kind).tolist()) for kind in ("curriculum", "anti")]
+    assert halves[0].isdisjoint(halves[1])
+
+
+def test_probabilities_rise_with_the_score():
+    scores = torch.tensor([0.0, math.log(3)])
+    torch.testing.assert_close(sampling_probabilities(scores), torch.tensor([0.25, 0.75]))
+    linear = sampling_probabilities(torch.tensor([-1.0, 1.0, -1.5]), "linear", floor=0.5)
+    torch.testing.assert_close(linear, torch.tensor([0.5, 2.5, 0.0]) / 3)
+    assert sampling_probabilities(torch.full((4,), -2.0), "linear").tolist() == [0.25] * 4
+    assert sampling_probabilities(torch.zeros(4)).tolist() == [0.25] * 4
+
+
+def test_successive_draws_follow_the_probabilities():
+    probabilities, random = torch.tensor([0.1, 0.0, 0.6, 0.3]), torch.Generator().manual_seed(0)
+    draws = torch.stack([successive_draws(probabilities, random) for _ in range(2000)])
+    assert (draws.sort(1).values == torch.arange(4)).all()
+    assert (draws[:, 3] == 1).all()
+    first = torch.bincount(draws[:, 0], minlength=4) / 2000
+    torch.testing.assert_close(first, probabilities, atol=0.04, rtol=0)
+    after_two = draws[draws[:, 0] == 2][:, 1]
+    assert (after_two == 3).float().mean().item() == pytest.approx(0.75, abs=0.05)
+
+
+def test_unknown_options_are_refused():
+    zeros, target = torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64)
+    calls = [
+        lambda: prediction_similarity([zeros, zeros], "cosine"),
+        lambda: sample_loss(zeros, [zeros], target, weighting="equal"),
+        lambda: pace(50, kind="cubic"),
+        lambda: curriculum_indices(torch.zeros(3), 0.5, "random"),
+        lambda: sampling_probabilities(torch.zeros(3), "uniform"),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="there are: "):
+            call()
+    with pytest.raises(ValueError, match="two modalities"):
+        prediction_similarity([zeros])
+    for lambda0 in (0.0, -0.1, 1.1):
+        with pytest.raises(ValueError, match="lambda0"):
+            pace(50, lambda0)
+
+
+# Method --------------------------------------------------------------------------------------------------------
+
+
+class _Encoder(nn.Sequential):
+    """With batch norm and dropout, so that a scoring pass in training mode would show."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(nn.Linear(5, width), nn.BatchNorm1d(width), nn.Dropout(0.5))
+        self.out_dim = width
+
+
+def _dataset(n: int = 20) -> Dataset:
+    random = torch.Generator().manual_seed(7)
+    split = Split({m: torch.randn(n, 5, generator=random) for m in ("audio", "video")}, torch.arange(n) % 3)
+    return Dataset("toy", ("audio", "video"), ("a", "b", "c"), split, split, split)
+
+
+def _method(epochs: int = 9, widths: tuple[int, int] = (4, 4), **hyperparameters) -> BSS:
+    torch.manual_seed(3)
+    encoders = {"audio": _Encoder(widths[0]), "video": _Encoder(widths[1])}
+    return BSS(encoders, 3, BSSHyperparameters(**hyperparameters), epochs)
+
+
+def _context(method: Method, dataset: Dataset, warn=print, batch_size: int = 4) -> TrainingContext:
+    recipe = Recipe(lr=0.05, batch_size=batch_size)
+    context = TrainingContext(dataset, recipe, 0, torch.device("cpu"), WorkerGroup(), warn)
+    context.epochs = method.total_epochs()
+    context.new_optimizer(method.parameters(), context.epochs)
+    return context
+
+
+def _epoch(method: Method, context: TrainingContext, epoch: int, train: bool = True) -> Tensor:
+    """Positions that the epoch shows."""
+    context.epoch = epoch
+    torch.manual_seed(epoch)
+    method.train()
+    method.on_epoch_start(context)
+    order = method.sampler(context)
+    for batch in context.training_batches(order, method.drop_last) if train else ():
+        method.training_step(batch, context)
+    return order
+
+
+def test_scores_every_sample_and_leaves_the_network_alone():
+    dataset = _dataset(18)  # the last batch of four is short
+    method = _method(alpha=0.5)
+    context = _context(method, dataset)
+    method.encoders["audio"][1].eval()  # a frozen batch norm stays frozen
+    modes = [module.training for module in method.modules()]
+    before = {name: value.clone() for name, value in method.state_dict().items() if torch.is_tensor(value)}
+    context.epoch = 1
+    method.on_epoch_start(context)
+    assert [module.training for module in method.modules()] == modes
+    assert all(torch.equal(method.state_dict()[name], value) for name, value in before.items())
+
+    table = method.score_table()
+    assert table["index"].tolist() == list(range(18))
+    assert torch.equal(table["label"], dataset.train.labels)
+    assert table["evaluation"].tolist() == [1] * 18
+    method.eval()
+    features = method.encode(dataset.train.gather(torch.arange(18)))
+    own = method.fusion.unimodal_logits(features, "aux")
+    probabilities = [logits.softmax(-1) for logits in own]
+    torch.testing.assert_close(table["similarity"], F.cosine_similarity(*probabilities))
+    logits = [(0.5, method.fusion(features).logits), (1, own[0]), (1, own[1])]
+    loss = sum(w * F.cross_entropy(z, dataset.train.labels, reduction="none") for w, z in logits)
+    torch.testing.assert_close(table["loss"], loss)
+    ranged = [(v - v.min()) / (v.max() - v.min()) for v in (table["similarity"], loss.detach())]
+    torch.testing.assert_close(table["score"], ranged[0] - ranged[1])
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.6, 1.0])
+def test_the_score_remembers_earlier_passes(beta):
+    method = _method(beta=beta)
+    context = _context(method, _dataset())
+    remembered = None
+    for epoch in range(1, 4):
+        _epoch(method, context, epoch)
+        table = method.score_table()
+        fresh = table["score"]
+        remembered = fresh if remembered is None else (1 - beta) * remembered + beta * fresh
+        torch.testing.assert_close(table["remembered"], remembered)
+        assert table["evaluation"].unique().tolist() == [epoch]
+
+
+@pytest.mark.parametrize(
+    ("options", "scored"),
+    [
+        ({}, [1, 2, 3, 4, 5, 6]),
+        ({"rescore_every": 2}, [1, 3, 5]),
+        ({"rescore_every": 0}, [1]),
+        ({"warmup_epochs": 2, "rescore_every": 3}, [3, 6]),
+        ({"scheduler": "heuristic"}, [1]),
+        ({"scheduler": "heuristic", "rescore_every": 2, "warmup_epochs": 1}, [2, 4, 6]),
+        ({"scheduler": "heuristic", "warmup_epochs": 1 / 3}, [3]),
+        ({"order": "random"}, []),
+        ({"order": "shuffle"}, []),
+    ],
+)
+def test_when_the_scores_are_made(options, scored):
+    method = _method(epochs=6, **options)
+    context, found, before = _context(method, _dataset()), [], {}
+    for epoch in range(1, 7):
+        _epoch(method, context, epoch, train=False)
+        if method.score_table().get("evaluation") is not before.get("evaluation"):
+            found.append(epoch)
+        before = method.score_table()
+    assert found == scored
+
+
+def test_a_heuristic_rescoring_has_no_memory():
+    method = _method(scheduler="heuristic", rescore_every=1, beta=0.1)
+    context = _context(method, _dataset())
+    for epoch in (1, 2):
+        _epoch(method, context, epoch)
+        assert torch.equal(method.score_table()["remembered"], method.score_table()["score"])
+
+
+@pytest.mark.parametrize("order", ["curriculum", "anti"])
+def test_heuristic_shows_a_growing_part_of_the_ranking(order):
+    method = _method(epochs=30, scheduler="heuristic", lambda0=0.1, pace="linear", order=order)
+    context = _context(method, _dataset())
+    sizes = []
+    for epoch in range(1, 12):
+        shown = _epoch(method, context, epoch, train=epoch == 1)
+        sizes.append(len(shown))
+        ranking = method.score_table()["score"].argsort(descending=order == "curriculum", stable=True)
+        assert set(shown.tolist()) == set(ranking[: len(shown)].tolist())
+        assert method.diagnostics()["proportion"] == len(shown) / 20
+    # t_grow is a third of 30 epochs; n λ(t) = 2 + 1.8 t, but a batch of four at least
+    assert sizes == [4, 5, 7, 9, 11, 12, 14, 16, 18, 20, 20]
+
+
+def test_heuristic_from_the_whole_set_is_shuffled_joint_training():
+    method = _method(scheduler="heuristic", lambda0=1.0)
+    context = _context(method, _dataset())
+    for epoch in (1, 2):
+        order = _epoch(method, context, epoch, train=False)
+        assert torch.equal(order, Method.sampler(method, context))
+
+
+def test_warm_up_and_shuffle_are_vanilla():
+    for options in ({"warmup_epochs": 1}, {"scheduler": "heuristic", "order": "shuffle"}):
+        method = _method(**options)
+        context = _context(method, _dataset())
+        assert torch.equal(_epoch(method, context, 1, train=False), Method.sampler(method, context))
+
+
+def test_random_order_keeps_its_subset():
+    method = _method(epochs=30, scheduler="heuristic", order="random", lambda0=0.3)
+    context = _context(method, _dataset())
+    shown = [set(_epoch(method, context, epoch, train=False).tolist()) for epoch in range(1, 11)]
+    assert all(before <= after for before, after in pairwise(shown))
+    assert 4 < len(shown[0]) < len(shown[-1]) == 20
+
+
+def test_learning_shows_every_sample_once_and_balanced_ones_earlier():
+    places = {}
+    for order in ("curriculum", "anti"):
+        method = _method(order=order, rescore_every=0)
+        context = _context(method, _dataset(200))
+        total = torch.zeros(200)
+        for epoch in range(1, 30):
+            shown = _epoch(method, context, epoch, train=False)
+            assert shown.sort().values.tolist() == list(range(200))
+            total += shown.argsort()
+        scores = method.score_table()["remembered"]
+        places[order] = torch.corrcoef(torch.stack([total, scores]))[0, 1].item()
+    assert places["curriculum"] < -0.5
+    assert places["anti"] > 0.5
+
+
+@pytest.mark.parametrize("options", [{"correlation": "none", "information": "none"}, {"order": "shuffle"}])
+def test_learning_without_criteria_draws_uniformly(options):
+    method = _method(**options)
+    context = _context(method, _dataset())
+    orders = [_epoch(method, context, epoch, train=False) for epoch in (1, 2)]
+    assert method.diagnostics()["sampling_entropy"] == pytest.approx(math.log(20))
+    assert not torch.equal(*orders)
+    assert orders[1].sort().values.tolist() == list(range(20))
+
+
+@pytest.mark.parametrize("prob", ["softmax", "linear"])
+def test_replacement_draws_in_proportion_to_the_probabilities(prob):
+    method = _method(replacement=True, prob=prob, rescore_every=0)
+    context = _context(method, _dataset(10))
+    drawn = torch.cat([_epoch(method, context, epoch, train=False) for epoch in range(1, 201)])
+    expected = sampling_probabilities(method.score_table()["remembered"], prob)
+    torch.testing.assert_close(torch.bincount(drawn, minlength=10) / 2000, expected, atol=0.04, rtol=0)
+    entropy = -(expected * expected.clamp_min(1e-30).log()).sum().item()
+    assert method.diagnostics()["sampling_entropy"] == pytest.approx(entropy, rel=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"scheduler": "heuristic", "lambda0": 0.3}])
+def test_a_loaded_state_goes_on_alike(options):
+    dataset, method = _dataset(), _method(**options)
+    context = _context(method, dataset)
+    _epoch(method, context, 1)
+    fresh = _method(**options)
+    fresh.load_state_dict(method.state_dict())
+    orders = []
+    for each in (method, fresh):
+        context = _context(each, dataset)
+        orders.append(torch.cat([_epoch(each, context, epoch) for epoch in (2, 3)]))
+    assert torch.equal(*orders)
+    states = method.state_dict(), fresh.state_dict()
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items() if torch.is_tensor(value))
+    assert torch.equal(method.score_table()["remembered"], fresh.score_table()["remembered"])
+
+
+def test_prediction_sums_the_heads():
+    method, batch = _method(), _dataset().train.gather(torch.arange(20))
+    method.eval()
+    logits = method.predict(batch)
+    features = method.encode(batch)
+    own = method.fusion.unimodal_logits(features, "aux")
+    torch.testing.assert_close(logits["audio"], own[0])
+    torch.testing.assert_close(logits[MULTI], method.fusion(features).logits + own[0] + own[1])
+    alone = BSS(method.encoders, 3, BSSHyperparameters(predict_heads="uni"), 9)
+    alone.load_state_dict(method.state_dict())
+    torch.testing.assert_close(alone.eval().predict(batch)[MULTI], own[0] + own[1])
+
+
+def test_the_loss_is_the_mean_of_the_scored_loss():
+    method = _method(alpha=0.1, weighting="convex").eval()
+    dataset = _dataset()
+    context, batch = _context(method, dataset), dataset.train.gather(torch.arange(20))
+    outputs = method(batch)
+    uni = sum(F.cross_entropy(logits, batch.labels) for logits in outputs.unimodal_logits)
+    expected = 0.1 * F.cross_entropy(outputs.logits, batch.labels) + 0.9 * uni
+    torch.testing.assert_close(method.loss(outputs, batch, context), expected)
+
+
+def test_features_can_stand_for_predictions():
+    method = _method(correlation="featsim")
+    dataset = _dataset()
+    _epoch(method, _context(method, dataset), 1, train=False)
+    features = method.eval().encode(dataset.train.gather(torch.arange(20)))
+    torch.testing.assert_close(method.score_table()["similarity"], F.cosine_similarity(*features))
+    with pytest.raises(MethodError, match="audio 4, video 6"):
+        _method(correlation="featsim", widths=(4, 6))
+
+
+def test_a_growth_longer_than_the_run_is_warned_of():
+    for options, count in (({"t_grow": 9}, 0), ({"t_grow": 10}, 1), ({"t_grow": 9, "warmup_epochs": 1}, 1)):
+        method, lines = _method(scheduler="heuristic", **options), []
+        method.on_fit_start(_context(method, _dataset(), lines.append))
+        assert len(lines) == count
+
+
+def test_what_is_refused():
+    with pytest.raises(MethodError, match="at least 2"):
+        BSS.check(BSSHyperparameters(), ("audio",))
+    with pytest.raises(MethodError, match="alpha"):
+        BSS.check(BSSHyperparameters(alpha=1.5, weighting="convex"), ("audio", "video"))
+    for options in ({"t_grow": 1.5}, {"warmup_epochs": 2.5}, {"information": "gradmag"}, {"lambda0": 0.0}):
+        with pytest.raises(ValidationError):
+            BSSHyperparameters(**options)
+
+
+def test_corrupted_samples_have_lower_scores():
+    n, random = 200, torch.Generator().manual_seed(5)
+    labels = torch.arange(n) % 3
+    inputs = {m: 3 * torch.eye(3, 5)[labels] + 0.3 * torch.randn(n, 5, generator=random) for m in ("audio", "video")}
+    inputs["audio"][:20] = 3 * torch.randn(20, 5, generator=random)
+    split = Split(inputs, labels)
+    method = _method()
+    context = _context(method, Dataset("toy", tuple(inputs), tuple("abc"), split, split, split), batch_size=20)
+    for epoch in range(1, 6):
+        _epoch(method, context, epoch)
+    scores = method.score_table()["score"]
+    assert scores[:20].mean() < scores[20:].mean() - 0.2
