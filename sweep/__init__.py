@@ -1,0 +1,4 @@
+"""Sweeps of balanced multimodal learning: configuration, training loop, engine, results, reports.
+
+python -m sweep --help
+"""

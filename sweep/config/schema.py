@@ -1,0 +1,210 @@
+"""The schema of a sweep: every key, its type, its default."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_serializer, model_validator
+
+from methods.hyperparameters import Choice, Integer, LogUniform, SearchRange, Uniform
+from sweep.config.problems import COMMAND_LINE, Path, Problem
+from sweep.config.source import Written
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+REPORT_SEEDS = [100, 101, 102, 103, 104]
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Text = Annotated[str, Field(min_length=1)]
+RangeKind = Literal["grid", "uniform", "loguniform", "int", "choice", "auto"]
+RANGE_KINDS: tuple[RangeKind, ...] = ("grid", "uniform", "loguniform", "int", "choice")
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Range(_Spec):
+    """What one name of ``vary`` runs through: ``auto`` (the range that the method declares), or one of
+
+    grid, choice: [value, ...]; uniform, loguniform: [low, high]; int: [low, high], whole numbers, both included."""
+
+    kind: RangeKind
+    values: list[Any] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_written(cls, written: Any) -> Any:
+        if written == "auto":
+            return {"kind": "auto"}
+        if not isinstance(written, dict) or len(written) != 1:
+            raise ValueError(
+                f"expected auto, or one of {', '.join(RANGE_KINDS)} with a list, as in {{grid: [0.1, 0.5]}}"
+            )
+        kind, values = next(iter(written.items()))
+        if kind not in RANGE_KINDS:
+            raise ValueError(f"{kind!r} is no kind of range; there are: {', '.join(RANGE_KINDS)}")
+        if not isinstance(values, list):
+            raise ValueError(f"{kind} needs a list, not {values!r}")
+        if not values:
+            raise ValueError(f"{kind} is empty")
+        return {"kind": kind, "values": values if kind in ("grid", "choice") else _ends(kind, values)}
+
+    @model_serializer
+    def _to_written(self) -> Any:
+        return "auto" if self.kind == "auto" else {self.kind: self.values}
+
+    def search_range(self) -> SearchRange:
+        """As a range to search: a grid becomes a choice. Raises ValueError for ``auto``, which the method resolves."""
+        if self.kind in ("grid", "choice"):
+            return Choice(tuple(self.values))
+        low, high = self.values
+        if self.kind == "int":
+            return Integer(low, high)
+        return Uniform(low, high) if self.kind == "uniform" else LogUniform(low, high)
+
+
+def _ends(kind: str, values: list[Any]) -> list[Any]:
+    wanted = (int,) if kind == "int" else (int, float)
+    if len(values) != 2 or any(isinstance(v, bool) or not isinstance(v, wanted) for v in values):
+        whole = "whole " if kind == "int" else ""
+        raise ValueError(f"{kind} needs two {whole}numbers, [low, high], not {values!r}")
+    low, high = values
+    if low >= high:
+        raise ValueError(f"{kind} needs a low end below the high one, not {values!r}")
+    if kind == "loguniform" and low <= 0:
+        raise ValueError(f"loguniform needs positive ends, not {values!r}")
+    return values if kind == "int" else [float(low), float(high)]
+
+
+class MethodSpec(_Spec):
+    """A method of a sweep, under a label of its own where it appears twice, with its own fixed hyperparameters."""
+
+    method: Text
+    label: Text
+    hyperparameters: dict[str, Any] = {}
+
+
+class SearchSpec(_Spec):
+    """Which of Optuna's samplers proposes configurations, and how many different ones are tried in each study.
+    ``{algorithm: grid}`` is the same as no search: every point is run."""
+
+    algorithm: Literal["grid", "random", "tpe", "gp", "cmaes", "qmc", "nsga2"]
+    configurations: int = Field(ge=1)
+    seed: Seed = 0
+
+
+class SchedulerSpec(_Spec):
+    """Early stopping, by the first seed of a configuration. grace: epochs that every run gets; reduction (asha): one
+    in so many goes on at each rung."""
+
+    name: Literal["none", "asha", "median"]
+    grace: int = Field(5, ge=1)
+    reduction: int = Field(3, ge=2)
+
+
+class ResourcesSpec(_Spec):
+    """What one run takes. cpus and gpus are those of one worker; a fraction of a GPU lets runs share it."""
+
+    workers: int = Field(1, ge=1)
+    cpus: float = Field(1.0, gt=0)
+    gpus: float = Field(0.0, ge=0)
+
+    @field_validator("gpus")
+    @classmethod
+    def _whole_above_one(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError(f"{gpus} GPUs: a fraction must be below 1, more than one GPU a whole number")
+        return gpus
+
+
+class BudgetSpec(_Spec):
+    """After so many hours a driver starts no further run."""
+
+    hours: float = Field(gt=0)
+
+
+class Sweep(_Spec):
+    """A sweep, validated, with the defaults of the file and the overrides of the command line merged in.
+
+    ``train`` and ``encoders`` hold only what was written: what is not comes from the dataset, then the platform."""
+
+    name: Text
+    title: str | None = None
+    description: str | None = None
+    reproduces: str | None = None
+    methods: list[MethodSpec] = []
+    hyperparameters: dict[str, Any] = {}
+    datasets: list[str] = []
+    data: dict[str, dict[str, Any]] = {}
+    vary: dict[str, Range] = {}
+    points: list[dict[str, Any]] = []
+    seeds: list[Seed] = Field([0, 1, 2], min_length=1)
+    report_seeds: list[Seed] = []
+    """Fresh seeds for what a sweep has chosen; null: five for a search, none for a grid."""
+    epochs: int | None = Field(None, ge=1)
+    train: dict[str, Any] = {}
+    encoders: dict[str, dict[str, Any]] = {}
+    search: SearchSpec | None = None
+    scheduler: SchedulerSpec | None = None
+    resources: ResourcesSpec = ResourcesSpec()
+    metric: Literal["accuracy", "map", "macro_f1"] = "accuracy"
+    timeout: float | None = Field(None, gt=0)
+    """Seconds that one run may take; written as seconds, or as in 90s, 30m, 2h, 1d."""
+    retries: int = Field(1, ge=0)
+    patience: int | None = Field(None, ge=1)
+    budget: BudgetSpec | None = None
+    keep: Literal["none", "best", "all"] = "best"
+    test_peak: bool | None = None
+    references: bool = True
+
+    _written: Written = PrivateAttr(default_factory=lambda: Written({}))
+
+    @field_validator("timeout", mode="before")
+    @classmethod
+    def _seconds(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", value.strip())
+        if not found:
+            raise ValueError(f"{value!r} is no time; write seconds, or a number with s, m, h or d, as in 2h")
+        return float(found[1]) * SECONDS[found[2]]
+
+    @field_validator("seeds", "report_seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        repeated = [seed for position, seed in enumerate(seeds) if seed in seeds[:position]]
+        if repeated:
+            raise ValueError(f"seed {repeated[0]} stands twice")
+        return seeds
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_report_seeds(cls, written: dict[str, Any]) -> dict[str, Any]:
+        if written.get("report_seeds") is not None:
+            return written
+        return {**written, "report_seeds": list(REPORT_SEEDS) if written.get("search") else []}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sweep) and self.model_dump() == other.model_dump()
+
+    def entry_path(self, entry: MethodSpec) -> Path:
+        """Where an entry of ``methods`` was written."""
+        written = self._written.values.get("methods")
+        for position, found in enumerate(written if isinstance(written, list) else []):
+            if isinstance(found, dict) and found.get("label") == entry.label:
+                return ("methods", position)
+        return ("methods",)
+
+    def problem(self, path: Path, message: str, suggestion: str = "") -> Problem:
+        """A mistake in what was written at ``path`` of this sweep."""
+        return self._written.problem(path, message, suggestion)
+
+    def wrote(self, path: Path) -> bool:
+        """Whether someone wrote a value at ``path``."""
+        return path in self._written.places
+
+    def from_command_line(self, path: Path) -> bool:
+        """Whether the value at ``path``, or anything below it, comes from the command line."""
+        below = [place for p, place in self._written.places.items() if p[: len(path)] == path]
+        return any(place.source == COMMAND_LINE for place in [self._written.place(path)[0], *below])

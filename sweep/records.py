@@ -1,0 +1,130 @@
+"""What a run leaves behind, as typed records: the border between training and everything that reads results.
+
+Metric names: ``validation_accuracy``, ``validation_map``, ``validation_macro_f1`` for the fused prediction,
+``validation_accuracy_MODALITY`` and so on for each modality; the same with ``test_`` and ``test_peak_``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from sweep.recipe import Recipe
+
+
+class _Record(BaseModel):
+    # A metric may be NaN (a split without any class in common): it stays NaN when read back.
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+
+
+class Run(_Record):
+    """One training: a configuration under one seed, with every default filled in. ``sweep.identity.run_hash`` of it
+    names its folder; nothing else does."""
+
+    method: str
+    hyperparameters: dict[str, Any]
+    dataset: str
+    data: dict[str, Any]
+    """Resolved options of the dataset, paths included."""
+    fingerprint: str
+    """Of the data's content, by ``DatasetSource.fingerprint``."""
+    encoders: dict[str, dict[str, Any]]
+    """Modality -> {"name": encoder, option: value, ...}, every default filled in."""
+    train: Recipe
+    epochs: int
+    metric: str
+    """Chooses the epoch, on validation data: accuracy, map or macro_f1."""
+    patience: int | None
+    """Epochs without a better validation metric after which training ends; None: never."""
+    test_peak: bool
+    seed: int
+    source: dict[str, str]
+    """Digest of the source of the method's and of the dataset's module."""
+    workers: int = 1
+
+
+class EpochRecord(_Record):
+    """One epoch, a line of metrics.jsonl. ``epoch`` counts from 1; ``samples`` and ``forward_passes`` since the start
+    of training (passes through all encoders, in samples); memory in MiB."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    learning_rate: float
+    seconds: float
+    samples: int
+    forward_passes: float
+    samples_per_second: float
+    peak_memory_mib: float
+    metrics: dict[str, float]
+    diagnostics: dict[str, float]
+
+
+class FinalRecord(_Record):
+    """How a run ended; final.json. Its existence is the commit of the run.
+
+    done: trained to its end; pruned: a scheduler stopped it after ``epochs_trained`` epochs (its checkpoint stays);
+    diverged: a loss that is not finite; failed: an error, named in ``reason`` (traceback in log.txt)."""
+
+    status: Literal["done", "pruned", "diverged", "failed"]
+    reason: str | None = None
+    selected_epoch: int | None = None
+    epochs_trained: int = 0
+    metrics: dict[str, float] = {}
+    """Validation metrics at the selected epoch, with ``validation_shapley_MODALITY`` and ``validation_imbalance``."""
+    seconds: float = 0.0
+    seconds_per_epoch: float = 0.0
+    samples: int = 0
+    forward_passes: float = 0.0
+    samples_per_second: float = 0.0
+    peak_memory_mib: float = 0.0
+    attempts: int = 1
+
+
+class TestRecord(_Record):
+    """test.json: read by reports alone; planner, searcher and scheduler never open it.
+
+    metrics: ``test_*`` with the selected epoch's weights, and ``test_peak_*`` (the best epoch of each metric on the
+    test split, the protocol of the papers' code) where the run asks for it."""
+
+    __test__ = False
+    metrics: dict[str, float]
+
+
+class EnvironmentRecord(_Record):
+    """environment.json: what a run ran on."""
+
+    packages: dict[str, str]
+    python: str
+    code: str
+    """Digest of models/, methods/, data/ and sweep/."""
+    git: str | None
+    hostname: str
+    platform: str
+    processor: str
+    cpus: int
+    gpus: list[str]
+    command: list[str]
+    workers: int
+    started: str
+    """UTC, ISO 8601."""
+
+
+class IndexEntry(_Record):
+    """One run as a sweep sees it, a line of index.jsonl in the folder of the sweep.
+
+    role: sweep, one of its configurations; reference, a baseline beside them; report, the chosen configuration of a
+    search under fresh seeds. A run may belong to several sweeps, and to one sweep in several roles."""
+
+    hash: str
+    method: str
+    label: str
+    dataset: str
+    role: Literal["sweep", "reference", "report"]
+    values: dict[str, Any]
+    """Varied name, as the sweep writes it (``alpha``, ``iprm.alpha``, ``train.lr``), -> value."""
+    configuration: str
+    """Hash of the run without its seed."""
+    seed: int
+    number: int | None = None
+    """Of the Optuna trial."""

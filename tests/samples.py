@@ -1,0 +1,56 @@
+"""Small records and plans for tests of the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sweep.config import load
+from sweep.plan import Plan, plan
+from sweep.recipe import Recipe
+from sweep.records import EpochRecord, Run
+
+
+def make_run(**changes: object) -> Run:
+    fields = {
+        "method": "joint",
+        "hyperparameters": {},
+        "dataset": "digits",
+        "data": {},
+        "fingerprint": "f",
+        "encoders": {},
+        "train": Recipe(),
+        "epochs": 3,
+        "metric": "accuracy",
+        "patience": None,
+        "test_peak": False,
+        "seed": 0,
+        "source": {},
+    }
+    return Run.model_validate(fields | changes)
+
+
+def make_epoch(epoch: int) -> EpochRecord:
+    return EpochRecord(
+        epoch=epoch,
+        epochs=3,
+        loss=1.0,
+        learning_rate=0.1,
+        seconds=0.1,
+        samples=10 * epoch,
+        forward_passes=10.0,
+        samples_per_second=100.0,
+        peak_memory_mib=1.0,
+        metrics={"validation_accuracy": 0.5},
+        diagnostics={},
+    )
+
+
+def make_plan(folder: Path, **keys: Any) -> Plan:
+    sweep = {"method": "iprm", "datasets": ["digits"], "seeds": [0, 1], "epochs": 3, "references": False, **keys}
+    folder.mkdir(exist_ok=True)
+    path = folder / "sweeps.yaml"
+    path.write_text(yaml.safe_dump({"sweeps": {"s": sweep}}))
+    return plan(load(path, ["s"], [])[0])

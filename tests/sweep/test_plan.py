@@ -1,0 +1,281 @@
+from pathlib import Path
+
+import pytest
+
+from methods.hyperparameters import Choice, Integer, LogUniform, Uniform
+from sweep.config import ConfigError, load, validate
+from sweep.identity import configuration_hash, run_hash
+from sweep.plan import contains, plan
+
+pytest_plugins = ["fakes"]
+
+SHIPPED = Path(__file__).resolve().parents[2] / "sweeps.yaml"
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch, fakes):
+    """The plan of the first sweep of a text, over the fake methods and datasets."""
+    monkeypatch.chdir(tmp_path)
+
+    def made(body, *overrides):
+        Path("sweeps.yaml").write_text(f"sweeps:\n  a: {{{body}}}\n", encoding="utf-8")
+        return plan(load("sweeps.yaml", None, list(overrides))[0])
+
+    return made
+
+
+def values(study):
+    return [configuration.values for configuration in study.configurations]
+
+
+def test_a_grid_is_every_combination_in_the_order_written(made):
+    found = made("method: mixer, datasets: [toy], vary: {kind: {grid: [flat, round]}, steps: {grid: [1, 2, 3]}}")
+    (study,) = found.studies
+    assert values(study) == [{"kind": k, "steps": s} for k in ("flat", "round") for s in (1, 2, 3)]
+    assert study.space == {}
+    assert [c.template.hyperparameters["steps"] for c in study.configurations] == [1, 2, 3, 1, 2, 3]
+    assert len({c.key for c in study.configurations}) == 6
+
+
+def test_a_run_has_every_default_filled_in(made):
+    (study,) = made("method: mixer, datasets: [toy], encoders: {left: {depth: 1}}, patience: 4").studies
+    (configuration,) = study.configurations
+    (run,) = configuration.runs([3])
+    assert run.hyperparameters == {"alpha": 0.8, "kind": "round", "steps": 3, "radius": 0.1}
+    assert run.data == {"noise": 0.0, "views": ["left", "right"]}
+    assert (run.fingerprint, run.metric, run.patience, run.test_peak, run.seed) == ("toy-0.0", "accuracy", 4, True, 3)
+    assert {m: (e["name"], e["width"], e["depth"]) for m, e in run.encoders.items()} == {
+        "left": ("mlp", 16, 1),
+        "right": ("mlp", 16, 2),
+    }
+    assert configuration.key == configuration_hash(run)
+    assert configuration.values == {}
+    assert run_hash(run) != configuration.key
+
+
+def test_recipes_lie_over_one_another(made):
+    text = "method: mixer, datasets: [toy, files], data: {files: {root: .}}"
+    Path("content").write_text("c")
+    toy, files = [study.configurations[0].template for study in made(text).studies]
+    assert (toy.train.lr, toy.train.schedule.every, toy.epochs) == (0.2, 0.5, 7)
+    assert (files.train.lr, files.train.schedule.name, files.epochs) == (0.05, "constant", 30)
+    both = [
+        s.configurations[0].template
+        for s in made(text + ", train: {lr: 0.7, schedule: {name: step, every: 4}}", "epochs=2").studies
+    ]
+    assert [(run.train.lr, run.train.schedule.every, run.epochs) for run in both] == [(0.7, 4, 2)] * 2
+
+
+def test_varied_names_reach_recipe_data_encoders_and_epochs(made):
+    names = {
+        "train.lr": (0.4, lambda run: run.train.lr),
+        "train.schedule.every": (3, lambda run: run.train.schedule.every),
+        "data.noise": (0.5, lambda run: run.data["noise"]),
+        "data.toy.views": (["right", "left"], lambda run: run.data["views"]),
+        "encoders.left.width": (8, lambda run: run.encoders["left"]["width"]),
+        "encoders.right": ("cnn", lambda run: run.encoders["right"]["name"]),
+        "epochs": (3, lambda run: run.epochs),
+        "mixer.alpha": (0.1, lambda run: run.hyperparameters["alpha"]),
+        "radius": ({"left": 0.5}, lambda run: run.hyperparameters["radius"]),
+    }
+    for name, (value, read) in names.items():
+        found = made(f"method: mixer, datasets: [toy], vary: {{{name}: {{grid: [{value}]}}}}".replace("'", '"'))
+        (configuration,) = found.studies[0].configurations
+        assert read(configuration.template) == value, name
+        assert configuration.values == {name: value}
+        assert all(
+            read(reference.template) != value
+            for reference in found.references
+            if "alpha" not in name and name != "radius"
+        )
+
+
+def test_a_name_with_an_owner_varies_there_alone(made):
+    Path("content").write_text("c")
+    found = made(
+        "methods: [mixer, ranker], datasets: [toy, files], data: {files: {root: .}}, "
+        "vary: {mixer.alpha: {grid: [0.1, 0.2]}, data.toy.noise: {grid: [0, 1]}}"
+    )
+    by_study = {study.name: values(study) for study in found.studies}
+    assert by_study == {
+        "a/mixer/toy": [{"mixer.alpha": a, "data.toy.noise": n} for a in (0.1, 0.2) for n in (0, 1)],
+        "a/mixer/files": [{"mixer.alpha": a} for a in (0.1, 0.2)],
+        "a/ranker/toy": [{"data.toy.noise": n} for n in (0, 1)],
+        "a/ranker/files": [{}],
+    }
+    assert {c.template.fingerprint for c in found.studies[0].configurations} == {"toy-0.0", "toy-1.0"}
+
+
+def test_points_stand_instead_of_or_beside_a_grid(made):
+    points = "points: [{alpha: 0.1}, {alpha: 0.2, steps: 5}]"
+    (study,) = made(f"method: mixer, datasets: [toy], hyperparameters: {{steps: 4}}, {points}").studies
+    assert values(study) == [{"alpha": 0.1}, {"alpha": 0.2, "steps": 5}]
+    assert [c.template.hyperparameters["steps"] for c in study.configurations] == [4, 5]
+    (study,) = made(f"method: mixer, datasets: [toy], {points}, vary: {{kind: {{grid: [flat]}}}}").studies
+    assert values(study) == [{"kind": "flat"}, {"alpha": 0.1}, {"alpha": 0.2, "steps": 5}]
+
+
+def test_a_configuration_that_is_written_twice_is_planned_once(made):
+    (study,) = made("method: mixer, datasets: [toy], vary: {steps: {grid: [3, 4]}}, points: [{}, {steps: 4}]").studies
+    assert values(study) == [{"steps": 3}, {"steps": 4}]
+
+
+def test_an_encoder_varies_only_where_its_modality_is(made):
+    Path("content").write_text("c")
+    text = (
+        "method: mixer, datasets: [toy, files], data: {files: {root: .}}, vary: {encoders.left.width: {grid: [8, 9]}}"
+    )
+    toy, files = made(text).studies
+    assert values(toy) == [{"encoders.left.width": 8}, {"encoders.left.width": 9}]
+    assert values(files) == [{}]
+
+
+def test_points_of_one_method_leave_the_others_alone(made):
+    found = made("methods: [mixer, ranker], datasets: [toy], points: [{mixer.alpha: 0.1}, {}, {mixer.alpha: 0.2}]")
+    assert [values(study) for study in found.studies] == [[{"mixer.alpha": 0.1}, {}, {"mixer.alpha": 0.2}], [{}]]
+
+
+def test_a_search_has_a_space_and_starts_from_the_defaults(made):
+    found = made(
+        "method: mixer, datasets: [toy], search: {algorithm: tpe, configurations: 4}, vary: {alpha: auto, kind: auto, "
+        "steps: {int: [2, 9]}, train.lr: {loguniform: [0.1, 1]}, data.noise: {grid: [0, 1]}}",
+        "vary.epochs={int: [1, 9]}",
+    )
+    (study,) = found.studies
+    assert study.configurations == []
+    assert study.space == {
+        "alpha": Uniform(0.1, 0.9),
+        "kind": Choice(("round", "flat")),
+        "steps": Integer(2, 9),
+        "train.lr": LogUniform(0.1, 1.0),
+        "data.noise": Choice((0, 1)),
+        "epochs": Integer(1, 9),
+    }
+    first = {"alpha": 0.8, "kind": "round", "steps": 3, "train.lr": 0.2, "data.noise": 0.0, "epochs": 7}
+    assert study.default_values() == first
+    configuration = study.configuration({**first, "steps": 5, "epochs": 2})
+    assert (configuration.template.hyperparameters["steps"], configuration.template.epochs) == (5, 2)
+    assert configuration.values == {**first, "steps": 5, "epochs": 2}
+    assert found.report_seeds == [100, 101, 102, 103, 104]
+    with pytest.raises(ConfigError, match="flat mixing needs alpha below 1"):
+        study.configuration({**first, "kind": "flat", "alpha": 1.0})
+
+
+def test_defaults_outside_a_range_are_not_tried_first(made):
+    text = (
+        "method: mixer, datasets: [toy], search: {algorithm: tpe, configurations: 4}, vary: {alpha: {uniform: [0, %s]}}"
+    )
+    assert made(text % 0.8).studies[0].default_values() == {"alpha": 0.8}
+    assert made(text % 0.7).studies[0].default_values() is None
+
+
+@pytest.mark.parametrize(
+    ("space", "inside", "outside"),
+    [
+        (Uniform(0, 1), [0, 0.5, 1], [-0.1, 1.1, "0.5", None, True]),
+        (LogUniform(0.1, 1), [0.1, 1], [0.01]),
+        (Integer(1, 3), [1, 2.0, 3], [0, 1.5, 4]),
+        (Choice((1, "a", None)), [1, 1.0, "a", None], [2, True, "b"]),
+    ],
+)
+def test_what_a_range_contains(space, inside, outside):
+    assert all(contains(space, value) for value in inside)
+    assert not any(contains(space, value) for value in outside)
+
+
+def test_how_many_runs_a_plan_expects(made):
+    grid = made("method: mixer, datasets: [toy], seeds: [0, 1], vary: {steps: {grid: [1, 2, 3]}}")
+    assert (grid.searched_runs(), grid.report_runs(), grid.expected_runs()) == (0, 0, (3 + 2) * 2)
+    search = made(
+        "methods: [mixer, joint], datasets: [toy], seeds: [0, 1], report_seeds: [5], references: false, points: [{}], "
+        "search: {algorithm: tpe, configurations: 4}, vary: {mixer.alpha: auto}"
+    )
+    assert (search.searched_runs(), search.report_runs(), search.expected_runs()) == (4 * 2, 2, 2 * 2 + 8 + 2)
+    assert [study.epochs for study in search.studies] == [7, 7]
+
+
+def test_references_follow_the_base_settings(made):
+    found = made(
+        "method: mixer, datasets: [toy], epochs: 4, vary: {train.lr: {grid: [0.1, 0.3]}}, train: {batch_size: 8}"
+    )
+    assert [(r.label, r.role, r.dataset, r.values) for r in found.references] == [
+        ("joint", "reference", "toy", {}),
+        ("joint + unimodal losses", "reference", "toy", {}),
+    ]
+    assert [r.template.hyperparameters["unimodal_loss_weight"] for r in found.references] == [0.0, 1.0]
+    assert {(r.template.epochs, r.template.train.lr, r.template.train.batch_size) for r in found.references} == {
+        (4, 0.2, 8)
+    }
+
+
+def test_references_do_not_repeat_what_the_sweep_trains(made):
+    found = made("methods: [joint, mixer], datasets: [toy]")
+    assert [r.label for r in found.references] == ["joint + unimodal losses"]
+    found = made("method: joint, datasets: [toy], vary: {unimodal_loss_weight: {grid: [0, 1, 2]}}")
+    assert found.references == []
+
+
+def test_references_can_be_left_out(made):
+    assert made("method: mixer, datasets: [toy], references: false").references == []
+
+
+def test_references_are_left_out_where_they_are_not_defined(made, monkeypatch):
+    import fakes
+
+    monkeypatch.setattr(fakes.Ranker, "min_modalities", 1)
+    found = made("method: ranker, datasets: [toy], data: {toy: {views: [left]}}")
+    assert (len(found.studies[0].configurations), found.references) == (1, [])
+
+
+def test_data_that_cannot_be_found_is_named_with_the_line_of_its_options(made):
+    with pytest.raises(ConfigError) as caught:
+        made("method: mixer, datasets: [files], data: {files: {root: nowhere}}")
+    assert str(caught.value) == "sweeps.yaml:2: sweeps.a.data.files: nowhere/content is missing"
+
+
+def test_data_that_moves_stays_the_same_data(made):
+    for folder in ("one", "two"):
+        Path(folder).mkdir()
+        (Path(folder) / "content").write_text("same")
+    text = "method: mixer, datasets: [files], data: {files: {root: %s}}"
+    one, two = (made(text % folder).studies[0].configurations[0] for folder in ("one", "two"))
+    assert one.template != two.template
+    assert one.key == two.key
+
+
+def test_fingerprints_are_taken_once(made, monkeypatch):
+    import fakes
+
+    calls = []
+    monkeypatch.setattr(fakes.Toy, "fingerprint", classmethod(lambda cls, options: calls.append(options.noise) or "f"))
+    made(
+        "method: mixer, datasets: [toy], vary: {data.noise: {grid: [0, 1]}, steps: {grid: [1, 2, 3]}}",
+        "references=false",
+    )
+    assert calls == [0.0, 1.0]
+
+
+def test_the_shipped_sweeps_validate_and_plan():
+    validate(SHIPPED)
+    plans = {sweep.name: plan(sweep) for sweep in load(SHIPPED)}
+    needed = "iprm-alpha bss-alpha bss-beta bss-pace lfa-alpha lfa-tau igm-rho igm-tau compare igm-search quickstart"
+    assert set(needed.split()) <= set(plans)
+    for name, found in plans.items():
+        assert all(study.configurations or study.space for study in found.studies), name
+
+
+def test_the_shipped_grids_are_those_of_the_papers():
+    grids = {sweep.name: sweep.vary for sweep in load(SHIPPED)}
+    assert grids["iprm-alpha"]["alpha"].values == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    assert grids["bss-alpha"]["alpha"].values == grids["bss-beta"]["beta"].values == [0.1, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert grids["igm-tau"]["tau"].values == [0.001, 0.4, 1.3, 20, 100]
+    assert grids["igm-rho"]["rho"].values == [1e-15, 1e-10, 1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 0.05, 0.2]
+    points = load(SHIPPED, ["lfa-alpha"])[0].points
+    assert [p["alpha"] for p in points if p["strategy"] == "constant"] == [0, 0.5, 1]
+    assert [p["alpha"] for p in points if p["strategy"] == "stepwise"] == [0, 1, 0.05, 0.95]
+
+
+def test_the_shipped_comparison_carries_both_baselines():
+    found = plan(load(SHIPPED, ["compare"])[0])
+    assert [study.label for study in found.studies][:2] == ["joint", "joint + unimodal losses"]
+    assert found.references == []
