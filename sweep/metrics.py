@@ -1,0 +1,112 @@
+"""Metrics of a whole split, for the fused prediction and each modality, and the imbalance between modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from math import factorial
+
+import torch
+from torch import Tensor
+
+from data.base import Split
+from methods.base import MULTI, Method
+from sweep.workers import WorkerGroup, share
+
+METRICS = ("accuracy", "map", "macro_f1")
+EVALUATION_BATCH = 512
+
+
+def column(prefix: str, metric: str, prediction: str = MULTI) -> str:
+    """Name of a metric in records and tables: ``validation_accuracy``, ``test_map_audio``."""
+    return f"{prefix}_{metric}" if prediction == MULTI else f"{prefix}_{metric}_{prediction}"
+
+
+@torch.no_grad()
+def predict_split(
+    method: Method, split: Split, device: torch.device, workers: WorkerGroup, present: Sequence[str] | None = None
+) -> dict[str, Tensor]:
+    """Logits [n, C] in float32 of every sample of a split, for "multi" and each modality, in evaluation mode; each
+    worker predicts its share and all receive the whole."""
+    was_training = method.training
+    method.eval()
+    mine = share(len(split), workers.size, workers.rank)
+    parts = torch.arange(mine.start, mine.stop).split(EVALUATION_BATCH)
+    batches = [method.predict(split.gather(part, device), present) for part in parts]
+    method.train(was_training)
+    local = {name: torch.cat([batch[name].float() for batch in batches]) for name in batches[0]}
+    counts = [share(len(split), workers.size, rank) for rank in range(workers.size)]
+    return {name: workers.gather(logits, [c.stop - c.start for c in counts]) for name, logits in local.items()}
+
+
+def score(predictions: Mapping[str, Tensor], labels: Tensor, num_classes: int, prefix: str) -> dict[str, float]:
+    """accuracy, MAP and macro-F1 in [0, 1] of logits [n, C] against labels [n], named by :func:`column`.
+
+    MAP: mean over classes of one-against-rest average precision on softmax scores; classes without positives are
+    left out (see :func:`absent_classes`). macro-F1: plain mean over the classes present in labels or predictions."""
+    from torchmetrics.functional.classification import (  # torchmetrics takes seconds to import
+        multiclass_accuracy,
+        multiclass_f1_score,
+        multilabel_average_precision,
+    )
+
+    scores = {name: logits.softmax(-1) for name, logits in predictions.items()}
+    positives = torch.nn.functional.one_hot(labels, num_classes)
+    present = positives.sum(0) > 0
+    # One call over the columns of every prediction: torchmetrics' fixed cost is paid once.
+    columns = torch.cat([s[:, present] for s in scores.values()], dim=1)
+    truth = positives[:, present].repeat(1, len(scores))
+    precision = multilabel_average_precision(columns, truth, columns.shape[1], average="none", validate_args=False)
+    values: dict[str, float] = {}
+    for (name, s), average in zip(scores.items(), precision.view(len(scores), -1).mean(1), strict=True):
+        found = {
+            "accuracy": multiclass_accuracy(s, labels, num_classes, average="micro", validate_args=False),
+            "map": average,
+            "macro_f1": multiclass_f1_score(s, labels, num_classes, average="macro", validate_args=False),
+        }
+        values |= {column(prefix, metric, name): float(value) for metric, value in found.items()}
+    return values
+
+
+def absent_classes(labels: Tensor, classes: Sequence[str]) -> list[str]:
+    """Classes without any sample: their average precision does not exist and is left out of MAP."""
+    seen = set(labels.unique().tolist())
+    return [name for number, name in enumerate(classes) if number not in seen]
+
+
+def shapley_values(modalities: Sequence[str], accuracy: Callable[[tuple[str, ...]], float]) -> dict[str, float]:
+    """Shapley value of each modality, phi_m = sum over S without m of |S|! (M - |S| - 1)! / M! (acc(S + m) - acc(S)).
+
+    accuracy: subset of the modalities, in their order -> accuracy; asked once for each of the 2^M subsets. The values
+    add up to acc(all) - acc(none)."""
+    known = {s: accuracy(s) for size in range(len(modalities) + 1) for s in combinations(modalities, size)}
+    total = factorial(len(modalities))
+    values = dict.fromkeys(modalities, 0.0)
+    for subset, without in known.items():
+        weight = (
+            factorial(len(subset)) * factorial(len(modalities) - len(subset) - 1) / total
+            if (len(subset) < len(modalities))
+            else 0.0
+        )
+        for modality in set(modalities) - set(subset):
+            joined = tuple(m for m in modalities if m in subset or m == modality)
+            values[modality] += weight * (known[joined] - without)
+    return values
+
+
+def imbalance(
+    method: Method, split: Split, device: torch.device, workers: WorkerGroup, prefix: str
+) -> dict[str, float]:
+    """Shapley value of each modality's features for the fused accuracy (absent features zeroed, the empty subset
+    scores the majority share) as ``PREFIX_shapley_MODALITY``, and max - min of them as ``PREFIX_imbalance``."""
+    labels = split.labels.to(device)
+
+    def accuracy(present: tuple[str, ...]) -> float:
+        if not present:
+            return float(labels.bincount().max() / len(labels))
+        logits = predict_split(method, split, device, workers, present)[MULTI]
+        return float((logits.argmax(-1) == labels).float().mean())
+
+    values = shapley_values(method.modalities, accuracy)
+    named = {f"{prefix}_shapley_{modality}": value for modality, value in values.items()}
+    return named | {f"{prefix}_imbalance": max(values.values()) - min(values.values())}

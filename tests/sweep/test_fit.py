@@ -1,0 +1,140 @@
+"""The training loop: selection, patience, schedules, divergence, what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from toy import toy_dataset, toy_method, toy_training
+
+from sweep.fit import DivergedError, Training, fit
+from sweep.metrics import predict_split, score
+from sweep.recipe import Recipe
+from sweep.workers import WorkerGroup
+
+
+def test_the_selected_epoch_is_the_first_best_on_validation_and_tested_with_its_weights() -> None:
+    training = toy_training("joint", epochs=8)
+    records = list(training.epochs())
+    values = [record.metrics["validation_accuracy"] for record in records]
+    result = training.result()
+    assert result.selected_epoch == 1 + values.index(max(values))
+    assert result.validation.items() >= records[result.selected_epoch - 1].metrics.items()
+    dataset = toy_dataset()
+    again = predict_split(training.method, dataset.test, torch.device("cpu"), WorkerGroup())
+    assert result.test.items() >= score(again, dataset.test.labels, 4, "test").items()
+
+
+def test_the_peak_is_the_best_test_epoch_of_each_metric_and_at_least_the_honest_number() -> None:
+    training = toy_training("joint", epochs=8)
+    for _ in training.epochs():
+        pass
+    result = training.result()
+    peaks = {key: value for key, value in result.test.items() if key.startswith("test_peak_")}
+    assert len(peaks) == 9
+    for key, value in peaks.items():
+        assert value >= result.test[key.replace("test_peak_", "test_")]
+
+
+def test_without_peaks_the_test_split_is_predicted_only_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = toy_dataset()
+    seen: list[int] = []
+    gather = type(dataset.test).gather
+    monkeypatch.setattr(
+        type(dataset.test), "gather", lambda self, *a, **k: (seen.append(len(self)), gather(self, *a, **k))[1]
+    )
+    training = Training(toy_method("joint", dataset), dataset, Recipe(batch_size=16), seed=1)
+    for _ in training.epochs():
+        assert len(dataset.test) not in seen
+    training.result()
+    assert len(dataset.test) in seen
+
+
+def test_patience_ends_training() -> None:
+    dataset = toy_dataset()
+    recipe = Recipe(batch_size=16, lr=1e-9)
+    training = Training(toy_method("joint", dataset, epochs=20), dataset, recipe, seed=1, patience=3)
+    assert len(list(training.epochs())) == 4
+    assert training.result().selected_epoch == 1
+
+
+def test_a_loss_that_is_not_finite_ends_training() -> None:
+    with pytest.raises(DivergedError, match="epoch 1"):
+        list(toy_training("joint", lr=1e30).epochs())
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ({"name": "constant"}, [1.0, 1.0, 1.0, 1.0]),
+        ({"name": "step", "every": 2.0}, [1.0, 1.0, 0.1, 0.1]),
+        ({"name": "step", "every": 0.25, "factor": 0.5}, [1.0, 0.5, 0.25, 0.125]),
+        ({"name": "cosine"}, [1.0, 0.8535534, 0.5, 0.1464466]),
+    ],
+)
+def test_learning_rate_schedules(schedule: dict[str, Any], expected: list[float]) -> None:
+    records = toy_training("joint", lr=0.01, schedule=schedule).epochs()
+    assert [record.learning_rate / 0.01 for record in records] == pytest.approx(expected)
+
+
+def test_plateau_falls_when_the_training_loss_stands_still() -> None:
+    schedule = {"name": "plateau", "patience": 1, "factor": 0.5}
+    records = list(toy_training("joint", epochs=6, lr=1e-6, momentum=0.0, schedule=schedule).epochs())
+    rates = [record.learning_rate for record in records]
+    assert rates[0] == 1e-6
+    assert rates[-1] <= 0.5e-6
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_optimizers_train(optimizer: str) -> None:
+    records = list(toy_training("joint", optimizer=optimizer, lr=0.02, epochs=6).epochs())
+    assert records[-1].loss < records[0].loss
+
+
+def test_gradient_clipping_bounds_the_step() -> None:
+    def distance(**recipe: Any) -> float:
+        training = toy_training("joint", momentum=0.0, weight_decay=0.0, lr=1.0, epochs=1, **recipe)
+        before = [p.clone() for p in training.method.parameters()]
+        next(iter(training.epochs()))
+        after = training.method.parameters()
+        return max(float((a - b).detach().norm()) for a, b in zip(after, before, strict=True))
+
+    assert distance(gradient_clip=1e-3) <= 3 * 1e-3 < distance()
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another() -> None:
+    first, same, other = ([r.loss for r in toy_training("joint", seed=seed).epochs()] for seed in (3, 3, 4))
+    assert first == same != other
+
+
+def test_fit_is_usable_from_a_script() -> None:
+    dataset = toy_dataset()
+    result = fit(toy_method("joint", dataset), dataset, Recipe(batch_size=16), seed=1)
+    assert 0 <= result.test["test_accuracy"] <= 1
+    assert result.samples == 4 * 45
+    assert result.forward_passes == 4 * 45
+    assert result.samples_per_second > 0
+    assert result.peak_memory_mib > 0
+
+
+def test_batches_that_workers_cannot_share_are_refused() -> None:
+    class Two(WorkerGroup):
+        def __init__(self) -> None:
+            self.rank, self.size = 0, 2
+
+    dataset = toy_dataset(train=33)
+    with pytest.raises(ValueError, match="cannot be shared evenly among 2 workers"):
+        Training(toy_method("joint", dataset), dataset, Recipe(batch_size=15), seed=1, workers=Two())
+    training = Training(toy_method("joint", dataset), dataset, Recipe(batch_size=16), seed=1, workers=Two())
+    with pytest.raises(ValueError, match="fewer than 2 workers: choose another"):
+        next(training.epochs())
+    training = Training(toy_method("bss", dataset), dataset, Recipe(batch_size=64), seed=1)
+    with pytest.raises(ValueError, match="33 training samples give no whole batch of 64"):
+        next(training.epochs())
+
+
+def test_asking_for_a_gpu_without_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device is cuda but torch sees no GPU"):
+        toy_training("joint", device="cuda")
