@@ -1,0 +1,344 @@
+"""Figures for papers: metric against each varied hyperparameter, heat maps, comparisons, searches; PDF, SVG and PNG.
+
+Every figure is drawn from the rows of ``sweep.results.load`` alone. Means over seeds stand with their 95 % t interval,
+n is printed, joint training stands beside as reference, and the test split is shown at the epoch that validation chose.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, NullLocator
+
+from sweep.comparison_figures import draw_comparison, draw_differences
+from sweep.drawing import (
+    COLOURS,
+    DASHES,
+    FORMATS,
+    FUSED,
+    GREY,
+    MARKERS,
+    STYLE,
+    Drawing,
+    finished,
+    legend,
+    positions,
+    protocol,
+    references_text,
+    save,
+    seed_count,
+    short,
+    slug,
+)
+from sweep.results import METRICS, load
+from sweep.shape import (
+    Axis,
+    Grid,
+    Shape,
+    cells,
+    chosen,
+    metric_label,
+    modalities,
+    shown_metric,
+)
+from sweep.statistics import curve, estimate, summarise
+
+INERT = {("igm", "rho"): ("weights_moved", "share of the float32 weights that a perturbation moves")}
+"""Hyperparameters below some value of which nothing happens: the diagnostic that measures it, a share."""
+INERT_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A figure on disk: the folder's files STEM.pdf, STEM.svg and STEM.png."""
+
+    stem: str
+    caption: str
+
+
+def save_figures(results: Path, name: str) -> list[Saved]:
+    """Draw every figure of the sweep ``name`` into results/NAME/report/figures/, with captions.txt beside them."""
+    from sweep.search_figures import search_drawings
+
+    folder = results / name / "report" / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    saved = []
+    with rc_context(STYLE):
+        for drawing in itertools.chain(drawings(results, name), search_drawings(results, name)):
+            drawing.figure.draw_without_rendering()
+            drawing.figure.draw_without_rendering()  # tick labels settle in the second pass
+            drawing.figure.set_layout_engine("none")  # laid out once, not once a format
+            for form in FORMATS:
+                save(drawing.figure, folder / f"{drawing.stem}.{form}")
+            saved.append(Saved(drawing.stem, drawing.caption))
+    (folder / "captions.txt").write_text("".join(f"{s.stem}: {s.caption}\n\n" for s in saved), encoding="utf-8")
+    return saved
+
+
+def drawings(results: Path, name: str) -> Iterator[Drawing]:
+    """Curves and heat maps of the grids, comparisons of points, methods and report seeds."""
+    shape = Shape(load(results / name))
+    for grid in shape.grids:
+        prefix = f"{slug(grid.label)}-" if len({g.label for g in shape.grids}) > 1 else ""
+        for metric in METRICS:
+            column = shown_metric(grid.rows, metric)
+            if column is None:
+                continue
+            for axis in grid.axes:
+                region = inert_below(grid, axis, results / name)
+                yield draw_curve(shape, grid, axis, column, f"{prefix}{slug(axis.name)}-{slug(metric)}", region)
+            for first, second in itertools.combinations(grid.axes, 2):
+                stem = f"{prefix}{slug(first.name)}-{slug(second.name)}-{slug(metric)}"
+                yield draw_heat_map(shape, grid, (first, second), column, stem)
+    for rows, stem in ((shape.points, "compare"), (shape.reports, "report-seeds")):
+        for metric in METRICS:
+            column = shown_metric(rows, metric) if len(rows) else None
+            if column is None:
+                continue
+            yield draw_comparison(shape, rows, column, f"{stem}-{slug(metric)}")
+            if len(shape.baseline):
+                yield from draw_differences(shape, rows, column, f"{stem}-differences-{slug(metric)}")
+
+
+# Curves --------------------------------------------------------------------------------------------------------
+
+
+def draw_curve(shape: Shape, grid: Grid, axis: Axis, column: str, stem: str, inert: float | None = None) -> Drawing:
+    """``column`` against one varied hyperparameter: the fused prediction above, each modality below, a column of panels
+    a dataset. inert: largest value at which the hyperparameter measurably does nothing (the region is shaded)."""
+    rows = grid.through([axis.column])
+    datasets, streams = list(dict.fromkeys(rows["dataset"])), modalities(rows)
+    figure = Figure(figsize=(max(4.4, 3.0 * len(datasets) + 0.5), 4.2), layout="constrained")
+    panels = figure.subplots(2, len(datasets), sharex="col", squeeze=False, height_ratios=(3, 2))
+    for number, dataset in enumerate(datasets):
+        part = rows[rows["dataset"].eq(dataset)]
+        upper, lower = panels[:, number]
+        _draw_series(upper, shape, part, axis, {FUSED: column})
+        _draw_series(lower, shape, part, axis, {m: f"{column}_{m}" for m in streams})
+        _mark_chosen(upper, grid.rows[grid.rows["dataset"].eq(dataset)], part, axis, column)
+        for panel in (upper, lower):
+            _scale(panel, axis)
+            if inert is not None:
+                limits = panel.get_xlim()
+                panel.axvspan(limits[0], inert, color="#bbbbbb", alpha=0.35, linewidth=0, zorder=0)
+                panel.set_xlim(limits)  # the span would widen the axis beyond itself
+        if inert is not None:
+            upper.text(
+                0.02,
+                0.03,
+                f"shaded: moves under {INERT_SHARE:.0%} of the weights",
+                transform=upper.transAxes,
+                fontsize=6.5,
+                color=GREY,
+            )
+        upper.set_title(f"{dataset}, {seed_count(part)}")
+        lower.set_xlabel(axis.label)
+        if number == 0:
+            upper.set_ylabel(f"{metric_label(column)}\nfused")
+            lower.set_ylabel(f"{metric_label(column)}\neach modality")
+    figure.align_ylabels(panels[:, 0])
+    legend(figure, panels.ravel())
+    held = [a for a in grid.axes if a.column != axis.column]
+    others = (
+        f" Other varied hyperparameters ({', '.join(a.label for a in held)}) at the chosen configuration."
+        if held
+        else ""
+    )
+    text = f"{grid.label}: {metric_label(column)} against {axis.label}" + (f", {axis.meaning}" if axis.meaning else "")
+    return Drawing(
+        stem,
+        f"{text}. {protocol(rows, column)} Intervals wider than a panel are cut. "
+        f"{references_text(shape)}{others}{_inert_text(grid, axis, inert)}",
+        figure,
+    )
+
+
+def _draw_series(ax: Axes, shape: Shape, rows: pd.DataFrame, axis: Axis, columns: dict[str, str]) -> None:
+    """Mean lines with interval bands, the references behind them, and n where seeds are lacking."""
+    drawn = []
+    for name, column in columns.items():
+        index = 0 if name == FUSED else 1 + list(columns).index(name)
+        colour, thick = COLOURS[index % len(COLOURS)], name == FUSED
+        for (label, reference), dash in zip(
+            shape.reference_rows(rows["dataset"].iloc[0]).items(), itertools.cycle(DASHES)
+        ):
+            found = (
+                estimate(100 * reference.loc[reference["status"].eq("done"), column])
+                if column in reference
+                else estimate([])
+            )
+            if found.n:
+                tone = GREY if thick else colour
+                drawn.append((found.mean, found.low, found.high))
+                ax.axhspan(found.low, found.high, color=tone, alpha=0.06, linewidth=0) if found.n > 1 else None
+                ax.axhline(found.mean, color=tone, linestyle=dash, linewidth=1.1, label=label if thick else None)
+        table = curve(rows, axis.column, column)
+        x, mean = positions(table["value"], axis), 100 * table["mean"]
+        low, high = 100 * table["low"], 100 * table["high"]
+        drawn += list(zip(mean, low, high, strict=True))
+        style: dict[str, Any] = {
+            "color": colour,
+            "marker": MARKERS[index % len(MARKERS)],
+            "linewidth": 2.2 if thick else 1.3,
+            "zorder": 3,
+        }
+        if axis.scale == "category":
+            half = np.nan_to_num(high - mean)
+            ax.errorbar(x, mean, half, **{**style, "linewidth": 0, "elinewidth": 1.4}, capsize=3, label=name)
+        else:
+            ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0, zorder=2)
+            ax.vlines(x, low, high, color=colour, linewidth=0.8, alpha=0.6, zorder=2)  # a lone point has no band
+            ax.plot(x, mean, **style, label=name)
+    _limit(ax, drawn)
+    counts = curve(rows, axis.column, next(iter(columns.values())))
+    for at, n in zip(positions(counts["value"], axis), counts["n"], strict=True):
+        if n < counts["n"].max() and FUSED in columns:
+            colour = "#B00020" if n == 0 else GREY
+            ax.annotate(
+                f"n={n}",
+                (at, 0),
+                (0, 3),
+                ax.get_xaxis_transform(),
+                "offset points",
+                ha="center",
+                fontsize=6,
+                color=colour,
+            )
+
+
+def _limit(ax: Axes, drawn: Sequence[tuple[float, float, float]]) -> None:
+    """Fit the panel to every mean; an interval may widen it by at most the span of the means on each side."""
+    values = np.array(drawn, float).reshape(-1, 3)
+    values = values[~np.isnan(values[:, 0])]
+    if not len(values):
+        return
+    bottom, top = values[:, 0].min(), values[:, 0].max()
+    reach = max(top - bottom, 1.0)
+    bottom = max(np.nanmin(np.append(values[:, 1], bottom)), bottom - reach)
+    top = min(np.nanmax(np.append(values[:, 2], top)), top + reach)
+    ax.set_ylim(max(0.0, bottom - 0.08 * reach), min(100.0, top + 0.08 * reach) + 0.02 * reach)
+
+
+def _mark_chosen(ax: Axes, whole: pd.DataFrame, rows: pd.DataFrame, axis: Axis, column: str) -> None:
+    best = chosen(whole)
+    if best is None:
+        return
+    table = curve(rows, axis.column, column)
+    hit = table[table["value"].eq(best[axis.column])]
+    style: dict[str, Any] = {
+        "marker": "*",
+        "markersize": 11,
+        "color": "#F0E442",
+        "markeredgecolor": "black",
+        "markeredgewidth": 0.7,
+        "linestyle": "",
+    }
+    ax.plot(positions(hit["value"], axis), 100 * hit["mean"], **style, zorder=5, label="chosen on validation")
+
+
+def _scale(ax: Axes, axis: Axis) -> None:
+    if axis.scale == "category":
+        ax.set_xticks(
+            range(len(axis.values)), [str(v) for v in axis.values], rotation=20 if len(axis.values) > 4 else 0
+        )
+        ax.margins(x=0.15)
+        return
+    if axis.scale == "symlog":
+        ax.set_xscale("symlog", linthresh=min(v for v in axis.values if v > 0))
+    else:
+        ax.set_xscale(axis.scale)
+    if len(axis.values) <= 9 and not (
+        axis.scale != "linear" and max(axis.values) / min(v for v in axis.values if v > 0) > 1e5
+    ):
+        ax.set_xticks(
+            axis.values,
+            [f"{v:g}" for v in axis.values],
+            rotation=35 if len(axis.values) > 6 and axis.scale != "linear" else 0,
+        )
+        ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def inert_below(grid: Grid, axis: Axis, folder: Path) -> float | None:
+    """Largest value at which the hyperparameter's diagnostic stays below 1 % in every run, on average over its epochs
+    (a weight that is still exactly 0, as biases are at first, always moves); None where no value is, nothing was
+    recorded, or the hyperparameter has no such diagnostic."""
+    diagnostic = f"diag.{_inert(grid, axis)[0]}"
+    if diagnostic == "diag.":
+        return None
+    epochs = load(folder, "epoch")
+    epochs = epochs[epochs["hash"].isin(grid.rows["hash"])]
+    if diagnostic not in epochs:
+        return None
+    largest = epochs.groupby([axis.column, "hash"])[diagnostic].mean().groupby(level=0).max().dropna()
+    still = largest[largest < INERT_SHARE]
+    return float(still.index.max()) if len(still) else None
+
+
+def _inert(grid: Grid, axis: Axis) -> tuple[str, str]:
+    return INERT.get((grid.method, axis.name.removeprefix(f"{grid.method}.")), ("", ""))
+
+
+def _inert_text(grid: Grid, axis: Axis, inert: float | None) -> str:
+    diagnostic, meaning = _inert(grid, axis)
+    if inert is None:
+        return f" No value is shaded: none was measured to do nothing ({diagnostic})." if diagnostic else ""
+    measured = f"{diagnostic} ({meaning}) measured below {INERT_SHARE:.0%}"
+    return f" Shaded up to {inert:g}: {measured} in every run, on average over its epochs."
+
+
+# Heat maps -----------------------------------------------------------------------------------------------------
+
+
+def draw_heat_map(shape: Shape, grid: Grid, axes: tuple[Axis, Axis], column: str, stem: str) -> Drawing:
+    """Mean of ``column`` over seeds for each pair of values of two hyperparameters, a panel a dataset."""
+    across, up = axes
+    rows = grid.through([across.column, up.column])
+    datasets = list(dict.fromkeys(rows["dataset"]))
+    width, height = 0.52 * len(across.values) + 1.6, 0.36 * len(up.values) + 1.5
+    figure = Figure(figsize=(max(3.2, width * len(datasets)), max(2.4, height)), layout="constrained")
+    table = summarise(rows, ["dataset", across.column, up.column], column)
+    bounds = {"vmin": 100 * table["mean"].min(), "vmax": 100 * table["mean"].max(), "cmap": "cividis", "aspect": "auto"}
+    for ax, dataset in zip(figure.subplots(1, len(datasets), squeeze=False)[0], datasets, strict=True):
+        shares, counts = cells(rows[rows["dataset"].eq(dataset)], axes, column)
+        means = 100 * shares
+        image = ax.imshow(means, origin="lower", **bounds)
+        for (y, x), mean in np.ndenumerate(means):
+            lacking = f"\nn={counts[y, x]}" if counts[y, x] < counts.max() else ""
+            text = f"{mean:.1f}{lacking}" if counts[y, x] else "–"
+            dark = np.isfinite(mean) and image.norm(mean) < 0.55
+            ax.text(x, y, text, ha="center", va="center", fontsize=6.5, color="white" if dark else "black")
+        best = chosen(grid.rows[grid.rows["dataset"].eq(dataset)])
+        if best is not None:
+            x, y = across.values.index(best[across.column]), up.values.index(best[up.column])
+            ax.add_patch(_outline(x, y))
+        ax.grid(visible=False)
+        ax.spines[:].set_visible(False)
+        ax.set_xticks(range(len(across.values)), [short(v) for v in across.values])
+        ax.set_yticks(range(len(up.values)), [short(v) for v in up.values])
+        ax.set_xlabel(across.label)
+        ax.set_ylabel(up.label)
+        plain = estimate(finished(shape.baseline, dataset, column))
+        ax.set_title(
+            f"{dataset}, {seed_count(rows[rows['dataset'].eq(dataset)])}"
+            + (f" (joint {100 * plain.mean:.1f})" if plain.n else "")
+        )
+    figure.colorbar(image, ax=figure.axes, label=metric_label(column), pad=0.02).outline.set_visible(False)
+    meanings = "; ".join(f"{a.label}: {a.meaning}" for a in axes if a.meaning)
+    text = f"{grid.label}: mean {metric_label(column)} against {across.label} and {up.label}. {meanings}."
+    return Drawing(stem, f"{text} Outlined: the configuration chosen on validation. {protocol(rows, column)}", figure)
+
+
+def _outline(x: int, y: int) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor="#D55E00", linewidth=2)

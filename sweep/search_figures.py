@@ -1,0 +1,277 @@
+"""Figures of a search, read off its Optuna study: history, slices, importances, parallel coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sweep.drawing import COLOURS, GREY, Drawing, slug
+from sweep.results import load
+from sweep.shape import METRIC_NAMES, selection
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+LEAST_TRIALS = 20
+"""Finished trials below which importances say nothing."""
+PERMUTATIONS = 60
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """One study of a sweep, with the label and dataset that it searched for. objective: what its values are."""
+
+    label: str
+    dataset: str
+    objective: str
+    study: Study
+
+    def trials(self, *states: str) -> list[FrozenTrial]:
+        """Trials in the given states (COMPLETE, PRUNED, FAIL), by number."""
+        return [t for t in self.study.get_trials(deepcopy=False) if t.state.name in states]
+
+    @property
+    def parameters(self) -> list[str]:
+        return list(dict.fromkeys(name for trial in self.trials("COMPLETE", "PRUNED") for name in trial.params))
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Share of a hyperparameter in the importance of all, and the 95 % quantile of that share under chance: the same
+    trials with their values shuffled."""
+
+    name: str
+    share: float
+    chance: float
+
+
+def searches(results: Path, name: str) -> list[SearchResult]:
+    """The studies in the journals of the sweep ``name``, by label and dataset; none where nothing was searched."""
+    folder = results / name
+    journals = sorted(folder.glob("study*.journal"))
+    if not journals:
+        return []
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    metric = METRIC_NAMES[selection(load(folder)).removeprefix("validation_")]
+    found = []
+    for journal in journals:
+        storage = JournalStorage(JournalFileBackend(str(journal)))
+        for full in optuna.get_all_study_names(storage):
+            label, _, dataset = full.removeprefix(f"{name}/").rpartition("/")
+            study = optuna.load_study(study_name=full, storage=storage)
+            found.append(SearchResult(label or full, dataset, f"validation {metric} (%)", study))
+    return found
+
+
+def importances(search: SearchResult) -> list[Importance] | str:
+    """PED-ANOVA importance of each hyperparameter, largest first; or the reason why none can be given."""
+    import optuna
+
+    trials = search.trials("COMPLETE")
+    values = np.array([trial.value for trial in trials], float)
+    if len(trials) < LEAST_TRIALS:
+        return f"Importances need {LEAST_TRIALS} finished trials, there are {len(trials)}: fewer show chance alone."
+    if np.ptp(values) == 0:
+        return "Every trial has the same value: no hyperparameter matters here."
+    shuffled = np.random.default_rng(0)
+
+    def shares(values: np.ndarray) -> dict[str, float]:
+        study = optuna.create_study(direction=search.study.direction)
+        study.add_trials(
+            [
+                optuna.create_trial(params=t.params, distributions=t.distributions, value=float(v))
+                for t, v in zip(trials, values, strict=True)
+            ]
+        )
+        return optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
+
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        found = shares(values)
+        null = [shares(shuffled.permutation(values)) for _ in range(PERMUTATIONS)]
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+    return [Importance(n, share, float(np.quantile([s.get(n, 0.0) for s in null], 0.95))) for n, share in found.items()]
+
+
+IMPORTANCE_NOTE = (
+    "PED-ANOVA over the finished trials. A search that adapts tries promising regions more often, which biases "
+    "importances; a random or quasi-random search does not. The tick marks what shuffled values reach in 5 % of cases: "
+    "a bar below it is no signal."
+)
+
+
+def search_drawings(results: Path, name: str) -> Iterator[Drawing]:
+    """Every figure of every study of the sweep ``name``."""
+    found = [search for search in searches(results, name) if search.trials("COMPLETE")]
+    for search in found:
+        prefix = "search" if len(found) == 1 else f"search-{slug(search.label)}-{slug(search.dataset)}"
+        title = f"{search.label} on {search.dataset}"
+        counts = ", ".join(
+            f"{len(search.trials(s))} {w}"
+            for s, w in (("COMPLETE", "finished"), ("PRUNED", "pruned"), ("FAIL", "failed"))
+        )
+        yield Drawing(
+            f"{prefix}-history",
+            f"{title}: {search.objective} of each trial ({counts}); line: best so far.",
+            draw_history(search),
+        )
+        text = f"{title}: {search.objective} against each hyperparameter; darker trials are later, crosses were pruned."
+        yield Drawing(f"{prefix}-slices", text, draw_slices(search))
+        if len(search.parameters) > 1:
+            text = f"{title}: each line is a finished trial; the better, the darker. The thick line is the best."
+            yield Drawing(f"{prefix}-parallel", text, draw_parallel(search))
+            shares = importances(search)
+            if not isinstance(shares, str):
+                yield Drawing(f"{prefix}-importances", f"{title}: {IMPORTANCE_NOTE}", draw_importances(shares))
+
+
+def draw_history(search: SearchResult) -> Figure:
+    """Objective of each trial and the best so far."""
+    done = search.trials("COMPLETE")
+    number, value = [t.number for t in done], np.array([100 * (t.value or 0.0) for t in done])
+    figure = Figure(figsize=(4.4, 2.6), layout="constrained")
+    ax = figure.subplots()
+    ax.scatter(number, value, s=16, color=COLOURS[0], label="finished", zorder=3)
+    ax.step(number, np.maximum.accumulate(value), where="post", color=COLOURS[1], linewidth=1.6, label="best so far")
+    for state, marker, word in (("PRUNED", "x", "pruned"), ("FAIL", "|", "failed")):
+        if numbers := [t.number for t in search.trials(state)]:
+            ax.plot(
+                numbers,
+                [0.02] * len(numbers),
+                marker,
+                transform=ax.get_xaxis_transform(),
+                color=GREY,
+                label=word,
+                clip_on=False,
+            )
+    ax.set(xlabel="trial", ylabel=search.objective)
+    figure.legend(loc="outside upper center", ncols=4)
+    return figure
+
+
+def draw_slices(search: SearchResult) -> Figure:
+    """Objective against each hyperparameter, a panel each."""
+    names = search.parameters
+    columns = min(4, len(names))
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(max(3.4, 1.9 * columns + 0.5), 1.9 * lines + 0.3), layout="constrained")
+    panels = figure.subplots(lines, columns, sharey=True, squeeze=False)
+    for ax in panels.ravel()[len(names) :]:
+        ax.remove()
+    for ax, name in zip(panels.ravel(), names, strict=False):
+        done = [t for t in search.trials("COMPLETE") if name in t.params]
+        places = _places(ax, search, name)
+        ax.scatter(
+            [places(t.params[name]) for t in done], [100 * (t.value or 0.0) for t in done], c=[t.number for t in done],
+            cmap="Blues", vmin=-len(done) / 2, s=14, edgecolors=GREY, linewidths=0.3, zorder=3,
+        )  # fmt: skip
+        pruned = [t for t in search.trials("PRUNED") if name in t.params]
+        ax.plot(
+            [places(t.params[name]) for t in pruned],
+            [0.03] * len(pruned),
+            "x",
+            transform=ax.get_xaxis_transform(),
+            color=GREY,
+        )
+        ax.set_xlabel(name)
+    for ax in panels[:, 0]:
+        ax.set_ylabel(search.objective)
+    return figure
+
+
+def _places(ax: Axes, search: SearchResult, name: str) -> Any:
+    """How a hyperparameter's values lie on the x axis, which is set up for them."""
+    trials = [t for t in search.trials("COMPLETE", "PRUNED") if name in t.params]
+    distribution = trials[-1].distributions[name]
+    choices = getattr(distribution, "choices", None)
+    if choices is None:
+        if getattr(distribution, "log", False):
+            ax.set_xscale("log")
+        return lambda value: value
+    ax.set_xticks(
+        range(len(choices)), [str(c) for c in choices], rotation=30 if max(len(str(c)) for c in choices) > 4 else 0
+    )
+    ax.margins(x=0.2)
+    return choices.index
+
+
+def draw_importances(shares: list[Importance]) -> Figure:
+    """A bar a hyperparameter with the level of chance."""
+    figure = Figure(figsize=(4.0, 0.26 * len(shares) + 0.8), layout="constrained")
+    ax = figure.subplots()
+    y = range(len(shares))
+    ax.barh(
+        y,
+        [s.share for s in shares],
+        color=[COLOURS[0] if s.share > s.chance else "#b5c7d6" for s in shares],
+        height=0.6,
+    )
+    ax.plot(
+        [s.chance for s in shares], y, "|", color="black", markersize=11, markeredgewidth=1.4, label="95 % of chance"
+    )
+    ax.set_yticks(y, [s.name for s in shares])
+    ax.invert_yaxis()
+    ax.grid(visible=False, axis="y")
+    ax.set_xlabel("share of importance")
+    figure.legend(loc="outside upper center")
+    return figure
+
+
+def draw_parallel(search: SearchResult) -> Figure:
+    """Finished trials as lines over one axis a hyperparameter, each from its smallest to its largest value."""
+    import matplotlib
+
+    names, trials = search.parameters, [t for t in search.trials("COMPLETE") if set(search.parameters) <= set(t.params)]
+    columns = [_unit(search, name, [t.params[name] for t in trials]) for name in names]
+    values = np.array([100 * (t.value or 0.0) for t in trials])
+    order = np.argsort(values)
+    height = (values - values.min()) / (np.ptp(values) or 1.0)
+    lines = np.column_stack([*(c[0] for c in columns), height]) if len(trials) else np.empty((0, len(names) + 1))
+    figure = Figure(figsize=(max(4.4, 1.15 * (len(names) + 1)), 2.8), layout="constrained")
+    ax = figure.subplots()
+    palette = matplotlib.colormaps["Blues"]
+    for index in order:
+        best = index == order[-1]
+        ax.plot(
+            lines[index],
+            color=COLOURS[1] if best else palette(0.25 + 0.75 * height[index]),
+            linewidth=2.2 if best else 0.9,
+        )
+    ends = [*(c[1] for c in columns), (f"{values.min():.1f}", f"{values.max():.1f}")] if len(trials) else []
+    for x, (low, high) in enumerate(ends):
+        ax.annotate(low, (x, 0), (0, -4), textcoords="offset points", ha="center", va="top", fontsize=6.5, color=GREY)
+        ax.annotate(
+            high, (x, 1), (0, 4), textcoords="offset points", ha="center", va="bottom", fontsize=6.5, color=GREY
+        )
+    ax.set_xticks(range(len(names) + 1), [*names, search.objective.removeprefix("validation ")], rotation=20)
+    ax.tick_params(axis="x", length=0, pad=12)
+    ax.set_yticks([])
+    ax.set_ylim(-0.02, 1.02)
+    ax.spines["left"].set_visible(False)
+    ax.spines["bottom"].set_visible(False)
+    ax.grid(visible=True, axis="x", color=GREY, linewidth=0.8)
+    return figure
+
+
+def _unit(search: SearchResult, name: str, values: list[Any]) -> tuple[np.ndarray, tuple[str, str]]:
+    """Values mapped to [0, 1] over their range (in the logarithm where the search is), and what its ends are."""
+    distribution = search.trials("COMPLETE")[-1].distributions[name]
+    choices = getattr(distribution, "choices", None)
+    if choices is not None:
+        numbers = np.array([choices.index(v) for v in values], float)
+        return numbers / max(1, len(choices) - 1), (str(choices[0]), str(choices[-1]))
+    numbers = np.array(values, float)
+    scaled = np.log(numbers) if getattr(distribution, "log", False) else numbers
+    return (scaled - scaled.min()) / (np.ptp(scaled) or 1.0), (f"{numbers.min():.3g}", f"{numbers.max():.3g}")
