@@ -1,0 +1,90 @@
+"""What a sweep shows while it runs: a live table on a terminal, a few lines in a log."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from sweep.engine.agenda import Tally, Task
+    from sweep.records import FinalRecord
+
+LOG_EVERY = 20.0
+"""Seconds between two lines where the output is no terminal."""
+
+
+class Progress:
+    """Context manager around a sweep's execution. expected: runs in all where known; tally: what the agenda counts."""
+
+    def __init__(self, console: Console, name: str, expected: int | None, tally: Tally) -> None:
+        self._console, self._name, self._expected, self._tally = console, name, expected, tally
+        self._running: dict[str, tuple[Task, int, int, float]] = {}
+        self._began = self._last_line = time.monotonic()
+        self._live = Live(console=console, refresh_per_second=4, transient=True, get_renderable=self._render)
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+        self._console.print(f"{self._name}: {self._counts()}, {time.monotonic() - self._began:.0f} s", highlight=False)
+
+    # Events ----------------------------------------------------------------------------------------------------
+
+    def started(self, task: Task) -> None:
+        self._running[task.hash] = (task, 0, 0, float("nan"))
+
+    def epoch(self, task_hash: str, epoch: int, epochs: int, value: float) -> None:
+        if task_hash in self._running:
+            self._running[task_hash] = (self._running[task_hash][0], epoch, epochs, value)
+
+    def finished(self, task: Task, final: FinalRecord) -> None:
+        self._running.pop(task.hash, None)
+        if final.status in ("failed", "diverged"):
+            self._console.print(
+                f"{describe(task)}: {final.status}: {final.reason}", style="red", highlight=False, soft_wrap=True
+            )
+        if not self._console.is_terminal and time.monotonic() - self._last_line > LOG_EVERY:
+            self._last_line = time.monotonic()
+            self._console.print(f"{self._name}: {self._counts()}", highlight=False)
+
+    # Display ---------------------------------------------------------------------------------------------------
+
+    def _counts(self) -> str:
+        tally = self._tally
+        of = f" of {self._expected}" if self._expected else ""
+        parts = [f"{tally.total}{of} runs ended"]
+        if tally.kept:
+            parts.append(f"{tally.kept} kept from earlier")
+        parts += [f"{count} {word}" for word in ("pruned", "diverged", "failed") if (count := getattr(tally, word))]
+        return ", ".join(parts)
+
+    def _render(self) -> Group:
+        table = Table(box=None, padding=(0, 2), show_header=bool(self._running))
+        for title in ("running", "seed", "epoch", "", "validation"):
+            table.add_column(title, justify="left" if title == "running" else "right")
+        for task, epoch, epochs, value in list(self._running.values()):
+            bar = ProgressBar(total=max(epochs, 1), completed=epoch, width=20)
+            shown = f"{100 * value:.1f} %" if value == value else ""
+            table.add_row(describe(task, seed=False), str(task.run.seed), f"{epoch}/{epochs or '?'}", bar, shown)
+        elapsed = time.monotonic() - self._began
+        return Group(Text(f"{self._name}: {self._counts()}, {elapsed:.0f} s", style="bold"), table)
+
+
+def describe(task: Task, seed: bool = True) -> str:
+    """A run in words: method, varied values, dataset, seed."""
+    values = ", ".join(f"{name}={value}" for name, value in task.configuration.values.items())
+    words = [task.configuration.label, f"({values})" if values else "", f"on {task.run.dataset}"]
+    return " ".join(filter(None, [*words, f"seed {task.run.seed}" if seed else ""]))
