@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -26,6 +26,18 @@ from methods.hyperparameters import Hyperparameters as AnyHyperparameters
 
 MULTI = "multi"
 """Name of the fused prediction beside the names of the modalities."""
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; every submodule gets back the mode it had."""
+    training = [(each, each.training) for each in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for each, was in training:
+            each.training = was
 
 
 class MethodError(ValueError):

@@ -10,8 +10,7 @@ softmax probabilities of a remembered score (``prob: linear`` with ``beta: 1`` g
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.base import Batch
-from methods.base import MULTI, Context, Method, MethodError, Outputs
+from methods.base import MULTI, Context, Method, MethodError, Outputs, evaluating
 from methods.fused import FusionHyperparameters, build_fusion, check_fusion
 from methods.hyperparameters import Choice, Integer, LogUniform, Uniform, hyper, in_epochs
 from models import unknown
@@ -292,7 +291,7 @@ class BSS(Method):
     def score(self, context: Context) -> None:
         """The scoring pass: every training sample once, nothing learned, parameters and buffers untouched."""
         found: list[tuple[Tensor, ...]] = []
-        with _evaluating(self), context.autocast():
+        with evaluating(self), context.autocast():
             for batch in filter(len, context.train_batches()):
                 outputs = self(batch)
                 criteria = self.similarity(outputs), self.sample_loss(outputs, batch)
@@ -384,15 +383,3 @@ class BSS(Method):
     def diagnostics(self) -> dict[str, float]:
         """Share of the samples shown, or entropy of the draws (nats; log n where they are uniform); mean score."""
         return dict(self._diagnostics)
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; every submodule gets back the mode it had."""
-    training = [(each, each.training) for each in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for each, was in training:
-            each.training = was

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.base import Batch
-from methods.base import MULTI, Context, Method, MethodError
+from methods.base import MULTI, Context, Method, MethodError, evaluating
 from methods.hyperparameters import Choice, Hyperparameters, Integer, LogUniform, Uniform, hyper, in_epochs
 from methods.mla import fuse_logits, fusion_weights
 from models import linear
@@ -337,7 +337,7 @@ class IGM(Method):
     def covariance_pass(self, modality: str, context: Context) -> dict[str, Tensor]:
         """C [d, d] by path for each layer of ``modality`` whose partner in the next modality is modified, over the
         joint batches of one shuffled pass, in evaluation mode."""
-        hp, training = self.hyperparameters, self.training
+        hp = self.hyperparameters
         successor = next(m for m in self.order if self.predecessor(m) == modality)
         weights = {path: self.weight(modality, path) for path in self.modified[successor]}
         if not weights:
@@ -351,12 +351,11 @@ class IGM(Method):
         handles = [layer.register_forward_pre_hook(partial(watch, path)) for path, layer in layers.items()]
         order = torch.randperm(context.train_size, generator=context.generator("igm covariance", context.epoch))
         index = order[: hp.cov_batches and hp.cov_batches * hp.cov_batch_size]
-        self.eval()
-        for number, batch in enumerate(context.train_batches(hp.cov_batch_size, index=index, shard=False)):
-            # Workers take whole joint batches in turn: a batch mean then never needs another worker.
-            if number % context.world_size == context.rank:
-                self.branch_logits(modality, batch)
-        self.train(training)
+        with evaluating(self):
+            for number, batch in enumerate(context.train_batches(hp.cov_batch_size, index=index, shard=False)):
+                # Workers take whole joint batches in turn: a batch mean then never needs another worker.
+                if number % context.world_size == context.rank:
+                    self.branch_logits(modality, batch)
         for handle in handles:
             handle.remove()
         return {path: context.sum(cov) for path, cov in found.items()}

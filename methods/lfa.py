@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from data.base import Batch
-from methods.base import MULTI, Context, Method, MethodError, Outputs
+from methods.base import MULTI, Context, Method, MethodError, Outputs, evaluating
 from methods.fused import FusionHyperparameters, build_fusion, check_fusion
 from methods.hyperparameters import Choice, Integer, LogUniform, Uniform, hyper, in_epochs
 from models import linear
@@ -327,13 +327,9 @@ class LFA(Method):
     def hypergradient(self, context: Context) -> float:
         """h of eq. 3 at the present parameters, for loss_scale 1, alike on all workers: each computes it alone on the
         same samples, in evaluation mode and full precision. ``grad``, buffers and optimizer stay untouched."""
-        training = self.training
-        self.eval()
         # The fused attention kernels cannot be differentiated twice.
-        with sdpa_kernel(SDPBackend.MATH):
-            found = self._hypergradient(context)
-        self.train(training)
-        return found
+        with evaluating(self), sdpa_kernel(SDPBackend.MATH):
+            return self._hypergradient(context)
 
     def _hypergradient(self, context: Context) -> float:
         hp = self.hyperparameters

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from data.base import Split
-from methods.base import MULTI, Method
+from methods.base import MULTI, Method, evaluating
 from sweep.workers import WorkerGroup, share
 
 METRICS = ("accuracy", "map", "macro_f1")
@@ -28,12 +28,10 @@ def predict_split(
 ) -> dict[str, Tensor]:
     """Logits [n, C] in float32 of every sample of a split, for "multi" and each modality, in evaluation mode; each
     worker predicts its share and all receive the whole."""
-    was_training = method.training
-    method.eval()
     mine = share(len(split), workers.size, workers.rank)
     parts = torch.arange(mine.start, mine.stop).split(EVALUATION_BATCH)
-    batches = [method.predict(split.gather(part, device), present) for part in parts]
-    method.train(was_training)
+    with evaluating(method):
+        batches = [method.predict(split.gather(part, device), present) for part in parts]
     local = {name: torch.cat([batch[name].float() for batch in batches]) for name in batches[0]}
     counts = [share(len(split), workers.size, rank) for rank in range(workers.size)]
     return {name: workers.gather(logits, [c.stop - c.start for c in counts]) for name, logits in local.items()}
