@@ -8,9 +8,10 @@ import pytest
 import torch
 from toy import toy_dataset, toy_method, toy_training
 
+from sweep.context import TrainingContext
 from sweep.fit import DivergedError, Training, fit
 from sweep.metrics import predict_split, score
-from sweep.recipe import Recipe
+from sweep.recipe import Recipe, ScheduleSpec
 from sweep.workers import WorkerGroup
 
 
@@ -138,3 +139,22 @@ def test_asking_for_a_gpu_without_one_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="device is cuda but torch sees no GPU"):
         toy_training("joint", device="cuda")
+
+
+@pytest.mark.parametrize("name", ["constant", "step", "cosine", "plateau"])
+def test_parameters_added_later_are_trained_at_the_rate_of_the_others(name: Any) -> None:
+    recipe = Recipe(batch_size=16, lr=0.1, schedule=ScheduleSpec(name=name, every=1.0, patience=0))
+    context = TrainingContext(toy_dataset(), recipe, 1, torch.device("cpu"), WorkerGroup(), print)
+    first, late = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    context.new_optimizer([first], epochs=4)
+    context.optimizer_step()
+    context.schedule.step(1.0)
+    context.add_parameters([late])
+    context.backward((first * late).sum())
+    context.optimizer_step()
+    assert not torch.equal(late, torch.ones(2))
+    for _ in range(2):
+        context.schedule.step(1.0)
+        rates = {group["lr"] for group in context.optimizer.param_groups}
+        assert len(rates) == 1
+    assert (rates == {0.1}) == (name == "constant")
