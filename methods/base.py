@@ -118,12 +118,19 @@ class Context(Protocol):
         workers, and in a resumed run, without any state to keep."""
 
     def train_batches(
-        self, size: int | None = None, *, augment: bool = False, index: Tensor | None = None, shard: bool = True
+        self,
+        size: int | None = None,
+        *,
+        augment: bool = False,
+        index: Tensor | None = None,
+        shard: bool = True,
+        passes: float = 1.0,
     ) -> Iterator[Batch]:
         """Training samples in joint batches of ``size`` (default: the batch size), the last short one kept.
 
         index: int64 positions in the training split, in this order (default: all, ascending). shard: this worker's
         part of each joint batch (contiguous; possibly empty in the last one), else the whole batch on each worker.
+        passes: forward passes through all encoders that a sample will cost (one branch of M: 1/M), for the account.
         """
 
     def add_parameters(self, parameters: Sequence[nn.Parameter]) -> None:
@@ -203,7 +210,8 @@ class Method(nn.Module, ABC):
         return self.epochs
 
     def trained_parameters(self, epoch: int) -> list[nn.Parameter]:
-        """What the optimizer holds in ``epoch`` (from 1). Default: everything."""
+        """What the optimizer holds in ``epoch`` (from 1), parameters added during training last and in that order (so
+        a resumed run finds their momentum). Default: everything."""
         return list(self.parameters())
 
     def phase_epochs(self, epoch: int) -> int:
@@ -212,7 +220,7 @@ class Method(nn.Module, ABC):
 
     def passes_per_sample(self) -> float:
         """Forward passes through all encoders that one training sample costs (a second pass through one branch of
-        M counts 1/M). Scoring passes are counted by the loop."""
+        M counts 1/M). Scoring passes are counted by the loop, as :meth:`Context.train_batches` is told."""
         return 1.0
 
     # Phases ----------------------------------------------------------------------------------------------------

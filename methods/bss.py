@@ -1,153 +1,35 @@
 """BSS: show the balanced samples first.
 
-Guan, Jiang, Yang, "Balance-aware Sequence Sampling Makes Multimodal Learning Better", IJCAI 2025.
-
-A sample's balance score is high where the modalities agree and the losses are low. BSS-H (heuristic) grows the visible
-part of the ranking along a pacing function; BSS-L (learning) rescores, remembers, and draws in an order shaped by the
-score. Departures from the official code: scoring in evaluation mode without gradients, on unaugmented samples;
-softmax probabilities of a remembered score (``prob: linear`` with ``beta: 1`` gives the code's)."""
+Guan, Jiang, Yang, "Balance-aware Sequence Sampling Makes Multimodal Learning Better", IJCAI 2025."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
 from pydantic import field_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from data.base import Batch
-from methods.base import MULTI, Context, Method, MethodError, Outputs, evaluating
-from methods.fused import FusionHyperparameters, build_fusion, check_fusion
+from methods._bss_equations import (
+    PACES,
+    balance_score,
+    curriculum_indices,
+    gradient_magnitude,
+    pace,
+    prediction_similarity,
+    sample_loss,
+    sampling_probabilities,
+    successive_draws,
+)
+from methods.base import MULTI, Context, MethodError, Outputs, evaluating
+from methods.fused import FusedMethod, FusionHyperparameters, build_fusion, check_fusion
 from methods.hyperparameters import Choice, Integer, LogUniform, Uniform, hyper, in_epochs
-from models import unknown
 
-PACES = ("sqrt", "linear", "root", "geometric", "exponential", "step")
-
-# Equations -----------------------------------------------------------------------------------------------------
-
-
-def prediction_similarity(logits: list[Tensor], space: str = "softmax") -> Tensor:
-    """How far M >= 2 modalities agree on each sample: [n, K] each -> [n], mean cosine over all pairs (eq. 1).
-
-    space: softmax (of the predicted probabilities) or logits (of the rows as they are). Raises ValueError for one
-    modality or another space."""
-    if space not in ("softmax", "logits"):
-        raise unknown("space", space, ("softmax", "logits"))
-    if len(logits) < 2:
-        raise ValueError(f"similarity needs at least two modalities, got {len(logits)}")
-    rows = [each.softmax(-1) for each in logits] if space == "softmax" else logits
-    norms = [row.norm(dim=-1) for row in rows]
-    pairs = [(i, j) for j in range(len(rows)) for i in range(j)]
-    cosines = [(rows[i] * rows[j]).sum(-1) / (norms[i] * norms[j]).clamp_min(1e-8) for i, j in pairs]
-    return torch.stack(cosines).mean(0)
-
-
-def sample_loss(
-    multi_logits: Tensor, uni_logits: list[Tensor], targets: Tensor, alpha: float = 1.0, weighting: str = "additive"
-) -> Tensor:
-    """Loss of each sample (eq. 2), logits [n, K] and labels int64 [n] -> [n].
-
-    additive: α CE(multi) + sum of CE(modality); convex: α CE(multi) + (1 - α) that sum. Raises ValueError for
-    another weighting."""
-    if weighting not in ("additive", "convex"):
-        raise unknown("weighting", weighting, ("additive", "convex"))
-    own = torch.stack([F.cross_entropy(logits, targets, reduction="none") for logits in uni_logits]).sum(0)
-    multi = F.cross_entropy(multi_logits, targets, reduction="none")
-    return alpha * multi + (own if weighting == "additive" else (1 - alpha) * own)
-
-
-def balance_score(
-    similarity: Tensor,
-    loss: Tensor,
-    use_similarity: bool = True,
-    use_loss: bool = True,
-    previous: Tensor | None = None,
-    beta: float = 1.0,
-) -> Tensor:
-    """Balance score of each sample, all [n]: minmax(similarity) - minmax(loss) in [-1, 1] (eq. 3), then, where a
-    ``previous`` score is given, (1 - β) previous + β score (eq. 5).
-
-    A term that is switched off or constant counts 0. Raises ValueError for an entry that is not finite."""
-    for name, values in (("similarity", similarity), ("loss", loss), ("previous score", previous)):
-        if values is not None and not values.isfinite().all():
-            raise ValueError(
-                f"the {name} of a sample is not finite: training has diverged; try a smaller learning rate"
-            )
-    score = use_similarity * _minmax(similarity) - use_loss * _minmax(loss)
-    return score if previous is None else (1 - beta) * previous + beta * score
-
-
-def _minmax(values: Tensor) -> Tensor:
-    low, high = values.min(), values.max()
-    return (values - low) / (high - low) if high - low > 1e-12 else torch.zeros_like(values)
-
-
-def pace(
-    t: int,
-    lambda0: float = 0.1,
-    t_grow: int = 40,
-    kind: str = "sqrt",
-    power: float = 2.0,
-    steps: int = 5,
-    rate: float = 10.0,
-) -> float:
-    """Share λ(t) in (0, 1] of the training set that epoch t = 1, 2, ... shows (eq. 4 and its kin): it grows from
-    ``lambda0`` and is 1 from ``t_grow`` on.
-
-    kind: sqrt, linear, root (of ``power``), geometric, exponential (of ``rate``), step (``steps`` of them). Raises
-    ValueError for another kind or lambda0 outside (0, 1]."""
-    if not 0 < lambda0 <= 1:
-        raise ValueError(f"lambda0 must lie in (0, 1], got {lambda0}")
-    if kind not in PACES:
-        raise unknown("pace", kind, PACES)
-    if t >= t_grow:
-        return 1.0
-    u = t / t_grow
-    if kind == "geometric":
-        return min(1.0, lambda0 ** (1 - u))
-    if kind in ("sqrt", "root"):
-        p = 2.0 if kind == "sqrt" else power
-        return min(1.0, ((1 - lambda0**p) * u + lambda0**p) ** (1 / p))
-    if kind == "exponential":
-        u = math.expm1(rate * u) / math.expm1(rate)
-    elif kind == "step":
-        u = math.floor(steps * u + 1e-9) / steps
-    return min(1.0, lambda0 + (1 - lambda0) * u)
-
-
-def curriculum_indices(scores: Tensor, proportion: float, order: str = "curriculum") -> Tensor:
-    """Positions, int64 [k], of the first floor(n * proportion) of n samples, at least one, by score [n]: highest first
-    (curriculum) or lowest first (anti); of equals the lower position first. Raises ValueError for another order."""
-    if order not in ("curriculum", "anti"):
-        raise unknown("order", order, ("curriculum", "anti"))
-    count = max(1, min(len(scores), math.floor(len(scores) * proportion + 1e-9)))
-    return torch.sort(scores, descending=order == "curriculum", stable=True).indices[:count]
-
-
-def sampling_probabilities(scores: Tensor, kind: str = "softmax", floor: float = 0.01) -> Tensor:
-    """Probability of each sample by its score, [n] -> [n], summing to 1 (eq. 6).
-
-    softmax; or linear: 1 + score + floor, clipped at 0 and normalised (uniform where all are 0). Raises ValueError
-    for another kind."""
-    if kind == "softmax":
-        return scores.softmax(0)
-    if kind != "linear":
-        raise unknown("kind of probability", kind, ("softmax", "linear"))
-    weights = (1 + scores + floor).clamp_min(0)
-    total = weights.sum()
-    return weights / total if total > 0 else torch.full_like(scores, 1 / len(scores))
-
-
-def successive_draws(probabilities: Tensor, generator: torch.Generator) -> Tensor:
-    """All n positions, int64, drawn one after the other without replacement in proportion to ``probabilities`` [n]:
-    by log p plus Gumbel noise, descending. Positions of probability 0 come last, in random order."""
-    noise = -torch.empty(len(probabilities), dtype=torch.float64).exponential_(generator=generator).log()
-    log_p = probabilities.double().clamp_min(torch.finfo(torch.float64).tiny).log()
-    return (log_p + noise).argsort(descending=True, stable=True)
-
+COLUMNS = ("label", "similarity", "loss", "score", "remembered")
+"""What a scoring pass leaves of each sample; see :meth:`BSS.score_table`."""
 
 # Method --------------------------------------------------------------------------------------------------------
 
@@ -196,9 +78,15 @@ class BSSHyperparameters(FusionHyperparameters):
         "presim", search=Choice(("presim", "featsim", "none")),
         meaning="agreement in the score: cosine of predictions, cosine of features, or none",
     )  # fmt: skip
-    information: Literal["loss", "none"] = hyper(
-        "loss", search=Choice(("loss", "none")), meaning="difficulty in the score: the sample's loss, or none"
-    )
+    information: Literal["loss", "gradmag", "none"] = hyper(
+        "loss", search=Choice(("loss", "gradmag", "none")),
+        meaning="difficulty in the score: the sample's loss, the size of its gradient (one sample at a time: slow), or "
+        "none",
+    )  # fmt: skip
+    score_mode: Literal["eval", "train"] = hyper(
+        "eval", meaning="scoring in evaluation mode on samples as they are, or as the official code does: in training "
+        "mode on augmented samples, which moves the statistics of batch norm",
+    )  # fmt: skip
     order: Literal["curriculum", "anti", "random", "shuffle"] = hyper(
         "curriculum", meaning="balanced samples first, last, by fixed noise instead of scores, or plain shuffling"
     )
@@ -223,10 +111,24 @@ class BSSHyperparameters(FusionHyperparameters):
         return value
 
 
-class BSS(Method):
-    """Joint training with unimodal heads on a sequence of samples ordered by balance.
+class BSS(FusedMethod):
+    """Multimodal training is sensitive to the order of its samples. Each training sample gets a balance score, high
+    where its modalities agree and its losses are low, and balanced samples come first: BSS-H (``scheduler:
+    heuristic``) shuffles a growing part of the ranking, BSS-L (``learning``) rescores as it goes, remembers, and draws
+    samples in an order that the score shapes. Network and loss are those of joint training with unimodal heads.
 
-    State: the table of the latest scoring pass (see :meth:`score_table`)."""
+    Source: Guan, Jiang, Yang, IJCAI 2025: score (eqs. 1 to 3), pace (4), remembered score (5), probability (6).
+
+    Departures from the official code: scores are made in evaluation mode from samples as they are (``score_mode:
+    train`` is the code's way); they are remembered, and their softmax is drawn from (``beta: 1`` with ``prob: linear``
+    is the code's); balanced samples come first on every dataset (the code turns one sign round); a constant criterion
+    counts 0 instead of NaN; three modalities agree by the mean over pairs, whichever the scheduler. The weight α is
+    read as that of the fused loss, which the paper's plot supports but does not say.
+
+    Cost: one forward and one backward a step, as joint training. BSS-L adds a forward over the training set every
+    ``rescore_every`` epochs, BSS-H one in all and has fewer steps; ``information: gradmag`` adds a backward a sample.
+
+    State: the scores of every pass (:meth:`score_table`), five numbers a sample and pass."""
 
     name = "bss"
     title = "Balance-aware sequence sampling"
@@ -244,34 +146,47 @@ class BSS(Method):
             widths = ", ".join(f"{m} {d}" for m, d in zip(self.modalities, self.dims, strict=True))
             raise MethodError(f"bss: correlation: featsim needs encoders of one width, these have {widths}")
         self.source = hyperparameters.unimodal_source or "aux"
-        self.fusion = build_fusion(hyperparameters, self.modalities, self.dims, num_classes, self.source == "aux")
+        branches, aux = list(self.encoders.values()), self.source == "aux"
+        self.fusion = build_fusion(hyperparameters, self.modalities, self.dims, num_classes, aux, branches)
         self.warmup = in_epochs(hyperparameters.warmup_epochs, epochs)
         self.t_grow = in_epochs(hyperparameters.t_grow, epochs)
         every = hyperparameters.rescore_every
         self.rescore_every = int(hyperparameters.scheduler == "learning") if every is None else every
-        self._table: dict[str, Tensor] = {}
+        self._scores = torch.empty(0, len(COLUMNS), 0)
         self._diagnostics: dict[str, float] = {}
 
     @classmethod
     def check(cls, hyperparameters: Any, modalities: tuple[str, ...]) -> None:
         super().check(hyperparameters, modalities)
-        check_fusion(hyperparameters, modalities)
+        check_fusion(hyperparameters, modalities, side_by_side=True)
         if hyperparameters.weighting == "convex" and hyperparameters.alpha > 1:
             raise MethodError(f"bss: weighting: convex needs alpha in [0, 1], got {hyperparameters.alpha}")
+        if hyperparameters.information == "gradmag" and hyperparameters.score_mode == "train":
+            raise MethodError("bss: information: gradmag takes one sample at a time, so it needs score_mode: eval")
+        unscored = hyperparameters.correlation == hyperparameters.information == "none"
+        if unscored and hyperparameters.scheduler == "heuristic" and hyperparameters.order in ("curriculum", "anti"):
+            raise MethodError(
+                "bss: scheduler: heuristic has nothing to rank by with correlation and information none; choose one of "
+                "them, or order: random or shuffle"
+            )
 
     # Scores ----------------------------------------------------------------------------------------------------
 
     def score_table(self) -> dict[str, Tensor]:
-        """The latest scoring pass, one column [n] each by position in the training split: index, label, similarity,
-        loss, score (of this pass), remembered (ŝ, what sampling uses), evaluation (number of the pass, from 1). Empty
-        before the first pass."""
-        return dict(self._table)
+        """Every scoring pass so far, one row a pass and one column a training sample, [passes, n] each: evaluation
+        (number of the pass, from 1), index (position in the training split), label, similarity, loss (or gradient
+        magnitude), score (of this pass), remembered (ŝ, what sampling uses). No rows before the first pass."""
+        passes, _, n = self._scores.shape
+        counted = {"evaluation": torch.arange(1, passes + 1)[:, None].expand(passes, n)}
+        columns = dict(zip(COLUMNS, self._scores.unbind(1), strict=True))
+        columns["label"] = columns["label"].long()
+        return counted | {"index": torch.arange(n).expand(passes, n)} | columns
 
-    def get_extra_state(self) -> dict[str, Tensor]:
-        return self._table
+    def get_extra_state(self) -> Tensor:
+        return self._scores
 
     def set_extra_state(self, state: Any) -> None:
-        self._table = {name: column.cpu() for name, column in state.items()}
+        self._scores = state.cpu()
 
     def on_fit_start(self, context: Context) -> None:
         rest = self.total_epochs() - self.warmup
@@ -284,34 +199,48 @@ class BSS(Method):
     def on_epoch_start(self, context: Context) -> None:
         t, every = context.epoch - self.warmup, self.rescore_every
         due = t == 1 if every == 0 else t >= 1 and (t - 1) % every == 0
-        if due and self.hyperparameters.order in ("curriculum", "anti"):
+        if due and self._by_score():
             self.score(context)
 
-    @torch.no_grad()
+    def _by_score(self) -> bool:
+        """Whether the order of samples depends on their scores at all."""
+        hp = self.hyperparameters
+        return hp.order in ("curriculum", "anti") and (hp.correlation != "none" or hp.information != "none")
+
     def score(self, context: Context) -> None:
-        """The scoring pass: every training sample once, nothing learned, parameters and buffers untouched."""
+        """The scoring pass: every training sample once, nothing learned. Parameters stay untouched, and in evaluation
+        mode buffers too."""
+        hp = self.hyperparameters
+        as_trained, by_gradient = hp.score_mode == "train", hp.information == "gradmag"
+        batches: Iterator[Batch] = context.train_batches(augment=as_trained)
+        # Batch norm in training mode waits for every worker, so one with an empty share passes it on too.
+        batches = batches if as_trained else filter(len, batches)
         found: list[tuple[Tensor, ...]] = []
-        with evaluating(self), context.autocast():
-            for batch in filter(len, context.train_batches()):
-                outputs = self(batch)
-                criteria = self.similarity(outputs), self.sample_loss(outputs, batch)
-                found.append((batch.index, batch.labels, *criteria))
+        mode = nullcontext() if as_trained else evaluating(self)
+        # cuDNN's recurrent layers refuse a backward in evaluation mode.
+        kernels = torch.backends.cudnn.flags(enabled=False) if by_gradient else nullcontext()
+        with mode, kernels, context.autocast(), torch.set_grad_enabled(by_gradient):
+            for batch in batches:
+                for part in _one_by_one(batch) if by_gradient else (batch,):
+                    found.append((part.index, part.labels, *self.criteria(part)))
         columns = [context.gather_rows(torch.cat(parts)).cpu() for parts in zip(*found, strict=True)]
         by_position = columns[0].argsort()
-        index, label, similarity, loss = (column[by_position] for column in columns)
-        use = self.hyperparameters.correlation != "none", self.hyperparameters.information != "none"
+        label, similarity, loss = (column[by_position] for column in columns[1:])
+        use = hp.correlation != "none", hp.information != "none"
         score = balance_score(similarity, loss, *use)
-        previous = self._table.get("remembered") if self.hyperparameters.scheduler == "learning" else None
-        remembered = balance_score(similarity, loss, *use, previous, self.hyperparameters.beta)
-        self._table = {
-            "index": index,
-            "label": label,
-            "similarity": similarity,
-            "loss": loss,
-            "score": score,
-            "remembered": remembered,
-            "evaluation": self._table["evaluation"] + 1 if self._table else torch.ones_like(index),
-        }
+        remembers = hp.scheduler == "learning" and len(self._scores) > 0
+        previous = self._scores[-1, COLUMNS.index("remembered")] if remembers else None
+        remembered = balance_score(similarity, loss, *use, previous, hp.beta)
+        found_now = torch.stack([label.to(score.dtype), similarity, loss, score, remembered])
+        self._scores = torch.cat([self._scores.view(-1, *found_now.shape), found_now[None]])
+
+    def criteria(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Similarity and information [B] of a batch's samples; the gradient's size is that of a batch of one."""
+        outputs = self(batch)
+        loss = self.sample_loss(outputs, batch)
+        if self.hyperparameters.information == "gradmag":
+            loss = gradient_magnitude(loss.sum(), [p for p in self.parameters() if p.requires_grad])[None]
+        return self.similarity(outputs).detach(), loss.detach()
 
     def similarity(self, outputs: Outputs) -> Tensor:
         if self.hyperparameters.correlation == "featsim":
@@ -339,11 +268,11 @@ class BSS(Method):
     def sampling_scores(self, context: Context) -> Tensor:
         """What the samples [n] are ordered by: remembered scores, or noise in [-1, 1] that the run's seed fixes, or
         nothing (zeros)."""
-        if self.hyperparameters.order == "shuffle":
-            return torch.zeros(context.train_size)
         if self.hyperparameters.order == "random":
             return 2 * torch.rand(context.train_size, generator=context.generator("random scores")) - 1
-        return self._table["remembered"]
+        if not self._by_score():
+            return torch.zeros(context.train_size)
+        return self._scores[-1, COLUMNS.index("remembered")]
 
     def visible(self, t: int, scores: Tensor, context: Context) -> Tensor:
         """BSS-H: the first floor(n λ(t)) samples of the ranking, at least one joint batch, shuffled."""
@@ -368,18 +297,35 @@ class BSS(Method):
 
     def forward(self, batch: Batch) -> Outputs:
         features = self.encode(batch)
-        return Outputs(features, self.fusion(features).logits, self.fusion.unimodal_logits(features, self.source))
+        return Outputs(features, self.fusion.fuse(features).logits, self.fusion.unimodal_logits(features, self.source))
 
     def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
         unimodal = self.fusion.unimodal_logits(features, self.source)
         total = torch.stack(unimodal).sum(0)
         if self.hyperparameters.predict_heads == "all":
-            total = total + self.fusion(features).logits
+            total = total + self.fusion.fuse(features).logits
         return {MULTI: total, **dict(zip(self.modalities, unimodal, strict=True))}
 
     def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
         return self.sample_loss(outputs, batch).mean()
 
     def diagnostics(self) -> dict[str, float]:
-        """Share of the samples shown, or entropy of the draws (nats; log n where they are uniform); mean score."""
-        return dict(self._diagnostics)
+        """Share of the samples shown, or entropy of the draws (nats; log n where they are uniform), and the mean score.
+        Of the latest scoring pass: the means of both criteria, and the scores of three samples, followed from pass to
+        pass: those that the first one ranked highest, in the middle and lowest."""
+        if not len(self._scores):
+            return dict(self._diagnostics)
+        row = COLUMNS.index("score")
+        ranking = curriculum_indices(self._scores[0, row], 1.0)
+        followed = {"highest": ranking[0], "middle": ranking[len(ranking) // 2], "lowest": ranking[-1]}
+        latest = dict(zip(COLUMNS, self._scores[-1], strict=True))
+        numbers = {f"mean_{name}": float(latest[name].mean()) for name in ("similarity", "loss")}
+        numbers |= {f"score_{rank}": float(latest["score"][at]) for rank, at in followed.items()}
+        return self._diagnostics | numbers
+
+
+def _one_by_one(batch: Batch) -> Iterator[Batch]:
+    """A batch's samples as batches of one."""
+    for k in range(len(batch)):
+        inputs = {modality: x[k : k + 1] for modality, x in batch.inputs.items()}
+        yield Batch(inputs, batch.labels[k : k + 1], batch.index[k : k + 1])

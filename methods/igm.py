@@ -1,16 +1,12 @@
 """IGM: train the modalities one after the other, each along the flat directions of the one before.
 
-Jiang, Chi, Yang, "Interactive Multimodal Learning via Flat Gradient Modification", IJCAI 2025.
-
-Departures from the official code: sharpness-aware steps perturb the whole branch, by one norm, and are taken back
-exactly (the code leaves the noise in); no mixing with another loss (``flat_ratio: 0.3`` has the code's share, without
-its mixed labels); a phase goes on from the last weights, never from the best test epoch; convolutions are modified too
-where ``gm_scope`` reaches them; equal eigenvalues give the identity."""
+Jiang, Chi, Yang, "Interactive Multimodal Learning via Flat Gradient Modification", IJCAI 2025."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from random import Random
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -19,117 +15,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.base import Batch
+from methods._igm_equations import (
+    accumulate_cov,
+    convolution,
+    layers_in_scope,
+    modifiable,
+    project_gradient,
+    projection_matrix,
+    sam_perturbation,
+    source_modality,
+)
 from methods.base import MULTI, Context, Method, MethodError, evaluating
 from methods.hyperparameters import Choice, Hyperparameters, Integer, LogUniform, Uniform, hyper, in_epochs
 from methods.mla import fuse_logits, fusion_weights
 from models import linear
 from models.batchnorm import frozen_statistics
 from models.fusion import late_average
-
-# Equations -----------------------------------------------------------------------------------------------------
-
-
-def accumulate_cov(
-    cov: Tensor | None, x: Tensor, conv: dict[str, Any] | None = None, mode: str = "batch_mean"
-) -> Tensor:
-    """Uncentred covariance C [d, d] of a layer's inputs (eq. 2), with those of one more batch: cov + rowsᵀ rows, not
-    divided by their number; ``cov`` None counts as zero.
-
-    x: input of the layer, batch first. mode: batch_mean (the batch's mean alone) or samples (each sample). conv: None
-    for a linear layer, whose rows are x's last axis; {kernel_size, stride, padding: [vertical, horizontal]} for a
-    convolution, whose rows are the zero-padded patches of x [B, C, H, W] ordered channel, kernel row, kernel column.
-    Raises ValueError for another mode."""
-    if mode not in ("batch_mean", "samples"):
-        raise ValueError(f"unknown covariance mode {mode!r}; there are: batch_mean, samples")
-    if mode == "batch_mean":
-        x = x.mean(0, keepdim=True)
-    if conv is not None:
-        x = F.unfold(x, conv["kernel_size"], padding=conv["padding"], stride=conv["stride"]).transpose(1, 2)
-    rows = x.reshape(-1, x.shape[-1])
-    product = rows.T @ rows
-    return product if cov is None else cov + product
-
-
-def projection_matrix(cov: Tensor, tau: float) -> Tensor:
-    """T = V exp(-τ (Λ - λ_min) / (λ_max - λ_min)) Vᵀ of the symmetric part V Λ Vᵀ of ``cov`` [d, d] (eq. 4): factor 1
-    along the flattest direction, e^-τ along the sharpest.
-
-    The identity for τ = 0 and for a matrix that is zero, not finite or of equal eigenvalues. Symmetric; computed in
-    float64, returned in cov's type. Raises ValueError for a negative τ."""
-    if tau < 0:
-        raise ValueError(f"tau must not be negative, got {tau}")
-    identity = torch.eye(len(cov), dtype=cov.dtype, device=cov.device)
-    symmetric = cov.double()
-    symmetric = (symmetric + symmetric.T) / 2
-    if tau == 0 or not symmetric.isfinite().all():
-        return identity
-    values, vectors = torch.linalg.eigh(symmetric)
-    spread = values[-1] - values[0]
-    if spread <= 1e-12 * values.abs().max():
-        return identity
-    shrink = torch.exp(-tau * (values - values[0]) / spread)
-    matrix = (vectors * shrink) @ vectors.T
-    return ((matrix + matrix.T) / 2).to(cov.dtype)
-
-
-def project_gradient(grad: Tensor, t_matrix: Tensor) -> Tensor:
-    """``grad`` [out, ...] of a weight, flattened to [out, d], times T [d, d] from the right, in its own shape (eq. 9).
-    Raises ValueError where the widths differ."""
-    rows = grad.reshape(len(grad), -1)
-    if rows.shape[1] != len(t_matrix):
-        raise ValueError(f"a gradient of {rows.shape[1]} inputs cannot be multiplied by T of {len(t_matrix)}")
-    return (rows @ t_matrix.to(grad.dtype)).view_as(grad)
-
-
-def sam_perturbation(grads: list[Tensor], rho: float, per_tensor: bool = False) -> list[Tensor]:
-    """ε* = ρ g / ||g|| of sharpness-aware minimisation, one tensor a gradient; the norm is over all tensors, or each
-    tensor's own (``per_tensor``). Zeros where the norm is 0."""
-    joint = nn.utils.get_total_norm(grads)
-    norms = [grad.norm() if per_tensor else joint for grad in grads]
-    return [torch.where(n > 0, rho * (g / n), torch.zeros_like(g)) for g, n in zip(grads, norms, strict=True)]
-
-
-def source_modality(j: int, num_modalities: int) -> int:
-    """Modality k, counted from 1, whose matrices modify the gradient of modality ``j``: its cyclic predecessor. Raises
-    ValueError for fewer than two modalities, or for j outside 1..m."""
-    if num_modalities < 2 or not 1 <= j <= num_modalities:
-        raise ValueError(f"no predecessor of modality {j} of {num_modalities}: it needs two, counted from 1")
-    return (j + num_modalities - 2) % num_modalities + 1
-
-
-def layers_in_scope(param_counts: list[int], scope: float) -> list[bool]:
-    """Which layers, ordered from input to output, make up the share ``scope`` of all parameters: marked from the last
-    one backwards until their sum reaches it; none for scope <= 0."""
-    if scope <= 0:
-        return [False] * len(param_counts)
-    wanted = scope * sum(param_counts) * (1 - 1e-9)
-    # A layer is marked as long as those behind it fall short.
-    return [sum(param_counts[position + 1 :]) < wanted for position in range(len(param_counts))]
-
-
-# Layers --------------------------------------------------------------------------------------------------------
-
-
-def convolution(layer: nn.Module) -> dict[str, Any] | None:
-    """Geometry of a two-dimensional convolution as :func:`accumulate_cov` takes it; None for any other layer, and where
-    there are groups or dilation, or padding that differs between sides or is not of zeros."""
-    if not isinstance(layer, nn.Conv2d):
-        return None
-    kernel, padding = layer.kernel_size, layer.padding
-    if isinstance(padding, str):
-        padding = tuple(size // 2 if padding == "same" else 0 for size in kernel)
-    uneven = layer.padding == "same" and any(size % 2 == 0 for size in kernel)
-    if uneven or layer.groups > 1 or max(layer.dilation) > 1 or layer.padding_mode != "zeros":
-        return None
-    return {"kernel_size": kernel, "stride": layer.stride, "padding": padding}
-
-
-def modifiable(layer: nn.Module) -> bool:
-    """Whether gradients of the layer's weight can be modified: Linear, and what :func:`convolution` describes."""
-    return isinstance(layer, nn.Linear) or convolution(layer) is not None
-
-
-# Method --------------------------------------------------------------------------------------------------------
 
 
 class IGMHyperparameters(Hyperparameters):
@@ -164,6 +65,9 @@ class IGMHyperparameters(Hyperparameters):
         meaning="share of the gradient at the perturbed weights; the rest is the plain gradient",
     )  # fmt: skip
     sam_per_tensor: bool = hyper(False, only_if=("use_sam", True), meaning="perturbation of norm ρ in each tensor")
+    mixup_alpha: float = hyper(
+        0.0, low=0.0, meaning="samples and labels of a batch mixed in pairs by Beta(mixup_alpha, mixup_alpha); 0: none",
+    )  # fmt: skip
 
     @field_validator("rho", "gm_scope", "inner_epochs")
     @classmethod
@@ -186,10 +90,37 @@ class Phase(NamedTuple):
     epochs: int
 
 
-class IGM(Method):
-    """Phases of unimodal training in a cycle; an epoch of the loop trains one branch (encoder and head) for one pass.
+class Mixed(NamedTuple):
+    """A training batch, mixed with partners: its own labels weigh ``share``, ``partner_labels`` [B] the rest."""
 
-    State, by "modality.path" of a layer: T for the next modality, and C with ``cov_accumulate``."""
+    batch: Batch
+    partner_labels: Tensor
+    share: float
+
+
+class IGM(Method):
+    """Modalities take turns: each is trained alone for a phase, encoder and head, round and round. The gradient of a
+    layer is multiplied by a matrix made of the inputs that the same layer had in the modality trained before: steps
+    along that one's flat directions pass, steps along its sharp ones shrink, and none is blocked. Sharpness-aware steps
+    make the flat directions mean something. Predictions are fused at inference, by each modality's entropy.
+
+    Source: Jiang, Chi, Yang, IJCAI 2025: covariance (eq. 2), matrix T (4), modified step (9), Algorithm 1; the fusion
+    is MLA's (``methods.mla``).
+
+    Departures from the official code: a sharpness-aware step perturbs the whole branch by one norm and takes it back
+    exactly (the code perturbs tensor by tensor, the head alone has an effect, and the noise stays); its loss is that at
+    the perturbed weights (the code adds 0.7 of the plain one: ``flat_ratio: 0.3``), with mixed labels in both losses
+    where ``mixup_alpha`` asks for mixing at all (the code mixes those of one); a phase goes on from the last weights,
+    not from the best test epoch; convolutions are modified too where ``gm_scope`` reaches them; equal eigenvalues give
+    the identity, not NaN; modalities are fused by entropy (``late_fusion: mean`` is the code's).
+
+    Cost: two forwards and two backwards of one branch a step (one and one with ``use_sam: false``); after a phase one
+    forward of that branch over the training set and an eigendecomposition, O(d^3), for each modified layer of d inputs.
+
+    An epoch of the loop trains one branch for one pass over the data; metrics of the epochs whose diagnostic
+    ``phase_end`` is 1 are the rows of the paper's interaction table.
+
+    State: T for the next modality, and C with ``cov_accumulate``, by "modality.path" of a layer."""
 
     name = "igm"
     title = "Interactive learning via flat gradient modification"
@@ -315,7 +246,12 @@ class IGM(Method):
         phase = self.phase(context.epoch)
         if phase.epoch == 1:
             context.new_optimizer(self.trained_parameters(context.epoch), phase.epochs)
-        self._diagnostics = {"phase": phase.number, "modality": self.modalities.index(phase.modality)}
+        self._diagnostics = {
+            "cycle": (phase.number - 1) // len(self.order) + 1,
+            "phase": phase.number,
+            "phase_end": int(phase.epoch == phase.epochs),
+            "modality": self.modalities.index(phase.modality),
+        }
         self._moved = None
 
     def on_epoch_end(self, context: Context) -> None:
@@ -351,8 +287,9 @@ class IGM(Method):
         handles = [layer.register_forward_pre_hook(partial(watch, path)) for path, layer in layers.items()]
         order = torch.randperm(context.train_size, generator=context.generator("igm covariance", context.epoch))
         index = order[: hp.cov_batches and hp.cov_batches * hp.cov_batch_size]
+        batches = context.train_batches(hp.cov_batch_size, index=index, shard=False, passes=1 / len(self.order))
         with evaluating(self):
-            for number, batch in enumerate(context.train_batches(hp.cov_batch_size, index=index, shard=False)):
+            for number, batch in enumerate(batches):
                 # Workers take whole joint batches in turn: a batch mean then never needs another worker.
                 if number % context.world_size == context.rank:
                     self.branch_logits(modality, batch)
@@ -368,21 +305,40 @@ class IGM(Method):
 
     def training_step(self, batch: Batch, context: Context) -> Tensor:
         modality = self.phase(context.epoch).modality
-        loss = self._backward(modality, batch, context)
+        mixed = self.mix(modality, batch, context)
+        loss = self._backward(modality, mixed, context)
         if self.hyperparameters.use_sam:
-            self._sharpness_aware(modality, batch, context)
+            self._sharpness_aware(modality, mixed, context)
         self.modulate_gradients(context)
         context.optimizer_step()
         return loss
 
-    def _backward(self, modality: str, batch: Batch, context: Context) -> Tensor:
+    def mix(self, modality: str, batch: Batch, context: Context) -> Mixed:
+        """Mixup of a branch's inputs: x and y become share x + (1 - share) x' and so on, with one share a step and
+        partners from the joint batch. Whole numbers (token ids) cannot be mixed and stay as they are."""
+        alpha, x = self.hyperparameters.mixup_alpha, batch.inputs[modality]
+        if alpha > 0 and not x.is_floating_point():
+            context.warn(f"igm: mixup_alpha leaves {modality} alone: whole numbers, such as token ids, cannot be mixed")
+        if alpha == 0 or not x.is_floating_point():
+            return Mixed(batch, batch.labels, 1.0)
+        generator = context.generator("igm mixup", context.step)
+        share = Random(generator.initial_seed()).betavariate(alpha, alpha)
+        mine = context.gather(torch.full_like(batch.labels, context.rank)) == context.rank
+        partner = torch.randperm(len(mine), generator=generator).to(context.device)[mine]
+        inputs = {**batch.inputs, modality: share * x + (1 - share) * context.gather(x)[partner]}
+        return Mixed(Batch(inputs, batch.labels, batch.index), context.gather(batch.labels)[partner], share)
+
+    def _backward(self, modality: str, mixed: Mixed, context: Context) -> Tensor:
         context.optimizer.zero_grad(set_to_none=True)
         with context.autocast():
-            loss = F.cross_entropy(self.branch_logits(modality, batch), batch.labels)
+            logits = self.branch_logits(modality, mixed.batch)
+            loss = F.cross_entropy(logits, mixed.batch.labels)
+            if mixed.share < 1:
+                loss = mixed.share * loss + (1 - mixed.share) * F.cross_entropy(logits, mixed.partner_labels)
         context.backward(loss)
         return loss.detach()
 
-    def _sharpness_aware(self, modality: str, batch: Batch, context: Context) -> None:
+    def _sharpness_aware(self, modality: str, mixed: Mixed, context: Context) -> None:
         """Replace the branch's gradients by those at ω + ε*; the weights come back bit by bit."""
         hp, branch = self.hyperparameters, self.branch(modality)
         rho = hp.rho[modality] if isinstance(hp.rho, dict) else hp.rho
@@ -395,7 +351,7 @@ class IGM(Method):
                 moved = [(parameter != weight).sum() for parameter, _, weight in trained]
                 self._moved = torch.stack(moved).sum() / sum(weight.numel() for _, _, weight in trained)
         with frozen_statistics(branch):
-            self._backward(modality, batch, context)
+            self._backward(modality, mixed, context)
         with torch.no_grad():
             for parameter, gradient, weight in trained:
                 parameter.copy_(weight)
@@ -420,8 +376,9 @@ class IGM(Method):
         return {MULTI: fused, **dict(zip(self.modalities, logits, strict=True))}
 
     def diagnostics(self) -> dict[str, float]:
-        """Number of the phase (from 1) and position of its modality in the dataset (from 0); with sharpness-aware steps
-        the share of the branch's weights that the epoch's first perturbation moved; at a phase's end the mean singular
-        value of C for each layer of the head that has a partner."""
+        """Number of the cycle and of the phase (from 1), whether the phase ends with this epoch (0 or 1), position of
+        its modality in the dataset (from 0); with sharpness-aware steps the share of the branch's weights that the
+        epoch's first perturbation moved; at a phase's end the mean singular value of C for each layer of the head that
+        has a partner."""
         moved = {} if self._moved is None else {"weights_moved": float(self._moved)}
         return self._diagnostics | moved

@@ -1,9 +1,7 @@
 """IPRM: probe the balance of two modalities in a step, and rebalance their mix at once.
 
 Yang, Wu, Jiang, "Towards Equilibrium: An Instantaneous Probe-and-Rebalance Multimodal Learning Approach", IJCAI 2025.
-
-Departures from the official code: every modality has a head of its own; parallel, opposite and zero features give
-finite mixes; equal strengths of 0 give the weight 0.5; inference mixes with the probe weight held in the state."""
+"""
 
 from __future__ import annotations
 
@@ -121,7 +119,23 @@ class IPRMHyperparameters(Hyperparameters):
 
 
 class IPRM(Method):
-    """Loss (eq. 7): cross-entropy of the rebalanced mix of each pair plus that of every unimodal head.
+    """Two modalities are mixed on the unit sphere with a weight λ that can be set at will. A step first evaluates the
+    mixed head with the remembered weight and learns nothing (probe): the modality whose own prediction lies nearer to
+    the mixed one is the stronger. It gets the larger weight at once (rebalance), and the loss is that of the rebalanced
+    mix plus those of the unimodal heads; the features are computed once.
+
+    Source: Yang, Wu, Jiang, IJCAI 2025: mix (eq. 2), strength and weight (4 to 6), loss (7), moving average (8). Its
+    ablations: ``kind: linear`` (L-Mixup), ``ema: off``, ``passes: 1`` (One-Pass), ``paired: false``; for three and more
+    modalities every pair is mixed, by heads of their own or by one (``pair_heads``).
+
+    Departures from the official code: every modality has a head of its own (in the code's script for three, the third
+    goes through the second's); parallel, opposite and zero features give finite mixes and gradients; two strengths of 0
+    give the weight 0.5; inference mixes with the weight held in the state, and a pair never drawn with lambda_init.
+    Unpaired mixing permutes the samples of a worker's batch, anew in each step (our reading), so there alone N workers
+    do not equal one.
+
+    Cost: one forward and one backward a step, as joint training; beside them one mix and one linear head without
+    gradients for each pair (none with ``passes: 1``).
 
     State: the probe weight λ of every pair (i, j), i < j, which belongs to modality i."""
 

@@ -10,13 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.base import Batch
-from methods.base import MULTI, Context, Method, Outputs
-from methods.fused import FusionHyperparameters, build_fusion, check_fusion
-from methods.hyperparameters import Uniform, hyper
+from methods.base import MULTI, Context, Outputs
+from methods.fused import FusedMethod, FusionHyperparameters, FusionName, build_fusion, check_fusion
+from methods.hyperparameters import Choice, Uniform, hyper
+from models import fusion as fusions
 from models.fusion import FusionOutput
 
 
 class JointHyperparameters(FusionHyperparameters):
+    fusion: FusionName = hyper(
+        "concat", search=Choice(fusions.NAMES), meaning="how the modalities' features become one prediction"
+    )
     unimodal_loss_weight: float = hyper(
         0.0, low=0.0, search=Uniform(0.0, 2.0),
         meaning="weight of the sum of the modalities' own losses beside the fused one (1 with unimodal_source: aux: "
@@ -24,8 +28,11 @@ class JointHyperparameters(FusionHyperparameters):
     )  # fmt: skip
 
 
-class Joint(Method):
-    """The fusion's own loss, plus ``unimodal_loss_weight`` times the sum of the unimodal cross-entropies."""
+class Joint(FusedMethod):
+    """One network, one loss: that of the fusion, plus ``unimodal_loss_weight`` times the sum of the unimodal
+    cross-entropies.
+
+    Cost: one forward and one backward a step, what the methods' costs are compared with."""
 
     name = "joint"
     title = "Joint training"
@@ -40,12 +47,14 @@ class Joint(Method):
         super().__init__(encoders, num_classes, hyperparameters, epochs)
         self.weight = hyperparameters.unimodal_loss_weight
         self.source = hyperparameters.unimodal_source
-        self.fusion = build_fusion(hyperparameters, self.modalities, self.dims, num_classes)
+        self.fusion = build_fusion(
+            hyperparameters, self.modalities, self.dims, num_classes, encoders=list(self.encoders.values())
+        )
 
     @classmethod
     def check(cls, hyperparameters: Any, modalities: tuple[str, ...]) -> None:
         super().check(hyperparameters, modalities)
-        check_fusion(hyperparameters, modalities)
+        check_fusion(hyperparameters, modalities, own_loss=True, side_by_side=True)
 
     def on_fit_start(self, context: Context) -> None:
         if self.source == "aux" and self.weight == 0:
@@ -56,13 +65,13 @@ class Joint(Method):
 
     def forward(self, batch: Batch) -> Outputs:
         features = self.encode(batch)
-        output = self.fusion(features)
+        output = self.fusion.fuse(features)
         unimodal = self.fusion.unimodal_logits(features, self.source) if self.weight > 0 else []
         return Outputs(output.features, output.logits, unimodal, output.extra)
 
     def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
         unimodal = self.fusion.unimodal_logits(features, self.source)
-        return {MULTI: self.fusion(features).logits, **dict(zip(self.modalities, unimodal, strict=True))}
+        return {MULTI: self.fusion.fuse(features).logits, **dict(zip(self.modalities, unimodal, strict=True))}
 
     def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
         output = FusionOutput(outputs.logits, outputs.features, outputs.extra)

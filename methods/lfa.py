@@ -1,12 +1,7 @@
 """LFA: fit the labels and align the modalities, with a weight between the two that falls during training.
 
 Yang, Wan, Jiang, Xu, "Facilitating Multimodal Classification via Dynamically Learning Modality Gap", NeurIPS 2024
-(the official code calls it LFM). LFA-H lets the weight fall along a fixed curve (``strategy: heuristic``), LFA-LB
-learns it by bilevel optimisation (``strategy: learned``).
-
-Departures from the official code: features are aligned by InfoNCE (``alignment: js`` gives the code's term on
-predictions); the hypergradient is the paper's, not the mean of one tensor of a Hessian-vector product; the weight
-starts at 1, is clipped to [0, 1] and moves after an epoch's batches."""
+(the official code calls it LFM)."""
 
 from __future__ import annotations
 
@@ -22,8 +17,8 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from data.base import Batch
-from methods.base import MULTI, Context, Method, MethodError, Outputs, evaluating
-from methods.fused import FusionHyperparameters, build_fusion, check_fusion
+from methods.base import MULTI, Context, MethodError, Outputs, evaluating
+from methods.fused import FusedMethod, FusionHyperparameters, build_fusion, check_fusion
 from methods.hyperparameters import Choice, Integer, LogUniform, Uniform, hyper, in_epochs
 from models import linear
 
@@ -237,11 +232,30 @@ class LFAHyperparameters(FusionHyperparameters):
         return value
 
 
-class LFA(Method):
-    """Joint training on (1 - α) L_CLS + α L_MM (eq. 1). State: the present α and its learning rate.
+class LFA(FusedMethod):
+    """Modalities differ in how hard the labels are to fit from them, and cross-entropy alone widens that gap. So the
+    loss also aligns the features of a sample's modalities: it is (1 - α) L_CLS + α L_MM, where α starts high and falls,
+    along a fixed curve in LFA-H (``strategy: heuristic``) or learned by bilevel optimisation in LFA-LB (``learned``).
+
+    Source: Yang, Wan, Jiang, Xu, NeurIPS 2024: total loss (eq. 1), bilevel problem (2), hypergradient (3), Algorithm 1;
+    its inverse Hessian is a truncated Neumann series, as in stocBiO. The other courses of α: section 4.4, and the code.
+
+    Departures from the official code: features are aligned by InfoNCE on cosines (``alignment: js`` is the code's term
+    on the predictions of ``fusion: late``); the hypergradient is the paper's (the code takes the mean of one tensor of
+    a Hessian-vector product, with neither inverse nor sign); α starts at 1, lies in [0, 1] and moves after an epoch's
+    batches (the code: 0.95, [0.05, 0.95], before them); its outer loss is that of the training batch (``hyper_batch:
+    holdout`` is near the code's); ``strategy: fitted`` is the course that the code's command replays, and
+    ``loss_scale: 2`` its factor. Three modalities are aligned by the mean over pairs. The paper states neither τ nor
+    the learning rate of α: tune ``lr_alpha`` to the number of epochs, so that α falls to about 0.1.
+
+    Cost: one forward and one backward a step, and similarities of all samples of the joint batch for each pair of
+    modalities. ``learned`` adds one forward, three gradients and ``neumann_steps`` Hessian-vector products on
+    ``hyper_batch_size`` samples once an epoch (``inverse: identity`` has no such products).
 
     At α = 1 the classifier has no gradient at all (``grad`` is None), so momentum and weight decay rest there too; at
-    α = 0 this is naive joint training."""
+    α = 0 this is naive joint training.
+
+    State: the present α and its learning rate."""
 
     name = "lfa"
     title = "Label fitting and alignment (LFM)"
@@ -255,7 +269,8 @@ class LFA(Method):
     ) -> None:
         super().__init__(encoders, num_classes, hyperparameters, epochs)
         hp = hyperparameters
-        self.fusion = build_fusion(hp, self.modalities, self.dims, num_classes)
+        branches = list(self.encoders.values())
+        self.fusion = build_fusion(hp, self.modalities, self.dims, num_classes, encoders=branches)
         self.source = hp.unimodal_source or ("native" if hp.fusion in ("sum", "late") else "zero")
         width = hp.proj_dim or (256 if len(set(self.dims)) > 1 else None)
         mapped = self.dims if width and hp.alignment == "contrastive" else []
@@ -271,7 +286,7 @@ class LFA(Method):
     @classmethod
     def check(cls, hyperparameters: Any, modalities: tuple[str, ...]) -> None:
         super().check(hyperparameters, modalities)
-        check_fusion(hyperparameters, modalities)
+        check_fusion(hyperparameters, modalities, side_by_side=True)
         hp = hyperparameters
         if hp.fusion == "late" and hp.late_train != "joint":
             raise MethodError("lfa: fusion late needs late_train: joint; separate heads have a loss of their own")
@@ -295,10 +310,10 @@ class LFA(Method):
     # The weight ------------------------------------------------------------------------------------------------
 
     def scheduled_alpha(self, epoch: int) -> float:
-        """α of an epoch (from 1) on a fixed course."""
+        """α of an epoch (from 1) on a fixed course; the fitted polynomial falls below 0 in one place."""
         strategy = self.hyperparameters.strategy
         if strategy not in ("heuristic", "cubic"):
-            return alpha_schedule(strategy, epoch, self.epochs, self.value)
+            return _clip(alpha_schedule(strategy, epoch, self.epochs, self.value))
         return alpha_schedule(strategy, epoch - 1, self.epochs) if epoch > 1 else 1.0
 
     def on_epoch_start(self, context: Context) -> None:
@@ -327,8 +342,8 @@ class LFA(Method):
     def hypergradient(self, context: Context) -> float:
         """h of eq. 3 at the present parameters, for loss_scale 1, alike on all workers: each computes it alone on the
         same samples, in evaluation mode and full precision. ``grad``, buffers and optimizer stay untouched."""
-        # The fused attention kernels cannot be differentiated twice.
-        with evaluating(self), sdpa_kernel(SDPBackend.MATH):
+        # Neither fused attention nor cuDNN's recurrent layers can be differentiated twice.
+        with evaluating(self), sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=False):
             return self._hypergradient(context)
 
     def _hypergradient(self, context: Context) -> float:
@@ -386,11 +401,11 @@ class LFA(Method):
 
     def forward(self, batch: Batch) -> Outputs:
         features = self.encode(batch)
-        return Outputs(features, self.fusion(features).logits)
+        return Outputs(features, self.fusion.fuse(features).logits)
 
     def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
         unimodal = self.fusion.unimodal_logits(features, self.source)
-        return {MULTI: self.fusion(features).logits, **dict(zip(self.modalities, unimodal, strict=True))}
+        return {MULTI: self.fusion.fuse(features).logits, **dict(zip(self.modalities, unimodal, strict=True))}
 
     def align(self, features: list[Tensor], gather: Callable[[Tensor], Tensor] = lambda rows: rows) -> Tensor:
         """The alignment loss (0-d) of encoder features [b, d_m]; ``gather`` brings in the other workers' negatives."""

@@ -87,7 +87,8 @@ class SmallCNNOptions(EncoderOptions):
 class SmallCNN(Encoder):
     """Three 3 x 3 convolutions of width, 2 width and 4 width channels with batch norm, halving the map after the first
     two; then means over a grid of places, and a linear layer: in a spectrogram the place is the frequency. For small
-    images and spectrograms [C, H, W], 4 x 4 pixels or more."""
+    images and spectrograms [C, H, W], 4 x 4 pixels or more. For fusion between stages it can be run in parts, without
+    the grid and what follows: :meth:`stem`, then each of :attr:`stages`."""
 
     name = "cnn"
     Options = SmallCNNOptions
@@ -110,6 +111,16 @@ class SmallCNN(Encoder):
             nn.ReLU(inplace=True),
         )
         self.out_dim = 4 * width
+
+    @property
+    def stages(self) -> list[nn.Module]:
+        """The three convolutions, each with what lies between it and the one before; their maps have width, 2 width and
+        4 width channels."""
+        return [self.layers[:3], self.layers[3:7], self.layers[7:11]]
+
+    def stem(self, x: Tensor) -> Tensor:
+        """Nothing comes before the first convolution: [B, C, H, W] -> the same."""
+        return x
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, 4 width]."""

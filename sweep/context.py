@@ -35,18 +35,24 @@ class TrainingContext:
         self._recipe, self._augment, self._train = recipe, dataset.augment, dataset.train
         self._warn, self._warned = warn, set[str]()
         self._counts = [1] * workers.size
-        self.scored = 0
-        """Training samples that passed outside training steps (scoring passes, hyper-batches), over all workers."""
+        self.scored = 0.0
+        """Forward passes of training samples outside training steps (scoring passes, hyper-batches), all workers'."""
 
     # Batches ---------------------------------------------------------------------------------------------------
 
     def train_batches(
-        self, size: int | None = None, *, augment: bool = False, index: Tensor | None = None, shard: bool = True
+        self,
+        size: int | None = None,
+        *,
+        augment: bool = False,
+        index: Tensor | None = None,
+        shard: bool = True,
+        passes: float = 1.0,
     ) -> Iterator[Batch]:
         order = torch.arange(self.train_size) if index is None else index.cpu()
         for number, joint in enumerate(order.split(size or self.batch_size)):
             mine = share(len(joint), self.world_size, self.rank) if shard else slice(None)
-            self.scored += len(joint)
+            self.scored += len(joint) * passes
             yield self._gather(self._train, joint, mine, ("scoring", number) if augment else None)
 
     def training_batches(self, order: Tensor, drop_last: bool) -> Iterator[Batch]:
@@ -116,9 +122,9 @@ class TrainingContext:
         self.step += 1
 
     def add_parameters(self, parameters: Sequence[nn.Parameter]) -> None:
-        first = self.optimizer.param_groups[0]
-        self.optimizer.add_param_group({"params": list(parameters), "lr": first["lr"]})
-        self.schedule.follow(self.optimizer.param_groups[-1], first)
+        # Into the one group there is, so that a resumed run, whose optimizer is built over ``trained_parameters``, can
+        # load this optimizer's state.
+        self.optimizer.param_groups[0]["params"].extend(parameters)
 
     def new_optimizer(self, parameters: Sequence[nn.Parameter], epochs: int) -> None:
         self.optimizer = build_optimizer(parameters, self._recipe)

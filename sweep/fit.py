@@ -58,7 +58,7 @@ class _Progress:
     epoch: int = 0
     step: int = 0
     samples: int = 0
-    scored: int = 0
+    scored: float = 0.0
     seconds: float = 0.0
     training_seconds: float = 0.0
     peak_memory: float = 0.0

@@ -44,14 +44,6 @@ class Schedule:
         elif self.scheduler is not None:
             self.scheduler.step()
 
-    def follow(self, newcomer: dict[str, Any], first: dict[str, Any]) -> None:
-        """Let a parameter group added later fall with the ``first`` one."""
-        if self.scheduler is not None and not isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):
-            newcomer["initial_lr"] = first["initial_lr"]
-            self.scheduler.base_lrs.append(first["initial_lr"])
-        elif self.scheduler is not None:
-            self.scheduler.min_lrs.append(self.scheduler.min_lrs[0])
-
     def state_dict(self) -> dict[str, Any]:
         return {
             "scheduler": self.scheduler.state_dict() if self.scheduler is not None else None,

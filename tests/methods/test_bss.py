@@ -5,11 +5,13 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional as F
+from toy import toy_training
 
 from data.base import Dataset, Split
 from methods.base import MULTI, Method, MethodError
@@ -18,6 +20,7 @@ from methods.bss import (
     BSSHyperparameters,
     balance_score,
     curriculum_indices,
+    gradient_magnitude,
     pace,
     prediction_similarity,
     sample_loss,
@@ -78,6 +81,58 @@ def test_balance_score_refuses_what_is_not_finite(place, value):
     columns[place][1] = value
     with pytest.raises(ValueError, match="not finite"):
         balance_score(columns[0], columns[1], False, False, columns[2], 0.0)
+
+
+_scores = st.lists(st.floats(-1e3, 1e3, width=32), min_size=2, max_size=9).map(torch.tensor)
+
+
+@settings(max_examples=50, deadline=None)
+@given(_scores, st.booleans(), st.booleans(), st.randoms(use_true_random=False))
+def test_balance_score_lies_between_minus_one_and_one_and_knows_no_order(similarity, use_similarity, use_loss, random):
+    loss = similarity.square() / 7
+    score = balance_score(similarity, loss, use_similarity, use_loss)
+    assert score.abs().max() <= 1
+    order = torch.tensor(random.sample(range(len(score)), len(score)))
+    torch.testing.assert_close(balance_score(similarity[order], loss[order], use_similarity, use_loss), score[order])
+    if use_similarity and not use_loss:
+        assert (score[similarity.argsort()].diff() >= 0).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(_scores, st.floats(0, 1))
+def test_memory_lies_between_the_old_score_and_the_new(previous, beta):
+    similarity = torch.arange(len(previous), dtype=torch.float32)
+    fresh = balance_score(similarity, torch.zeros(len(previous)))
+    mixed = balance_score(similarity, torch.zeros(len(previous)), previous=previous, beta=beta)
+    slack = 1e-4 * (1 + previous.abs())
+    assert (mixed <= torch.maximum(previous, fresh) + slack).all()
+    assert (mixed >= torch.minimum(previous, fresh) - slack).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(_scores, st.sampled_from(["softmax", "linear"]))
+def test_probabilities_sum_to_one_and_never_fall_with_the_score(scores, kind):
+    probabilities = sampling_probabilities(scores, kind)
+    assert probabilities.min() >= 0
+    assert probabilities.sum().item() == pytest.approx(1, abs=1e-5)
+    assert (probabilities[scores.argsort()].diff() >= -1e-7).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(_scores, st.floats(0, 1.5), st.sampled_from(["curriculum", "anti"]))
+def test_a_larger_part_of_the_ranking_holds_the_smaller(scores, proportion, order):
+    shown = curriculum_indices(scores, proportion, order)
+    assert len(shown) == max(1, min(len(scores), math.floor(len(scores) * proportion + 1e-9)))
+    assert curriculum_indices(scores, 1.0, order)[: len(shown)].tolist() == shown.tolist()
+    steps = scores[shown].diff()
+    assert (steps <= 0).all() if order == "curriculum" else (steps >= 0).all()
+
+
+def test_gradient_magnitude_is_the_sum_of_the_tensors_norms():
+    weight, bias, idle = (nn.Parameter(torch.tensor(v)) for v in ([3.0, 4.0], [1.0], [7.0]))
+    loss = (weight.square() / 2).sum() + 2 * bias.sum()
+    assert gradient_magnitude(loss, [weight, bias, idle]).item() == pytest.approx(5 + 2)
+    assert all(parameter.grad is None for parameter in (weight, bias, idle))
 
 
 def test_paces_of_known_value():
@@ -185,6 +240,11 @@ def _context(method: Method, dataset: Dataset, warn=print, batch_size: int = 4) 
     return context
 
 
+def _latest(method: BSS) -> dict[str, Tensor]:
+    """The latest scoring pass, one column [n] each."""
+    return {name: column[-1] for name, column in method.score_table().items()}
+
+
 def _epoch(method: Method, context: TrainingContext, epoch: int, train: bool = True) -> Tensor:
     """Positions that the epoch shows."""
     context.epoch = epoch
@@ -203,13 +263,14 @@ def test_scores_every_sample_and_leaves_the_network_alone():
     context = _context(method, dataset)
     method.encoders["audio"][1].eval()  # a frozen batch norm stays frozen
     modes = [module.training for module in method.modules()]
-    before = {name: value.clone() for name, value in method.state_dict().items() if torch.is_tensor(value)}
+    before = {name: value.clone() for name, value in method.state_dict().items()}
     context.epoch = 1
     method.on_epoch_start(context)
     assert [module.training for module in method.modules()] == modes
-    assert all(torch.equal(method.state_dict()[name], value) for name, value in before.items())
+    after = method.state_dict()
+    assert [name for name, value in before.items() if not torch.equal(after[name], value)] == ["_extra_state"]
 
-    table = method.score_table()
+    table = _latest(method)
     assert table["index"].tolist() == list(range(18))
     assert torch.equal(table["label"], dataset.train.labels)
     assert table["evaluation"].tolist() == [1] * 18
@@ -232,11 +293,34 @@ def test_the_score_remembers_earlier_passes(beta):
     remembered = None
     for epoch in range(1, 4):
         _epoch(method, context, epoch)
-        table = method.score_table()
-        fresh = table["score"]
+        fresh = _latest(method)["score"]
         remembered = fresh if remembered is None else (1 - beta) * remembered + beta * fresh
-        torch.testing.assert_close(table["remembered"], remembered)
-        assert table["evaluation"].unique().tolist() == [epoch]
+        torch.testing.assert_close(_latest(method)["remembered"], remembered)
+
+
+def test_the_table_keeps_every_pass_and_diagnostics_follow_three_samples():
+    method = _method(rescore_every=2)
+    context = _context(method, _dataset())
+    assert {name: column.shape for name, column in method.score_table().items()} == dict.fromkeys(
+        ("evaluation", "index", "label", "similarity", "loss", "score", "remembered"), (0, 0)
+    )
+    rows, followed = [], []
+    for epoch in range(1, 6):
+        _epoch(method, context, epoch)
+        found = method.diagnostics()
+        followed.append([found[f"score_{rank}"] for rank in ("highest", "middle", "lowest")])
+        if epoch % 2:
+            rows.append(_latest(method))
+            assert found["mean_loss"] == pytest.approx(rows[-1]["loss"].mean().item())
+            assert found["mean_similarity"] == pytest.approx(rows[-1]["similarity"].mean().item())
+    table = method.score_table()
+    assert table["evaluation"].tolist() == [[1] * 20, [2] * 20, [3] * 20]
+    assert table["index"].tolist() == [list(range(20))] * 3
+    for name, column in table.items():
+        assert torch.equal(column, torch.stack([row[name] for row in rows]))
+    ranking = table["score"][0].argsort(descending=True, stable=True)
+    expected = table["score"][:, ranking[[0, 10, 19]]].tolist()
+    assert followed == [expected[0], expected[0], expected[1], expected[1], expected[2]]
 
 
 @pytest.mark.parametrize(
@@ -251,16 +335,16 @@ def test_the_score_remembers_earlier_passes(beta):
         ({"scheduler": "heuristic", "warmup_epochs": 1 / 3}, [3]),
         ({"order": "random"}, []),
         ({"order": "shuffle"}, []),
+        ({"correlation": "none", "information": "none"}, []),
     ],
 )
 def test_when_the_scores_are_made(options, scored):
     method = _method(epochs=6, **options)
-    context, found, before = _context(method, _dataset()), [], {}
+    context, found = _context(method, _dataset()), []
     for epoch in range(1, 7):
+        before = len(method.score_table()["score"])
         _epoch(method, context, epoch, train=False)
-        if method.score_table().get("evaluation") is not before.get("evaluation"):
-            found.append(epoch)
-        before = method.score_table()
+        found += [epoch] * (len(method.score_table()["score"]) - before)
     assert found == scored
 
 
@@ -269,7 +353,7 @@ def test_a_heuristic_rescoring_has_no_memory():
     context = _context(method, _dataset())
     for epoch in (1, 2):
         _epoch(method, context, epoch)
-        assert torch.equal(method.score_table()["remembered"], method.score_table()["score"])
+        assert torch.equal(_latest(method)["remembered"], _latest(method)["score"])
 
 
 @pytest.mark.parametrize("order", ["curriculum", "anti"])
@@ -280,7 +364,7 @@ def test_heuristic_shows_a_growing_part_of_the_ranking(order):
     for epoch in range(1, 12):
         shown = _epoch(method, context, epoch, train=epoch == 1)
         sizes.append(len(shown))
-        ranking = method.score_table()["score"].argsort(descending=order == "curriculum", stable=True)
+        ranking = _latest(method)["score"].argsort(descending=order == "curriculum", stable=True)
         assert set(shown.tolist()) == set(ranking[: len(shown)].tolist())
         assert method.diagnostics()["proportion"] == len(shown) / 20
     # t_grow is a third of 30 epochs; n λ(t) = 2 + 1.8 t, but a batch of four at least
@@ -320,7 +404,7 @@ def test_learning_shows_every_sample_once_and_balanced_ones_earlier():
             shown = _epoch(method, context, epoch, train=False)
             assert shown.sort().values.tolist() == list(range(200))
             total += shown.argsort()
-        scores = method.score_table()["remembered"]
+        scores = _latest(method)["remembered"]
         places[order] = torch.corrcoef(torch.stack([total, scores]))[0, 1].item()
     assert places["curriculum"] < -0.5
     assert places["anti"] > 0.5
@@ -341,7 +425,7 @@ def test_replacement_draws_in_proportion_to_the_probabilities(prob):
     method = _method(replacement=True, prob=prob, rescore_every=0)
     context = _context(method, _dataset(10))
     drawn = torch.cat([_epoch(method, context, epoch, train=False) for epoch in range(1, 201)])
-    expected = sampling_probabilities(method.score_table()["remembered"], prob)
+    expected = sampling_probabilities(_latest(method)["remembered"], prob)
     torch.testing.assert_close(torch.bincount(drawn, minlength=10) / 2000, expected, atol=0.04, rtol=0)
     entropy = -(expected * expected.clamp_min(1e-30).log()).sum().item()
     assert method.diagnostics()["sampling_entropy"] == pytest.approx(entropy, rel=1e-4)
@@ -392,9 +476,87 @@ def test_features_can_stand_for_predictions():
     dataset = _dataset()
     _epoch(method, _context(method, dataset), 1, train=False)
     features = method.eval().encode(dataset.train.gather(torch.arange(20)))
-    torch.testing.assert_close(method.score_table()["similarity"], F.cosine_similarity(*features))
+    torch.testing.assert_close(_latest(method)["similarity"], F.cosine_similarity(*features))
     with pytest.raises(MethodError, match="audio 4, video 6"):
         _method(correlation="featsim", widths=(4, 6))
+
+
+def test_gradients_can_stand_for_losses():
+    method, dataset = _method(information="gradmag", alpha=0.5), _dataset()
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    _epoch(method, _context(method, dataset), 1, train=False)
+    after = method.state_dict()
+    assert [name for name, value in before.items() if not torch.equal(after[name], value)] == ["_extra_state"]
+    assert all(parameter.grad is None for parameter in method.parameters())
+    assert method.training
+    method.eval()
+    expected = []
+    for k in range(20):
+        outputs = method(dataset.train.gather(torch.tensor([k])))
+        losses = [F.cross_entropy(z, dataset.train.labels[k : k + 1]) for z in outputs.unimodal_logits]
+        loss = sum(losses) + 0.5 * F.cross_entropy(outputs.logits, dataset.train.labels[k : k + 1])
+        method.zero_grad()
+        loss.backward()
+        expected.append(sum(p.grad.norm().item() for p in method.parameters()))
+    table = _latest(method)
+    torch.testing.assert_close(table["loss"], torch.tensor(expected))
+    assert table["score"][table["loss"].argmax()] < table["score"][table["loss"].argmin()]
+    plain = _method(alpha=0.5)
+    _epoch(plain, _context(plain, dataset), 1, train=False)
+    torch.testing.assert_close(table["similarity"], _latest(plain)["similarity"])
+
+
+def test_scoring_as_the_official_code_does_moves_statistics_and_nothing_else():
+    dataset = _dataset()
+    shifted = Dataset("toy", dataset.modalities, dataset.classes, dataset.train, dataset.train, dataset.train, _shift)
+    method, twin = _method(score_mode="train"), _method()
+    _epoch(method, _context(method, shifted), 1, train=False)
+    assert method.training
+    assert all(torch.equal(p, q) for p, q in zip(method.parameters(), twin.parameters(), strict=True))
+    assert method.encoders["audio"][1].num_batches_tracked == 5
+    means = twin.encoders["audio"][0](dataset.train.inputs["audio"] + 1).mean(0)
+    moved = method.encoders["audio"][1].running_mean
+    torch.testing.assert_close(moved, means.detach() * (1 - 0.9**5), atol=0.2, rtol=0.5)
+    _epoch(twin, _context(twin, shifted), 1, train=False)
+    assert not torch.equal(_latest(method)["loss"], _latest(twin)["loss"])
+
+
+def _shift(inputs, generator):
+    return {m: x + 1 for m, x in inputs.items()}
+
+
+@pytest.mark.parametrize("modalities", [2, 3])
+@pytest.mark.parametrize("options", [{"lambda0": 1.0}, {"order": "shuffle"}, {"warmup_epochs": 3}])
+def test_from_the_whole_set_on_this_is_joint_training_with_unimodal_losses(options, modalities):
+    bss = toy_training("bss", {"scheduler": "heuristic", **options}, modalities=modalities, epochs=3, batch_size=15)
+    uniform = {"unimodal_loss_weight": 1.0, "unimodal_source": "aux"}
+    joint = toy_training("joint", uniform, modalities=modalities, epochs=3, batch_size=15)
+    losses = [[record.loss for record in training.epochs()] for training in (bss, joint)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    expected = dict(joint.method.named_parameters())
+    for name, parameter in bss.method.named_parameters():
+        torch.testing.assert_close(parameter, expected.pop(name), atol=1e-5, rtol=1e-4)
+    assert not expected
+
+
+@pytest.mark.parametrize(
+    ("options", "scored"),
+    [({}, 3), ({"rescore_every": 0}, 1), ({"information": "gradmag"}, 3), ({"correlation": "none"}, 3),
+     ({"correlation": "none", "information": "none"}, 0), ({"order": "shuffle"}, 0)],
+)  # fmt: skip
+def test_forward_passes_are_those_of_steps_and_scoring(options, scored):
+    training = toy_training("bss", options, epochs=3, batch_size=15)
+    assert [record.forward_passes for record in training.epochs()][-1] == (3 + scored) * 45
+
+
+def test_the_scores_can_be_written_with_the_weights():
+    method = _method()
+    _epoch(method, _context(method, _dataset()), 1, train=False)
+    for kept in (method, _method()):
+        read = load(save({name: value.contiguous() for name, value in kept.state_dict().items()}))
+        fresh = _method()
+        fresh.load_state_dict(read)
+        assert torch.equal(fresh.score_table()["score"], kept.score_table()["score"])
 
 
 def test_a_growth_longer_than_the_run_is_warned_of():
@@ -409,7 +571,14 @@ def test_what_is_refused():
         BSS.check(BSSHyperparameters(), ("audio",))
     with pytest.raises(MethodError, match="alpha"):
         BSS.check(BSSHyperparameters(alpha=1.5, weighting="convex"), ("audio", "video"))
-    for options in ({"t_grow": 1.5}, {"warmup_epochs": 2.5}, {"information": "gradmag"}, {"lambda0": 0.0}):
+    unscored = {"correlation": "none", "information": "none", "scheduler": "heuristic"}
+    for options in (unscored, {**unscored, "order": "anti"}):
+        with pytest.raises(MethodError, match="order: random or shuffle"):
+            BSS.check(BSSHyperparameters(**options), ("audio", "video"))
+    BSS.check(BSSHyperparameters(**{**unscored, "order": "random"}), ("audio", "video"))
+    with pytest.raises(MethodError, match="score_mode: eval"):
+        BSS.check(BSSHyperparameters(information="gradmag", score_mode="train"), ("audio", "video"))
+    for options in ({"t_grow": 1.5}, {"warmup_epochs": 2.5}, {"information": "gradient"}, {"lambda0": 0.0}):
         with pytest.raises(ValidationError):
             BSSHyperparameters(**options)
 
@@ -424,5 +593,5 @@ def test_corrupted_samples_have_lower_scores():
     context = _context(method, Dataset("toy", tuple(inputs), tuple("abc"), split, split, split), batch_size=20)
     for epoch in range(1, 6):
         _epoch(method, context, epoch)
-    scores = method.score_table()["score"]
+    scores = _latest(method)["score"]
     assert scores[:20].mean() < scores[20:].mean() - 0.2

@@ -21,6 +21,7 @@ from methods.igm import (
     accumulate_cov,
     convolution,
     layers_in_scope,
+    modifiable,
     project_gradient,
     projection_matrix,
     sam_perturbation,
@@ -181,6 +182,46 @@ def test_layers_in_scope(counts: list[int], scope: float, expected: list[bool]) 
     assert layers_in_scope(counts, scope) == expected
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=8), st.floats(1e-3, 1.0))
+def test_the_scope_is_the_shortest_end_that_reaches_the_share(counts: list[int], scope: float) -> None:
+    marked = layers_in_scope(counts, scope)
+    first = marked.index(True)
+    assert marked == [position >= first for position in range(len(counts))]
+    wanted = scope * sum(counts) * (1 - 1e-9)
+    assert sum(counts[first:]) >= wanted
+    assert sum(counts[first + 1 :]) < wanted
+
+
+@given(st.integers(2, 9))
+def test_every_modality_is_the_source_of_exactly_one_other(count: int) -> None:
+    sources = [source_modality(j, count) for j in range(1, count + 1)]
+    assert sorted(sources) == list(range(1, count + 1))
+    assert all(source % count + 1 == j for j, source in enumerate(sources, 1))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.floats(1e-6, 10.0), st.booleans())
+def test_perturbations_have_norm_rho_and_point_uphill(seed: int, rho: float, per_tensor: bool) -> None:
+    grads = [draw(3, 2, seed=seed), draw(4, seed=seed + 1)]
+    shifts = sam_perturbation(grads, rho, per_tensor)
+    norms = [shift.norm() for shift in shifts]
+    total = rho * math.sqrt(2) if per_tensor else rho
+    assert float(torch.stack(norms).norm()) == pytest.approx(total)
+    for grad, shift in zip(grads, shifts, strict=True):
+        assert float((grad * shift).sum()) == pytest.approx(float(grad.norm() * shift.norm()))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 5), st.sampled_from(["batch_mean", "samples"]))
+def test_covariances_are_symmetric_positive_and_add_up(seed: int, size: int, mode: str) -> None:
+    first, second = draw(size, 2, 4, seed=seed), draw(size, 2, 4, seed=seed + 1)
+    cov = accumulate_cov(accumulate_cov(None, first, mode=mode), second, mode=mode)
+    torch.testing.assert_close(cov, accumulate_cov(None, first, mode=mode) + accumulate_cov(None, second, mode=mode))
+    torch.testing.assert_close(cov, cov.T)
+    assert torch.linalg.eigvalsh(cov)[0] > -1e-9
+
+
 # Which layers --------------------------------------------------------------------------------------------------
 
 
@@ -247,6 +288,28 @@ def test_the_published_head_is_1_3_percent_of_resnet18() -> None:
     assert head == 148_166
     assert head / (11_176_512 + head) == pytest.approx(0.0131, abs=5e-5)
     assert method.modified["audio"] == ["head.0", "head.2", "head.3"]
+
+
+@pytest.mark.parametrize(("scope", "first"), [(0.1, "layer4.1.conv2"), (0.5, "layer4.0"), (1.0, "conv1")])
+def test_scope_of_a_resnet_reaches_back_from_its_output(scope: float, first: str) -> None:
+    shapes = {"audio": (1, 33, 17), "video": (3, 32, 32)}
+    modules = {m: encoders.build(encoders.resolve("resnet18"), shape) for m, shape in shapes.items()}
+    method = IGM(modules, 6, IGMHyperparameters(gm_scope=scope), 2)
+    layers = method.layers_in_scope("video")
+    assert next(iter(layers)).startswith(f"encoder.backbone.{first}")
+    assert list(layers)[-1] == "head.3"
+    branch = method.branch("video")
+    in_scope, total = (
+        sum(p.numel() for x in part for p in x.parameters(recurse=False))
+        for part in (layers.values(), branch.modules())
+    )
+    assert scope <= in_scope / total
+    modified = method.modified["video"]
+    assert modified == method.modified["audio"]
+    assert [path for path in modified if not modifiable(layers[path])] == []
+    # Batch norms count but stay; the first convolutions differ in their channels.
+    assert "encoder.backbone.conv1" not in modified
+    assert len(modified) == sum(modifiable(layer) for layer in layers.values()) - (scope == 1.0)
 
 
 @pytest.mark.parametrize(
@@ -347,6 +410,11 @@ def test_each_phase_has_a_fresh_optimizer_over_one_branch() -> None:
 def test_passes_are_counted() -> None:
     assert Session({}).method.passes_per_sample() == 1
     assert Session({"use_sam": False}).method.passes_per_sample() == 0.5
+    # Three phases of one epoch, two passes through one branch of three a step, one in the covariance pass after it.
+    training = toy_training("igm", {"rho": 0.05, "out_iters": 1}, modalities=3, epochs=1)
+    assert [record.forward_passes for record in training.epochs()] == pytest.approx([45, 90, 135])
+    training = toy_training("igm", {"use_sam": False, "gm_scope": 0.0}, epochs=2)
+    assert [record.forward_passes for record in training.epochs()][-1] == 4 * 45 / 2
 
 
 @pytest.mark.parametrize("off", [{"gm_scope": 0.0}, {"tau": 0.0}, {"gm_from": {"rgb": False, "depth": False}}])
@@ -428,6 +496,74 @@ def test_a_radius_below_float32_is_reported_once_and_moves_almost_nothing() -> N
     one_step(session)
     assert session.method.diagnostics()["weights_moved"] < 0.1
     assert Session({"rho": 0.05}).lines == Session({"use_sam": False}).lines == []
+
+
+# Mixup ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sam", [{"use_sam": False}, {"rho": 0.3}])
+def test_mixup_mixes_inputs_and_labels_alike_in_both_losses(sam: dict[str, Any]) -> None:
+    session, reference = Session({"mixup_alpha": 0.7, **sam}), Session({"use_sam": False})
+    found = one_step(session)
+    reference.start(1)
+    batch = next(reference.batches())
+    mixed = session.method.mix("rgb", batch, session.context)  # the first step is over, so this is another draw
+    session.context.step = 0
+    again = session.method.mix("rgb", batch, session.context)
+    assert again.share != mixed.share
+    assert 0 < again.share < 1
+
+    random = session.context.generator("igm mixup", 0)
+    partner = torch.randperm(8, generator=random)
+    x, y = batch.inputs["rgb"], batch.labels
+    inputs = again.share * x + (1 - again.share) * x[partner]
+    assert torch.equal(again.batch.inputs["rgb"], inputs)
+    assert torch.equal(again.partner_labels, y[partner])
+    assert torch.equal(again.batch.inputs["depth"], batch.inputs["depth"])
+    soft = again.share * F.one_hot(y, 3) + (1 - again.share) * F.one_hot(y[partner], 3)
+    branch = reference.method.branch("rgb")
+
+    def gradient() -> dict[str, Tensor]:
+        branch.zero_grad()
+        F.cross_entropy(branch["head"](branch["encoder"](inputs)), soft).backward()
+        return {name: p.grad.clone() for name, p in branch.named_parameters()}
+
+    expected = gradient()
+    if sam.get("use_sam", True):
+        with torch.no_grad():
+            for parameter, shift in zip(
+                branch.parameters(), sam_perturbation(list(expected.values()), 0.3), strict=True
+            ):
+                parameter += shift
+        expected = gradient()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-4)
+
+
+def test_mixup_leaves_whole_numbers_alone() -> None:
+    class Words(nn.Module):
+        out_dim = 4
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(9, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.table(x).mean(1)
+
+    inputs = {m: torch.randint(9, (8, 5), generator=torch.Generator().manual_seed(k)) for k, m in enumerate("ab")}
+    split = Split(inputs, torch.arange(8) % 3)
+    dataset = Dataset("words", ("a", "b"), ("x", "y", "z"), split, split, split)
+    method = IGM({m: Words() for m in "ab"}, 3, IGMHyperparameters(mixup_alpha=1.0), 2)
+    lines: list[str] = []
+    context = TrainingContext(dataset, Recipe(), 5, torch.device("cpu"), WorkerGroup(), lines.append)
+    batch = split.gather(torch.arange(8))
+    for _ in range(2):
+        mixed = method.mix("a", batch, context)
+    assert mixed.batch is batch
+    assert mixed.share == 1
+    assert len(lines) == 1
+    assert "mixup_alpha leaves a alone" in lines[0]
 
 
 # Modification --------------------------------------------------------------------------------------------------
@@ -528,15 +664,31 @@ def test_covariances_start_anew_or_accumulate_and_may_see_few_batches() -> None:
 def test_diagnostics_tell_the_phase_and_the_singular_values() -> None:
     session = Session({"rho": 0.05, "inner_epochs": [2, 1]})
     session.epoch(1)
-    assert session.method.diagnostics().keys() == {"phase", "modality", "weights_moved"}
+    found = session.method.diagnostics()
+    assert found.keys() == {"cycle", "phase", "phase_end", "modality", "weights_moved"}
+    assert found["phase_end"] == 0
     session.epoch(2)
     found = session.method.diagnostics()
+    assert found["phase_end"] == 1
     cov = session.method.covariance_pass("rgb", session.context)["head.3"]
     expected = float(torch.linalg.svdvals(cov.double()).mean())
     assert found["mean_singular_value_head.3"] == pytest.approx(expected, rel=1e-4)
     session.epoch(3)
     found = session.method.diagnostics()
-    assert (found["phase"], found["modality"]) == (2, 1)
+    assert (found["cycle"], found["phase"], found["phase_end"], found["modality"]) == (1, 2, 1, 1)
+
+
+def test_the_interaction_table_can_be_drawn_from_the_records() -> None:
+    training = toy_training("igm", {"rho": 0.05, "inner_epochs": [1, 2]}, epochs=3)
+    ends = [record for record in training.epochs() if record.diagnostics["phase_end"]]
+    assert [record.epoch for record in ends] == [1, 3, 4, 6]
+    stages = [(record.diagnostics["cycle"], record.diagnostics["modality"]) for record in ends]
+    assert stages == [(1, 0), (1, 1), (2, 0), (2, 1)]
+    columns = {"validation_accuracy", "validation_accuracy_audio", "validation_accuracy_video"}
+    assert all(columns <= record.metrics.keys() for record in ends)
+    # A phase trains one branch alone: the other's own accuracy stays.
+    assert ends[0].metrics["validation_accuracy_audio"] == ends[1].metrics["validation_accuracy_audio"]
+    assert ends[1].metrics["validation_accuracy_video"] == ends[2].metrics["validation_accuracy_video"]
 
 
 def test_state_brings_back_the_matrices() -> None:
@@ -604,6 +756,7 @@ def test_what_does_not_fit_the_modalities_is_refused(
     [
         {"rho": -0.1}, {"rho": {"rgb": -1.0}}, {"tau": -1.0}, {"gm_scope": 1.5}, {"gm_scope": "tail"},
         {"out_iters": 0}, {"inner_epochs": [0, 1]}, {"inner_epochs": [1.5, 1]}, {"cov_batches": 0}, {"flat_ratio": 1.2},
+        {"mixup_alpha": -1.0}, {"cov_batch_size": 0},
     ],
 )  # fmt: skip
 def test_values_out_of_bounds_are_refused(wrong: dict[str, Any]) -> None:

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -77,6 +78,56 @@ def test_unknown_options_are_refused():
         mix_features(_rows(0), _rows(1), 0.5, "spherical")
     with pytest.raises(ValueError, match="reduction"):
         kl_divergence(_rows(0), _rows(1), "batchmean")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0, 1), st.sampled_from(["geodesic", "linear", "linear_raw"]))
+def test_swapping_modalities_and_shares_changes_nothing(seed, lam, kind):
+    x, y = _rows(seed), _rows(seed + 1)
+    mixed = mix_features(x, y, lam, kind)
+    torch.testing.assert_close(mixed, mix_features(y, x, 1 - lam, kind))
+    if kind != "linear_raw":  # the features' lengths do not count
+        torch.testing.assert_close(mixed, mix_features(3 * x, y / 7, lam, kind))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0, 1), st.floats(-1e-6, 1e-6), st.sampled_from([1.0, -1.0]))
+def test_mixes_of_nearly_parallel_rows_are_finite_with_finite_gradients(seed, lam, nudge, sign):
+    x = _rows(seed).float().requires_grad_()
+    y = (sign * x.detach() + nudge).requires_grad_()
+    mixed = mix_features(x, y, lam)
+    assert mixed.isfinite().all()
+    for gradient in torch.autograd.grad(mixed.sum(), [x, y]):
+        assert gradient.isfinite().all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.1, 1e3))
+def test_divergences_are_not_negative_and_know_no_constant(seed, scale):
+    p, q = scale * _rows(seed), scale * _rows(seed + 1)
+    found = kl_divergence(p, q, "none")
+    assert found.min() >= -1e-9
+    torch.testing.assert_close(found, kl_divergence(p + 5, q - 3, "none"), atol=1e-9, rtol=1e-7)
+    assert kl_divergence(p, p).item() == 0
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6))
+def test_strengths_sum_to_one_and_favour_the_smaller_divergence(kl_x, kl_y):
+    w_x, w_y = strength_weights(kl_x, kl_y)
+    assert w_x + w_y == pytest.approx(1)
+    assert 0 <= w_x <= 1
+    if kl_x + kl_y > 1e-12:
+        assert (w_x > 0.5) is (kl_x < kl_y) or w_x == pytest.approx(0.5)
+    tensors = strength_weights(torch.tensor(kl_x, dtype=torch.float64), torch.tensor(kl_y, dtype=torch.float64))
+    assert [w.item() for w in tensors] == pytest.approx([w_x, w_y])
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_the_probe_weight_moves_between_its_old_value_and_the_strength(lam, omega, alpha):
+    moved = update_probe_weight(lam, omega, alpha)
+    assert min(lam, omega) - 1e-12 <= moved <= max(lam, omega) + 1e-12
+    assert update_probe_weight(lam, omega, 1.0) == lam
+    assert update_probe_weight(lam, omega, 0.0) == omega
 
 
 def test_kl_divergence_equals_the_sum_over_classes():
@@ -212,6 +263,28 @@ def test_a_fixed_probe_weight_stays_while_the_strength_moves(options):
         assert _train(method, context, 1) == [[0.5], [0.5]]
         strengths.add(method.strengths.item())
     assert len(strengths) == 3
+
+
+@pytest.mark.parametrize("kind", ["geodesic", "linear", "linear_raw"])
+@pytest.mark.parametrize("modalities", [("audio", "video"), ("audio", "text", "video")])
+def test_one_pass_with_a_fixed_weight_is_joint_training_on_constant_mixes(kind, modalities):
+    dataset = _dataset(modalities)
+    method, context = _setup(dataset, kind=kind, passes=1, alpha=1.0, lr=0.05)
+    twin, other = _setup(dataset, kind=kind, lr=0.05)
+    _train(method, context, 2)
+    for _ in range(2):
+        for batch in other.training_batches(torch.arange(12), drop_last=False):
+            other.optimizer.zero_grad()
+            features = [twin.encoders[m](batch.inputs[m]) for m in modalities]
+            logits = [head(f) for head, f in zip(twin.unimodal_heads, features, strict=True)]
+            pairs = [(i, j) for i in range(len(modalities)) for j in range(i + 1, len(modalities))]
+            for head, (i, j) in zip(twin.mixed_heads, pairs, strict=True):
+                logits.append(head(mix_features(features[i], features[j], 0.5, kind)))
+            sum(F.cross_entropy(each, batch.labels) for each in logits).backward()
+            other.optimizer.step()
+    for found, expected in zip(method.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert method.probe_weights.tolist() == [0.5] * len(method.pairs)
 
 
 def test_without_moving_average_the_probe_weight_is_the_last_strength():
@@ -357,6 +430,9 @@ def test_what_is_refused_and_when_the_world_size_matters():
         IPRM.check(unpaired, ("a", "b", "c"))
     with pytest.raises(MethodError, match="at least 2"):
         IPRM.check(IPRMHyperparameters(), ("a",))
+    for wrong in ({"alpha": 1.1}, {"alpha": -0.1}, {"lambda_init": 1.5}, {"passes": 3}, {"ema": "none"}, {"kind": "x"}):
+        with pytest.raises(ValidationError, match=next(iter(wrong))):
+            IPRMHyperparameters(**wrong)
     assert IPRM.world_size_matters(unpaired)
     assert not IPRM.world_size_matters(IPRMHyperparameters())
 

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from data.base import Dataset, Split
 from methods.base import MULTI, MethodError
-from methods.hyperparameters import Choice, declared
+from methods.hyperparameters import Choice, Integer, LogUniform, declared
 from methods.joint import Joint, JointHyperparameters
 from models import fusion as fusions
 from sweep.context import TrainingContext
@@ -125,16 +125,25 @@ def test_untrained_auxiliary_heads_are_warned_of():
 def test_search_ranges_of_the_fusion():
     found = {name: each.search for name, each in declared(JointHyperparameters).items()}
     choices = {
-        "fusion": tuple(fusions.FUSIONS),
+        "fusion": ("concat", "sum", "weight", "affine", "gated", "channel", "ml_lstm", "etmc", "late"),
         "film_direction": ("first_conditions_second", "second_conditions_first"),
         "gate_direction": ("first_gates_second", "second_gates_first"),
         "weight_mode": ("softmax", "attention"),
+        "channel_mode": ("mmtm", "cen"),
+        "mmtm_ratio": (2, 4, 8, 16),
+        "mmtm_scale": (1.0, 2.0),
+        "lstm_hidden": (128, 256, 512),
+        "evidence": ("softplus", "relu", "exp"),
         "late_train": ("separate", "joint"),
         "late_space": ("probs", "logits"),
     }
     assert {name: found[name] for name in choices} == {name: Choice(values) for name, values in choices.items()}
-    for name in ("film_target", "gate_target", "gate_width", "additive", "unimodal_source", "aux_detach"):
-        assert found[name] is None
+    assert found["cen_threshold"] == LogUniform(1e-3, 1e-1)
+    assert found["cen_l1"] == LogUniform(1e-5, 1e-2)
+    assert found["lstm_layers"] == Integer(1, 3)
+    assert found["annealing_epochs"] == Integer(1, 50, log=True)
+    fixed = ("film_target", "gate_target", "gate_width", "additive", "mmtm_stages", "unimodal_source", "aux_detach")
+    assert all(found[name] is None for name in fixed)
 
 
 def test_what_is_refused():

@@ -99,6 +99,16 @@ def test_contrastive_loss_keeps_single_precision_under_autocast() -> None:
         assert torch.equal(contrastive_loss(feats, 0.07), expected)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 5), st.floats(0.1, 100.0))
+def test_js_alignment_is_symmetric_and_zero_for_equal_predictions_alone(seed: int, size: int, scale: float) -> None:
+    p, q = scale * draw(size, 4, seed=seed), scale * draw(size, 4, seed=seed + 1)
+    found = float(js_alignment([p, q]))
+    assert found > 0
+    assert float(js_alignment([q, p])) == pytest.approx(found)
+    assert float(js_alignment([p, p.clone()])) == 0
+
+
 def test_js_alignment_is_the_divergence_from_the_mean() -> None:
     logits = [draw(3, 4, seed=k) for k in range(3)]
 
@@ -176,6 +186,36 @@ def test_alpha_schedule_refuses(arguments: tuple[Any, ...]) -> None:
         alpha_schedule(*arguments)
 
 
+@given(st.integers(1, 10**4))
+def test_heuristic_falls_strictly_towards_zero(t: int) -> None:
+    assert 0 < alpha_schedule("heuristic", t + 1) < alpha_schedule("heuristic", t) < 1
+    assert alpha_schedule("heuristic", t) <= 1 / t
+
+
+_COURSES = ["heuristic", "cubic", "fitted", "exp_decay", "stepwise", "constant"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.sampled_from(_COURSES), st.integers(1, 60), st.integers(1, 60))
+def test_courses_stay_weights(strategy: str, epoch: int, epochs: int) -> None:
+    method = build({"strategy": strategy}, epochs=epochs)
+    assert 0 <= method.scheduled_alpha(min(epoch, epochs)) <= 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0, 1), st.floats(0.01, 1.0))
+def test_a_learned_alpha_rises_only_where_the_alignment_helps_more(seed: int, alpha: float, lr_alpha: float) -> None:
+    cls_gradient, mm_gradient, ihvp = (draw(5, seed=seed + k) for k in range(3))
+    found = alpha_hypergradient(cls_gradient, mm_gradient, ihvp)
+    moved = update_alpha(alpha, found, lr_alpha)
+    assert 0 <= moved <= 1
+    if moved > alpha:
+        assert mm_gradient @ ihvp > cls_gradient @ ihvp
+    orthogonal = mm_gradient - (mm_gradient @ cls_gradient) / (cls_gradient @ cls_gradient) * cls_gradient
+    downhill = alpha_hypergradient(cls_gradient, orthogonal, inverse_hvp(torch.eye(5), cls_gradient, "identity"))
+    assert update_alpha(alpha, downhill, lr_alpha) < alpha or alpha == 0
+
+
 def test_update_alpha_clips_and_ignores_what_is_not_finite() -> None:
     assert update_alpha(0.5, 2.0, 0.1) == pytest.approx(0.3)
     assert update_alpha(0.5, 20.0, 0.1) == 0
@@ -199,6 +239,19 @@ def test_neumann_is_the_truncated_series() -> None:
     for given_hess in (hess, lambda v: hess @ v):
         torch.testing.assert_close(inverse_hvp(given_hess, vec, steps=3, eta=eta), expected)
     torch.testing.assert_close(inverse_hvp(hess, vec, steps=0, eta=eta), eta * vec)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 6), st.floats(0.05, 1.0))
+def test_the_series_is_bounded_without_negative_curvature_and_nears_the_inverse(
+    seed: int, steps: int, share: float
+) -> None:
+    hess, vec = positive_definite(4, seed=seed), draw(4, seed=seed + 1)
+    eta = share / float(torch.linalg.eigvalsh(hess)[-1])
+    exact = torch.linalg.solve(hess, vec)
+    found, further = (inverse_hvp(hess, vec, steps=n, eta=eta) for n in (steps, steps + 1))
+    assert float(found.norm()) <= eta * (steps + 1) * float(vec.norm()) * (1 + 1e-9)
+    assert float((further - exact).norm()) <= float((found - exact).norm()) * (1 + 1e-9)
 
 
 def test_inverses_reach_the_exact_one() -> None:
@@ -267,9 +320,12 @@ def parameters(training: Any) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in training.method.named_parameters()}
 
 
-def test_constant_0_is_naive_joint_training_exactly() -> None:
-    lfa = toy_training("lfa", {"strategy": "constant", "alpha": 0.0}, epochs=3)
-    joint = toy_training("joint", epochs=3)
+@pytest.mark.parametrize("fusion", ["concat", "sum", "gated"])
+@pytest.mark.parametrize("modalities", [2, 3])
+def test_constant_0_is_naive_joint_training_exactly(fusion: str, modalities: int) -> None:
+    constant = {"strategy": "constant", "alpha": 0.0, "fusion": fusion}
+    lfa = toy_training("lfa", constant, modalities=modalities, epochs=3)
+    joint = toy_training("joint", {"fusion": fusion}, modalities=modalities, epochs=3)
     assert [r.loss for r in lfa.epochs()] == [r.loss for r in joint.epochs()]
     expected = parameters(joint)
     assert all(torch.equal(p, expected[name]) for name, p in parameters(lfa).items())
@@ -305,6 +361,8 @@ def test_other_courses_hold_in_their_own_epoch() -> None:
     assert used_alphas({"strategy": "exp_decay"}, 3) == pytest.approx([0.95, math.exp(-0.3), math.exp(-0.6)])
     assert used_alphas({"strategy": "constant"}, 2) == [0.5, 0.5]
     assert used_alphas({"strategy": "fitted"}, 2) == [alpha_schedule("fitted", t, 2) for t in (1, 2)]
+    assert alpha_schedule("fitted", 9, 9) < 0
+    assert build({"strategy": "fitted"}, epochs=9).scheduled_alpha(9) == 0
     assert used_alphas({"strategy": "cubic"}, 3) == [1.0, *(alpha_schedule("cubic", t, 3) for t in (1, 2))]
 
 
@@ -452,14 +510,14 @@ def test_holdout_is_fixed_and_never_trained_on() -> None:
 # The model -----------------------------------------------------------------------------------------------------
 
 
-def build(hyperparameters: dict[str, Any], widths: tuple[int, ...] = (8, 8)) -> LFA:
+def build(hyperparameters: dict[str, Any], widths: tuple[int, ...] = (8, 8), epochs: int = 4) -> LFA:
     torch.manual_seed(0)
     dataset = toy_dataset(len(widths))
     modules = {
         m: encoders.build(encoders.resolve({"name": "mlp", "width": w}), dataset.shapes()[m])
         for m, w in zip(dataset.modalities, widths, strict=True)
     }
-    return LFA(modules, 4, LFAHyperparameters.model_validate(hyperparameters), 4)
+    return LFA(modules, 4, LFAHyperparameters.model_validate(hyperparameters), epochs)
 
 
 @pytest.mark.parametrize(
@@ -519,7 +577,20 @@ def test_what_cannot_be_trained_is_refused(hyperparameters: dict[str, Any], mess
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"tau": 0.0}, {"alpha": 1.5}, {"lr_alpha_halve_every": 2.5}, {"strategy": "linear"}, {"neumann_steps": -1}],
+    [
+        {"tau": 0.0},
+        {"alpha": 1.5},
+        {"alpha": -0.1},
+        {"lr_alpha": -1.0},
+        {"lr_alpha_halve_every": 2.5},
+        {"strategy": "linear"},
+        {"neumann_steps": -1},
+        {"neumann_eta": 0.0},
+        {"hyper_batch_size": 0},
+        {"alpha_max": 1.1},
+        {"loss_scale": 0.0},
+        {"proj_dim": 0},
+    ],
 )
 def test_values_out_of_bounds_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):

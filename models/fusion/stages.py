@@ -1,0 +1,90 @@
+"""What the fusions between the stages of convolutional encoders (``channel``) share.
+
+C_m: channels of modality m's maps F_m, [B, C_m, spatial...]. An encoder that folds the T frames of a clip into the
+batch gives maps [B T, C_m, H, W]; they count as [B, C_m, T, H, W]."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.fusion.base import Fusion, FusionOutput, apply, heads
+
+
+def squeeze(features: Tensor) -> Tensor:
+    """Mean over all spatial and temporal axes: [B, C, ...] -> [B, C]."""
+    return features if features.dim() == 2 else features.flatten(2).mean(2)
+
+
+def squeeze_clips(maps: Tensor, batch: int) -> Tensor:
+    """Means over space and time of a clip: [B, C, ...], or [B T, C, ...] with its frames side by side -> [B, C]."""
+    return squeeze(maps).unflatten(0, (batch, frames(maps, batch))).mean(1)
+
+
+def frames(maps: Tensor, batch: int) -> int:
+    """Frames T of a clip in maps [B T, C, ...]."""
+    return len(maps) // batch if batch else 1
+
+
+def keep(features: list[Tensor], present: Sequence[bool]) -> list[Tensor]:
+    """Zeros in the place of what is not present."""
+    return [x if there else torch.zeros_like(x) for x, there in zip(features, present, strict=True)]
+
+
+class ChannelFusion(Fusion):
+    """Base of the fusions between stages: all encoders run side by side; a linear head each on the pooled last maps.
+
+    encoders: with ``stem(x)``, ``stages`` (equally many) and ``out_dim``, the channels of the last stage; their own
+    ``forward`` is not used. owns_encoders: whether they are submodules; False where the caller holds them, so that a
+    ``state_dict`` holds them once. Raises ValueError for encoders without stages or with unequally many."""
+
+    has_native = True
+    min_modalities = 2
+    encoders: Sequence[Any]
+
+    def __init__(
+        self, encoders: Sequence[nn.Module], num_classes: int, *, owns_encoders: bool = True, **shared: Any
+    ) -> None:
+        for number, encoder in enumerate(encoders, start=1):
+            if not (hasattr(encoder, "stem") and hasattr(encoder, "stages")):
+                raise ValueError(
+                    f"fusion {self.name} mixes the maps between an encoder's stages, and encoder {number} "
+                    f"({type(encoder).__name__}) has no stem and stages: use cnn or resnet18, or another fusion"
+                )
+        dims = [int(encoder.out_dim) for encoder in encoders]  # type: ignore[arg-type]
+        super().__init__(dims, num_classes, **shared)
+        self.encoders = nn.ModuleList(encoders) if owns_encoders else tuple(encoders)  # type: ignore[assignment]
+        counts = [len(encoder.stages) for encoder in self.encoders]
+        if len(set(counts)) > 1 or not counts[0]:
+            raise ValueError(f"fusion {self.name} needs encoders with equally many stages, these have {counts}")
+        self.heads = heads(dims, num_classes)
+
+    def forward(self, inputs: list[Tensor]) -> FusionOutput:
+        """Fused prediction from the M raw inputs [B, ...]."""
+        return self.fuse(self.encode(inputs))
+
+    @abstractmethod
+    def fuse(self, features: list[Tensor]) -> FusionOutput:
+        """Fused prediction from the pooled maps [B, d_m] that ``encode`` gives."""
+
+    def encode(self, inputs: list[Tensor], present: Sequence[bool] | None = None) -> list[Tensor]:
+        """Pooled last maps [B, d_m] of the M raw inputs [B, ...]. present: which modalities count; zeros stand for what
+        the others would let them know, and for the others' pooled maps."""
+        present = [True] * len(inputs) if present is None else present
+        maps = [encoder.stem(x) for encoder, x in zip(self.encoders, inputs, strict=True)]
+        for number, stages in enumerate(zip(*(encoder.stages for encoder in self.encoders), strict=True)):
+            maps = self._stage(number, stages, maps, len(inputs[0]), present)
+        return keep([squeeze_clips(x, len(inputs[0])) for x in maps], present)
+
+    @abstractmethod
+    def _stage(
+        self, number: int, stages: Sequence[nn.Module], maps: list[Tensor], batch: int, present: Sequence[bool]
+    ) -> list[Tensor]:
+        """Maps of all modalities after stage ``number`` (from 0), mixed."""
+
+    def native_logits(self, features: list[Tensor]) -> list[Tensor]:
+        return apply(self.heads, features)
