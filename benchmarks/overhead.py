@@ -1,16 +1,19 @@
 """What the engine costs beside training: seconds a run, and runs a second.
 
     python -m benchmarks.overhead [--runs 200]
+    python -m benchmarks.overhead --flat 2000
 
 In one Ray session, one run at a time unless said otherwise:
 - empty: runs that commit at once, without training: the scheduling itself;
 - warm: short real runs (digits, 1 epoch); wall time a run less the seconds inside `train`;
-- workers: runs of two workers through Ray Train, the same quantity.
+- workers: runs of two workers through Ray Train, the same quantity;
+- flat: that many empty runs of one sweep: milliseconds a run in each quarter of them, which do not grow.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
@@ -51,13 +54,28 @@ def measure(folder: Path, ray: RaySession, runs: int, **keys: object) -> tuple[f
     return wall, [final.seconds for final in finals if final is not None]
 
 
+def flat(folder: Path, ray: RaySession, runs: int) -> None:
+    """Print what a run costs in each quarter of a long sweep of empty runs."""
+    tuning.RunActor = EmptyActor  # type: ignore[misc]
+    measure(folder, ray, runs, resources={"cpus": _cpus()})
+    ended = sorted(path.stat().st_mtime for path in folder.glob("*/runs/*/final.json"))
+    marks = [ended[round(quarter * (len(ended) - 1) / 4)] for quarter in range(5)]
+    costs = [1000 * (later - earlier) / (len(ended) / 4) for earlier, later in itertools.pairwise(marks)]
+    print("flat:    " + ", ".join(f"{cost:.1f}" for cost in costs) + f" ms a run in the quarters of {len(ended)} runs")
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--runs", type=int, default=200)
-    runs = arguments.parse_args().runs
+    arguments.add_argument("--flat", type=int, metavar="RUNS", help="only this: whether the cost grows with the number")
+    options = arguments.parse_args()
+    runs = options.runs
     with tempfile.TemporaryDirectory() as scratch, RaySession() as ray:
         folder = Path(scratch)
-        ray.ensure(nested=True)
+        ray.ensure()
+        if options.flat:
+            flat(folder, ray, options.flat)
+            return
         one = {"cpus": _cpus()}
         measure(folder, ray, 5, resources=one)
         real = tuning.RunActor

@@ -2,3 +2,21 @@
 
 python -m sweep --help
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sweep.model import Model, load_model
+
+__all__ = ["Model", "load_model"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when first asked for: whoever only reads declarations does without torch's slower parts.
+    if name in __all__:
+        from sweep import model
+
+        return getattr(model, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

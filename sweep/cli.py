@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from sweep import after, interrupts
+
 if TYPE_CHECKING:
     from sweep.config import Sweep
+    from sweep.store import Store
 
-DONE, FAILED, MISTAKE, LOCKED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, FAILED, MISTAKE, LOCKED, INTERRUPTED = 0, 1, 2, 3, interrupts.INTERRUPTED
 
 EXAMPLES = """examples:
   python -m sweep list sweeps                         what sweeps.yaml holds
@@ -36,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     """Every command with its arguments."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--file", type=Path, default=Path("sweeps.yaml"), help="the sweeps (default: sweeps.yaml)")
-    common.add_argument("--results", type=Path, default=Path("results"), help="results folder (default: results)")
+    common.add_argument("--results", default="results", help="folder, or URI like s3://bucket/x (default: results)")
 
     top = argparse.ArgumentParser(
         prog="python -m sweep",
@@ -63,9 +66,9 @@ def parser() -> argparse.ArgumentParser:
     report = command("report", _report, "write the report and figures of sweeps from what has been trained so far")
     report.add_argument("names", nargs="+", metavar="NAME", help="sweeps that have run before")
 
-    listing = command("list", _list, "list methods, datasets, sweeps or hyperparameters")
-    listing.add_argument("what", choices=["methods", "datasets", "sweeps", "hyperparameters"])
-    listing.add_argument("of", nargs="*", metavar="METHOD", help="hyperparameters: of these methods (default: all)")
+    listing = command("list", _list, "list methods, datasets, sweeps or hyperparameters, or tell all about a method")
+    listing.add_argument("what", choices=["methods", "method", "datasets", "sweeps", "hyperparameters"])
+    listing.add_argument("of", nargs="*", metavar="METHOD", help="method, hyperparameters: which (default: all)")
 
     validate = command("validate", _validate, "check the whole file; names every mistake with its line")
     validate.add_argument("overrides", nargs="*", metavar="key=value", help="values to override in every sweep")
@@ -77,6 +80,8 @@ def parser() -> argparse.ArgumentParser:
     board.add_argument("name", metavar="NAME", help="a sweep that has run or is running")
     board.add_argument("--kind", choices=["tensorboard", "optuna"], help="default: optuna for a search")
     board.add_argument("--port", type=int, default=8088, help="port on the loopback address (default: 8088)")
+
+    after.add_commands(lambda name, act, text: command(name, lambda options: act(options, _console()), text))
     return top
 
 
@@ -94,7 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Importing torch makes a million objects that live for ever: looking through them for garbage again and again takes
     # a third of the start-up.
     gc.disable()
+    from data.base import DataError
     from sweep.config import ConfigError
+    from sweep.results import ResultsError
     from sweep.store import LockedError, StoreError
 
     gc.freeze()
@@ -102,13 +109,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     error_console = Console(stderr=True, soft_wrap=True)
     try:
         return int(options.act(options))
-    except ConfigError as mistake:
+    except (ConfigError, DataError) as mistake:
         error_console.print(str(mistake), style="red", highlight=False, markup=False)
         return MISTAKE
     except LockedError as held:
         error_console.print(str(held), style="red", highlight=False, markup=False)
         return LOCKED
-    except StoreError as error:
+    except (StoreError, ResultsError) as error:
         error_console.print(str(error), style="red", highlight=False, markup=False)
         return FAILED
     except KeyboardInterrupt:
@@ -161,6 +168,10 @@ def _list(options: argparse.Namespace) -> int:
         _console().print(tables[options.what]())
     elif options.what == "sweeps":
         _console().print(listing.sweeps_table(options.file))
+    elif options.what == "method":
+        from sweep import pages
+
+        pages.show(pages.pages(options.of, options.file), _console())
     else:
         for table in listing.hyperparameter_tables(options.of):
             _console().print(table)
@@ -169,9 +180,10 @@ def _list(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     from sweep.status import show
+    from sweep.store import Store
 
     for sweep in _load(options):
-        show(sweep, options.results, _console())
+        show(sweep, Store.open(options.results), _console())
     return DONE
 
 
@@ -181,11 +193,14 @@ def _run(options: argparse.Namespace) -> int:
 
 def _resume(options: argparse.Namespace) -> int:
     from sweep.config import ConfigError, load_frozen
+    from sweep.store import Store
 
-    frozen = {name: options.results / name / "sweep.yaml" for name in options.names}
+    store = Store.open(options.results)
+    store.pull(*options.names)
+    frozen = {name: store.results / name / "sweep.yaml" for name in options.names}
     for name, path in frozen.items():
         if not path.exists():
-            raise ConfigError(f"{path} is missing: {name} has not run with --results {options.results}; use run")
+            raise ConfigError(f"{path} is missing: {name} has not run with --results {store}; use run")
     return _execute(options, [load_frozen(path) for path in frozen.values()])
 
 
@@ -199,54 +214,79 @@ def _load(options: argparse.Namespace) -> list[Sweep]:
 def _execute(options: argparse.Namespace, sweeps: list[Sweep]) -> int:
     from sweep.environment import check_packages
     from sweep.status import check_paths, dry_run
+    from sweep.store import LockedError, Store, StoreError
 
     check_packages()
+    store = Store.open(options.results)
     if options.dry_run:
         for sweep in sweeps:
-            dry_run(sweep, options.results, _console())
+            dry_run(sweep, store, _console())
         return DONE
     check_paths(sweeps, options.results)
     from sweep.engine.ray_session import RaySession
     from sweep.engine.run import Execution, execute
 
+    interrupts.install()
     console, failed = _console(), False
     with RaySession(options.address) as ray:
         for sweep in sweeps:
             try:
-                tally = execute(sweep, options.results, Execution(options.local, options.force), ray, console)
+                tally = execute(sweep, store, Execution(options.local, options.force), ray, console)
                 failed |= bool(tally.failed or tally.diverged)
-            finally:
-                if not options.no_report:
-                    _write_report(options.results, sweep.name, console)
+            except KeyboardInterrupt:
+                _report_unless(options, store, sweep.name, console)
+                raise
+            except LockedError:
+                raise
+            except StoreError as error:
+                raise StoreError(f"{error}; run the same command again to go on, what was finished is kept") from error
+            _report_unless(options, store, sweep.name, console)
     return FAILED if failed else DONE
+
+
+def _report_unless(options: argparse.Namespace, store: Store, name: str, console: Console) -> None:
+    """The report, where it is wanted; a first Ctrl-C lets it be finished."""
+    if not options.no_report:
+        with interrupts.deferred():
+            _write_report(store, name, console)
 
 
 def _report(options: argparse.Namespace) -> int:
     from sweep.config import ConfigError
+    from sweep.store import Store
 
+    store = Store.open(options.results)
     for name in options.names:
-        if not (options.results / name / "index.jsonl").exists():
-            raise ConfigError(f"{options.results / name} holds no runs: run the sweep first, or give its --results")
-        _write_report(options.results, name, _console())
+        store.pull(name)
+        if not (store.results / name / "index.jsonl").exists():
+            raise ConfigError(f"{store}/{name} holds no runs: run the sweep first, or give its --results")
+        _write_report(store, name, _console())
     return DONE
 
 
-def _write_report(results: Path, name: str, console: Console) -> None:
+def _write_report(store: Store, name: str, console: Console) -> None:
     from sweep.report import report, summary_table
     from sweep.results import load, write_tables
+    from sweep.store import StoreError
 
-    if not (results / name / "index.jsonl").exists():
+    store.pull(name)
+    if not (store.results / name / "index.jsonl").exists():
         return
-    write_tables(results, name)
-    page = report(results, name)
-    console.print(summary_table(load(results / name)))
+    try:
+        write_tables(store.results, name)
+        page = report(store.results, name)
+    except OSError as error:
+        raise StoreError(f"cannot write the report: {error}; free space or change permissions") from error
+    store.publish(name)
+    console.print(summary_table(load(store.results / name)))
     console.print(f"report: {page}", highlight=False, soft_wrap=True)
 
 
 def _dashboard(options: argparse.Namespace) -> int:
     from sweep.dashboard import serve
+    from sweep.store import Store
 
-    return serve(options.results, options.name, options.kind, options.port, _console())
+    return serve(Store.open(options.results), options.name, options.kind, options.port, _console())
 
 
 def _console() -> Console:

@@ -70,6 +70,7 @@ def draw_comparison(shape: Shape, rows: pd.DataFrame, column: str, stem: str) ->
         stem,
         f"{metric_label(column)} of each configuration. {protocol(rows, column)} {references_text(shape)}",
         figure,
+        "comparison",
     )
 
 
@@ -113,6 +114,7 @@ def draw_differences(shape: Shape, rows: pd.DataFrame, column: str, stem: str) -
         stem,
         f"{text}, mean and 95 % t interval; {tests}.",
         figure,
+        "comparison",
     )
 
 

@@ -9,16 +9,19 @@ from rich.console import Console
 
 from sweep.config import ConfigError
 from sweep.results import indexed
+from sweep.store import Store
 
 HOST = "127.0.0.1"
 
 
-def serve(results: Path, name: str, kind: Literal["tensorboard", "optuna"] | None, port: int, console: Console) -> int:
+def serve(store: Store, name: str, kind: Literal["tensorboard", "optuna"] | None, port: int, console: Console) -> int:
     """Serve until Ctrl-C. kind None: optuna where the sweep searches, else TensorBoard. Raises ConfigError where the
     sweep has not run, or is no search."""
+    store.pull(name, events=True)
+    results = store.results
     journal = results / name / "study.journal"
     if not (results / name / "index.jsonl").exists():
-        raise ConfigError(f"{results / name} holds no runs: run the sweep first, or give its --results")
+        raise ConfigError(f"{store}/{name} holds no runs: run the sweep first, or give its --results")
     if kind == "optuna" and not journal.exists():
         raise ConfigError(f"{name} is no search: there is no Optuna study; use --kind tensorboard")
     console.print(f"http://{HOST}:{port} (Ctrl-C ends it; report: {results / name / 'report' / 'index.html'})")

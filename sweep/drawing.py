@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -37,13 +37,17 @@ STYLE: dict[Any, Any] = {
 }  # fmt: skip
 
 
+Kind = Literal["curve", "comparison", "published", "pareto", "trajectory", "search"]
+
+
 @dataclass(frozen=True)
 class Drawing:
-    """A figure with the stem of its files and the caption that a paper needs."""
+    """A figure with the stem of its files and the caption that a paper needs. kind: where a report shows it."""
 
     stem: str
     caption: str
     figure: Figure
+    kind: Kind = "curve"
 
 
 def finished(rows: pd.DataFrame, dataset: str, column: str) -> pd.Series:
@@ -95,7 +99,8 @@ def slug(text: str) -> str:
 def legend(figure: Figure, panels: Iterable[Axes]) -> None:
     entries = {label: handle for ax in panels for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     order = sorted(entries, key=lambda label: label != FUSED)
-    columns = max(2, int(figure.get_figwidth() / 1.5))
+    longest = max(map(len, order), default=0)
+    columns = max(1, int(figure.get_figwidth() / max(0.9, 0.5 + 0.068 * longest)))
     figure.legend(
         [entries[label] for label in order], order, loc="outside upper center", ncols=min(len(order), columns)
     )

@@ -29,8 +29,13 @@ PACKAGES = (
 )
 
 
+CODE_VARIABLE = "SWEEP_DRIVER_CODE"
+"""Tells the workers on a cluster the digest of their driver's code."""
+
+
 def check_packages() -> None:
-    """The four packages must come from one root; raises ImportError naming a folder that shadows one of them."""
+    """One and the same code everywhere: the four packages come from one root, and those of a worker are its driver's.
+    Raises ImportError, naming the folder that shadows one of them, or the node whose code differs."""
     import data
     import methods
     import models
@@ -42,6 +47,11 @@ def check_packages() -> None:
                 f"package {package.__name__!r} was imported from {found}, but sweep lies in {ROOT}: another folder or "
                 f"package called {package.__name__!r} comes first on the Python path; run from elsewhere or rename it"
             )
+    if os.environ.get(CODE_VARIABLE, code_digest()) != code_digest():
+        raise ImportError(
+            f"the code on {socket.gethostname()}, in {ROOT}, is not the driver's: install the same version on every "
+            "node, or submit the sweep with ray job submit --working-dir ., which sends the code along"
+        )
 
 
 def record_environment(workers: int) -> EnvironmentRecord:

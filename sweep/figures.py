@@ -1,4 +1,4 @@
-"""Figures for papers: metric against each varied hyperparameter, heat maps, comparisons, searches; PDF, SVG and PNG.
+"""Figures for papers: a metric against each varied hyperparameter, as curves and heat maps.
 
 Every figure is drawn from the rows of ``sweep.results.load`` alone. Means over seeds stand with their 95 % t interval,
 n is printed, joint training stands beside as reference, and the test split is shown at the epoch that validation chose.
@@ -7,39 +7,32 @@ n is printed, joint training stands beside as reference, and the test split is s
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from sweep.comparison_figures import draw_comparison, draw_differences
 from sweep.drawing import (
     COLOURS,
     DASHES,
-    FORMATS,
     FUSED,
     GREY,
     MARKERS,
-    STYLE,
     Drawing,
     finished,
     legend,
     positions,
     protocol,
     references_text,
-    save,
     seed_count,
     short,
-    slug,
 )
-from sweep.results import METRICS, load
+from sweep.results import load
 from sweep.shape import (
     Axis,
     Grid,
@@ -48,65 +41,12 @@ from sweep.shape import (
     chosen,
     metric_label,
     modalities,
-    shown_metric,
 )
 from sweep.statistics import curve, estimate, summarise
 
 INERT = {("igm", "rho"): ("weights_moved", "share of the float32 weights that a perturbation moves")}
 """Hyperparameters below some value of which nothing happens: the diagnostic that measures it, a share."""
 INERT_SHARE = 0.01
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A figure on disk: the folder's files STEM.pdf, STEM.svg and STEM.png."""
-
-    stem: str
-    caption: str
-
-
-def save_figures(results: Path, name: str) -> list[Saved]:
-    """Draw every figure of the sweep ``name`` into results/NAME/report/figures/, with captions.txt beside them."""
-    from sweep.search_figures import search_drawings
-
-    folder = results / name / "report" / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    saved = []
-    with rc_context(STYLE):
-        for drawing in itertools.chain(drawings(results, name), search_drawings(results, name)):
-            drawing.figure.draw_without_rendering()
-            drawing.figure.draw_without_rendering()  # tick labels settle in the second pass
-            drawing.figure.set_layout_engine("none")  # laid out once, not once a format
-            for form in FORMATS:
-                save(drawing.figure, folder / f"{drawing.stem}.{form}")
-            saved.append(Saved(drawing.stem, drawing.caption))
-    (folder / "captions.txt").write_text("".join(f"{s.stem}: {s.caption}\n\n" for s in saved), encoding="utf-8")
-    return saved
-
-
-def drawings(results: Path, name: str) -> Iterator[Drawing]:
-    """Curves and heat maps of the grids, comparisons of points, methods and report seeds."""
-    shape = Shape(load(results / name))
-    for grid in shape.grids:
-        prefix = f"{slug(grid.label)}-" if len({g.label for g in shape.grids}) > 1 else ""
-        for metric in METRICS:
-            column = shown_metric(grid.rows, metric)
-            if column is None:
-                continue
-            for axis in grid.axes:
-                region = inert_below(grid, axis, results / name)
-                yield draw_curve(shape, grid, axis, column, f"{prefix}{slug(axis.name)}-{slug(metric)}", region)
-            for first, second in itertools.combinations(grid.axes, 2):
-                stem = f"{prefix}{slug(first.name)}-{slug(second.name)}-{slug(metric)}"
-                yield draw_heat_map(shape, grid, (first, second), column, stem)
-    for rows, stem in ((shape.points, "compare"), (shape.reports, "report-seeds")):
-        for metric in METRICS:
-            column = shown_metric(rows, metric) if len(rows) else None
-            if column is None:
-                continue
-            yield draw_comparison(shape, rows, column, f"{stem}-{slug(metric)}")
-            if len(shape.baseline):
-                yield from draw_differences(shape, rows, column, f"{stem}-differences-{slug(metric)}")
 
 
 # Curves --------------------------------------------------------------------------------------------------------
@@ -126,7 +66,7 @@ def draw_curve(shape: Shape, grid: Grid, axis: Axis, column: str, stem: str, ine
         _draw_series(lower, shape, part, axis, {m: f"{column}_{m}" for m in streams})
         _mark_chosen(upper, grid.rows[grid.rows["dataset"].eq(dataset)], part, axis, column)
         for panel in (upper, lower):
-            _scale(panel, axis)
+            scale_axis(panel, axis)
             if inert is not None:
                 limits = panel.get_xlim()
                 panel.axvspan(limits[0], inert, color="#bbbbbb", alpha=0.35, linewidth=0, zorder=0)
@@ -156,7 +96,7 @@ def draw_curve(shape: Shape, grid: Grid, axis: Axis, column: str, stem: str, ine
     text = f"{grid.label}: {metric_label(column)} against {axis.label}" + (f", {axis.meaning}" if axis.meaning else "")
     return Drawing(
         stem,
-        f"{text}. {protocol(rows, column)} Intervals wider than a panel are cut. "
+        f"{text}. {protocol(rows, column)} Intervals wider than a panel are cut. {_lacking_text(rows, axis, column)}"
         f"{references_text(shape)}{others}{_inert_text(grid, axis, inert)}",
         figure,
     )
@@ -198,13 +138,15 @@ def _draw_series(ax: Axes, shape: Shape, rows: pd.DataFrame, axis: Axis, columns
             ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0, zorder=2)
             ax.vlines(x, low, high, color=colour, linewidth=0.8, alpha=0.6, zorder=2)  # a lone point has no band
             ax.plot(x, mean, **style, label=name)
+        fewer = table["n"].lt(table["n"].max()) & table["n"].gt(0)
+        ax.plot(x[fewer], mean[fewer], style["marker"], color=colour, markerfacecolor="white", zorder=4)
     _limit(ax, drawn)
     counts = curve(rows, axis.column, next(iter(columns.values())))
-    for at, n in zip(positions(counts["value"], axis), counts["n"], strict=True):
+    for at, n, pruned in zip(positions(counts["value"], axis), counts["n"], counts["pruned"], strict=True):
         if n < counts["n"].max() and FUSED in columns:
             colour = "#B00020" if n == 0 else GREY
             ax.annotate(
-                f"n={n}",
+                f"n={n}" if n or not pruned else "pruned",
                 (at, 0),
                 (0, 3),
                 ax.get_xaxis_transform(),
@@ -213,6 +155,15 @@ def _draw_series(ax: Axes, shape: Shape, rows: pd.DataFrame, axis: Axis, columns
                 fontsize=6,
                 color=colour,
             )
+
+
+def _lacking_text(rows: pd.DataFrame, axis: Axis, column: str) -> str:
+    """What hollow markers and gaps of a curve are."""
+    tables = [curve(part, axis.column, column) for _, part in rows.groupby("dataset", sort=False)]
+    fewer = any((t["n"].lt(t["n"].max()) & t["n"].gt(0)).any() for t in tables)
+    pruned = sum(int((t["n"].eq(0) & t["pruned"].gt(0)).sum()) for t in tables)
+    stopped = f"Early stopping ended {pruned} {'value' if pruned == 1 else 'values'}, marked and without a mean. "
+    return ("Hollow: fewer seeds than the others. " if fewer else "") + (stopped if pruned else "")
 
 
 def _limit(ax: Axes, drawn: Sequence[tuple[float, float, float]]) -> None:
@@ -245,7 +196,8 @@ def _mark_chosen(ax: Axes, whole: pd.DataFrame, rows: pd.DataFrame, axis: Axis, 
     ax.plot(positions(hit["value"], axis), 100 * hit["mean"], **style, zorder=5, label="chosen on validation")
 
 
-def _scale(ax: Axes, axis: Axis) -> None:
+def scale_axis(ax: Axes, axis: Axis) -> None:
+    """Set up the x axis of a panel for an axis and its values."""
     if axis.scale == "category":
         ax.set_xticks(
             range(len(axis.values)), [str(v) for v in axis.values], rotation=20 if len(axis.values) > 4 else 0

@@ -3,17 +3,19 @@ training."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
+from sweep.pareto import Front, objective_label, shown
 from sweep.shape import Shape, chosen, name_of, selection, shown_metric
 from sweep.statistics import differences, estimate, per_cent, sensitivity
 
 
-def findings(shape: Shape) -> list[str]:
-    """Plain sentences: sensitivity of each varied hyperparameter against seed noise, the chosen configuration, and
-    which differences to joint training exceed chance."""
+def findings(shape: Shape, fronts: Sequence[Front] = ()) -> list[str]:
+    """Plain sentences: sensitivity of each varied hyperparameter against seed noise, the chosen configuration or the
+    Pareto front, and which differences to joint training exceed chance."""
     sentences = []
     for grid in shape.grids:
         for axis in grid.axes:
@@ -24,8 +26,10 @@ def findings(shape: Shape) -> list[str]:
                     sentences.append(
                         f"{grid.label}, {axis.label} on {name}: {sensitivity(part, axis.column, column).verdict()}"
                     )
+    sentences += [_front_finding(front) for front in fronts]
     for (label, searched), rows in shape.searched.groupby(["label", "dataset"], sort=False):
-        sentences += _search_finding(shape, str(label), str(searched), rows)
+        if not fronts:
+            sentences += _search_finding(shape, str(label), str(searched), rows)
     compared = rows_to_compare(shape)
     column = shown_metric(compared, selection(compared).removeprefix("validation_")) if len(compared) else None
     if column and len(shape.baseline):
@@ -41,6 +45,16 @@ def findings(shape: Shape) -> list[str]:
     return sentences
 
 
+def _front_finding(front: Front) -> str:
+    members, compared = front.table[front.table["front"]], int(front.table["ranked"].sum())
+    reach = [
+        f"{objective_label(o)} from {shown(o, members[o].min())} to {shown(o, members[o].max())}"
+        for o in front.objectives
+    ]
+    text = f"{front.label} on {front.dataset}: {len(members)} of {compared} configurations with all seeds are beaten by"
+    return f"{text} none; on that front {', '.join(reach)}." if compared else f"{text} none."
+
+
 def _listed(table: pd.DataFrame) -> str:
     names = [f"{called(r)} {points(r['mean'])} on {r['dataset']}" for r in table.head(5).to_dict("records")]
     return "; ".join(names) + ("; ..." if len(table) > 5 else "")
@@ -54,9 +68,8 @@ def _search_finding(shape: Shape, label: str, dataset: str, rows: pd.DataFrame) 
     reached = estimate(mine[metric])
     text = f"{label} on {dataset}: the search chose {best['point']} with {per_cent(reached.mean)} % on validation"
     text += ", a maximum and so optimistic"
-    fresh = shape.reports[
-        shape.reports["label"].eq(label) & shape.reports["dataset"].eq(dataset) & shape.reports["status"].eq("done")
-    ]
+    alike = shape.reports["label"].eq(label) & shape.reports["configuration"].eq(best["configuration"])
+    fresh = shape.reports[alike & shape.reports["status"].eq("done")]
     column = shown_metric(fresh, metric.removeprefix("validation_")) if len(fresh) else None
     if column is None:
         return [f"{text}; it has not been trained under fresh seeds yet."]

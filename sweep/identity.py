@@ -77,10 +77,26 @@ def _identity(run: Run) -> dict[str, Any]:
     method, source = methods.get(run.method), data.get(run.dataset)
     identity = run.model_dump(mode="json")
     del identity["train"]["device"]
+    for encoder in identity["encoders"].values():
+        # Weights to start from count by what they are, not by where they lie.
+        if isinstance(pretrained := encoder.get("pretrained"), str) and Path(pretrained).expanduser().is_file():
+            encoder["pretrained"] = content_digest(Path(pretrained).expanduser())
     identity["data"] = {name: value for name, value in identity["data"].items() if name not in source.paths}
     if not method.world_size_matters(method.Hyperparameters.model_validate(run.hyperparameters)):
         del identity["workers"]
     return identity
+
+
+def content_digest(path: Path) -> str:
+    """Digest of a file's content; read again only when its time or size has changed. Raises OSError."""
+    state = path.stat()
+    return _content_digest(path, state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _content_digest(path: Path, changed: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
 
 
 SHARED = ("base", "hyperparameters")

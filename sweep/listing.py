@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from rich.table import Table
 
 import data
 import methods
 from methods.base import Method
-from methods.hyperparameters import Choice, Declared, Integer, LogUniform, SearchRange, Uniform, declared
+from methods.hyperparameters import (
+    Choice,
+    Declared,
+    Hyperparameters,
+    Integer,
+    LogUniform,
+    SearchRange,
+    Uniform,
+    declared,
+)
 from sweep.config import ConfigError, load
 from sweep.config.problems import nearest
 
 
 def methods_table() -> Table:
-    """Every method: what it is, at which stages it acts, for how many modalities, where it comes from."""
+    """Every method on one line: at which stages it acts, for how many modalities, what it is, where it comes from."""
     table = Table(title="methods", box=None, title_justify="left", padding=(0, 2, 0, 0))
-    for column in ("name", "what it is", "stage", "modalities", "source"):
-        table.add_column(column, overflow="fold")
+    for column in ("name", "stage", "modalities", "what it is"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("source", no_wrap=True, overflow="ellipsis")
     for name in methods.names():
         kind = methods.get(name)
-        table.add_row(name, kind.title, ", ".join(kind.stages), _modalities(kind), kind.paper)
+        table.add_row(name, ", ".join(kind.stages) or "none", modalities_text(kind), kind.title, _cited(kind.paper))
+    table.caption = "python -m sweep list method NAME tells all about one"
+    table.caption_justify = "left"
     return table
+
+
+def _cited(paper: str) -> str:
+    """ "A, B, C: Title, Venue 2025" as "A et al., Venue 2025"; anything else as it is."""
+    found = re.fullmatch(r"(\w+)(, .*)?: .*, ([^,]+ \d{4})", paper)
+    return f"{found[1]}{' et al.' if found[2] else ''}, {found[3]}" if found else paper
 
 
 def datasets_table() -> Table:
@@ -61,27 +81,56 @@ def hyperparameter_tables(names: Sequence[str]) -> list[Table]:
 
 def _hyperparameter_table(kind: type[Method]) -> Table:
     table = Table(title=f"{kind.name}: {kind.title}", box=None, title_justify="left", padding=(0, 2, 0, 0))
-    for column in ("name", "symbol", "default", "bounds", "search range", "meaning"):
+    for column in ("name", "symbol", "default", "values", "search range", "meaning"):
         table.add_column(column, overflow="fold")
     for name, found in declared(kind.Hyperparameters).items():
         table.add_row(
-            name, found.symbol, _value(found.default), _bounds(found), search_text(found.search), _meaning(found)
+            name,
+            found.symbol,
+            default_text(found),
+            values_text(kind.Hyperparameters, name),
+            search_text(found.search),
+            meaning_text(found),
         )
     return table
 
 
-def _meaning(found: Declared) -> str:
-    if found.only_if is None:
-        return found.meaning
-    return f"{found.meaning} (only with {found.only_if[0]}: {_value(found.only_if[1])})"
+def default_text(found: Declared) -> str:
+    """The default of a hyperparameter, as in YAML."""
+    return f"{found.default:.3g}" if isinstance(found.default, float) else _value(found.default)
 
 
-def _bounds(found: Declared) -> str:
-    if found.low is None and found.high is None:
-        return found.type.replace("Literal", "").strip("[]") if found.type.startswith("Literal") else ""
-    low = "" if found.low is None else f"{found.low:g}"
-    high = "" if found.high is None else f"{found.high:g}"
-    return f"{low} … {high}"
+def meaning_text(found: Declared) -> str:
+    """What a hyperparameter means, its unit and its condition."""
+    unit = " [epochs, or a share of the budget below 1]" if found.epochs else ""
+    condition = f" (only with {found.only_if[0]}: {_value(found.only_if[1])})" if found.only_if else ""
+    return found.meaning + unit + condition
+
+
+def values_text(model: type[Hyperparameters], name: str) -> str:
+    """The values that a hyperparameter may have: words, bounds or a type."""
+    field = model.model_fields[name]
+    bounds = {key: getattr(item, key) for item in field.metadata for key in _BOUNDS if hasattr(item, key)}
+    limits = " ".join(f"{_BOUNDS[key]} {value:g}" for key, value in bounds.items())
+    words = dict.fromkeys(_words(field.annotation))
+    return ", ".join(f"{word} {limits}".strip() if "number" in word else word for word in words)
+
+
+_BOUNDS = {"ge": "from", "gt": "above", "le": "to"}
+_TYPES = {float: "number", int: "whole number", str: "text", list: "list", dict: "mapping", NoneType: "null"}
+
+
+def _words(annotation: Any) -> Iterator[str]:
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        yield from map(_value, inner)
+    elif origin in (Union, UnionType):
+        for each in inner:
+            yield from _words(each)
+    elif annotation is bool:
+        yield from ("true", "false")
+    else:
+        yield _TYPES.get(origin or annotation, str(annotation))
 
 
 def search_text(space: SearchRange | None) -> str:
@@ -103,7 +152,8 @@ def _value(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _modalities(kind: type[Method]) -> str:
+def modalities_text(kind: type[Method]) -> str:
+    """For how many modalities a method is defined."""
     if kind.max_modalities is None:
         return f"{kind.min_modalities} or more"
     if kind.max_modalities == kind.min_modalities:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import data
 import methods
 from data.base import DataError, DatasetOptions
-from methods.hyperparameters import Choice, Integer, SearchRange
+from methods.hyperparameters import Choice, SearchRange
 from sweep.config import (
     ConfigError,
     MethodSpec,
@@ -25,14 +25,17 @@ from sweep.config import (
     resolve,
     varied,
 )
+from sweep.config.conditions import without_effect
 from sweep.config.resolve import budget, target
 from sweep.identity import canonical, configuration_hash, source_digest
+from sweep.objectives import objectives
 from sweep.records import Run
+from sweep.space import Space, value_in
 
 Role = Literal["sweep", "reference", "report"]
 
 REFERENCES = (
-    MethodSpec(method="joint", label="joint"),
+    MethodSpec(method="joint", label="joint", hyperparameters={"unimodal_loss_weight": 0.0}),
     MethodSpec(method="joint", label="joint + unimodal losses", hyperparameters={"unimodal_loss_weight": 1.0}),
 )
 """The baselines that every figure carries."""
@@ -42,8 +45,9 @@ REFERENCES = (
 class Configuration:
     """One point of a sweep, to be trained under several seeds.
 
-    values: varied name, as the sweep writes it, -> value. role: sweep, a point of the sweep; reference, a baseline
-    beside it; report, what the sweep chose, under fresh seeds. number: of the Optuna trial that proposed it."""
+    values: varied name, as the sweep writes it, -> value, where it has an effect. role: sweep, a point of the sweep;
+    reference, a baseline beside it; report, what the sweep chose, under fresh seeds. number: of the Optuna trial that
+    proposed it."""
 
     label: str
     values: dict[str, Any]
@@ -77,10 +81,16 @@ class Study:
     sweep: Sweep
     entry: MethodSpec
     dataset: str
-    space: dict[str, SearchRange]
-    """Varied names that a search proposes values for; empty where there is no search."""
+    space: Space
+    """What a search proposes values for; empty where there is no search."""
     configurations: list[Configuration]
-    """What is run in any case: the grid, and the points."""
+    """What is run in any case: the grid, and the points that no search can propose."""
+    first: list[dict[str, Any]]
+    """What a search tries before it proposes anything itself: the defaults, then the points inside its space."""
+    base: str | None
+    """Identity of a search without what it varies and without the seeds; None where what is varied cannot be left out,
+    or where there is no search."""
+    role: Role
     _workshop: _Workshop = field(repr=False, compare=False)
 
     @property
@@ -102,26 +112,21 @@ class Study:
 
     def configuration(self, values: Mapping[str, Any]) -> Configuration:
         """The configuration of one proposal of the search. Raises ConfigError where it cannot be trained."""
-        return self._workshop.configuration(self.entry, self.dataset, values, "vary")
-
-    def default_values(self) -> dict[str, Any] | None:
-        """What the searched names are where nobody varies them, so that a search can try that first; None where one of
-        these values lies outside its range."""
-        settings = _base(self.sweep, self.entry, self.dataset)
-        if settings is None:
-            return None
-        found = {name: _value(settings, name) for name in self.space}
-        return found if all(contains(self.space[name], value) for name, value in found.items()) else None
+        found = self._workshop.configuration(self.sweep, self.entry, self.dataset, values, "vary")
+        return replace(found, role=self.role)
 
 
 @dataclass(frozen=True)
 class Plan:
     """All of a sweep. ``seeds`` are those of every configuration and reference, ``report_seeds`` those under which the
-    chosen configuration of each study and the references are trained afterwards."""
+    chosen configurations of each study and the references are trained afterwards."""
 
     sweep: Sweep
     studies: list[Study]
     references: list[Configuration]
+    """The baselines that are one configuration each."""
+    baselines: list[Study]
+    """The baselines that are searched, with the budget of the methods."""
 
     @property
     def seeds(self) -> list[int]:
@@ -131,19 +136,26 @@ class Plan:
     def report_seeds(self) -> list[int]:
         return self.sweep.report_seeds
 
+    @property
+    def searches(self) -> list[Study]:
+        """The studies that a search proposes configurations for."""
+        return [study for study in [*self.studies, *self.baselines] if study.space]
+
     def searched_runs(self) -> int:
         """Runs of configurations that a search will propose, at most."""
-        if not self.sweep.search:
-            return 0
-        searches = sum(bool(study.space) for study in self.studies)
-        return searches * self.sweep.search.configurations * len(self.seeds)
+        most = self.sweep.search.configurations if self.sweep.search else 0
+        return len(self.searches) * most * len(self.seeds)
 
     def report_runs(self) -> int:
-        """Runs under report seeds: the chosen configuration of each study, and the references."""
-        return (len(self.studies) + len(self.references)) * len(self.report_seeds)
+        """Runs under report seeds: one chosen configuration of each study (with several objectives there may be more),
+        and the references."""
+        return (len(self.studies) + len(self.baselines) + len(self.references)) * len(self.report_seeds)
 
-    def expected_runs(self) -> int:
-        """Runs in all, where no study runs out of configurations and none is stopped early."""
+    def expected_runs(self) -> int | None:
+        """Runs in all, where no study runs out of configurations and none is stopped early; None where nobody knows how
+        many configurations several objectives will choose."""
+        if self.report_seeds and len(objectives(self.sweep)) > 1:
+            return None
         listed = len(self.references) + sum(len(study.configurations) for study in self.studies)
         return listed * len(self.seeds) + self.searched_runs() + self.report_runs()
 
@@ -151,23 +163,49 @@ class Plan:
 def plan(sweep: Sweep) -> Plan:
     """Every configuration that can be known before training. Raises ConfigError with every mistake: values that do not
     go together, data that cannot be found."""
-    workshop, problems = _Workshop(sweep), list[Problem]()
-    studies = []
-    for entry, dataset in itertools.product(sweep.methods, sweep.datasets):
-        found: dict[str, Configuration] = {}
-        for values, room in _listed(sweep, entry, dataset):
-            try:
-                configuration = workshop.configuration(entry, dataset, values, *room)
-            except ConfigError as error:
-                problems += error.problems
-            else:
-                # A point may repeat one of the grid, or write out what is the default.
-                found.setdefault(configuration.key, configuration)
-        space = _space(sweep, entry, dataset)
-        studies.append(Study(sweep, entry, dataset, space, list(found.values()), workshop))
+    workshop, problems = _Workshop(), list[Problem]()
+    studies = [
+        _study(sweep, entry, dataset, "sweep", workshop, problems)
+        for entry, dataset in itertools.product(sweep.methods, sweep.datasets)
+    ]
     if problems:
         raise ConfigError(problems)
-    return Plan(sweep, studies, _references(sweep, studies))
+    return Plan(sweep, studies, *_references(sweep, studies, workshop))
+
+
+def _study(
+    sweep: Sweep, entry: MethodSpec, dataset: str, role: Role, workshop: _Workshop, problems: list[Problem]
+) -> Study:
+    space, found = Space(sweep, entry, dataset), dict[str, Configuration]()
+    base: Configuration | None = None
+    if space:
+        try:
+            base = workshop.base(sweep, entry, dataset)
+        except ConfigError as error:
+            problems += error.problems
+    first = _first(space, base.template) if base else []
+    for values, room in _listed(sweep, entry, dataset):
+        try:
+            configuration = workshop.configuration(sweep, entry, dataset, values, *room)
+        except ConfigError as error:
+            problems += error.problems
+        else:
+            if space and space.holds(configuration.values):
+                first.append(space.values_in(configuration.template))
+            else:
+                # A point may repeat one of the grid, or write out what is the default.
+                found.setdefault(configuration.key, replace(configuration, role=role))
+    distinct = {canonical(values): values for values in reversed(first)}
+    own = list(found.values())
+    return Study(
+        sweep, entry, dataset, space, own, list(distinct.values())[::-1], base.key if base else None, role, workshop
+    )
+
+
+def _first(space: Space, default: Run) -> list[dict[str, Any]]:
+    """The defaults, where a search can propose all of them."""
+    values = space.propose(lambda name, found: value_in(default, name))
+    return [values] if space.holds(values) else []
 
 
 def check_configurations(sweep: Sweep) -> Iterator[Problem]:
@@ -200,37 +238,39 @@ def _finite(found: SearchRange | None) -> tuple[Any, ...]:
     return found.values
 
 
-def _space(sweep: Sweep, entry: MethodSpec, dataset: str) -> dict[str, SearchRange]:
-    if not sweep.search:
-        return {}
-    found = {name: expand(sweep.vary[name], name, entry.method) for name in varied(sweep, entry.method, dataset)}
-    return {name: space for name, space in found.items() if space is not None}
-
-
-def _references(sweep: Sweep, studies: list[Study]) -> list[Configuration]:
-    """The baselines on every dataset that allows them without a varied value, but for those that the sweep trains as
-    its own."""
+def _references(sweep: Sweep, studies: list[Study], workshop: _Workshop) -> tuple[list[Configuration], list[Study]]:
+    """The baselines on every dataset that allows them, but for those that the sweep trains as its own. Where the sweep
+    is a search they are searched too, over those of its names that exist for them, else they are one configuration."""
     if not sweep.references:
-        return []
-    own = {configuration.key for study in studies for configuration in study.configurations}
-    plain = sweep.model_copy(update={"methods": list(REFERENCES), "hyperparameters": {}, "vary": {}, "points": []})
-    workshop = _Workshop(plain)
-    found = []
+        return [], []
+    bases = (workshop.base(study.sweep, study.entry, study.dataset) for study in studies if study.space)
+    listed = (configuration for study in studies for configuration in study.configurations)
+    own = {configuration.key for configuration in [*listed, *filter(None, bases)]}
+    names = {study.name for study in studies}
+    single, searched = [], []
     for entry, dataset in itertools.product(REFERENCES, sweep.datasets):
-        settings = _base(plain, entry, dataset)
-        if settings is not None and refusal(entry, dataset, settings) is None:
-            configuration = workshop.configuration(entry, dataset, {}, "vary")
-            if configuration.key not in own:
-                found.append(replace(configuration, role="reference"))
-    return found
+        plain = _reference_sweep(sweep, entry)
+        base = workshop.base(plain, entry, dataset)
+        if base is None or base.key in own:
+            continue
+        study = _study(plain, entry, dataset, "reference", workshop, [])
+        if study.space and study.name not in names:
+            searched.append(study)
+        elif not study.space:
+            single.append(replace(base, role="reference"))
+    return single, searched
 
 
-def _base(sweep: Sweep, entry: MethodSpec, dataset: str) -> Settings | None:
-    """The settings with nothing varied; None where what is varied cannot be left out."""
-    try:
-        return resolve(sweep, entry, dataset, {}, lambda name: ("vary", name))
-    except ConfigError:
-        return None
+def _reference_sweep(sweep: Sweep, entry: MethodSpec) -> Sweep:
+    """The sweep as a baseline's own: without points and fixed hyperparameters, varying what exists for the baseline."""
+    known = methods.get(entry.method).Hyperparameters.model_fields.keys() - entry.hyperparameters.keys()
+    kept = {
+        name: found
+        for name, found in sweep.vary.items()
+        if target(name).room != "hyperparameters" or (name in known and expand(found, name, entry.method) is not None)
+    }
+    update = {"methods": [entry], "hyperparameters": {}, "points": [], "vary": kept if sweep.search else {}}
+    return sweep.model_copy(update=update)
 
 
 def _settings(sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, Any], *room: str | int) -> Settings:
@@ -242,23 +282,36 @@ def _settings(sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str
 
 
 class _Workshop:
-    """Builds configurations of a sweep, asking for the digests of code and data once each."""
+    """Builds configurations, asking for the fingerprint of each dataset once."""
 
-    def __init__(self, sweep: Sweep) -> None:
-        self._sweep = sweep
+    def __init__(self) -> None:
         self._fingerprints: dict[str, str] = {}
 
     def configuration(
-        self, entry: MethodSpec, dataset: str, values: Mapping[str, Any], *room: str | int
+        self, sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, Any], *room: str | int
     ) -> Configuration:
-        sweep, method, source = self._sweep, methods.get(entry.method), data.get(dataset)
-        settings = _settings(sweep, entry, dataset, values, *room)
+        """Raises ConfigError where it cannot be trained."""
+        return self._built(sweep, entry, dataset, values, _settings(sweep, entry, dataset, values, *room))
+
+    def base(self, sweep: Sweep, entry: MethodSpec, dataset: str) -> Configuration | None:
+        """With nothing varied; None where what is varied cannot be left out. Raises ConfigError where the data cannot
+        be found."""
+        try:
+            settings = _settings(sweep, entry, dataset, {}, "vary")
+        except ConfigError:
+            return None
+        return self._built(sweep, entry, dataset, {}, settings)
+
+    def _built(
+        self, sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, Any], settings: Settings
+    ) -> Configuration:
+        method, source = methods.get(entry.method), data.get(dataset)
         template = Run(
             method=entry.method,
             hyperparameters=settings.hyperparameters.model_dump(mode="json"),
             dataset=dataset,
             data=settings.options.model_dump(mode="json"),
-            fingerprint=self._fingerprint(dataset, settings.options),
+            fingerprint=self._fingerprint(sweep, dataset, settings.options),
             encoders=settings.encoders,
             train=settings.train,
             epochs=settings.epochs,
@@ -269,40 +322,21 @@ class _Workshop:
             source={"method": source_digest(method), "dataset": source_digest(source)},
             workers=sweep.resources.workers,
         )
-        return Configuration(entry.label, dict(values), template)
+        idle = without_effect(settings.hyperparameters)
+        shown = {name: value for name, value in values.items() if not _sets(name, idle)}
+        return Configuration(entry.label, shown, template)
 
-    def _fingerprint(self, dataset: str, options: DatasetOptions) -> str:
+    def _fingerprint(self, sweep: Sweep, dataset: str, options: DatasetOptions) -> str:
         key = f"{dataset}/{canonical(options.model_dump(mode='json'))}"
         if key not in self._fingerprints:
             try:
                 self._fingerprints[key] = data.get(dataset).fingerprint(options)
             except DataError as error:
-                raise ConfigError([self._sweep.problem(("data", dataset), str(error))]) from error
+                raise ConfigError([sweep.problem(("data", dataset), str(error))]) from error
         return self._fingerprints[key]
 
 
-def contains(space: SearchRange, value: Any) -> bool:
-    """Whether a search over ``space`` can propose ``value``."""
-    if isinstance(space, Choice):
-        return canonical(value) in map(canonical, space.values)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    whole = not isinstance(space, Integer) or value == int(value)
-    return whole and space.low <= value <= space.high
-
-
-def _value(settings: Settings, name: str) -> Any:
-    """What a varied name is in ``settings``."""
+def _sets(name: str, hyperparameters: list[str]) -> bool:
+    """Whether a varied name sets one of ``hyperparameters``."""
     aim = target(name)
-    if aim.room == "epochs":
-        return settings.epochs
-    rooms: dict[str, Any] = {
-        "hyperparameters": settings.hyperparameters.model_dump(mode="json"),
-        "data": settings.options.model_dump(mode="json"),
-        "train": settings.train.model_dump(mode="json"),
-        "encoders": settings.encoders,
-    }
-    found = rooms[aim.room]
-    for part in aim.path:
-        found = found.get(part) if isinstance(found, dict) else None
-    return found
+    return aim.room == "hyperparameters" and aim.path[0] in hyperparameters

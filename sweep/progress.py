@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from sweep.failures import causes, told
 
 if TYPE_CHECKING:
     from sweep.engine.agenda import Tally, Task
@@ -25,6 +28,7 @@ class Progress:
 
     def __init__(self, console: Console, name: str, expected: int | None, tally: Tally) -> None:
         self._console, self._name, self._expected, self._tally = console, name, expected, tally
+        self._causes, self._retries = Counter[str](), Counter[str]()
         self._running: dict[str, tuple[Task, int, int, float]] = {}
         self._began = self._last_line = time.monotonic()
         self._live = Live(console=console, refresh_per_second=4, transient=True, get_renderable=self._render)
@@ -50,15 +54,32 @@ class Progress:
         if task_hash in self._running:
             self._running[task_hash] = (self._running[task_hash][0], epoch, epochs, value)
 
+    def retried(self, task: Task, final: FinalRecord, retries: int) -> None:
+        """A run has failed, and is tried again as one of ``retries``."""
+        self._running.pop(task.hash, None)
+        self._retries[task.hash] += 1
+        again = f"trying again ({self._retries[task.hash]} of {retries})"
+        self._say(f"{describe(task)}: {told(final)}; {again}", "yellow")
+
     def finished(self, task: Task, final: FinalRecord) -> None:
         self._running.pop(task.hash, None)
+        if final.status == "failed":
+            self._causes[final.cause or "error"] += 1
         if final.status in ("failed", "diverged"):
-            self._console.print(
-                f"{describe(task)}: {final.status}: {final.reason}", style="red", highlight=False, soft_wrap=True
-            )
+            self._say(f"{describe(task)}: {told(final)}", "red")
         if not self._console.is_terminal and time.monotonic() - self._last_line > LOG_EVERY:
             self._last_line = time.monotonic()
             self._console.print(f"{self._name}: {self._counts()}", highlight=False)
+
+    def stuck(self) -> None:
+        """This process is about to be ended, because a run hangs where it cannot be interrupted."""
+        if self._console.is_terminal:
+            self._live.stop()
+        self._say(f"{self._name}: a run hangs and cannot be interrupted; run the same command again to go on", "red")
+        self._console.file.flush()
+
+    def _say(self, line: str, style: str) -> None:
+        self._console.print(line, style=style, highlight=False, soft_wrap=True, markup=False)
 
     # Display ---------------------------------------------------------------------------------------------------
 
@@ -69,6 +90,8 @@ class Progress:
         if tally.kept:
             parts.append(f"{tally.kept} kept from earlier")
         parts += [f"{count} {word}" for word in ("pruned", "diverged", "failed") if (count := getattr(tally, word))]
+        if self._causes:
+            parts[-1] += f" ({causes(self._causes)})"
         return ", ".join(parts)
 
     def _render(self) -> Group:

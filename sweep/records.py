@@ -60,14 +60,22 @@ class EpochRecord(_Record):
     diagnostics: dict[str, float]
 
 
+Cause = Literal["error", "memory", "timeout", "data", "process"]
+"""Why a run failed: an exception, memory that ran out (of the CPU or a GPU), its timeout, data that cannot be read, or
+a process that was killed."""
+
+
 class FinalRecord(_Record):
     """How a run ended; final.json. Its existence is the commit of the run.
 
-    done: trained to its end; pruned: a scheduler stopped it after ``epochs_trained`` epochs (its checkpoint stays);
-    diverged: a loss that is not finite; failed: an error, named in ``reason`` (traceback in log.txt)."""
+    done: trained to its end; pruned: the early-stopping rule stopped it after ``epochs_trained`` epochs; diverged: a
+    loss that is not finite; failed: an error, named in ``reason`` (traceback in log.txt), of the kind ``cause``."""
 
     status: Literal["done", "pruned", "diverged", "failed"]
     reason: str | None = None
+    cause: Cause | None = None
+    failures: list[str] = []
+    """Reasons of earlier attempts that failed, the oldest first."""
     selected_epoch: int | None = None
     epochs_trained: int = 0
     metrics: dict[str, float] = {}
@@ -79,6 +87,7 @@ class FinalRecord(_Record):
     samples_per_second: float = 0.0
     peak_memory_mib: float = 0.0
     attempts: int = 1
+    """How often training was started, from nothing or from a checkpoint."""
 
 
 class TestRecord(_Record):

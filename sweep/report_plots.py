@@ -72,8 +72,20 @@ def _curve_traces(shape: Shape, rows: pd.DataFrame, axis: Axis, column: str, dat
             }
             traces.append(go.Scatter(x=outline[0], y=outline[1], legendgroup=name, showlegend=False, **band))
             style |= {"mode": "lines+markers", "error_y": {"array": half.fillna(0), "thickness": 0.8, "width": 0}}
-        marker = {"symbol": SYMBOLS[MARKERS[index % len(MARKERS)]], "size": 8, "color": colour}
+        symbol = SYMBOLS[MARKERS[index % len(MARKERS)]]
+        symbols = [symbol if n == table["n"].max() else f"{symbol}-open" for n in table["n"]]
+        marker = {"symbol": symbols, "size": 8, "color": colour}
         traces.append(go.Scatter(x=x, y=mean, marker=marker, hovertemplate="%{x}: %{y:.2f} (%{text})", **style))
+        empty = [(at, f) for at, n, f in zip(x, table["n"], table["pruned"], strict=True) if n == 0]
+        if empty and name == FUSED and mean.notna().any():
+            words = ["pruned" if pruned else "no finished run" for _, pruned in empty]
+            cross = {"symbol": "x-thin-open", "size": 10, "color": "#B00020"}
+            traces.append(
+                go.Scatter(
+                    x=[at for at, _ in empty], y=[mean.min()] * len(empty), mode="markers", marker=cross, text=words,
+                    name="pruned, or no finished run", hovertemplate="%{x}: %{text}<extra></extra>",
+                )
+            )  # fmt: skip
         ends = (
             [str(axis.values[0]), str(axis.values[-1])]
             if axis.scale == "category"
@@ -183,21 +195,28 @@ def search_plots(search: SearchResult) -> list[tuple[str, Figure | str]]:
     import plotly.graph_objects as go
     from optuna import visualization
 
-    def target(trial: Any) -> float:
-        return 100 * float(trial.value)
-
-    if not search.trials("COMPLETE"):
+    done = search.trials("COMPLETE")
+    if not done:
         return [("Optimisation history", "No trial has finished.")]
-    options: dict[str, Any] = {"target": target, "target_name": search.objective}
-    # Optuna draws the best value so far only where it is given no target; shares are then shown as per cent.
-    history = visualization.plot_optimization_history(search.study, target_name=search.objective)
-    history.update_yaxes(tickformat=".1%")
+    options: dict[str, Any] = {"target": search.value, "target_name": search.title}
+    numbers, values = [t.number for t in done], [search.value(t) for t in done]
+    points = go.Scatter(x=numbers, y=values, mode="markers", name="finished", marker_color=COLOURS[0])
+    best = go.Scatter(
+        x=numbers,
+        y=search.best_so_far(values),
+        mode="lines",
+        name="best so far",
+        line={"color": COLOURS[1], "shape": "hv"},
+    )
+    history = go.Figure([points, best])
+    history.update_layout(xaxis_title="trial", yaxis_title=search.title)
     plots: list[tuple[str, Figure | str]] = [
         ("Optimisation history", history),
         ("Slices", visualization.plot_slice(search.study, **options)),
     ]
-    if len(search.parameters) > 1:
-        plots.append(("Parallel coordinates", visualization.plot_parallel_coordinate(search.study, **options)))
+    if len(search.common) > 1:
+        parallel = visualization.plot_parallel_coordinate(search.study, params=search.common, **options)
+        plots.append(("Parallel coordinates", parallel))
         shares = importances(search)
         if isinstance(shares, str):
             plots.append(("Importances", shares))

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from sweep.files import guarded
+from sweep.reading import Columns, cell, read_epochs, read_lines, read_runs, stamps
 from sweep.records import IndexEntry
+from sweep.storage import is_uri
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,20 +39,19 @@ _IDENTITY = (
     "number",
     "point",
 )
-_ALWAYS = (*_IDENTITY, "reason", "epoch", *(f"{split}_{metric}" for split in SPLITS for metric in METRICS))
-_COSTS = ("seconds", "seconds_per_epoch", "samples", "forward_passes", "samples_per_second", "peak_memory_mib")
+_ALWAYS = (*_IDENTITY, "reason", "cause", "epoch", *(f"{split}_{metric}" for split in SPLITS for metric in METRICS))
 
 
 class ResultsError(ValueError):
-    """A folder holds no results, or a file of it cannot be read; the message names it and the remedy."""
+    """A folder holds no results; the message names it and the remedy."""
 
 
 def load(path: str | Path, level: Level = "run") -> pd.DataFrame:
-    """The results of one sweep (``results/NAME``) or of all sweeps (``results``).
+    """The results of one sweep (``results/NAME``) or of all sweeps (``results``), by path or URI.
 
     level "run": one row a run and sweep, with the columns
 
-    - sweep, method, label, dataset, seed, status, hash, role, configuration, number, point, reason;
+    - sweep, method, label, dataset, seed, status, hash, role, configuration, number, point, reason, cause;
       status: done, pruned, diverged, failed, running (begun, not committed) or missing (not begun);
       point: the varied values as text;
     - vary.NAME as the sweep writes it (a null is the text "null", a name that a run does not vary is missing),
@@ -61,44 +62,58 @@ def load(path: str | Path, level: Level = "run") -> pd.DataFrame:
     - seconds, seconds_per_epoch, samples, forward_passes, samples_per_second, peak_memory_mib, env.NAME.
 
     level "epoch": one row an epoch, with the columns that name the run, vary.NAME, hp.NAME, epoch, epochs, loss,
-    learning_rate, the costs, the metrics of that epoch and diag.NAME. A line torn by a crash is left out; of an epoch
-    written twice (a resumed run) the last stands.
+    learning_rate, the costs, the metrics of that epoch and diag.NAME. Of an epoch written twice (a resumed run) the
+    last stands.
 
-    Raises ResultsError where there is nothing to read or a committed file is broken.
+    A last line that a crash tore is left out; so is, with a warning that names it, any other that cannot be read. What
+    was read is kept, and read again only when the index or a run has changed. Raises ResultsError where there is
+    nothing to read, StoreError where a URI cannot be reached.
     """
-    path = Path(path)
+    if level not in ("run", "epoch"):
+        raise ResultsError(f"level must be 'run' or 'epoch', not {level!r}")
+    path = _locate(path)
     sweeps = _sweeps(path)
     folder = (path.parent if (path / "index.jsonl").exists() else path) / "runs"
-    runs = _run_rows(sweeps, folder)
+    entries = [(sweep.name, entry) for sweep in sweeps for entry in _index(sweep)]
+    hashes = list(dict.fromkeys(entry["hash"] for _, entry in entries))
+    stamp = (*(sweep.joinpath("index.jsonl").read_bytes() for sweep in sweeps), *stamps(folder, hashes))
+    if (key := (str(path.resolve()), level)) in _kept and _kept[key][0] == stamp:
+        return _kept[key][1].copy(deep=False)
     if level == "run":
-        return runs
-    if level != "epoch":
-        raise ResultsError(f"level must be 'run' or 'epoch', not {level!r}")
-    epochs = _Table("hash", "epoch")
-    for name in dict.fromkeys(runs["hash"]):
-        for record in _epochs(folder / name):
-            epochs.add({"hash": name, **record})
-    return runs[[*_IDENTITY, *columns_of(runs, "vary.", "hp.")]].merge(epochs.frame(), on="hash")
+        frame = _run_rows(entries, dict(read_runs(folder, hashes)))
+    else:
+        runs, epochs = load(path), read_epochs(folder, hashes)
+        frame = runs[[*_IDENTITY, *columns_of(runs, "vary.", "hp.")]].merge(epochs, on="hash")
+    for old in [old for old in _kept if old[0] != key[0]]:
+        del _kept[old]
+    _kept[key] = (stamp, frame)
+    return frame.copy(deep=False)
+
+
+_kept: dict[tuple[str, Level], tuple[Any, pd.DataFrame]] = {}
+"""The frames of the folder that was read last, each with what tells whether they still hold."""
 
 
 def write_tables(results: str | Path, name: str) -> list[Path]:
-    """Write runs.parquet, runs.csv and epochs.parquet of the sweep ``name``, each atomically. Returns their paths."""
+    """Write runs.parquet, runs.csv and epochs.parquet of the sweep ``name``, each atomically. Returns their paths.
+    Raises StoreError where they cannot be written."""
     folder = Path(results) / name
     runs, epochs = _writable(load(folder)), _writable(load(folder, "epoch"))
     paths = [folder / file for file in ("runs.parquet", "runs.csv", "epochs.parquet")]
     for target, frame in zip(paths, (runs, runs, epochs), strict=True):
-        partial = target.with_name(f".{target.name}.{os.getpid()}")
-        if target.suffix == ".csv":
-            frame.to_csv(partial, index=False)
-        else:
-            frame.to_parquet(partial, index=False)
-        partial.replace(target)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        with guarded("write", target):
+            if target.suffix == ".csv":
+                frame.to_csv(partial, index=False)
+            else:
+                frame.to_parquet(partial, index=False)
+            partial.replace(target)
     return paths
 
 
 def indexed(results: str | Path, name: str) -> list[IndexEntry]:
     """The runs of the sweep ``name`` as its index lists them; none where it has not run."""
-    return [IndexEntry(**line) for line in _lines(Path(results) / name / "index.jsonl")]
+    return [IndexEntry(**line) for line in read_lines(Path(results) / name / "index.jsonl")]
 
 
 def columns_of(frame: pd.DataFrame, *prefixes: str) -> list[str]:
@@ -106,26 +121,13 @@ def columns_of(frame: pd.DataFrame, *prefixes: str) -> list[str]:
     return [str(column) for column in frame if str(column).startswith(prefixes)]
 
 
-class _Table:
-    """Rows of different keys, collected as columns."""
+def _locate(path: str | Path) -> Path:
+    """The folder to read: of a URI, the mirror, after the records have been brought there."""
+    if not is_uri(path):
+        return Path(path)
+    from sweep.mirror import locate  # needs torch, which reading alone does not
 
-    def __init__(self, *names: str) -> None:
-        self._columns: dict[str, list[Any]] = {name: [] for name in names}
-        self._rows = 0
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        for name, value in row.items():
-            column = self._columns.setdefault(name, [])
-            column.extend([None] * (self._rows - len(column)))
-            column.append(value)
-        self._rows += 1
-
-    def frame(self) -> pd.DataFrame:
-        import pandas as pd  # here, so that reading an index alone stays fast
-
-        return pd.DataFrame(
-            {name: column + [None] * (self._rows - len(column)) for name, column in self._columns.items()}
-        )
+    return locate(str(path))
 
 
 def _sweeps(path: Path) -> list[Path]:
@@ -137,14 +139,10 @@ def _sweeps(path: Path) -> list[Path]:
     return found
 
 
-def _run_rows(sweeps: list[Path], folder: Path) -> pd.DataFrame:
-    table, read = _Table(*_ALWAYS), dict[str, dict[str, Any]]()
-    for sweep in sweeps:
-        for entry in _index(sweep):
-            name = entry["hash"]
-            if name not in read:
-                read[name] = _read_run(folder / name)
-            table.add({"sweep": sweep.name, **entry, **read[name]})
+def _run_rows(entries: list[tuple[str, dict[str, Any]]], runs: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
+    table = Columns(*_ALWAYS)
+    for sweep, entry in entries:
+        table.add({"sweep": sweep, **entry, **runs[entry["hash"]]})
     frame = table.frame()
     metrics = [f"{split}_{metric}" for split in SPLITS for metric in METRICS]
     frame = frame.astype(dict.fromkeys(metrics, "float64"))
@@ -160,86 +158,17 @@ def _run_rows(sweeps: list[Path], folder: Path) -> pd.DataFrame:
 def _index(sweep: Path) -> list[dict[str, Any]]:
     """Lines of a sweep's index as columns; of lines that say the same of a run the last stands."""
     found: dict[tuple[str, ...], dict[str, Any]] = {}
-    for line in _lines(sweep / "index.jsonl"):
+    for line in read_lines(sweep / "index.jsonl"):
         key = (line["hash"], line["role"], line["label"], json.dumps(line["values"]))
         values = line.pop("values")
         point = ", ".join(f"{key}={_text(value)}" for key, value in values.items())
-        varied = {f"vary.{key}": "null" if value is None else _cell(value) for key, value in values.items()}
+        varied = {f"vary.{key}": "null" if value is None else cell(value) for key, value in values.items()}
         found[key] = {**line, "point": point, **varied}
     # Studies take turns while they run; a reader wants each in one piece.
     first: dict[tuple[str, str], int] = {}
     for row in found.values():
         first.setdefault((row["label"], row["dataset"]), len(first))
     return sorted(found.values(), key=lambda row: first[row["label"], row["dataset"]])
-
-
-def _read_run(folder: Path) -> dict[str, Any]:
-    """What the folder of one run says, as columns."""
-    config, environment = _json(folder / "config.json"), _json(folder / "environment.json")
-    row: dict[str, Any] = {
-        **{key: config[key] for key in ("fingerprint", "workers", "metric", "epochs", "patience") if key in config},
-        **_prefixed("hp.", config.get("hyperparameters", {})),
-        **_prefixed("train.", config.get("train", {})),
-        **_prefixed("data.", config.get("data", {})),
-        **_prefixed("encoder.", config.get("encoders", {})),
-    }
-    final = _json(folder / "final.json")
-    if final:
-        row |= {key: final.get(key) for key in ("status", "reason", "epochs_trained", "attempts", *_COSTS)}
-        row["epoch"] = final.get("selected_epoch")
-        row |= final.get("metrics", {}) | _json(folder / "test.json").get("metrics", {})
-    else:
-        row["status"] = "running" if next(_lines(folder / "metrics.jsonl"), None) else "missing"
-    packages = environment.pop("packages", {})
-    for key in ("command", "gpus"):
-        if key in environment:
-            environment[key] = shlex.join(environment[key]) if key == "command" else ", ".join(environment[key])
-    return row | _prefixed("env.", environment) | _prefixed("env.packages.", packages)
-
-
-def _epochs(folder: Path) -> list[dict[str, Any]]:
-    """Epochs of one run as columns, by epoch."""
-    found = {}
-    for line in _lines(folder / "metrics.jsonl"):
-        metrics, diagnostics = line.pop("metrics"), line.pop("diagnostics")
-        found[line["epoch"]] = {**line, **metrics, **_prefixed("diag.", diagnostics)}
-    return [found[epoch] for epoch in sorted(found)]
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """A whole file, {} where there is none."""
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise ResultsError(f"{path} is broken ({error}); delete the folder and run the sweep again") from error
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Records of a file with one a line, none where there is no file. A torn last line is no record yet."""
-    if not path.exists():
-        return
-    lines = path.read_bytes().splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            if number == len(lines):
-                return
-            raise ResultsError(
-                f"{path}, line {number} is broken ({error}); delete it and run the sweep again"
-            ) from error
-        yield record
-
-
-def _prefixed(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {prefix + key: _cell(value) for key, value in values.items()}
-
-
-def _cell(value: Any) -> Any:
-    """A value that fits a table: lists and objects as JSON."""
-    return json.dumps(value) if isinstance(value, (list, dict)) else value
 
 
 def _text(value: Any) -> str:

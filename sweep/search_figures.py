@@ -12,13 +12,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sweep.drawing import COLOURS, GREY, Drawing, slug
+from sweep.objectives import DIRECTIONS
+from sweep.pareto import objective_label, scaled
 from sweep.results import load
-from sweep.shape import METRIC_NAMES, selection
+from sweep.shape import selection
 
 if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
+    from sweep.config.schema import Objective
+
+STOPPED = "pruned, or out of the race"
 LEAST_TRIALS = 20
 """Finished trials below which importances say nothing."""
 PERMUTATIONS = 60
@@ -26,12 +31,33 @@ PERMUTATIONS = 60
 
 @dataclass(frozen=True)
 class SearchResult:
-    """One study of a sweep, with the label and dataset that it searched for. objective: what its values are."""
+    """One objective of one study of a sweep, with the label and dataset that it searched for. position: of the
+    objective among those of the study."""
 
     label: str
     dataset: str
-    objective: str
+    objective: Objective
+    position: int
     study: Study
+
+    @property
+    def title(self) -> str:
+        """What an axis of its values is called."""
+        return objective_label(self.objective)
+
+    @property
+    def stem(self) -> str:
+        """Tells the objectives of a study apart in names of files and headings."""
+        return f"-{slug(self.objective)}" if len(self.study.directions) > 1 else ""
+
+    def value(self, trial: FrozenTrial) -> float:
+        """In per cent where it is a share."""
+        return scaled(self.objective) * float(trial.values[self.position])
+
+    def best_so_far(self, values: Any) -> Any:
+        """The best of the values up to each, whichever way is better."""
+        maximal = DIRECTIONS[self.objective] == "maximize"
+        return np.maximum.accumulate(values) if maximal else np.minimum.accumulate(values)
 
     def trials(self, *states: str) -> list[FrozenTrial]:
         """Trials in the given states (COMPLETE, PRUNED, FAIL), by number."""
@@ -40,6 +66,16 @@ class SearchResult:
     @property
     def parameters(self) -> list[str]:
         return list(dict.fromkeys(name for trial in self.trials("COMPLETE", "PRUNED") for name in trial.params))
+
+    @property
+    def common(self) -> list[str]:
+        """The parameters that every finished trial has: in a conditional space some exist only for some values."""
+        trials = self.trials("COMPLETE")
+        return [name for name in self.parameters if all(name in trial.params for trial in trials)]
+
+    def distribution(self, name: str) -> Any:
+        trials = self.trials("COMPLETE", "PRUNED")
+        return next(t.distributions[name] for t in reversed(trials) if name in t.distributions)
 
 
 @dataclass(frozen=True)
@@ -62,14 +98,17 @@ def searches(results: Path, name: str) -> list[SearchResult]:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    metric = METRIC_NAMES[selection(load(folder)).removeprefix("validation_")]
+    from sweep.engine.journal import SEARCHES
+
+    metric = selection(load(folder)).removeprefix("validation_")
     found = []
     for journal in journals:
         storage = JournalStorage(JournalFileBackend(str(journal)))
         for full in optuna.get_all_study_names(storage):
             label, _, dataset = full.removeprefix(f"{name}/").rpartition("/")
             study = optuna.load_study(study_name=full, storage=storage)
-            found.append(SearchResult(label or full, dataset, f"validation {metric} (%)", study))
+            objectives = study.user_attrs.get(SEARCHES, {}).get("objectives", [metric])
+            found += [SearchResult(label or full, dataset, name, at, study) for at, name in enumerate(objectives)]
     return found
 
 
@@ -77,19 +116,25 @@ def importances(search: SearchResult) -> list[Importance] | str:
     """PED-ANOVA importance of each hyperparameter, largest first; or the reason why none can be given."""
     import optuna
 
-    trials = search.trials("COMPLETE")
-    values = np.array([trial.value for trial in trials], float)
+    trials, common = search.trials("COMPLETE"), search.common
+    values = np.array([search.value(trial) for trial in trials], float)
     if len(trials) < LEAST_TRIALS:
         return f"Importances need {LEAST_TRIALS} finished trials, there are {len(trials)}: fewer show chance alone."
     if np.ptp(values) == 0:
         return "Every trial has the same value: no hyperparameter matters here."
+    if len(common) < 2:
+        return "Fewer than two hyperparameters exist in every trial: there is nothing to weigh against each other."
     shuffled = np.random.default_rng(0)
 
     def shares(values: np.ndarray) -> dict[str, float]:
-        study = optuna.create_study(direction=search.study.direction)
+        study = optuna.create_study(direction=DIRECTIONS[search.objective])
         study.add_trials(
             [
-                optuna.create_trial(params=t.params, distributions=t.distributions, value=float(v))
+                optuna.create_trial(
+                    params={name: t.params[name] for name in common},
+                    distributions={name: t.distributions[name] for name in common},
+                    value=float(v),
+                )
                 for t, v in zip(trials, values, strict=True)
             ]
         )
@@ -116,36 +161,42 @@ def search_drawings(results: Path, name: str) -> Iterator[Drawing]:
     """Every figure of every study of the sweep ``name``."""
     found = [search for search in searches(results, name) if search.trials("COMPLETE")]
     for search in found:
-        prefix = "search" if len(found) == 1 else f"search-{slug(search.label)}-{slug(search.dataset)}"
+        alone = len({(s.label, s.dataset) for s in found}) == 1
+        prefix = ("search" if alone else f"search-{slug(search.label)}-{slug(search.dataset)}") + search.stem
         title = f"{search.label} on {search.dataset}"
         counts = ", ".join(
             f"{len(search.trials(s))} {w}"
-            for s, w in (("COMPLETE", "finished"), ("PRUNED", "pruned"), ("FAIL", "failed"))
+            for s, w in (("COMPLETE", "finished"), ("PRUNED", STOPPED), ("FAIL", "failed"))
         )
         yield Drawing(
             f"{prefix}-history",
-            f"{title}: {search.objective} of each trial ({counts}); line: best so far.",
+            f"{title}: {search.title} of each trial ({counts}); line: best so far.",
             draw_history(search),
+            "search",
         )
-        text = f"{title}: {search.objective} against each hyperparameter; darker trials are later, crosses were pruned."
-        yield Drawing(f"{prefix}-slices", text, draw_slices(search))
-        if len(search.parameters) > 1:
+        text = f"{title}: {search.title} against each hyperparameter; darker trials are later, crosses were {STOPPED}."
+        yield Drawing(f"{prefix}-slices", text, draw_slices(search), "search")
+        if len(search.common) > 1:
+            partial = [name for name in search.parameters if name not in search.common]
             text = f"{title}: each line is a finished trial; the better, the darker. The thick line is the best."
-            yield Drawing(f"{prefix}-parallel", text, draw_parallel(search))
+            text += f" Not of every trial, so not drawn: {', '.join(partial)}." if partial else ""
+            yield Drawing(f"{prefix}-parallel", text, draw_parallel(search), "search")
             shares = importances(search)
             if not isinstance(shares, str):
-                yield Drawing(f"{prefix}-importances", f"{title}: {IMPORTANCE_NOTE}", draw_importances(shares))
+                yield Drawing(
+                    f"{prefix}-importances", f"{title}: {IMPORTANCE_NOTE}", draw_importances(shares), "search"
+                )
 
 
 def draw_history(search: SearchResult) -> Figure:
     """Objective of each trial and the best so far."""
     done = search.trials("COMPLETE")
-    number, value = [t.number for t in done], np.array([100 * (t.value or 0.0) for t in done])
+    number, value = [t.number for t in done], np.array([search.value(t) for t in done])
     figure = Figure(figsize=(4.4, 2.6), layout="constrained")
     ax = figure.subplots()
     ax.scatter(number, value, s=16, color=COLOURS[0], label="finished", zorder=3)
-    ax.step(number, np.maximum.accumulate(value), where="post", color=COLOURS[1], linewidth=1.6, label="best so far")
-    for state, marker, word in (("PRUNED", "x", "pruned"), ("FAIL", "|", "failed")):
+    ax.step(number, search.best_so_far(value), where="post", color=COLOURS[1], linewidth=1.6, label="best so far")
+    for state, marker, word in (("PRUNED", "x", STOPPED), ("FAIL", "|", "failed")):
         if numbers := [t.number for t in search.trials(state)]:
             ax.plot(
                 numbers,
@@ -156,8 +207,8 @@ def draw_history(search: SearchResult) -> Figure:
                 label=word,
                 clip_on=False,
             )
-    ax.set(xlabel="trial", ylabel=search.objective)
-    figure.legend(loc="outside upper center", ncols=4)
+    ax.set(xlabel="trial", ylabel=search.title)
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 
@@ -174,7 +225,7 @@ def draw_slices(search: SearchResult) -> Figure:
         done = [t for t in search.trials("COMPLETE") if name in t.params]
         places = _places(ax, search, name)
         ax.scatter(
-            [places(t.params[name]) for t in done], [100 * (t.value or 0.0) for t in done], c=[t.number for t in done],
+            [places(t.params[name]) for t in done], [search.value(t) for t in done], c=[t.number for t in done],
             cmap="Blues", vmin=-len(done) / 2, s=14, edgecolors=GREY, linewidths=0.3, zorder=3,
         )  # fmt: skip
         pruned = [t for t in search.trials("PRUNED") if name in t.params]
@@ -187,14 +238,13 @@ def draw_slices(search: SearchResult) -> Figure:
         )
         ax.set_xlabel(name)
     for ax in panels[:, 0]:
-        ax.set_ylabel(search.objective)
+        ax.set_ylabel(search.title)
     return figure
 
 
 def _places(ax: Axes, search: SearchResult, name: str) -> Any:
     """How a hyperparameter's values lie on the x axis, which is set up for them."""
-    trials = [t for t in search.trials("COMPLETE", "PRUNED") if name in t.params]
-    distribution = trials[-1].distributions[name]
+    distribution = search.distribution(name)
     choices = getattr(distribution, "choices", None)
     if choices is None:
         if getattr(distribution, "log", False):
@@ -233,12 +283,13 @@ def draw_parallel(search: SearchResult) -> Figure:
     """Finished trials as lines over one axis a hyperparameter, each from its smallest to its largest value."""
     import matplotlib
 
-    names, trials = search.parameters, [t for t in search.trials("COMPLETE") if set(search.parameters) <= set(t.params)]
+    names, trials = search.common, search.trials("COMPLETE")
     columns = [_unit(search, name, [t.params[name] for t in trials]) for name in names]
-    values = np.array([100 * (t.value or 0.0) for t in trials])
-    order = np.argsort(values)
+    values = np.array([search.value(t) for t in trials])
     height = (values - values.min()) / (np.ptp(values) or 1.0)
-    lines = np.column_stack([*(c[0] for c in columns), height]) if len(trials) else np.empty((0, len(names) + 1))
+    better = height if DIRECTIONS[search.objective] == "maximize" else 1 - height
+    order = np.argsort(better)
+    lines = np.column_stack([*(c[0] for c in columns), height])
     figure = Figure(figsize=(max(4.4, 1.15 * (len(names) + 1)), 2.8), layout="constrained")
     ax = figure.subplots()
     palette = matplotlib.colormaps["Blues"]
@@ -246,16 +297,16 @@ def draw_parallel(search: SearchResult) -> Figure:
         best = index == order[-1]
         ax.plot(
             lines[index],
-            color=COLOURS[1] if best else palette(0.25 + 0.75 * height[index]),
+            color=COLOURS[1] if best else palette(0.25 + 0.75 * better[index]),
             linewidth=2.2 if best else 0.9,
         )
-    ends = [*(c[1] for c in columns), (f"{values.min():.1f}", f"{values.max():.1f}")] if len(trials) else []
+    ends = [*(c[1] for c in columns), (f"{values.min():.4g}", f"{values.max():.4g}")]
     for x, (low, high) in enumerate(ends):
         ax.annotate(low, (x, 0), (0, -4), textcoords="offset points", ha="center", va="top", fontsize=6.5, color=GREY)
         ax.annotate(
             high, (x, 1), (0, 4), textcoords="offset points", ha="center", va="bottom", fontsize=6.5, color=GREY
         )
-    ax.set_xticks(range(len(names) + 1), [*names, search.objective.removeprefix("validation ")], rotation=20)
+    ax.set_xticks(range(len(names) + 1), [*names, search.title.removeprefix("validation ")], rotation=20)
     ax.tick_params(axis="x", length=0, pad=12)
     ax.set_yticks([])
     ax.set_ylim(-0.02, 1.02)
@@ -267,7 +318,7 @@ def draw_parallel(search: SearchResult) -> Figure:
 
 def _unit(search: SearchResult, name: str, values: list[Any]) -> tuple[np.ndarray, tuple[str, str]]:
     """Values mapped to [0, 1] over their range (in the logarithm where the search is), and what its ends are."""
-    distribution = search.trials("COMPLETE")[-1].distributions[name]
+    distribution = search.distribution(name)
     choices = getattr(distribution, "choices", None)
     if choices is not None:
         numbers = np.array([choices.index(v) for v in values], float)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -97,20 +97,31 @@ class Shape:
 
     @cached_property
     def baseline(self) -> pd.DataFrame:
-        """Runs of plain joint training, those that stand as references if any."""
+        """Runs of plain joint training, those that stand as references if any, with its runs under report seeds. One
+        configuration a dataset: of a searched baseline the chosen one."""
         for rows in (self.references, self.planned):
             plain = rows[rows["method"].eq("joint")]
             if "hp.unimodal_loss_weight" in plain:
                 plain = plain[plain["hp.unimodal_loss_weight"].fillna(0).eq(0)]
             if len(plain):
-                first = plain.iloc[0]
-                return plain[plain["label"].eq(first["label"]) & plain["point"].eq(first["point"])]
+                plain = plain[plain["label"].eq(plain["label"].iloc[0])]
+                kept = [one_configuration(part) for _, part in plain.groupby("dataset", sort=False)]
+                fresh = self.reports[self.reports["label"].eq(plain["label"].iloc[0])]
+                alike = fresh["configuration"].isin(pd.concat(kept)["configuration"])
+                return pd.concat([*kept, fresh[alike]])
         return self.runs.iloc[:0]
 
     def reference_rows(self, dataset: str) -> dict[str, pd.DataFrame]:
-        """Label -> runs of each reference on a dataset, in order of appearance."""
+        """Label -> runs of each reference on a dataset, in order of appearance; of a searched one the chosen
+        configuration's."""
         rows = self.references[self.references["dataset"].eq(dataset)]
-        return {str(label): part for label, part in rows.groupby("label", sort=False)}
+        return {str(label): one_configuration(part) for label, part in rows.groupby("label", sort=False)}
+
+
+def one_configuration(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of the runs of one label on one dataset those of one configuration: what a search chose, else the first."""
+    best = chosen(rows) if rows["number"].notna().any() else None
+    return rows[rows["configuration"].eq((rows.iloc[0] if best is None else best)["configuration"])]
 
 
 def cells(rows: pd.DataFrame, axes: tuple[Axis, Axis], metric: str) -> tuple[np.ndarray, np.ndarray]:
@@ -175,14 +186,17 @@ def name_of(row: Any) -> str:
 def axis(rows: pd.DataFrame, column: str) -> Axis:
     """The axis of a column vary.NAME: label and meaning as the method (or the recipe) declares them."""
     name = column.removeprefix("vary.")
-    values = list(dict.fromkeys(rows[column].dropna()))
-    if is_numeric(pd.Series(values, dtype=object)):
-        values = sorted(float(v) for v in values)
-        scale = _scale(values)
-    else:
-        scale = "category"
     label, meaning = _declared(name, str(rows["method"].iloc[0]))
-    return Axis(column, name, label, meaning, scale, tuple(values))
+    return with_values(Axis(column, name, label, meaning, "category", ()), rows[column].dropna())
+
+
+def with_values(axis: Axis, found: Iterable[Any]) -> Axis:
+    """The axis of other values, with the scale that suits them."""
+    values = list(dict.fromkeys(found))
+    if not is_numeric(pd.Series(values, dtype=object)):
+        return replace(axis, scale="category", values=tuple(values))
+    values = sorted(float(v) for v in values)
+    return replace(axis, scale=_scale(values), values=tuple(values))
 
 
 def _declared(name: str, method: str) -> tuple[str, str]:

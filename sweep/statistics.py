@@ -52,24 +52,26 @@ def estimate(values: Sequence[float] | np.ndarray | pd.Series, confidence: float
 
 def summarise(frame: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
     """``metric`` of each group of runs, in order of appearance: columns ``by``, mean, low, high, deviation, n, failed
-    (runs that ended without a result: failed, diverged, pruned) and missing (no value yet)."""
+    (runs that ended without a result: failed, diverged, pruned), pruned (of those, the ones stopped early) and missing
+    (no value yet)."""
     done = frame["status"].eq("done")
     values = frame[metric].where(done).astype(float) if metric in frame else pd.Series(np.nan, frame.index)
-    rows = frame[list(by)].assign(value=values, failed=frame["status"].isin(FAILED), total=1)
+    failed, pruned = frame["status"].isin(FAILED), frame["status"].eq("pruned")
+    rows = frame[list(by)].assign(value=values, failed=failed, pruned=pruned, total=1)
     groups = rows.groupby(list(by), sort=False, dropna=False)
     table = groups.agg(
         mean=("value", "mean"), deviation=("value", "std"), n=("value", "count"),
-        failed=("failed", "sum"), total=("total", "sum"),
+        failed=("failed", "sum"), pruned=("pruned", "sum"), total=("total", "sum"),
     ).reset_index()  # fmt: skip
     half = half_width(table["deviation"], table["n"])
     table = table.assign(low=table["mean"] - half, high=table["mean"] + half)
     table["missing"] = table["total"] - table["n"] - table["failed"]
-    return table[[*by, "mean", "low", "high", "deviation", "n", "failed", "missing"]]
+    return table[[*by, "mean", "low", "high", "deviation", "n", "failed", "pruned", "missing"]]
 
 
 def curve(frame: pd.DataFrame, x: str, metric: str) -> pd.DataFrame:
     """``metric`` against the column ``x``, aggregated over seeds: columns value, mean, low, high, deviation, n, failed,
-    missing; numbers ascending, other values in order of appearance."""
+    pruned, missing; numbers ascending, other values in order of appearance."""
     table = summarise(frame, [x], metric).rename(columns={x: "value"})
     if is_numeric(table["value"]):
         table = table.assign(value=table["value"].astype(float)).sort_values("value", kind="stable", ignore_index=True)
@@ -139,7 +141,8 @@ class Sensitivity:
 
     span: largest minus smallest mean over the values; noise: deviation of one run between seeds, pooled over the
     values; ratio: span / noise; p: of a span this large where no value matters (studentized range);
-    best, worst: the values of the largest and smallest mean; values: how many have a mean; n: fewest and most seeds."""
+    best, worst: the values of the largest and smallest mean; values: how many have a mean; n: fewest and most seeds;
+    pruned: values without a mean because early stopping ended their runs."""
 
     span: float
     noise: float
@@ -149,9 +152,16 @@ class Sensitivity:
     worst: Any
     values: int
     n: tuple[int, int]
+    pruned: int = 0
 
     def verdict(self) -> str:
-        """One plain sentence."""
+        """One plain sentence, or two."""
+        if not self.pruned:
+            return self._verdict()
+        left = f"{self.pruned} {'value was' if self.pruned == 1 else 'values were'} stopped early and left out"
+        return f"{self._verdict()} {left}: over all values the range may be larger."
+
+    def _verdict(self) -> str:
         if self.values < 2:
             return "Sensitivity cannot be judged: fewer than two values have a finished run."
         moved = f"the mean moves by {100 * self.span:.1f} points over {self.values} values"
@@ -178,9 +188,10 @@ def sensitivity(frame: pd.DataFrame, x: str, metric: str) -> Sensitivity:
     Seed noise is the root of sum (n_i - 1) s_i^2 / sum (n_i - 1). The p-value is that of Tukey's studentized range,
     span / (noise / sqrt(n)), with the harmonic mean of the n_i where they differ (Tukey-Kramer)."""
     table = curve(frame, x, metric)
+    pruned = int((table["n"].eq(0) & table["pruned"].gt(0)).sum())
     table = table[table["n"] > 0].reset_index(drop=True)
     if len(table) < 2:
-        return Sensitivity(math.nan, math.nan, math.nan, math.nan, None, None, len(table), (0, 0))
+        return Sensitivity(math.nan, math.nan, math.nan, math.nan, None, None, len(table), (0, 0), pruned)
     n, mean = table["n"].to_numpy(), table["mean"]
     span, freedom = float(mean.max() - mean.min()), int((n - 1).sum())
     noise, p = math.nan, math.nan
@@ -189,7 +200,7 @@ def sensitivity(frame: pd.DataFrame, x: str, metric: str) -> Sensitivity:
         p = _range_p(span, noise, len(n), len(n) / float((1 / n).sum()), freedom)
     ratio = span / noise if noise else math.inf if span else 0.0
     best, worst = (table["value"].iloc[int(at)] for at in (np.argmax(mean), np.argmin(mean)))
-    return Sensitivity(span, noise, ratio, p, best, worst, len(n), (int(n.min()), int(n.max())))
+    return Sensitivity(span, noise, ratio, p, best, worst, len(n), (int(n.min()), int(n.max())), pruned)
 
 
 def _range_p(span: float, noise: float, values: int, n: float, freedom: int) -> float:

@@ -13,10 +13,12 @@ from rich.table import Table
 
 import data
 from sweep.config import ConfigError, Sweep
+from sweep.failures import causes, told
 from sweep.identity import run_hash
 from sweep.plan import Configuration, Plan, plan
 from sweep.records import FinalRecord, Run
 from sweep.results import indexed
+from sweep.storage import is_uri
 from sweep.store import Store
 
 
@@ -53,9 +55,10 @@ def standings(planned: Plan, store: Store) -> Iterator[Standing]:
                 yield Standing(configuration, run, hashed, final, epochs)
 
 
-def show(sweep: Sweep, results: Path, console: Console) -> None:
+def show(sweep: Sweep, store: Store, console: Console) -> None:
     """Print what the sweep is and how each of its configurations stands, with the reason of every failure."""
-    planned, store = plan(sweep), Store(results)
+    planned = plan(sweep)
+    store.pull(sweep.name)
     console.print(f"[bold]{sweep.name}[/]: {sweep.title or ''}", highlight=False)
     if sweep.reproduces:
         console.print(f"reproduces {sweep.reproduces}", highlight=False)
@@ -63,26 +66,33 @@ def show(sweep: Sweep, results: Path, console: Console) -> None:
     for column in ("label", "values", "dataset", "runs"):
         table.add_column(column, overflow="fold")
     grouped: dict[tuple[str, str, str], Counter[str]] = {}
-    failures = []
+    failures, kinds = [], Counter[str]()
     for standing in standings(planned, store):
         c = standing.configuration
         values = ", ".join(f"{name}={value}" for name, value in c.values.items())
         grouped.setdefault((c.label, values, c.dataset), Counter())[standing.status] += 1
-        if standing.final is not None and standing.final.reason:
-            failures.append(f"{standing.hash} ({c.label} {values} seed {standing.run.seed}): {standing.final.reason}")
+        if (final := standing.final) is not None and final.reason:
+            after = f", after {final.attempts} attempts" if final.attempts > 1 else ""
+            failures.append(f"{standing.hash} ({c.label} {values} seed {standing.run.seed}): {told(final)}{after}")
+            if final.status == "failed":
+                kinds[final.cause or "error"] += 1
     for (label, values, dataset), counts in grouped.items():
         table.add_row(label, values, dataset, ", ".join(f"{count} {status}" for status, count in counts.items()))
     console.print(table)
-    for entry_label, count in Counter(e.label for e in indexed(results, sweep.name) if e.number is not None).items():
+    proposed = (entry.label for entry in indexed(store.results, sweep.name) if entry.number is not None)
+    for entry_label, count in Counter(proposed).items():
         console.print(f"{entry_label}: {count} runs of proposed configurations so far", highlight=False)
+    if kinds:
+        console.print(f"{kinds.total()} failed: {causes(kinds)}", highlight=False)
     for failure in failures:
         console.print(failure, highlight=False, soft_wrap=True, markup=False)
 
 
-def dry_run(sweep: Sweep, results: Path, console: Console) -> None:
+def dry_run(sweep: Sweep, store: Store, console: Console) -> None:
     """Print which runs a ``run`` would train, what the store already holds, and how long and how much disk it would
     take, estimated from earlier runs of the same method on the same dataset."""
-    planned, store = plan(sweep), Store(results)
+    planned = plan(sweep)
+    store.pull(sweep.name)
     counts: Counter[str] = Counter()
     ahead: list[Run] = []
     speed: dict[tuple[str, str], float] = {}
@@ -100,7 +110,7 @@ def dry_run(sweep: Sweep, results: Path, console: Console) -> None:
     searched = planned.searched_runs()
     report = planned.report_runs()
     console.print(
-        f"{sweep.name}: {counts['to train']} runs to train, {counts['kept']} held by {results}"
+        f"{sweep.name}: {counts['to train']} runs to train, {counts['kept']} held by {store}"
         + (f"; at most {searched} of searched configurations" if searched else "")
         + (f"; {report} under report seeds" if report else ""),
         highlight=False,
@@ -149,12 +159,12 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def check_paths(sweeps: Sequence[Sweep], results: Path) -> None:
+def check_paths(sweeps: Sequence[Sweep], results: str) -> None:
     """Inside a Ray job the working folder is a copy that is thrown away: refuse relative paths. Raises ConfigError."""
     if "RAY_JOB_ID" not in os.environ and "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
         return
-    remedy = "a Ray job runs in a throw-away copy of the folder; give an absolute path that all nodes share"
-    if not results.is_absolute():
+    remedy = "a Ray job runs in a throw-away copy of the folder; give an absolute path that all nodes share, or a URI"
+    if not is_uri(results) and not Path(results).is_absolute():
         raise ConfigError(f"--results {results} is relative: {remedy}")
     for sweep in sweeps:
         for dataset, options in sweep.data.items():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 import traceback
 from collections import OrderedDict
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Generator
+from typing import Any
 
 import torch
 
@@ -18,7 +18,9 @@ from models import encoders
 from sweep import seeds
 from sweep.environment import record_environment
 from sweep.events import EventWriter
-from sweep.fit import DivergedError, FitResult, Training
+from sweep.failures import NO_ROOM, OvertimeError, classify
+from sweep.files import guarded
+from sweep.fit import FitResult, Training
 from sweep.identity import canonical
 from sweep.records import EpochRecord, FinalRecord, Run, TestRecord
 from sweep.store import RunFolder, StoreError
@@ -54,23 +56,23 @@ def build_method(run: Run, dataset: Dataset) -> Method:
 
 def train(
     run: Run, folder: RunFolder, *, timeout: float | None = None, workers: WorkerGroup | None = None
-) -> Iterator[EpochRecord]:
+) -> Generator[EpochRecord, None, None]:
     """Train ``run`` into ``folder``, going on from its checkpoint where it has one; a record after each epoch.
 
     The record is on disk and the checkpoint saved before it is yielded, so that a consumer may stop anywhere. At the
     end the run is committed: done, diverged, or failed with the reason (an error never leaves this generator, but
-    for StoreError: a folder that cannot be written). With several workers rank 0 alone writes, and an error is
-    raised: the group must end together, and its launcher commits the failure. timeout: seconds, looked at after each
-    epoch (a step that hangs is the executor's to end)."""
+    for StoreError: a folder that cannot be written, or a disk that is full). With several workers rank 0 alone writes,
+    and an error is raised: the group must end together, and its launcher commits the failure. timeout: seconds that
+    this attempt may take, looked at after each epoch (a step that hangs is the executor's to end)."""
     started = time.monotonic()
     workers = workers or WorkerGroup()
     writes = workers.rank == 0
-    if writes:
-        folder.open(run, record_environment(workers.size))
-    state = folder.load_checkpoint()
-    attempts = (state or {}).get("attempts", 0) + 1
     events: EventWriter | None = None
     try:
+        if writes:
+            folder.open(run, record_environment(workers.size))
+            folder.note_start()
+        state = folder.load_checkpoint()
         # Before the data is loaded: its transforms may depend on the number of threads.
         torch.set_num_threads(run.train.threads)
         dataset = load_dataset(run)
@@ -94,39 +96,56 @@ def train(
         for record in training.epochs():
             if events is not None:
                 folder.append(record)
-                events.add(record)
-                folder.save_checkpoint({"training": training.state_dict(), "attempts": attempts})
+                with guarded("write", folder.path):
+                    events.add(record)
+                folder.save_checkpoint({"training": training.state_dict()})
             yield record
             if timeout is not None and time.monotonic() - started > timeout and record.epoch < record.epochs:
-                raise TimeoutError(f"not finished within {timeout:g} s, after epoch {record.epoch} of {record.epochs}")
+                raise OvertimeError(f"not finished within {timeout:g} s, after epoch {record.epoch} of {record.epochs}")
         result = training.result()
+        if events is not None:
+            # The commit says that everything is there, its events too.
+            with guarded("write", folder.path):
+                events.close()
+            events = None
         if writes:
-            folder.commit(_final(result, attempts), TestRecord(metrics=result.test), training.method.state_dict())
+            folder.commit(_final(result, folder), TestRecord(metrics=result.test), training.method.state_dict())
     except StoreError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            with guarded("write", error.filename or folder.path):
+                raise
         if workers.size > 1:
             raise
-        commit_failure(folder, error, attempts)
+        commit_failure(folder, error)
     finally:
         if events is not None:
-            events.close()
+            with guarded("write", folder.path):
+                events.close()
 
 
-def commit_failure(folder: RunFolder, error: BaseException, attempts: int = 1) -> FinalRecord:
-    """End a run by the error that stopped it: its reason in final.json, its traceback in log.txt."""
+def commit_failure(folder: RunFolder, error: BaseException) -> FinalRecord:
+    """End a run by the error that stopped it: cause and reason in final.json, its traceback in log.txt. A run that has
+    ended already stays as it is."""
+    if (ended := folder.final()) is not None:
+        return ended
     folder.log("".join(traceback.format_exception(error)))
-    status: Literal["diverged", "failed"] = "diverged" if isinstance(error, DivergedError) else "failed"
-    epochs = folder.epochs()
-    reason = str(error) if status == "diverged" else f"{type(error).__name__}: {error}"
-    trained = epochs[-1].epoch if epochs else 0
-    final = FinalRecord(status=status, reason=reason, epochs_trained=trained, attempts=attempts)
+    epochs, failure = folder.epochs(), classify(error, folder.config())
+    final = FinalRecord(
+        status=failure.status,
+        reason=failure.reason,
+        cause=failure.cause,
+        failures=folder.failures(),
+        epochs_trained=epochs[-1].epoch if epochs else 0,
+        attempts=folder.attempts(),
+    )
     folder.commit(final)
     return final
 
 
 def commit_pruned(folder: RunFolder) -> FinalRecord:
-    """End a run where the early-stopping rule stopped it: its last epoch's metrics; its checkpoint stays."""
+    """End a run where the early-stopping rule stopped it: the metrics of its last epoch."""
     last = folder.epochs()[-1]
     final = FinalRecord(
         status="pruned",
@@ -137,12 +156,14 @@ def commit_pruned(folder: RunFolder) -> FinalRecord:
         forward_passes=last.forward_passes,
         samples_per_second=last.samples_per_second,
         peak_memory_mib=last.peak_memory_mib,
+        failures=folder.failures(),
+        attempts=folder.attempts(),
     )
     folder.commit(final)
     return final
 
 
-def _final(result: FitResult, attempts: int) -> FinalRecord:
+def _final(result: FitResult, folder: RunFolder) -> FinalRecord:
     fields: dict[str, Any] = {
         name: getattr(result, name)
         for name in ("selected_epoch", "epochs_trained", "seconds", "samples", "forward_passes", "samples_per_second")
@@ -152,6 +173,7 @@ def _final(result: FitResult, attempts: int) -> FinalRecord:
         metrics=result.validation,
         seconds_per_epoch=result.seconds / max(1, result.epochs_trained),
         peak_memory_mib=result.peak_memory_mib,
-        attempts=attempts,
+        failures=folder.failures(),
+        attempts=folder.attempts(),
         **fields,
     )

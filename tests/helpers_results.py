@@ -59,9 +59,11 @@ class Results:
         diagnostics: Callable[[int], dict[str, float]] = lambda epoch: {},
         number: int | None = None,
         configuration: str | None = None,
+        imbalance: float = 0.4,
+        **final: Any,
     ) -> Path:
         """One run. accuracy: "multi" and modality -> test accuracy (validation is 0.01 higher, MAP 0.02, macro-F1 0.01
-        lower). status missing: an index line alone; running: no final.json."""
+        lower). status missing: an index line alone; running: no final.json. final: fields of FinalRecord."""
         self._made += 1
         run_hash, values = f"{self._made:012d}", dict(values or {})
         entry = IndexEntry(
@@ -111,22 +113,24 @@ class Results:
                 test["test_peak_accuracy"] = accuracy["multi"] + peak
             self._write(folder, test=TestRecord(metrics=test))
         metrics = (
-            {**self._metrics("validation", accuracy, 0.01), "validation_imbalance": 0.4} if status == "done" else {}
+            {**self._metrics("validation", accuracy, 0.01), "validation_imbalance": imbalance}
+            if status == "done"
+            else {}
         )
-        final = FinalRecord(
-            status=status,
-            reason=reason,
-            selected_epoch=epochs if status == "done" else None,
-            epochs_trained=epochs,
-            metrics=metrics,
-            seconds=3.0,
-            seconds_per_epoch=1.0,
-            samples=600 * epochs,
-            forward_passes=600.0 * epochs,
-            samples_per_second=600.0,
-            peak_memory_mib=100.0,
-        )
-        self._write(folder, final=final)
+        known: dict[str, Any] = {
+            "status": status,
+            "reason": reason,
+            "selected_epoch": epochs if status == "done" else None,
+            "epochs_trained": epochs,
+            "metrics": metrics,
+            "seconds": 3.0,
+            "seconds_per_epoch": 1.0,
+            "samples": 600 * epochs,
+            "forward_passes": 600.0 * epochs,
+            "samples_per_second": 600.0,
+            "peak_memory_mib": 100.0,
+        }
+        self._write(folder, final=FinalRecord(**{**known, **final}))
         return folder
 
     def _epoch(self, epoch: int, epochs: int, accuracy: Levels, diagnostics: dict[str, float]) -> EpochRecord:
@@ -211,4 +215,28 @@ def alpha_sweep(path: Path, seeds: range = range(3), *, failing: bool = True) ->
                 diagnostics=lambda e, a=alpha: {"lambda": a**e},
             )
     references(results, "iprm-alpha", seeds)
+    return results
+
+
+def pareto_search(path: Path) -> Results:
+    """results/two: accuracy against imbalance over six configurations under three seeds. 0, 1 and 2 are the front, 3 is
+    beaten, 4 would beat all but is out of the race after one seed, 5 was pruned. The front has fresh seeds."""
+    results = Results(path)
+    results.sweep("two", "method: iprm\nseeds: [0, 1, 2]\nsearch: {objectives: [accuracy, imbalance], racing: true}\n")
+    levels = [(0.90, 0.40), (0.88, 0.25), (0.85, 0.10), (0.86, 0.30), (0.95, 0.05)]
+    for number, (level, imbalance) in enumerate(levels):
+        for seed in range(1 if number == 4 else 3):
+            found = noisy(seed, level, 0.85, 0.5, noise=0.004)
+            spread = imbalance + 0.01 * (seed - 1)
+            values = {"alpha": number / 10}
+            results.run("two", "iprm", seed, found, values=values, number=number, imbalance=spread)
+    results.run("two", "iprm", 0, values={"alpha": 0.5}, number=5, status="pruned", epochs=2)
+    for number in range(3):
+        for seed in (100, 101, 102):
+            found = noisy(seed, levels[number][0] - 0.01, 0.85, 0.5, noise=0.004)
+            results.run("two", "iprm", seed, found, values={"alpha": number / 10}, number=number, role="report")
+    out = {"label": "iprm", "dataset": "digits", "number": 4, "objective": "accuracy", "seeds": [0], "stays": False}
+    out["configuration"] = f"digits-iprm-{json.dumps({'alpha': 0.4})}"
+    (path / "two" / "race.jsonl").write_text(json.dumps(out) + '\n{"torn')
+    references(results, "two", range(3))
     return results

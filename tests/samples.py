@@ -10,7 +10,7 @@ import yaml
 from sweep.config import load
 from sweep.plan import Plan, plan
 from sweep.recipe import Recipe
-from sweep.records import EpochRecord, Run
+from sweep.records import EnvironmentRecord, EpochRecord, Run
 
 
 def make_run(**changes: object) -> Run:
@@ -48,9 +48,28 @@ def make_epoch(epoch: int) -> EpochRecord:
     )
 
 
-def make_plan(folder: Path, **keys: Any) -> Plan:
+def make_environment() -> EnvironmentRecord:
+    return EnvironmentRecord(
+        packages={},
+        python="3.11",
+        code="c",
+        git=None,
+        hostname="h",
+        platform="p",
+        processor="p",
+        cpus=1,
+        gpus=[],
+        command=[],
+        workers=1,
+        started="2026-01-01T00:00:00+00:00",
+    )
+
+
+def make_plan(folder: Path, name: str = "s", **keys: Any) -> Plan:
+    """The plan of a sweep of ``keys`` over the embedded digits."""
     sweep = {"method": "iprm", "datasets": ["digits"], "seeds": [0, 1], "epochs": 3, "references": False, **keys}
+    sweep = {key: value for key, value in sweep.items() if value is not None}
     folder.mkdir(exist_ok=True)
     path = folder / "sweeps.yaml"
-    path.write_text(yaml.safe_dump({"sweeps": {"s": sweep}}))
-    return plan(load(path, ["s"], [])[0])
+    path.write_text(yaml.safe_dump({"sweeps": {name: sweep}}))
+    return plan(load(path, [name], [])[0])

@@ -9,10 +9,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sweep.config.checks import check, expand
+from sweep.config.checks import check
 from sweep.config.merge import KEYS, Override, merge, normalise
 from sweep.config.messages import explain, shown
 from sweep.config.problems import COMMAND_LINE, ConfigError, Problem, nearest
+from sweep.config.ranges import contains, expand
 from sweep.config.resolve import Settings, point_values, refusal, resolve, varied
 from sweep.config.schema import (
     BudgetSpec,
@@ -36,6 +37,7 @@ __all__ = [
     "SearchSpec",
     "Settings",
     "Sweep",
+    "contains",
     "expand",
     "freeze",
     "load",

@@ -8,12 +8,14 @@ from typing import Any
 
 import data
 import methods
-from methods.hyperparameters import Choice, SearchRange, declared
+from methods.hyperparameters import Choice
 from sweep.config.messages import shown
 from sweep.config.names import check_encoders, check_name
 from sweep.config.problems import ConfigError, Path, Problem, nearest
+from sweep.config.ranges import expand
 from sweep.config.resolve import At, point_values, refusal, resolve, target, varied
 from sweep.config.schema import MethodSpec, Range, Sweep
+from sweep.config.search_checks import check_effect, check_search
 from sweep.identity import canonical
 
 MOST_POINTS = 100_000
@@ -23,7 +25,8 @@ MOST_POINTS = 100_000
 def check(sweep: Sweep, broken: set[str]) -> list[Problem]:
     """Every mistake in a sweep that fits the schema. What builds on a wrong name is not looked at, nor what
     builds on the keys ``broken``, of whose values something wrong had to be left out."""
-    problems = [*_check_needed(sweep, broken), *_check_methods(sweep), *_check_datasets(sweep)]
+    problems = [*_check_needed(sweep, broken), *check_search(sweep, broken)]
+    problems += [*_check_methods(sweep), *_check_datasets(sweep)]
     # One wrong name must not hide the mistakes in the others.
     known = sweep.model_copy(
         update={
@@ -34,6 +37,8 @@ def check(sweep: Sweep, broken: set[str]) -> list[Problem]:
     problems += [*_check_hyperparameters(known), *check_encoders(known)]
     known = _without_unknown_hyperparameters(known)
     wrong = {name: found for name in known.vary if (found := list(_check_varied(known, name, broken)))}
+    if not wrong:
+        problems += check_effect(known)
     points, wrong_points = _check_points(known)
     problems += [problem for found in wrong.values() for problem in found] + wrong_points
     for entry in known.methods:
@@ -51,8 +56,6 @@ def _check_needed(sweep: Sweep, broken: set[str]) -> Iterator[Problem]:
         yield sweep.problem(
             ("search",), "grid runs every point and takes no other key", "write {algorithm: grid} alone"
         )
-    elif sweep.search and not sweep.vary and "vary" not in broken:
-        yield sweep.problem(("search",), "there is nothing to search", "give ranges in vary")
     common = [seed for seed in sweep.report_seeds if seed in sweep.seeds]
     if common and not broken & {"seeds", "report_seeds"}:
         path = ("report_seeds",) if sweep.wrote(("report_seeds",)) else ("seeds",)
@@ -126,15 +129,6 @@ def _without_unknown_hyperparameters(sweep: Sweep) -> Sweep:
 def _overlap(name: str, other: str) -> bool:
     first, second = target(name), target(other)
     return first.room == second.room and (first.owner is None or second.owner is None or first.owner == second.owner)
-
-
-def expand(found: Range, name: str, method: str) -> SearchRange | None:
-    """The search range of a varied name for one method; None where ``auto`` stands for nothing."""
-    if found.kind != "auto":
-        return found.search_range()
-    if target(name).room != "hyperparameters":
-        return None
-    return declared(methods.get(method).Hyperparameters)[target(name).path[0]].search
 
 
 def _check_varied(sweep: Sweep, name: str, broken: set[str]) -> Iterator[Problem]:

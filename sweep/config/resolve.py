@@ -19,6 +19,7 @@ from data.base import DatasetOptions, DatasetSource
 from methods.base import MethodError
 from methods.hyperparameters import Hyperparameters
 from models import encoders
+from sweep.config.conditions import normalised
 from sweep.config.merge import renamed
 from sweep.config.messages import explain
 from sweep.config.problems import ConfigError, Path, Problem
@@ -90,7 +91,7 @@ At = Callable[[str], Path]
 
 @dataclass(frozen=True)
 class Settings:
-    """What one method trains with on one dataset, but for the seed."""
+    """What one method trains with on one dataset, but for the seed. A hyperparameter without effect has its default."""
 
     hyperparameters: Hyperparameters
     options: DatasetOptions
@@ -103,6 +104,13 @@ class Settings:
 def budget(sweep: Sweep, dataset: str) -> int:
     """Epochs of a run that varies them not."""
     return int(sweep.epochs or data.get(dataset).recipe.get("epochs", EPOCHS))
+
+
+def fixed(sweep: Sweep, entry: MethodSpec, dataset: str) -> dict[str, Any]:
+    """Hyperparameters that the sweep or the method's entry fixes."""
+    own = {target(name).path[0]: value for name, value in sweep.hyperparameters.items()
+           if target(name).concerns(entry.method, dataset)}  # fmt: skip
+    return own | entry.hyperparameters
 
 
 class _Layers:
@@ -168,7 +176,7 @@ def resolve(sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, 
             problems.append(sweep.problem(("data", dataset), str(error)))
     if problems:
         raise ConfigError(problems)
-    return Settings(hyperparameters, options, modalities, specs, train, epochs)
+    return Settings(normalised(hyperparameters), options, modalities, specs, train, epochs)
 
 
 def _layers(

@@ -85,6 +85,10 @@ class MethodSpec(_Spec):
     hyperparameters: dict[str, Any] = {}
 
 
+Objective = Literal["accuracy", "map", "macro_f1", "imbalance", "forward_passes", "seconds", "peak_memory_mib"]
+"""What a search can look for: the first three are maximised, the others minimised."""
+
+
 class SearchSpec(_Spec):
     """Which of Optuna's samplers proposes configurations, and how many different ones are tried in each study.
     ``{algorithm: grid}`` is the same as no search: every point is run."""
@@ -92,13 +96,22 @@ class SearchSpec(_Spec):
     algorithm: Literal["grid", "random", "tpe", "gp", "cmaes", "qmc", "nsga2"]
     configurations: int = Field(ge=1)
     seed: Seed = 0
+    objectives: list[Objective] = Field([], max_length=3)
+    """What is searched for, on validation data; empty: the sweep's metric alone. Several give a Pareto front."""
+    batch: int | None = Field(None, ge=1)
+    """Configurations proposed at a time, the next ones when all of them have ended: the same proposals however many
+    runs train at once. null: a new one whenever there is room."""
+    warm_start: list[Text] = []
+    """Earlier sweeps of the same results folder whose configurations, the best first, are tried first."""
+    racing: bool = False
+    """Train further seeds only of configurations that the leader has not beaten clearly on the seeds so far."""
 
 
 class SchedulerSpec(_Spec):
-    """Early stopping, by the first seed of a configuration. grace: epochs that every run gets; reduction (asha): one
-    in so many goes on at each rung."""
+    """Early stopping, by the first seed of a configuration. grace: epochs that every run gets; reduction (asha and
+    hyperband): one in so many goes on at each rung."""
 
-    name: Literal["none", "asha", "median"]
+    name: Literal["none", "asha", "hyperband", "median"]
     grace: int = Field(5, ge=1)
     reduction: int = Field(3, ge=2)
 
@@ -109,6 +122,10 @@ class ResourcesSpec(_Spec):
     workers: int = Field(1, ge=1)
     cpus: float = Field(1.0, gt=0)
     gpus: float = Field(0.0, ge=0)
+    accelerator: Text | None = None
+    """Kind of GPU that a worker must have, as Ray names it (A100, H100, T4)."""
+    placement: Literal["pack", "spread", "strict_pack", "strict_spread"] = "pack"
+    """Workers of a run on as few nodes as possible, on as many, or on exactly one, on one each."""
 
     @field_validator("gpus")
     @classmethod
@@ -119,9 +136,16 @@ class ResourcesSpec(_Spec):
 
 
 class BudgetSpec(_Spec):
-    """After so many hours a driver starts no further run."""
+    """What one driver may spend: after so many hours, or so many runs trained, it starts no further run."""
 
-    hours: float = Field(gt=0)
+    hours: float | None = Field(None, gt=0)
+    runs: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _something(self) -> BudgetSpec:
+        if self.hours is None and self.runs is None:
+            raise ValueError("name hours, runs or both")
+        return self
 
 
 class Sweep(_Spec):

@@ -5,57 +5,18 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from enum import Enum
-from typing import Protocol
 
-from filelock import FileLock
-
+from sweep.engine.sources import Listed, Nothing, Source
 from sweep.engine.stopping import StoppingRule
+from sweep.engine.tasks import Outcomes, Tally, Task, index_entry
 from sweep.identity import run_hash
+from sweep.objectives import DIRECTIONS, directions, mean_values, objectives, pareto_front, value
 from sweep.plan import Configuration, Plan
-from sweep.records import FinalRecord, IndexEntry, Run
-from sweep.store import Store
-
-
-class Nothing(Enum):
-    """Why there is no task."""
-
-    YET = "whatever comes next depends on runs under way"
-    EVER = "all is done"
-
-
-@dataclass(frozen=True)
-class Task:
-    """One run to train. stoppable: the early-stopping rule may end it (the first seed of a configuration)."""
-
-    run: Run
-    hash: str
-    configuration: Configuration
-    stoppable: bool = False
-
-
-class Source(Protocol):
-    """Where configurations come from: a list, or a search."""
-
-    def propose(self) -> Configuration | Nothing: ...
-
-    def tell(self, configuration: Configuration, outcomes: dict[int, FinalRecord]) -> None:
-        """All its seeds have ended (fewer where it was pruned at the first one)."""
-
-
-class Listed:
-    """A source that knows its configurations: grids, points, references, the chosen ones."""
-
-    def __init__(self, configurations: Iterable[Configuration]) -> None:
-        self._left = deque(configurations)
-
-    def propose(self) -> Configuration | Nothing:
-        return self._left.popleft() if self._left else Nothing.EVER
-
-    def tell(self, configuration: Configuration, outcomes: dict[int, FinalRecord]) -> None:
-        return
+from sweep.racing import Decision, Race, RaceLog
+from sweep.records import FinalRecord, IndexEntry
+from sweep.store import Hold, Store
 
 
 @dataclass
@@ -64,39 +25,19 @@ class _Open:
 
     configuration: Configuration
     source: Source
-    seeds: list[int]
-    waiting: list[Task] = field(default_factory=list)
-    """Later seeds, held back until the first has passed the stopping rule."""
-    outcomes: dict[int, FinalRecord] = field(default_factory=dict)
+    waiting: deque[Task]
+    """Seeds held back until an earlier one has passed the stopping rule, or the race."""
+    launched: int = 0
+    outcomes: Outcomes = field(default_factory=dict)
     trained: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Tally:
-    """Counts for progress and exit code."""
-
-    done: int = 0
-    kept: int = 0
-    """Of the done ones, those that the store already held."""
-    pruned: int = 0
-    diverged: int = 0
-    failed: int = 0
-
-    def add(self, status: str, kept: bool) -> None:
-        setattr(self, status, getattr(self, status) + 1)
-        self.kept += kept
-
-    @property
-    def total(self) -> int:
-        return self.done + self.pruned + self.diverged + self.failed
 
 
 class Agenda:
     """Hands out tasks and takes their ends; one driver's view of one sweep.
 
-    sources: one a study (see :class:`Source`). record: takes an index entry for every run of the sweep. ended: hears of
-    each configuration that has ended, with the hashes of those of its runs that were trained now. force: train every
-    run again, whatever the store holds."""
+    sources: one a study (see :class:`sweep.engine.sources.Source`). record: takes an index entry for every run of the
+    sweep. ended: hears of each configuration that has ended, with the hashes of those of its runs that were trained
+    now. force: train every run again, whatever the store holds."""
 
     def __init__(
         self,
@@ -104,27 +45,30 @@ class Agenda:
         store: Store,
         sources: list[Source],
         record: Callable[[IndexEntry], None],
-        ended: Callable[[Configuration, list[str], dict[int, FinalRecord]], None],
+        ended: Callable[[Configuration, list[str], Outcomes], None],
         force: bool = False,
     ) -> None:
         self.plan, self.store, self.tally = plan, store, Tally()
         self._record, self._ended, self._force = record, ended, force
         self.kept: list[str] = []
         """Hashes of the runs that the store already held."""
-        spec = plan.sweep
-        self._rules: dict[tuple[str, str], StoppingRule] = {}
-        listed: list[Source] = [Listed(plan.references), *sources]
-        self._sources = deque((source, plan.seeds) for source in listed)
+        self._objectives = objectives(plan.sweep)
+        self._sources = deque((source, plan.seeds) for source in [Listed(plan.references), *sources])
         self._reporting = False
         self._ready: deque[Task] = deque()
         self._busy: deque[Task] = deque()
-        self._open: dict[str, _Open] = {}
-        self._under_way: dict[str, tuple[Task, FileLock]] = {}
+        self._open: dict[int, _Open] = {}
+        self._openings = 0
+        self._under_way: dict[str, tuple[Task, Hold]] = {}
         self._twins: dict[str, list[Task]] = {}
         self._settled: dict[str, FinalRecord] = {}
         self._attempts: dict[str, int] = {}
-        self._finished: dict[tuple[str, str], list[tuple[Configuration, dict[int, FinalRecord]]]] = {}
-        self._deadline = time.monotonic() + spec.budget.hours * 3600 if spec.budget else None
+        self._finished: dict[tuple[str, str], dict[int, tuple[Configuration, Outcomes]]] = {}
+        self._rules: dict[tuple[str, str], StoppingRule] = {}
+        self._races: dict[tuple[str, str], Race] = {}
+        racing = plan.sweep.search is not None and plan.sweep.search.racing
+        self._race_log = RaceLog(store.sweep(plan.sweep.name) / "race.jsonl", fresh=force) if racing else None
+        self._budget = _Budget(plan)
         self._ahead: Task | None = None
         self.stopped = False
         self.complete = False
@@ -145,9 +89,7 @@ class Agenda:
         if self._ahead is not None:
             task, self._ahead = self._ahead, None
             return task
-        while True:
-            if self.stopped or self._out_of_time():
-                return self._none()
+        while not self.stopped:
             if self._ready:
                 if (ready := self._start(self._ready.popleft())) is not None:
                     return ready
@@ -160,77 +102,88 @@ class Agenda:
             if state is Nothing.YET or (state is Nothing.EVER and self._busy):
                 return Nothing.YET
             if state is Nothing.EVER:
-                return self._none()
-
-    def _none(self) -> Nothing:
-        """What to answer where no task will be handed out any more."""
+                break
         if self._under_way:
             return Nothing.YET
         self.complete = not self.stopped
         return Nothing.EVER
 
-    def next_group(self) -> list[Task] | Nothing:
-        """The next run with every other ready run of its configuration: what one launch of N workers trains."""
-        first = self.next()
-        if isinstance(first, Nothing):
-            return first
-        group = [first]
-        same = [task for task in self._ready if task.configuration is first.configuration]
-        for task in same:
-            self._ready.remove(task)
-            if (started := self._start(task)) is not None:
-                group.append(started)
-        return group
-
-    def _out_of_time(self) -> bool:
-        return self._deadline is not None and time.monotonic() > self._deadline
+    @property
+    def unstarted(self) -> int:
+        """Runs that the budget was too small for: at most so many, where a search proposes or a rule stops some."""
+        if not self._budget.unstarted:
+            return 0
+        waiting = sum(len(opened.waiting) for opened in self._open.values())
+        return self._budget.unstarted + waiting + (0 if self._reporting else self.plan.report_runs())
 
     def _start(self, task: Task) -> Task | None:
-        """Claim a task; None where the store already holds its end or another driver trains it."""
-        if (known := self._settled.get(task.hash)) is not None:
-            self._end(task, known, kept=True)
+        """Claim a task; None where the store already holds its end, another driver trains it, or the budget is
+        spent."""
+        known = self._settled.get(task.hash)
+        if known is not None and self._holds(known, task):
+            self._end(task, known, kept=task.hash not in self._attempts)
             return None
         if task.hash in self._under_way:
             self._twins.setdefault(task.hash, []).append(task)
             return None
         claim = self.store.claim(task.hash)
         if claim is None:
-            self._busy.append(task)
+            self._leave(task, self._busy)
             return None
         folder = self.store.run(task.hash)
-        final = folder.final()
-        if self._force and task.hash not in self._attempts:
-            folder.forget()
-        elif final is not None and self._holds(final, task):
+        forced = self._force and task.hash not in self._attempts
+        final = None if forced else folder.final()
+        if final is not None and self._holds(final, task):
             claim.release()
             self._settled[task.hash] = final
-            self._replay(task)
+            self._learn(task)
             self._end(task, final, kept=True)
             return None
+        if self._budget.spent():
+            claim.release()
+            self._leave(task, None)
+            return None
+        if forced:
+            folder.forget()
         elif final is not None:
             folder.reopen()
+        self._settled.pop(task.hash, None)
         self._attempts[task.hash] = self._attempts.get(task.hash, 0) + 1
+        self._budget.trained += self._attempts[task.hash] == 1
         self._under_way[task.hash] = (task, claim)
+        if not forced:
+            self._learn(task)
         return task
 
-    def _holds(self, final: FinalRecord, task: Task) -> bool:
-        """Whether an earlier end of this run stands: a failure is tried again, a pruned run goes on where no rule
-        could have stopped it."""
-        return final.status in ("done", "diverged") or (final.status == "pruned" and task.stoppable)
+    def _leave(self, task: Task, room: deque[Task] | None) -> None:
+        """Look at a task again later, or never where the budget is spent."""
+        if room is None or self._budget.spent():
+            self._budget.unstarted += 1
+        else:
+            room.append(task)
 
-    def finish(self, task_hash: str, final: FinalRecord) -> None:
-        """A task has ended as ``final`` says, which the store holds. A failure is tried again as ``retries`` allow."""
+    def _holds(self, final: FinalRecord, task: Task) -> bool:
+        """Whether an earlier end of this run stands: a failure is tried again (by the next driver, where this one has
+        tried as often as it may), a pruned run goes on where no rule could have stopped it."""
+        if final.status == "failed":
+            return task.hash in self._attempts
+        return final.status != "pruned" or task.stoppable
+
+    def finish(self, task_hash: str, final: FinalRecord) -> bool:
+        """A task has ended as ``final`` says, which the store holds. True where it is a failure that will be tried
+        again, as ``retries`` allow: the store then remembers the reason alone."""
         task, claim = self._under_way.pop(task_hash)
         claim.release()
         if final.status == "failed" and self._attempts[task_hash] <= self.plan.sweep.retries:
             self.store.run(task_hash).reopen()
             self._ready.append(task)
-            return
+            return True
         self._settled[task_hash] = final
         if task.stoppable:
             self._rule(task).close(task.hash)
-        for twin in [task, *self._twins.pop(task_hash, [])]:
-            self._end(twin, final, kept=False)
+        self._end(task, final, kept=False)
+        self._ready.extendleft(reversed(self._twins.pop(task_hash, [])))
+        return False
 
     def abandon(self) -> None:
         """Hand out nothing more; release what is under way, to be taken up by a later driver."""
@@ -259,8 +212,9 @@ class Agenda:
         while True:
             for _ in range(len(self._sources)):
                 source, seeds = self._sources[0]
-                proposed = source.propose()
+                proposed = source.propose(new=not self._budget.spent())
                 if proposed is Nothing.EVER:
+                    self._budget.unstarted += source.left() * len(seeds)
                     self._sources.popleft()
                     break
                 # Studies take turns, so that the first results of each come early.
@@ -271,98 +225,134 @@ class Agenda:
                 waits = True
             else:
                 if waits or self._open:
-                    return Nothing.YET
-                if self._reporting:
+                    return Nothing.EVER if self._budget.spent() else Nothing.YET
+                if self._reporting or self._budget.unstarted:
                     return Nothing.EVER
                 self._reporting = True
                 self._sources.extend(self._report_sources())
 
     def _enter(self, configuration: Configuration, source: Source, seeds: list[int]) -> None:
-        rule = self.plan.sweep.scheduler is not None and configuration.role == "sweep"
-        tasks = []
-        for run in configuration.runs(seeds):
-            tasks.append(Task(run, run_hash(run), configuration, stoppable=rule and run.seed == seeds[0]))
-            self._record(index_entry(configuration, run, tasks[-1].hash))
-        opened = _Open(configuration, source, list(seeds))
-        self._open[_key(configuration)] = opened
-        if rule:
-            opened.waiting = tasks[1:]
-            tasks = tasks[:1]
-        self._ready.extend(tasks)
+        ruled = self.plan.sweep.scheduler is not None and _compared(configuration)
+        tasks = deque(
+            Task(run, run_hash(run), configuration, ruled and run.seed == seeds[0], self._openings)
+            for run in configuration.runs(seeds)
+        )
+        opened = self._open[self._openings] = _Open(configuration, source, tasks)
+        self._openings += 1
+        self._launch(opened, 1 if ruled or self._races_on(configuration) else len(tasks))
+
+    def _launch(self, opened: _Open, count: int) -> None:
+        """Have the next seeds of a configuration trained, before those of others that have not begun."""
+        launched = [opened.waiting.popleft() for _ in range(count)]
+        opened.launched += count
+        for task in launched:
+            self._record(index_entry(task))
+        self._ready.extendleft(reversed(launched))
 
     def _end(self, task: Task, final: FinalRecord, kept: bool) -> None:
         self.tally.add(final.status, kept)
-        opened = self._open[_key(task.configuration)]
+        opened, configuration = self._open[task.opening], task.configuration
         opened.outcomes[task.run.seed] = final
         if kept:
             self.kept.append(task.hash)
         else:
             opened.trained.append(task.hash)
-        if opened.waiting and final.status == "done":
-            self._ready.extendleft(reversed(opened.waiting))
-            opened.waiting = []
-        expected = len(opened.seeds) if not opened.waiting else 1
-        if len(opened.outcomes) < expected:
+        if final.status == "done" and self._stays(task, opened):
+            self._launch(opened, 1 if self._races_on(configuration) else len(opened.waiting))
+        if len(opened.outcomes) < opened.launched:
             return
-        del self._open[_key(task.configuration)]
-        opened.source.tell(opened.configuration, opened.outcomes)
-        self._ended(opened.configuration, opened.trained, opened.outcomes)
-        if opened.configuration.role == "sweep":
-            study = (opened.configuration.label, opened.configuration.dataset)
-            self._finished.setdefault(study, []).append((opened.configuration, opened.outcomes))
+        del self._open[task.opening]
+        opened.source.tell(configuration, opened.outcomes)
+        self._ended(configuration, opened.trained, opened.outcomes)
+        if _compared(configuration):
+            self._finished.setdefault(_study(configuration), {})[task.opening] = (configuration, opened.outcomes)
+
+    # Stopping and racing ---------------------------------------------------------------------------------------
 
     def _rule(self, task: Task) -> StoppingRule:
         """One rule a study: values of other datasets or methods are nothing to compare with."""
-        study = (task.configuration.label, task.run.dataset)
+        study, spec = _study(task.configuration), self.plan.sweep.scheduler
         if study not in self._rules:
-            assert self.plan.sweep.scheduler is not None
-            self._rules[study] = StoppingRule(self.plan.sweep.scheduler)
+            assert spec is not None
+            most = self.plan.sweep.vary.get("epochs")
+            self._rules[study] = StoppingRule(spec, max(most.values) if most else task.run.epochs)
         return self._rules[study]
 
-    def _replay(self, task: Task) -> None:
-        """Let the stopping rule know of a run that an earlier driver trained."""
+    def _learn(self, task: Task) -> None:
+        """Let the stopping rule know of what an earlier driver trained of a run."""
         if not task.stoppable:
             return
-        for record in self.store.run(task.hash).epochs():
-            self._rule(task).report(task.hash, record.epoch, record.metrics[f"validation_{task.run.metric}"])
-        self._rule(task).close(task.hash)
+        records = self.store.run(task.hash).epochs()
+        metric = f"validation_{task.run.metric}"
+        self._rule(task).learn(task.hash, ((record.epoch, record.metrics[metric]) for record in records))
+        if task.hash not in self._under_way:
+            self._rule(task).close(task.hash)
+
+    def _races_on(self, configuration: Configuration) -> bool:
+        return self._race_log is not None and configuration.number is not None and configuration.role != "report"
+
+    def _stays(self, task: Task, opened: _Open) -> bool:
+        """Whether a configuration gets further seeds, one of its seeds being done."""
+        configuration = task.configuration
+        if self._race_log is None or not self._races_on(configuration):
+            return bool(opened.waiting)
+        (objective,) = self._objectives
+        sign = 1.0 if DIRECTIONS[objective] == "maximize" else -1.0
+        race = self._races.setdefault(_study(configuration), Race(self.plan.seeds))
+        race.add(configuration.key, task.run.seed, sign * value(opened.outcomes[task.run.seed], objective))
+        if not opened.waiting:
+            return False
+        question = Decision(
+            label=configuration.label,
+            dataset=configuration.dataset,
+            configuration=configuration.key,
+            number=configuration.number,
+            objective=objective,
+            seeds=list(opened.outcomes),
+            stays=True,
+        )
+        return self._race_log.decide(question, race).stays
+
+    # The choice ------------------------------------------------------------------------------------------------
 
     def _report_sources(self) -> list[tuple[Source, list[int]]]:
-        """The best configuration of each study, and the references, under fresh seeds."""
+        """The best configurations of each study, and the references, under fresh seeds."""
         if not self.plan.report_seeds:
             return []
-        chosen = [best for found in self._finished.values() if (best := self._best(found)) is not None]
+        chosen = [best for found in self._finished.values() for best in self._best(found)]
         again = [replace(configuration, role="report") for configuration in [*self.plan.references, *chosen]]
         return [(Listed(again), self.plan.report_seeds)]
 
-    def _best(self, found: list[tuple[Configuration, dict[int, FinalRecord]]]) -> Configuration | None:
-        metric = f"validation_{self.plan.sweep.metric}"
-        values = [(mean_metric(outcomes.values(), metric, len(self.plan.seeds)), c) for c, outcomes in found]
-        ranked = [(value, c) for value, c in values if value is not None]
-        return max(ranked, key=lambda pair: pair[0])[1] if ranked else None
+    def _best(self, found: dict[int, tuple[Configuration, Outcomes]]) -> list[Configuration]:
+        """The best one, or with several objectives those that none beats; of ties the first proposed."""
+        valued = []
+        for _, (configuration, outcomes) in sorted(found.items()):
+            means = mean_values(outcomes.values(), self._objectives, len(self.plan.seeds))
+            if means is not None:
+                valued.append((means, configuration))
+        front = pareto_front([means for means, _ in valued], directions(self._objectives))
+        return [valued[position][1] for position in front]
 
 
-def mean_metric(outcomes: Iterable[FinalRecord], metric: str, seeds: int) -> float | None:
-    """Mean of a validation metric over exactly ``seeds`` finished seeds, else None: means over different numbers of
-    seeds are never compared."""
-    values = [final.metrics[metric] for final in outcomes if final.status == "done"]
-    return sum(values) / seeds if len(values) == seeds else None
+class _Budget:
+    """What this driver may still spend. trained: runs it has started; unstarted: those it had to leave out."""
+
+    def __init__(self, plan: Plan) -> None:
+        limits = plan.sweep.budget
+        self._runs = limits.runs if limits else None
+        self._deadline = time.monotonic() + limits.hours * 3600 if limits and limits.hours is not None else None
+        self.trained = 0
+        self.unstarted = 0
+
+    def spent(self) -> bool:
+        late = self._deadline is not None and time.monotonic() > self._deadline
+        return late or (self._runs is not None and self.trained >= self._runs)
 
 
-def _key(configuration: Configuration) -> str:
-    return f"{configuration.role}/{configuration.label}/{configuration.key}"
+def _compared(configuration: Configuration) -> bool:
+    """Whether a configuration is one of a study that is chosen from: a point of the sweep, or a searched baseline."""
+    return configuration.role == "sweep" or (configuration.role == "reference" and configuration.number is not None)
 
 
-def index_entry(configuration: Configuration, run: Run, hashed: str) -> IndexEntry:
-    """How a run belongs to a sweep: a line of the sweep's index."""
-    return IndexEntry(
-        hash=hashed,
-        method=run.method,
-        label=configuration.label,
-        dataset=run.dataset,
-        role=configuration.role,
-        values=configuration.values,
-        configuration=configuration.key,
-        seed=run.seed,
-        number=configuration.number,
-    )
+def _study(configuration: Configuration) -> tuple[str, str]:
+    return (configuration.label, configuration.dataset)

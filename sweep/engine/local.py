@@ -5,33 +5,45 @@ from __future__ import annotations
 import time
 
 from sweep.engine.agenda import Agenda, Nothing, Task
+from sweep.engine.ends import GRACE, Watchdog, conclude, interrupted, limit
+from sweep.failures import OvertimeError
 from sweep.progress import Progress
 from sweep.records import FinalRecord
-from sweep.train import commit_pruned, train
+from sweep.train import commit_failure, commit_pruned, train
 
 OTHER_DRIVER_POLL = 0.5
 """Seconds between two looks at runs that another driver trains."""
 
 
 def run_local(agenda: Agenda, progress: Progress) -> None:
-    """Train everything on the agenda, here. KeyboardInterrupt leaves resumable runs."""
+    """Train everything on the agenda, here. Raises StoreError where nothing can be written; KeyboardInterrupt leaves
+    resumable runs.
+
+    A run that hangs past its timeout is interrupted and the next one goes on, as long as it hangs in Python. Where it
+    never returns to Python, its failure is recorded and this process ended, with exit code 1."""
     while (task := agenda.next()) is not Nothing.EVER:
         if isinstance(task, Nothing):
             time.sleep(OTHER_DRIVER_POLL)
             continue
         progress.started(task)
-        final = _train(task, agenda, progress)
-        agenda.finish(task.hash, final)
-        progress.finished(task, final)
+        conclude(agenda, progress, task, _train(task, agenda, progress))
 
 
 def _train(task: Task, agenda: Agenda, progress: Progress) -> FinalRecord:
-    folder = agenda.store.run(task.hash)
-    for record in train(task.run, folder, timeout=agenda.plan.sweep.timeout):
-        value = record.metrics[f"validation_{task.run.metric}"]
-        progress.epoch(task.hash, record.epoch, record.epochs, value)
-        if agenda.should_stop(task.hash, record.epoch, value):
-            return commit_pruned(folder)
+    folder, timeout = agenda.store.run(task.hash), agenda.plan.sweep.timeout
+    watchdog = Watchdog(folder, timeout, limit(timeout) + GRACE, progress.stuck) if timeout is not None else None
+    try:
+        with interrupted(timeout):
+            for record in train(task.run, folder, timeout=timeout):
+                value = record.metrics[f"validation_{task.run.metric}"]
+                progress.epoch(task.hash, record.epoch, record.epochs, value)
+                if agenda.should_stop(task.hash, record.epoch, value):
+                    return commit_pruned(folder)
+    except (SystemExit, OvertimeError) as error:
+        return commit_failure(folder, error)
+    finally:
+        if watchdog is not None:
+            watchdog.cancel()
     final = folder.final()
     assert final is not None
     return final

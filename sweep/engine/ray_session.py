@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
 from typing import Any
+
+from sweep.engine.cluster import check_address, explained, job_environment, shipped_code
+from sweep.environment import CODE_VARIABLE, ROOT
+from sweep.identity import code_digest
 
 SETTINGS = {
     # Tune's own loggers write five files a trial; our run folders hold more.
@@ -17,59 +20,88 @@ SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Train's reports are throttled to this interval (2 s by default).
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    # How soon the death of a worker is seen (2 s by default).
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    # What became of a run whose worker died is said by us, in a line.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "A worker died or was killed|killed due to memory pressure|running low on memory",
 }
+
+OWN = {
+    # Without a word, ray.init writes a token into the user's home; a cluster of one process tree needs none.
+    "RAY_AUTH_MODE": "disabled",
+    # A process for each CPU at the start; trials, whose processes have an environment of their own, use none of them.
+    "RAY_prestart_worker_first_driver": "0",
+    # A node that is not up within 30 s counts as dead: too soon on a machine that is busy with other things.
+    "RAY_raylet_start_wait_time_s": "120",
+}
+"""Settings of a cluster that is ours."""
+
+JOINED = {
+    # Attempts, of a second each where the cluster refuses; each leaves a line on the terminal.
+    "RAY_gcs_server_port_wait_time_s": "1",
+}
+"""Settings for a cluster that others have started."""
 
 
 class RaySession:
     """Ray while it is needed: the cluster at ``address`` (or RAY_ADDRESS), else one of this machine that ends with the
-    context. Nothing is started before :meth:`ensure`."""
+    context; ``local`` is always this machine. Nothing is started before :meth:`ensure`."""
 
     def __init__(self, address: str | None = None) -> None:
-        self._address = address or os.environ.get("RAY_ADDRESS")
-        self._with_dashboard: bool | None = None
+        found = address or os.environ.get("RAY_ADDRESS")
+        self._address = None if found == "local" else found
+        self._running = False
 
     def __enter__(self) -> RaySession:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._stop()
+        if self._running:
+            import ray
 
-    def ensure(self, nested: bool) -> None:
-        """Start or join Ray. nested: trainers run inside trials, and after one that was killed Ray frees its resources
-        only while its dashboard runs."""
-        if self._with_dashboard is not None and (self._with_dashboard or self._address or not nested):
+            ray.shutdown()
+            self._running = False
+
+    def ensure(self) -> None:
+        """Start or join Ray, where that has not been done. Raises ConfigError where a cluster cannot be joined."""
+        if self._running:
             return
-        self._stop()
-        for name, value in SETTINGS.items():
+        for name, value in {**SETTINGS, **(JOINED if self._address else OWN)}.items():
             os.environ.setdefault(name, value)
-        if not self._address:
-            # Without a word, ray.init writes a token into the user's home; a cluster of one process tree needs none.
-            os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-        import ray
-
-        options: dict[str, Any] = {
-            "log_to_driver": False,
-            "logging_level": logging.ERROR,
-            "runtime_env": {"env_vars": {"PYTHONPATH": _python_path(), "OMP_NUM_THREADS": "1"}},
-        }
         if self._address:
-            ray.init(self._address, **options)
+            self._join(self._address)
         else:
-            ray.init(include_dashboard=nested, **options)
-        self._with_dashboard = nested
+            import ray
 
-    def _stop(self) -> None:
-        if self._with_dashboard is None:
-            return
+            path = os.pathsep.join(filter(None, [str(ROOT), _python_path()]))
+            ray.init("local", include_dashboard=False, **_options(PYTHONPATH=path))
+        self._running = True
+
+    def _join(self, address: str) -> None:
+        check_address(address)
         import ray
 
-        ray.shutdown()
-        self._with_dashboard = None
+        with shipped_code() as code:
+            # Methods and datasets of other packages may lie on a path that the nodes share.
+            options = _options(**{CODE_VARIABLE: code_digest(), "PYTHONPATH": _python_path()})
+            options["runtime_env"].update(code)
+            try:
+                ray.init(address, **options)
+            except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+                raise explained(error, address) from error
 
 
 def _python_path() -> str:
-    """The driver's Python path with the root of the four packages first: workers import the same code."""
-    root = str(Path(__file__).resolve().parents[2])
-    return os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    return os.environ.get("PYTHONPATH", "")
+
+
+def _options(**variables: str) -> dict[str, Any]:
+    """Arguments of ray.init, with environment variables of the workers. One that the job around this process sets is
+    the job's to set: Ray refuses it from both."""
+    given = job_environment().get("env_vars", {})
+    variables = {"OMP_NUM_THREADS": "1", **variables}
+    return {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "runtime_env": {"env_vars": {name: value for name, value in variables.items() if name not in given}},
+    }

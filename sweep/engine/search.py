@@ -1,182 +1,184 @@
-"""A thin searcher around Optuna's ask and tell, with its study in a journal file that optuna-dashboard opens.
+"""A thin searcher around Optuna's ask and tell.
 
-One Optuna trial is one configuration; it is told once, the mean over the sweep's seeds. A proposal that repeats an
+One Optuna trial is one configuration; it is told once, the means over the sweep's seeds. A proposal that repeats an
 earlier configuration costs nothing: it is answered from that one. The study only remembers proposals: what they led to
 is read from the run folders, so a study and a store can never disagree."""
 
 from __future__ import annotations
 
-import json
-import warnings
 from collections import deque
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
-from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
 
-from methods.hyperparameters import Choice, Integer, LogUniform, SearchRange, Uniform
-from sweep import seeds
-from sweep.config import ConfigError, SearchSpec
-from sweep.engine.agenda import Nothing, mean_metric
-from sweep.plan import Configuration, Study
+from sweep.config import ConfigError
+from sweep.engine.earlier import earlier_values
+from sweep.engine.journal import AGAIN, PROPOSAL, open_storage, open_study
+from sweep.engine.samplers import label, sampler, seed_of, suggest, unlabelled
+from sweep.engine.sources import Listed, Nothing, Source
+from sweep.identity import canonical
+from sweep.objectives import mean_values, objectives
+from sweep.plan import Configuration, Plan, Study
 from sweep.records import FinalRecord
+from sweep.store import Store
 
 REPEATS = 100
 """Proposals in a row that repeat earlier ones, after which a space counts as exhausted."""
+_WARM_START = "warm_start"
+_BATCH = "batch"
+
+
+def sources(planned: Plan, store: Store) -> list[Source]:
+    """Where the configurations of a sweep come from: for each study those that it lists, and a search over its space
+    where it has one. Raises ConfigError, StoreError."""
+    listed: list[Source] = [Listed(study.configurations) for study in planned.studies]
+    storage = open_storage(store.sweep(planned.sweep.name) / "study.journal")
+    return listed + [Search(study, storage, store) for study in planned.searches]
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """What Optuna is told of a configuration. steps: values on the way, of one that did not get all its seeds or
+    epochs."""
+
+    state: TrialState
+    values: list[float] | None = None
+    steps: dict[int, float] = field(default_factory=dict)
 
 
 class Search:
-    """The configurations of one study, proposed by Optuna: see ``sweep.engine.agenda.Source``."""
+    """The configurations of one study, proposed by Optuna: see ``sweep.engine.sources.Source``.
 
-    def __init__(self, study: Study, spec: SearchSpec, metric: str, num_seeds: int, storage: BaseStorage) -> None:
+    Each trial carries how it was proposed: the sampler with its seed, the version of Optuna, and which earlier trials
+    were under way; all others had been told."""
+
+    def __init__(self, study: Study, storage: BaseStorage, store: Store) -> None:
+        """Raises ConfigError where there is no sweep to start from."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._study, self._spec, self._num_seeds = study, spec, num_seeds
-        self._metric = f"validation_{metric}"
-        self._space = {name: distribution(found) for name, found in study.space.items()}
-        self._optuna = _open_study(storage, study.name, self._space)
-        self._recorded = deque(self._optuna.get_trials(deepcopy=False))
+        assert study.sweep.search is not None
+        self._study, self._spec, self._space = study, study.sweep.search, study.space
+        self._objectives = objectives(study.sweep)
+        self._optuna = open_study(storage, study)
+        self._storage = storage
+        trials = self._optuna.get_trials(deepcopy=False)
+        self._recorded = deque((trial.number, trial.params) for trial in trials)
+        self._ids = [trial._trial_id for trial in trials]
+        self._under_way = [trial.number for trial in trials if not trial.state.is_finished()]
+        self._first = deque(self._wanted(store))
         self._open: dict[str, list[int]] = {}
-        self._told: dict[str, tuple[TrialState, float | None]] = {}
-        if not self._recorded and (first := study.default_values()) is not None:
-            self._optuna.enqueue_trial({name: _label(value) for name, value in first.items()})
+        self._told: dict[str, _Verdict] = {}
+        self._repeats = 0
+        if self._spec.batch:
+            # A batch that an interrupted driver began is asked to its end before any of it is told.
+            first, size = self._optuna.user_attrs.get(_BATCH, (0, 0))
+            self._ask(first + size - len(self._ids))
+
+    def _wanted(self, store: Store) -> list[dict[str, Any]]:
+        """What is tried before anything is proposed, in Optuna's labels, but for what has been: what a study before
+        this one had proposed, the defaults, the points, the best of earlier sweeps."""
+        names = list(self._spec.warm_start)
+        warm = self._optuna.user_attrs.get(_WARM_START, {"sweeps": [], "values": []})
+        found = earlier_values(store, self._study, names)
+        if warm["sweeps"] != names:
+            warm = {"sweeps": names, "values": found[: self._spec.configurations // 2]}
+            self._optuna.set_user_attr(_WARM_START, warm)
+        again = self._optuna.user_attrs[AGAIN]
+        held = [{name: label(value) for name, value in values.items()} for values in self._study.first]
+        wanted = {canonical(values): values for values in [*again, *held, *warm["values"]]}
+        for _, params in self._recorded:
+            wanted.pop(canonical(params), None)
+        return list(wanted.values())
 
     # Proposals -------------------------------------------------------------------------------------------------
 
-    def propose(self) -> Configuration | Nothing:
-        while self._recorded:
-            trial = self._recorded.popleft()
-            if trial.state == TrialState.WAITING:
-                continue
-            if set(trial.params) != set(self._space):
-                # The process died between asking and suggesting; nothing was trained under this number.
-                self._tell(trial.number, TrialState.FAIL, None)
-                continue
-            if (configuration := self._configuration(trial.number, trial.params)) is not None:
-                return configuration
-        for _ in range(REPEATS):
-            if len(self._open) + len(self._told) >= self._spec.configurations:
+    def propose(self, new: bool = True) -> Configuration | Nothing:
+        while True:
+            while self._recorded:
+                if (configuration := self._configuration(*self._recorded.popleft())) is not None:
+                    return configuration
+            if not new or self.left() == 0:
                 return Nothing.EVER
-            asked = self._ask()
-            if (configuration := self._configuration(asked.number, asked.params)) is not None:
-                return configuration
-        return Nothing.YET if self._open else Nothing.EVER
+            if self._spec.batch:
+                if self._open:
+                    return Nothing.YET
+                size = min(self._spec.batch, self.left())
+                self._optuna.set_user_attr(_BATCH, [len(self._ids), size])
+                self._ask(size)
+            else:
+                self._ask(1)
 
-    def _ask(self) -> optuna.Trial:
-        # A sampler seeded by the trial's number proposes alike in an interrupted and in an uninterrupted search.
-        number = len(self._optuna.get_trials(deepcopy=False))
-        self._optuna.sampler = sampler(self._spec, number)
-        return self._optuna.ask(self._space)
+    def left(self) -> int:
+        known = len(self._open) + len(self._told)
+        return 0 if self._repeats >= REPEATS else max(0, self._spec.configurations - known)
+
+    def _ask(self, count: int) -> None:
+        """Put ``count`` more proposals on record."""
+        for _ in range(count):
+            number = len(self._ids)
+            self._optuna.sampler = sampler(self._spec, self._space, number)
+            if self._first:
+                self._optuna.enqueue_trial(self._first.popleft())
+            trial = self._optuna.ask()
+            self._space.propose(lambda name, found, trial=trial: suggest(trial, name, found))  # type: ignore[misc]
+            how = {
+                "sampler": type(self._optuna.sampler).__name__,
+                "seed": seed_of(self._spec, number),
+                "optuna": optuna.__version__,
+                "configurations": self._spec.configurations,
+                "under_way": list(self._under_way),
+            }
+            trial.set_user_attr(PROPOSAL, how)
+            self._ids.append(trial._trial_id)
+            self._under_way.append(number)
+            self._recorded.append((number, trial.params))
 
     def _configuration(self, number: int, params: dict[str, Any]) -> Configuration | None:
         """The configuration of a proposal; None where it repeats one, which then answers for both."""
+        self._repeats += 1
         try:
-            configuration = self._study.configuration({name: self._decode(name, params[name]) for name in params})
+            values = {name: unlabelled(self._space[name], held) for name, held in params.items()}
+            configuration = self._study.configuration(values)
         except ConfigError:  # values that each are legal but do not go together: nothing can be trained there
-            self._tell(number, TrialState.FAIL, None)
+            self._tell(number, _Verdict(TrialState.FAIL))
             return None
         key = configuration.key
         if key in self._told:
-            self._tell(number, *self._told[key])
+            self._tell(number, self._told[key])
             return None
         if key in self._open:
             self._open[key].append(number)
             return None
+        self._repeats = 0
         self._open[key] = [number]
         return replace(configuration, number=number)
-
-    def _decode(self, name: str, value: Any) -> Any:
-        found = self._study.space[name]
-        return dict(zip(_labels(found), found.values, strict=True))[value] if isinstance(found, Choice) else value
 
     # Answers ---------------------------------------------------------------------------------------------------
 
     def tell(self, configuration: Configuration, outcomes: dict[int, FinalRecord]) -> None:
-        state, value = self._verdict(outcomes)
-        self._told[configuration.key] = (state, value)
+        verdict = self._told[configuration.key] = self._verdict(outcomes)
         for number in self._open.pop(configuration.key):
-            self._tell(number, state, value)
+            self._tell(number, verdict)
 
-    def _verdict(self, outcomes: dict[int, FinalRecord]) -> tuple[TrialState, float | None]:
-        if any(final.status == "pruned" for final in outcomes.values()):
-            return TrialState.PRUNED, None
-        value = mean_metric(outcomes.values(), self._metric, self._num_seeds)
-        return (TrialState.FAIL, None) if value is None else (TrialState.COMPLETE, value)
+    def _verdict(self, outcomes: dict[int, FinalRecord]) -> _Verdict:
+        seeds, ends = len(self._study.sweep.seeds), list(outcomes.values())
+        if any(final.status == "pruned" for final in ends):
+            # In a race a step is a number of seeds, and this one has not finished its first.
+            metric = f"validation_{self._study.sweep.metric}"
+            steps = {} if self._spec.racing else {final.epochs_trained: final.metrics[metric] for final in ends}
+            return _Verdict(TrialState.PRUNED, steps=steps)
+        if len(ends) < seeds and all(final.status == "done" for final in ends):
+            on_the_way = {n: mean_values(ends[:n], self._objectives, n) for n in range(1, len(ends) + 1)}
+            return _Verdict(TrialState.PRUNED, steps={n: means[0] for n, means in on_the_way.items() if means})
+        means = mean_values(ends, self._objectives, seeds)
+        return _Verdict(TrialState.FAIL) if means is None else _Verdict(TrialState.COMPLETE, means)
 
-    def _tell(self, number: int, state: TrialState, value: float | None) -> None:
-        known = self._optuna.get_trials(deepcopy=False)[number]
-        if not known.state.is_finished():
-            self._optuna.tell(number, value, state=state)
-
-
-def distribution(space: SearchRange) -> BaseDistribution:
-    """Optuna's distribution for a search range; a choice that Optuna cannot hold is named by its JSON."""
-    if isinstance(space, Uniform):
-        return FloatDistribution(space.low, space.high)
-    if isinstance(space, LogUniform):
-        return FloatDistribution(space.low, space.high, log=True)
-    if isinstance(space, Integer):
-        return IntDistribution(space.low, space.high, log=space.log)
-    return CategoricalDistribution(_labels(space))
-
-
-def _labels(space: Choice) -> tuple[Any, ...]:
-    return tuple(_label(value) for value in space.values)
-
-
-def _label(value: Any) -> Any:
-    return value if value is None or isinstance(value, bool | int | float | str) else json.dumps(value, sort_keys=True)
-
-
-def sampler(spec: SearchSpec, number: int) -> BaseSampler:
-    """Optuna's sampler for proposal ``number`` of a search."""
-    seed = seeds.derive(spec.seed, "search", number) % 2**32
-    if spec.algorithm == "random":
-        return RandomSampler(seed=seed)
-    if spec.algorithm == "tpe":
-        return TPESampler(seed=seed)
-    if spec.algorithm == "gp":
-        return GPSampler(seed=seed)
-    if spec.algorithm == "cmaes":
-        return CmaEsSampler(seed=seed)
-    if spec.algorithm == "nsga2":
-        return NSGAIISampler(seed=seed, population_size=max(2, min(50, spec.configurations // 2)))
-    if spec.algorithm == "qmc":
-        # One scrambled sequence for the whole search: the study itself counts the points taken.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            return QMCSampler(seed=seeds.derive(spec.seed, "search") % 2**32, warn_asynchronous_seeding=False)
-    raise ValueError(f"no sampler for {spec.algorithm!r}")
-
-
-def open_storage(journal: Path) -> BaseStorage:
-    """The storage of a sweep's studies: one journal file, which optuna-dashboard opens."""
-    return JournalStorage(JournalFileBackend(str(journal)))
-
-
-def _open_study(storage: BaseStorage, name: str, space: dict[str, BaseDistribution]) -> optuna.Study:
-    """The study, made where it is missing. Where its space has changed, it starts anew with those finished proposals
-    that lie in the new space."""
-    study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
-    trials = study.get_trials(deepcopy=True)
-    if all(not trial.distributions or trial.distributions == space for trial in trials):
-        return study
-    optuna.delete_study(study_name=name, storage=storage)
-    study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
-    study.add_trials([moved for trial in trials if (moved := _moved(trial, space)) is not None])
-    return study
-
-
-def _moved(trial: FrozenTrial, space: dict[str, BaseDistribution]) -> FrozenTrial | None:
-    if trial.state != TrialState.COMPLETE or set(trial.params) != set(space):
-        return None
-    try:
-        return create_trial(params=trial.params, distributions=space, value=trial.value)
-    except ValueError:  # Optuna's word for a parameter outside its distribution
-        return None
+    def _tell(self, number: int, verdict: _Verdict) -> None:
+        """Tell Optuna, unless an earlier driver has."""
+        if number in self._under_way:
+            for step, value in verdict.steps.items():
+                self._storage.set_trial_intermediate_value(self._ids[number], step, value)
+            self._optuna.tell(number, verdict.values, state=verdict.state)
+            self._under_way.remove(number)

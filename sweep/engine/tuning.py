@@ -3,12 +3,11 @@ process, nor an import, nor a dataset that the run before it already loaded."""
 
 from __future__ import annotations
 
+import importlib
 import logging
-import os
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,15 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from sweep.config import ConfigError
-from sweep.engine.agenda import Agenda, Nothing
+from sweep.engine.agenda import Agenda, Nothing, Task
+from sweep.engine.capacity import placement, slots
+from sweep.engine.ends import Watchdog, conclude, limit, overtime
+from sweep.engine.halt import Halt, Unsaved
 from sweep.environment import check_packages
+from sweep.failures import death, oom_kills
 from sweep.progress import Progress
 from sweep.records import EpochRecord, FinalRecord, Run
-from sweep.store import RunFolder, Store
+from sweep.store import RunFolder, Store, StoreError
 from sweep.train import commit_failure, commit_pruned, train
 
 REPORT_EVERY = 0.5
@@ -36,7 +38,10 @@ class RunActor(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         check_packages()
-        self._watchdog: threading.Timer | None = None
+        # It takes seconds, which the timeout of the first run should not pay.
+        importlib.import_module("torchmetrics.functional.classification")
+        self._training: Iterator[EpochRecord] = iter(())
+        self._watchdog: Watchdog | None = None
         self._start(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -46,11 +51,16 @@ class RunActor(tune.Trainable):
 
     def _start(self, config: dict[str, Any]) -> None:
         run = Run.model_validate_json(config["run"])
-        folder = Store(Path(config["results"])).run(config["hash"])
         self._metric, self._patient = f"validation_{run.metric}", config["stoppable"]
-        self._training = self.begin(run, folder, config["timeout"])
+        self._trouble = ""
+        try:
+            self._folder = Store.join(config["results"], config["mark"]).run(config["hash"])
+        except StoreError as error:
+            self._trouble = str(error)
+            return
+        self._training = self.begin(run, self._folder, config["timeout"])
         if config["timeout"] is not None:
-            self._watchdog = watchdog(config["timeout"], run, config)
+            self._watchdog = Watchdog(self._folder, config["timeout"])
 
     def begin(self, run: Run, folder: RunFolder, timeout: float | None) -> Iterator[EpochRecord]:
         """The epochs of a run, trained as they are asked for."""
@@ -60,16 +70,33 @@ class RunActor(tune.Trainable):
         self._training = iter(())  # the generator before it ends with its last reference
         if self._watchdog is not None:
             self._watchdog.cancel()
+            self._watchdog = None
 
     def step(self) -> dict[str, Any]:
-        started = time.monotonic()
+        """Epochs until the next report. Where nothing can be written, which is the end of the sweep and not of a run,
+        the report says so: of an exception Tune would make an error like any other."""
         record: EpochRecord | None = None
+        done = True
+        try:
+            record, done = self._advance()
+        except StoreError as error:
+            self._trouble = str(error)
+        except SystemExit as error:
+            if hasattr(error, "ray_terminate_msg"):  # Ray ends this process; the run goes on another time
+                raise
+            commit_failure(self._folder, error)
+        if done:
+            self._end()
+        return report(record, self._metric, done, self._trouble)
+
+    def _advance(self) -> tuple[EpochRecord | None, bool]:
+        """Train on; the last epoch and whether it was the run's last."""
+        started, record = time.monotonic(), None
         while (found := next(self._training, None)) is not None:
             record = found
             if self._patient or time.monotonic() - started > REPORT_EVERY:
-                return report(record, self._metric, done=False)
-        self._end()
-        return report(record, self._metric, done=True)
+                return record, False
+        return record, True
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: the run folder holds the checkpoint."""
@@ -81,52 +108,31 @@ class RunActor(tune.Trainable):
         self._end()
 
 
-def report(record: EpochRecord | None, metric: str, done: bool) -> dict[str, Any]:
-    """What Tune hears of an epoch: always the same keys, always finite."""
+def report(record: EpochRecord | None, metric: str, done: bool, trouble: str = "") -> dict[str, Any]:
+    """What Tune hears of an epoch: always the same keys, always finite. trouble: why nothing can be written."""
     epoch, epochs, value = (record.epoch, record.epochs, record.metrics[metric]) if record else (0, 0, 0.0)
-    return {"epoch": epoch, "epochs": epochs, "value": value, "done": done}
-
-
-def watchdog(timeout: float, run: Run, config: dict[str, Any]) -> threading.Timer:
-    """Ends this process, with the reason on record, where a step hangs past the run's timeout: Tune never would."""
-    grace = timeout + max(10.0, 0.1 * timeout)
-
-    def end() -> None:
-        folder = Store(Path(config["results"])).run(config["hash"])
-        commit_failure(folder, TimeoutError(f"a step still ran {grace:g} s after the start (timeout {timeout:g} s)"))
-        os._exit(1)
-
-    timer = threading.Timer(grace, end)
-    timer.daemon = True
-    timer.start()
-    return timer
-
-
-class Unsaved:
-    """Tune pickles what it is given, for a restore that nothing here relies on: there is nothing to keep."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
+    return {"epoch": epoch, "epochs": epochs, "value": value, "done": done, "trouble": trouble}
 
 
 class AgendaSearcher(Unsaved, Searcher):
     """Tune's trials are the agenda's tasks."""
 
-    def __init__(self, agenda: Agenda) -> None:
+    def __init__(self, agenda: Agenda, halt: Halt) -> None:
         super().__init__(metric=None, mode=None)
-        self.agenda = agenda
-        self.hashes: dict[str, str] = {}
+        self.agenda, self.halt = agenda, halt
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        task = self.agenda.next()
+        task: Task | Nothing = Nothing.EVER
+        with self.halt:
+            task = self.agenda.next()
         if isinstance(task, Nothing):
             return Searcher.FINISHED if task is Nothing.EVER else None
-        self.hashes[trial_id] = task.hash
         return {
             "run": task.run.model_dump_json(),
             "hash": task.hash,
             "stoppable": task.stoppable,
-            "results": str(self.agenda.store.results.resolve()),
+            "results": self.agenda.store.address,
+            "mark": self.agenda.store.mark(),
             "timeout": self.agenda.plan.sweep.timeout,
         }
 
@@ -143,88 +149,95 @@ class AgendaSearcher(Unsaved, Searcher):
 class AgendaScheduler(Unsaved, FIFOScheduler):
     """Stops what the agenda's stopping rule stops."""
 
-    def __init__(self, agenda: Agenda) -> None:
+    def __init__(self, agenda: Agenda, halt: Halt) -> None:
         super().__init__()
-        self.agenda = agenda
+        self.agenda, self.halt = agenda, halt
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        if not result["done"] and self.agenda.should_stop(trial.config["hash"], result["epoch"], result["value"]):
-            return TrialScheduler.STOP
-        return TrialScheduler.CONTINUE
+        stop = False
+        with self.halt:
+            stop = not result["done"] and self.agenda.should_stop(
+                trial.config["hash"], result["epoch"], result["value"]
+            )
+        return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
 
 class AgendaCallback(Unsaved, Callback):
     """Tells agenda and display what happens to the trials."""
 
-    def __init__(self, agenda: Agenda, progress: Progress) -> None:
-        self.agenda, self.progress = agenda, progress
+    def __init__(self, agenda: Agenda, progress: Progress, halt: Halt) -> None:
+        self.agenda, self.progress, self.halt = agenda, progress, halt
+        self._started: dict[str, float] = {}
+        self._oom_kills = oom_kills()
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        if (task := self.agenda.task(trial.config["hash"])) is not None:
+        task = self.agenda.task(trial.config["hash"])
+        if task is not None:
+            self._started[task.hash] = time.monotonic()
             self.progress.started(task)
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        if result["epoch"]:
+        if result["trouble"]:
+            self.halt.ask(StoreError(result["trouble"]))
+        elif result["epoch"]:
             self.progress.epoch(trial.config["hash"], result["epoch"], result["epochs"], result["value"])
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        folder = self.agenda.store.run(trial.config["hash"])
-        self._finish(trial, folder.final() or commit_pruned(folder))
+        self._conclude(trial, commit_pruned)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        folder = self.agenda.store.run(trial.config["hash"])
-        reason = RuntimeError("the worker process died (killed, or out of memory); see log.txt and Ray's logs")
-        self._finish(trial, folder.final() or commit_failure(folder, reason))
+        self._conclude(trial, lambda folder: commit_failure(folder, self._death(trial)))
 
-    def _finish(self, trial: Trial, final: FinalRecord) -> None:
-        task = self.agenda.task(trial.config["hash"])
-        if task is not None:
-            self.agenda.finish(task.hash, final)
-            self.progress.finished(task, final)
+    def _conclude(self, trial: Trial, commit: Callable[[RunFolder], FinalRecord]) -> None:
+        """The trial has ended as its folder says; where it says nothing, as ``commit`` makes it say."""
+        with self.halt:
+            task = self.agenda.task(trial.config["hash"])
+            if task is not None and not self.halt.stop_all():
+                folder = self.agenda.store.run(task.hash)
+                conclude(self.agenda, self.progress, task, folder.final() or commit(folder))
+
+    def _death(self, trial: Trial) -> Exception:
+        """Why the process of a trial is gone, as far as it can be known from here."""
+        timeout, began = self.agenda.plan.sweep.timeout, self._started[trial.config["hash"]]
+        if timeout is not None and time.monotonic() - began > limit(timeout):
+            return overtime(timeout)  # it could not even say so itself
+        account = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+        kills, self._oom_kills = oom_kills() - self._oom_kills, oom_kills()
+        return death(account, kills if ray.util.get_node_ip_address() in account else 0)
 
 
 def run_tuned(agenda: Agenda, progress: Progress) -> None:
     """Train everything on the agenda with Ray Tune, as many runs at a time as the cluster's resources hold."""
+    needs = agenda.plan.sweep.resources
+    run_trials(tune.with_resources(RunActor, placement(needs)), slots(needs), agenda, progress)
+
+
+def run_trials(actor: Any, at_once: int, agenda: Agenda, progress: Progress) -> None:
+    """Train everything on the agenda with ``actor``, a RunActor with its resources, ``at_once`` runs at a time. Raises
+    StoreError where nothing can be written, KeyboardInterrupt after Ctrl-C."""
     # What goes wrong with a run is recorded and said by us, in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    needs = agenda.plan.sweep.resources
-    wanted = {"CPU": needs.cpus, "GPU": needs.gpus}
-    slots = concurrency(wanted)
+    halt = Halt()
     # Tune's own bookkeeping is thrown away with this folder.
     with tempfile.TemporaryDirectory(prefix="sweep-tune-") as scratch:
         tuner = tune.Tuner(
-            tune.with_resources(RunActor, {name.lower(): amount for name, amount in wanted.items() if amount}),
+            actor,
             tune_config=tune.TuneConfig(
-                search_alg=AgendaSearcher(agenda),
-                scheduler=AgendaScheduler(agenda),
+                search_alg=AgendaSearcher(agenda, halt),
+                scheduler=AgendaScheduler(agenda, halt),
                 num_samples=-1,
-                max_concurrent_trials=slots,
+                max_concurrent_trials=at_once,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
                 storage_path=scratch,
                 name="sweep",
-                callbacks=[AgendaCallback(agenda, progress)],
+                callbacks=[AgendaCallback(agenda, progress, halt)],
+                stop=halt,
                 verbose=0,
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
-        tuner.fit()
-
-
-def concurrency(wanted: dict[str, float]) -> int:
-    """How many times the cluster holds ``wanted``. Raises ConfigError, naming what is missing, where it never does."""
-    have = ray.cluster_resources()
-    fits = []
-    for name, amount in wanted.items():
-        if not amount:
-            continue
-        if have.get(name, 0) < amount:
-            raise ConfigError(
-                f"one run needs {amount:g} {name}, the Ray cluster has {have.get(name, 0):g}: lower resources.cpus, "
-                "gpus or workers, or use a larger cluster"
-            )
-        fits.append(int(have[name] / amount + 1e-9))
-    return min(fits, default=1)
+        halt.fit(tuner)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -14,11 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from desk import ROOT, Desk, kill
 
-from sweep.results import load
-
-ROOT = Path(__file__).resolve().parents[2]
 SWEEP: dict[str, Any] = {
     "method": "iprm",
     "datasets": ["digits"],
@@ -28,55 +24,11 @@ SWEEP: dict[str, Any] = {
     "epochs": 3,
     "references": False,
 }
-IGNORED = ["seconds", "seconds_per_epoch", "samples_per_second", "peak_memory_mib", "attempts"]
-
-
-class Desk:
-    """A folder with a sweeps.yaml in which commands are run."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def write(self, **sweeps: dict[str, Any]) -> None:
-        (self.folder / "sweeps.yaml").write_text(yaml.safe_dump({"sweeps": sweeps}))
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
-        command = [sys.executable, "-m", "sweep", *words]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, cwd=self.folder, env=environment, text=True, start_new_session=True, **pipes)
-
-    def run(self, *words: str) -> tuple[int, str, str]:
-        process = self.start(*words)
-        out, err = process.communicate(timeout=500)
-        return process.returncode, out, err
-
-    def finished(self, results: str = "results") -> list[Path]:
-        return sorted((self.folder / results / "runs").glob("*/final.json"))
-
-    def table(self, name: str = "s", results: str = "results") -> list[dict[str, Any]]:
-        """What a sweep's runs led to, without what a clock or the machine says."""
-        frame = load(self.folder / results / name)
-        dropped = [c for c in frame if c in IGNORED or c.startswith("env.")]
-        rows = frame.drop(columns=dropped).sort_values(["role", "hash"])
-        return list(json.loads(rows.to_json(orient="records", double_precision=15)))
-
-    def wait_for(self, count: int, process: subprocess.Popen[str], results: str = "results") -> None:
-        """Until ``count`` runs are committed, or the process ends."""
-        while len(self.finished(results)) < count:
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.02)
 
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path)
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    """SIGKILL to the driver and all it has started, as a power cut would."""
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
 
 
 def test_a_sweep_in_process_from_command_to_report(desk: Desk) -> None:
@@ -262,7 +214,7 @@ def cluster() -> Iterator[str]:
     import ray
 
     os.environ["RAY_AUTH_MODE"] = "disabled"
-    context = ray.init(num_cpus=2, include_dashboard=True, log_to_driver=False, logging_level=logging.ERROR)
+    context = ray.init("local", num_cpus=2, include_dashboard=True, log_to_driver=False, logging_level=logging.ERROR)
     yield context.address_info["gcs_address"]
     ray.shutdown()
     del os.environ["RAY_AUTH_MODE"]
@@ -286,12 +238,11 @@ def test_two_workers_on_a_running_cluster_follow_one_and_leave_nothing_behind(
         # World size is no part of the identity: the same runs, to float tolerance.
         assert row["test_accuracy"] == pytest.approx(expected[row["hash"]]["test_accuracy"], abs=0.02)
         assert row["status"] == "done"
-    groups = placement_group_table().values()
-    assert all(group["state"] == "REMOVED" for group in groups)
-    assert len(list(groups)) >= 2
-    # Ray keeps one coordinator of its own for the whole cluster.
-    alive = {actor.class_name for actor in state.list_actors(filters=[("state", "=", "ALIVE")])}
-    assert alive <= {"_AutoscalingCoordinatorActor"}
+    # Tune's, which the workers filled.
+    groups = list(placement_group_table().values())
+    assert [group["state"] for group in groups] == ["REMOVED"] * len(groups)
+    assert groups
+    assert not state.list_actors(filters=[("state", "=", "ALIVE")])
     assert ray.available_resources()["CPU"] == 2
 
 

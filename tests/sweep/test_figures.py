@@ -10,7 +10,7 @@ from helpers_results import Results, alpha_sweep, noisy, references
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from sweep import figures
+from sweep import figures, gallery
 from sweep.comparison_figures import draw_comparison, draw_differences
 from sweep.results import load
 from sweep.search_figures import LEAST_TRIALS, draw_history, draw_parallel, draw_slices, importances, searches
@@ -52,7 +52,7 @@ def test_validation_in_place_of_test_is_said(tmp_path: Path) -> None:
     results = alpha_sweep(tmp_path, range(2))
     for path in results.path.glob("runs/*/test.json"):
         path.unlink()
-    drawing = next(figures.drawings(tmp_path, "iprm-alpha"))
+    drawing = next(gallery.drawings(tmp_path, "iprm-alpha"))
     assert drawing.figure.axes[0].get_ylabel().startswith("validation accuracy (%)")
     assert "no test metrics recorded, so validation is shown" in drawing.caption
 
@@ -65,7 +65,7 @@ def test_pruned_runs_enter_no_curve(tmp_path: Path) -> None:
     shape = Shape(load(tmp_path / "one"))
     upper = figures.draw_curve(shape, shape.grids[0], shape.grids[0].axes[0], "test_accuracy", "x").figure.axes[0]
     assert np.isnan(np.asarray(line(upper, "fused").get_ydata(), float)).tolist() == [False, True, False]
-    assert [t.get_text() for t in upper.texts] == ["n=0"]
+    assert [t.get_text() for t in upper.texts] == ["pruned"]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_the_inert_region_is_measured(tmp_path: Path, moved: tuple[float, ...] |
         results.run("one", "igm", 0, values={"rho": rho}, diagnostics=lambda epoch, found=share: found)
     grid = Shape(load(tmp_path / "one")).grids[0]
     assert figures.inert_below(grid, grid.axes[0], tmp_path / "one") == expected
-    caption = next(figures.drawings(tmp_path, "one")).caption
+    caption = next(gallery.drawings(tmp_path, "one")).caption
     assert ("Shaded up to 1e-08" in caption) == (expected is not None)
     assert ("none was measured to do nothing" in caption) == (expected is None)
 
@@ -186,7 +186,8 @@ def search(tmp_path: Path, trials: int, level: float = 0.1) -> None:
 def test_a_search_is_drawn_from_its_study(tmp_path: Path) -> None:
     search(tmp_path, 30)
     (found,) = searches(tmp_path, "igm-search")
-    assert (found.label, found.dataset, found.objective) == ("igm", "digits", "validation accuracy (%)")
+    assert (found.label, found.dataset, found.objective) == ("igm", "digits", "accuracy")
+    assert found.title == "validation accuracy (%)"
     values = [100 * float(t.value or 0) for t in found.trials("COMPLETE")]
     best = draw_history(found).axes[0].get_lines()[0]
     assert best.get_ydata() == pytest.approx(np.maximum.accumulate(values))
@@ -218,8 +219,11 @@ def test_a_sweep_without_a_search_has_no_studies(alpha: Path) -> None:
 
 
 def test_files_are_written_in_three_formats(alpha: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "METRICS", ("accuracy",))
-    (saved,) = figures.save_figures(alpha, "iprm-alpha")
+    monkeypatch.setattr(gallery, "METRICS", ("accuracy",))
+    monkeypatch.setattr(gallery, "MOST_FIGURES", 1)
+    drawn = gallery.save_figures(alpha, "iprm-alpha")
+    (saved,) = drawn.saved
+    assert drawn.left == 3
     folder = alpha / "iprm-alpha" / "report" / "figures"
     assert sorted(p.name for p in folder.iterdir()) == [
         "alpha-accuracy.pdf", "alpha-accuracy.png", "alpha-accuracy.svg", "captions.txt",

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from methods.hyperparameters import Choice, Integer, LogUniform, Uniform
-from sweep.config import ConfigError, load, validate
+from methods.hyperparameters import Choice, Integer, LogUniform, Uniform, hyper
+from sweep.config import ConfigError, contains, load, validate
 from sweep.identity import configuration_hash, run_hash
-from sweep.plan import contains, plan
+from sweep.plan import plan
 
 pytest_plugins = ["fakes"]
 
@@ -152,7 +152,7 @@ def test_a_search_has_a_space_and_starts_from_the_defaults(made):
         "epochs": Integer(1, 9),
     }
     first = {"alpha": 0.8, "kind": "round", "steps": 3, "train.lr": 0.2, "data.noise": 0.0, "epochs": 7}
-    assert study.default_values() == first
+    assert study.first == [first]
     configuration = study.configuration({**first, "steps": 5, "epochs": 2})
     assert (configuration.template.hyperparameters["steps"], configuration.template.epochs) == (5, 2)
     assert configuration.values == {**first, "steps": 5, "epochs": 2}
@@ -165,8 +165,8 @@ def test_defaults_outside_a_range_are_not_tried_first(made):
     text = (
         "method: mixer, datasets: [toy], search: {algorithm: tpe, configurations: 4}, vary: {alpha: {uniform: [0, %s]}}"
     )
-    assert made(text % 0.8).studies[0].default_values() == {"alpha": 0.8}
-    assert made(text % 0.7).studies[0].default_values() is None
+    assert made(text % 0.8).studies[0].first == [{"alpha": 0.8}]
+    assert made(text % 0.7).studies[0].first == []
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_how_many_runs_a_plan_expects(made):
         "methods: [mixer, joint], datasets: [toy], seeds: [0, 1], report_seeds: [5], references: false, points: [{}], "
         "search: {algorithm: tpe, configurations: 4}, vary: {mixer.alpha: auto}"
     )
-    assert (search.searched_runs(), search.report_runs(), search.expected_runs()) == (4 * 2, 2, 2 * 2 + 8 + 2)
+    assert (search.searched_runs(), search.report_runs(), search.expected_runs()) == (4 * 2, 2, 2 + 8 + 2)
     assert [study.epochs for study in search.studies] == [7, 7]
 
 
@@ -279,3 +279,121 @@ def test_the_shipped_comparison_carries_both_baselines():
     found = plan(load(SHIPPED, ["compare"])[0])
     assert [study.label for study in found.studies][:2] == ["joint", "joint + unimodal losses"]
     assert found.references == []
+
+
+# Conditions -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def conditional(monkeypatch):
+    """The mixer with a number that only flat mixing uses, and one that only a large such number brings about."""
+    import fakes
+
+    class Hyperparameters(fakes.Mixer.Hyperparameters):
+        slope: float = hyper(1.0, low=0.0, search=Uniform(0.5, 2.0), only_if=("kind", "flat"), meaning="slope")
+        smooth: bool = hyper(False, search=Choice((False, True)), only_if=("kind", "flat"), meaning="smooth it")
+        width: int = hyper(2, low=1, search=Integer(1, 9), only_if=("smooth", True), meaning="of the smoothing")
+
+    monkeypatch.setattr(fakes.Mixer, "Hyperparameters", Hyperparameters)
+
+
+def test_a_grid_has_no_two_points_that_differ_in_what_has_no_effect(made, conditional):
+    text = "method: mixer, datasets: [toy], vary: {slope: {grid: [1, 2, 3]}, kind: {grid: [round, flat]}}"
+    (study,) = made(text).studies
+    assert values(study) == [
+        {"kind": "round"},
+        {"slope": 1, "kind": "flat"},
+        {"slope": 2, "kind": "flat"},
+        {"slope": 3, "kind": "flat"},
+    ]
+    assert [c.template.hyperparameters["slope"] for c in study.configurations] == [1, 1, 2, 3]
+
+
+def test_a_condition_holds_only_with_all_above_it(made, conditional):
+    names = "width: {grid: [1, 5]}, smooth: {grid: [false, true]}, kind: {grid: [round, flat]}"
+    (study,) = made(f"method: mixer, datasets: [toy], vary: {{{names}}}").studies
+    assert values(study) == [
+        {"kind": "round"},
+        {"smooth": False, "kind": "flat"},
+        {"width": 1, "smooth": True, "kind": "flat"},
+        {"width": 5, "smooth": True, "kind": "flat"},
+    ]
+
+
+def test_a_fixed_value_without_effect_is_the_same_configuration(made, conditional):
+    plain, fixed = (
+        made(f"method: mixer, datasets: [toy]{more}").studies[0].configurations[0]
+        for more in ("", ", hyperparameters: {slope: 3, smooth: true, width: 7}")
+    )
+    assert plain.key == fixed.key
+    assert (
+        fixed.template.hyperparameters | {"slope": 1.0, "smooth": False, "width": 2} == fixed.template.hyperparameters
+    )
+    flat, sloped = (
+        made(f"method: mixer, datasets: [toy], hyperparameters: {{kind: flat{more}}}").studies[0].configurations[0]
+        for more in ("", ", slope: 3")
+    )
+    assert len({plain.key, flat.key, sloped.key}) == 3
+
+
+def test_a_space_asks_for_what_a_condition_speaks_of_first_and_for_what_exists_only(made, conditional):
+    text = (
+        "method: mixer, datasets: [toy], search: {algorithm: tpe, configurations: 4}, "
+        "vary: {width: auto, smooth: auto, train.lr: {uniform: [0.1, 1]}, kind: auto}"
+    )
+    (study,) = made(text).studies
+    answers = {"kind": "flat", "smooth": True, "width": 3, "train.lr": 0.3}
+    asked = []
+    assert study.space.propose(lambda name, _: asked.append(name) or answers[name]) == answers
+    assert asked.index("kind") < asked.index("smooth") < asked.index("width")
+    answers["smooth"] = False
+    assert study.space.propose(lambda name, _: answers[name]) == {"kind": "flat", "smooth": False, "train.lr": 0.3}
+    answers["kind"] = "round"
+    assert study.space.propose(lambda name, _: answers[name]) == {"kind": "round", "train.lr": 0.3}
+    assert study.first == [{"train.lr": 0.2, "kind": "round"}]
+    fixed = made(text.replace(", kind: auto", ""), "hyperparameters.kind=flat").studies[0]
+    assert fixed.first == [{"smooth": False, "train.lr": 0.2}]
+    assert fixed.space.conditional
+
+
+# Searched baselines -----------------------------------------------------------------------------------------------
+
+SEARCH = "search: {algorithm: random, configurations: 5}, report_seeds: [9]"
+
+
+def test_baselines_are_searched_over_those_names_that_exist_for_them(made):
+    found = made(
+        f"method: mixer, datasets: [toy], {SEARCH}, vary: {{alpha: auto, mixer.steps: {{int: [1, 5]}}, "
+        "train.lr: {loguniform: [0.1, 1]}, data.noise: {uniform: [0, 1]}, epochs: {int: [2, 9]}}"
+    )
+    assert [(study.label, study.role, list(study.space)) for study in found.baselines] == [
+        (label, "reference", ["train.lr", "data.noise", "epochs"]) for label in ("joint", "joint + unimodal losses")
+    ]
+    assert found.references == []
+    assert [s.configuration({"train.lr": 0.5}).template.hyperparameters for s in found.baselines] == [
+        {"unimodal_loss_weight": 0.0}, {"unimodal_loss_weight": 1.0}
+    ]  # fmt: skip
+    assert all(study.first == [{"train.lr": 0.2, "data.noise": 0.0, "epochs": 7}] for study in found.baselines)
+    assert (found.searched_runs(), found.report_runs()) == (3 * 5 * 3, 3)
+    assert found.expected_runs() == 48
+    assert len(found.searches) == 3
+
+
+def test_baselines_for_which_nothing_varies_are_one_configuration_each(made):
+    found = made(f"method: mixer, datasets: [toy], {SEARCH}, vary: {{alpha: auto}}")
+    assert (len(found.references), found.baselines) == (2, [])
+    assert found.expected_runs() == 5 * 3 + 2 * 3 + 3
+    without = made(
+        f"method: mixer, datasets: [toy], {SEARCH}, vary: {{train.lr: {{uniform: [0.1, 1]}}}}, references: false"
+    )
+    assert (without.references, without.baselines) == ([], [])
+
+
+def test_a_search_of_the_baseline_itself_is_not_repeated(made):
+    found = made(f"methods: [joint, mixer], datasets: [toy], {SEARCH}, vary: {{train.lr: {{uniform: [0.1, 1]}}}}")
+    assert [study.label for study in found.baselines] == ["joint + unimodal losses"]
+
+
+def test_a_search_on_data_that_cannot_be_found_is_refused_before_anything_runs(made):
+    with pytest.raises(ConfigError, match=r"sweeps\.a\.data\.files: nowhere/content is missing"):
+        made(f"method: mixer, datasets: [files], data: {{files: {{root: nowhere}}}}, {SEARCH}, vary: {{alpha: auto}}")

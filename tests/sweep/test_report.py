@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers_results import alpha_sweep
+from helpers_results import Results, alpha_sweep, noisy, references
 from rich.console import Console
 
-from sweep import figures
+from sweep import gallery
 from sweep.findings import findings
 from sweep.report import report, summary_table
-from sweep.report_plots import band_outline
+from sweep.report_plots import band_outline, curve_plot
+from sweep.report_runs import budget_blocks, short_of_plan
 from sweep.results import ResultsError, load
 from sweep.shape import Shape
+from sweep.standing import Asked
 
 
 class Page(HTMLParser):
@@ -46,7 +48,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = results.run("iprm-alpha", "iprm", 9, values={"alpha": 0.4}, status="failed", reason="<b>bad & ugly</b>")
     folder.with_name("000000000001").joinpath("log.txt").write_text("test split without samples of nine\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "METRICS", ("accuracy",))
+        patch.setattr(gallery, "METRICS", ("accuracy",))
         page = report(path, "iprm-alpha")
     assert page == path / "iprm-alpha" / "report" / "index.html"
     return path, page.read_text(encoding="utf-8")
@@ -68,7 +70,7 @@ def test_the_page_tells_what_was_run(written: tuple[Path, str]) -> None:
         "IPRM: sensitivity to the weight of the moving average",
         "IPRM, IJCAI 2025, Figure 2",
         "30 done",
-        "2 failed",
+        "2 failed (2 error)",
         "1 diverged",
         "1 missing",
         "Sensitive: the mean moves by",
@@ -133,8 +135,6 @@ def test_findings_name_the_hyperparameter_and_the_comparison(written: tuple[Path
 
 
 def test_a_sweep_without_a_single_end_still_has_a_report(tmp_path: Path) -> None:
-    from helpers_results import Results
-
     results = Results(tmp_path)
     results.sweep("one", "")
     results.run("one", "iprm", 0, values={"alpha": 0.1}, status="missing")
@@ -146,3 +146,79 @@ def test_a_sweep_without_a_single_end_still_has_a_report(tmp_path: Path) -> None
 def test_no_report_without_results(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="no results"):
         report(tmp_path, "absent")
+
+
+def test_failures_are_counted_by_cause_and_retries_told(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    results.run("one", "iprm", 0, status="failed", reason="CUDA out of memory", cause="memory")
+    results.run(
+        "one", "iprm", 1, status="failed", reason="took 61 s", cause="timeout", attempts=2, failures=["took 60 s"]
+    )
+    results.run("one", "iprm", 2, attempts=3, failures=["its process 7 was killed", "its process 8 was killed"])
+    results.run("one", "iprm", 3, attempts=2)
+    text = " ".join(" ".join(Page(report(tmp_path, "one").read_text(encoding="utf-8")).words).split())
+    for expected in (
+        "2 failed (1 memory, 1 timeout)",
+        "3 started more than once",
+        "failed memory CUDA out of memory 1",
+        "3 runs were started more than once (2 done, 1 failed in the end)",
+        "its process 7 was killed 1",
+        "interrupted: went on from its last checkpoint 1",
+    ):
+        assert expected in text
+
+
+def test_budgets_stand_side_by_side(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for alpha in (0.1, 0.2):
+        for seed in range(2):
+            results.run("one", "iprm", seed, values={"alpha": alpha}, forward_passes=5000.0)
+    references(results, "one", range(2))
+    block = budget_blocks(load(tmp_path / "one"), Asked(None, None, (), 2, "", 8), 0)[0]
+    assert block.table is not None
+    assert [row[:9] for row in block.table.rows] == [
+        ["iprm", "digits", "2", "2", "4", "3", "12", "7,200", "20,000"],
+        ["joint (reference)", "digits", "1", "2", "2", "3", "6", "3,600", "3,600"],
+        ["joint + unimodal losses (reference)", "digits", "1", "2", "2", "3", "6", "3,600", "3,600"],
+    ]
+
+
+def test_a_spent_budget_is_said(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    results.run("one", "iprm", 0)
+    results.run("one", "iprm", 1, status="pruned")
+    runs = load(tmp_path / "one")
+    said = short_of_plan(runs, Asked(None, None, (), 2, "2 runs", 9), 1)
+    assert said is not None
+    assert said.startswith("2 of at most 9 runs that the sweep asks for have ended.")
+    assert "a budget of 2 runs a driver, early stopping, a race that 1 configurations left" in said
+    assert short_of_plan(runs, Asked(None, None, (), 2, "2 runs", 2), 0) is None
+    assert short_of_plan(runs, Asked(None, None, (), 2, "", None), 0) is None
+
+
+def test_a_pruned_value_is_no_part_of_the_verdict_unsaid(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for alpha in (0.1, 0.2, 0.3):
+        for seed in range(3):
+            status = "pruned" if alpha == 0.3 else "done"
+            results.run("one", "iprm", seed, noisy(seed, 0.9 - alpha, 0.8, 0.5), values={"alpha": alpha}, status=status)
+    shape = Shape(load(tmp_path / "one"))
+    assert "1 value was stopped early and left out" in findings(shape)[0]
+    plot = curve_plot(shape, shape.grids[0], shape.grids[0].axes[0], "digits")
+    (mark,) = [
+        trace for trace in plot.data if trace.name == "pruned, or no finished run" and trace.visible is not False
+    ]
+    assert (list(mark.x), list(mark.text)) == ([0.3], ["pruned"])
+
+
+def test_a_large_sweep_has_bounded_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alpha_sweep(tmp_path)
+    monkeypatch.setattr(gallery, "LARGE", 10)
+    monkeypatch.setattr(gallery, "MOST_OF_LARGE", 1)
+    drawn = gallery.save_figures(tmp_path, "iprm-alpha")
+    assert [figure.stem for figure in drawn.saved] == ["alpha-accuracy"]
+    assert drawn.left > 0

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from helpers_results import Results, alpha_sweep
 
+from sweep import reading
 from sweep.results import ResultsError, indexed, load, write_tables
 
 
@@ -104,19 +105,54 @@ def test_epochs_leave_out_the_torn_line_and_keep_the_last_of_two(results: Result
     assert {"validation_accuracy_left", "learning_rate", "hp.alpha", "status", "seconds"} <= set(frame)
 
 
-def test_a_broken_commit_is_an_error_with_a_remedy(results: Results) -> None:
+@pytest.mark.parametrize("content", ['{"status": "do', "", "\0\0"])
+def test_a_commit_that_cannot_be_read_is_none_and_said_so(results: Results, content: str) -> None:
     folder = results.run("one", "joint", 0)
-    (folder / "final.json").write_text('{"status": "do')
-    with pytest.raises(ResultsError, match=r"final\.json is broken .* run the sweep again"):
-        load(results.path / "one")
+    results.run("one", "joint", 1)
+    (folder / "final.json").write_text(content)
+    with pytest.warns(UserWarning, match=r"final\.json cannot be read .* run the sweep again"):
+        assert load(results.path / "one")["status"].tolist() == ["running", "done"]
 
 
-def test_a_broken_line_in_the_middle_is_an_error(results: Results) -> None:
+@pytest.mark.parametrize("name", ["config.json", "environment.json", "test.json"])
+def test_another_record_that_cannot_be_read_costs_its_columns_alone(results: Results, name: str) -> None:
+    folder = results.run("one", "joint", 0)
+    (folder / name).write_bytes(b"")
+    with pytest.warns(UserWarning, match=name):
+        row = load(results.path / "one").iloc[0]
+    assert (row["status"], row["validation_accuracy"]) == ("done", pytest.approx(0.51))
+
+
+def test_a_line_that_cannot_be_read_is_left_out_and_named(results: Results) -> None:
     folder = results.run("one", "joint", 0)
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     (folder / "metrics.jsonl").write_text("\n".join([lines[0], "{", lines[2]]))
-    with pytest.raises(ResultsError, match="line 2 is broken"):
-        load(results.path / "one", "epoch")
+    with pytest.warns(UserWarning, match=r"metrics\.jsonl, line 2 cannot be read"):
+        assert load(results.path / "one", "epoch")["epoch"].tolist() == [1, 3]
+
+
+def test_what_was_read_is_read_again_when_it_has_changed(results: Results) -> None:
+    folder = results.run("one", "joint", 0)
+    first = load(results.path / "one")
+    first.loc[0, "test_accuracy"] = -1.0
+    assert load(results.path / "one")["test_accuracy"].tolist() == [0.5]
+    final = json.loads((folder / "final.json").read_text()) | {"status": "failed", "reason": "another machine"}
+    (folder / "final.json").write_text(json.dumps(final))
+    assert load(results.path / "one")["status"].tolist() == ["failed"]
+    results.run("one", "joint", 1)
+    assert len(load(results.path / "one")) == 2
+    assert len(load(results.path / "one", "epoch")) == 6
+
+
+def test_many_runs_keep_their_order_and_their_missing_values(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "AT_ONCE", 8)
+    for seed in range(50):
+        results.run(
+            "one", "joint", seed, epochs=1, diagnostics=(lambda e: {"late": 1.0}) if seed == 49 else lambda e: {}
+        )
+    frame = load(results.path / "one", "epoch")
+    assert frame["seed"].tolist() == list(range(50))
+    assert frame["diag.late"].notna().tolist() == [False] * 49 + [True]
 
 
 def test_all_sweeps_share_their_runs(results: Results) -> None:

@@ -7,47 +7,18 @@ from typing import Any
 
 import optuna
 import pytest
+from driving import Driver
 from optuna.trial import TrialState
 from samples import make_plan
+from searching import ALGORITHMS, SPACE, finish, make_search, objective, outcomes, study
 
 from methods.hyperparameters import Choice, Integer, LogUniform, Uniform
-from sweep.engine.agenda import Nothing
-from sweep.engine.search import Search, distribution, open_storage
+from sweep.config import ConfigError
+from sweep.engine.agenda import Task
+from sweep.engine.samplers import distribution, sampler
+from sweep.engine.sources import Nothing
 from sweep.plan import Configuration
 from sweep.records import FinalRecord
-
-SPACE = {"alpha": {"uniform": [0.1, 0.9]}, "train.lr": {"loguniform": [0.001, 0.3]}}
-ALGORITHMS = ["random", "tpe", "gp", "cmaes", "qmc", "nsga2"]
-
-
-def make_search(folder: Path, algorithm: str = "tpe", configurations: int = 6, **keys: Any) -> Search:
-    spec = {"algorithm": algorithm, "configurations": configurations}
-    planned = make_plan(folder, **{"vary": SPACE, "search": spec, "report_seeds": [], **keys})
-    assert planned.sweep.search
-    storage = open_storage(folder / "study.journal")
-    return Search(planned.studies[0], planned.sweep.search, "accuracy", len(planned.seeds), storage)
-
-
-def outcomes(value: float, status: str = "done") -> dict[int, FinalRecord]:
-    final = FinalRecord(status=status, metrics={"validation_accuracy": value})  # type: ignore[arg-type]
-    return {0: final, 1: final}
-
-
-def objective(configuration: Configuration) -> float:
-    return 1 - abs(configuration.values["alpha"] - 0.4)
-
-
-def finish(search: Search) -> list[Configuration]:
-    proposed = []
-    while isinstance(configuration := search.propose(), Configuration):
-        proposed.append(configuration)
-        search.tell(configuration, outcomes(objective(configuration)))
-    assert configuration is Nothing.EVER
-    return proposed
-
-
-def study(folder: Path) -> optuna.Study:
-    return optuna.load_study(study_name="s/iprm/digits", storage=open_storage(folder / "study.journal"))
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -99,7 +70,7 @@ def test_duplicates_are_answered_by_the_configuration_they_repeat(tmp_path: Path
     assert isinstance(first, Configuration)
     assert isinstance(second, Configuration)
     assert first.key != second.key
-    assert search.propose() is Nothing.YET
+    assert search.propose() is Nothing.EVER  # the hundredth repeat in a row: there is nothing else
     for configuration in (first, second):
         search.tell(configuration, outcomes(objective(configuration)))
     assert search.propose() is Nothing.EVER
@@ -135,3 +106,146 @@ def test_distributions() -> None:
     assert distribution(Choice(("a", None, [1, 2]))) == optuna.distributions.CategoricalDistribution(
         ("a", None, "[1, 2]")
     )
+
+
+# Several objectives -----------------------------------------------------------------------------------------------
+
+
+def test_several_objectives_are_told_each_with_its_direction(tmp_path: Path) -> None:
+    search = make_search(tmp_path, "nsga2", configurations=3, objectives=["accuracy", "imbalance", "seconds"])
+    ends = [(0.5, 0.1), (0.7, 0.3), (0.6, float("nan"))]
+    for accuracy, imbalance in ends:
+        configuration = search.propose()
+        assert isinstance(configuration, Configuration)
+        metrics = {"validation_accuracy": accuracy, "validation_imbalance": imbalance}
+        finals = {s: FinalRecord(status="done", metrics=metrics, seconds=10.0 + s) for s in (0, 1)}
+        search.tell(configuration, finals)
+    found = study(tmp_path)
+    assert [direction.name for direction in found.directions] == ["MAXIMIZE", "MINIMIZE", "MINIMIZE"]
+    assert [t.values for t in found.trials] == [[0.5, 0.1, 10.5], [0.7, 0.3, 10.5], None]
+    assert found.trials[2].state == TrialState.FAIL  # a value that is not a number would stay open for ever
+
+
+# Conditional spaces -----------------------------------------------------------------------------------------------
+
+CHAIN = {
+    "neumann_eta": {"loguniform": [1e-4, 0.05]},
+    "inverse": {"choice": ["neumann", "identity"]},
+    "strategy": {"choice": ["constant", "learned"]},
+}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_hyperparameter_is_proposed_only_where_it_exists(tmp_path: Path, algorithm: str) -> None:
+    configurations = 12 if algorithm != "gp" else 8
+    search = make_search(tmp_path, algorithm, configurations, method="lfa", vary=CHAIN)
+    seen = set()
+    while isinstance(configuration := search.propose(), Configuration):
+        search.tell(configuration, outcomes(0.5))
+        names, run = set(configuration.values), configuration.template
+        seen.add(frozenset(names))
+        learned = configuration.values["strategy"] == "learned"
+        assert ("inverse" in names) is learned
+        assert ("neumann_eta" in names) is (learned and configuration.values["inverse"] == "neumann")
+        if "neumann_eta" not in names:
+            assert run.hyperparameters["neumann_eta"] == 0.01
+    assert len(seen) == 3
+    trials = study(tmp_path, "lfa").trials
+    assert {frozenset(t.params) for t in trials} == seen
+    # The strategies without a number are one configuration each, however often they are proposed.
+    assert sum(len(t.params) < 3 for t in trials) >= 2
+
+
+def test_tpe_models_the_parts_of_a_conditional_space_in_groups(tmp_path: Path) -> None:
+    plain = make_plan(tmp_path, vary=SPACE, search={"algorithm": "tpe", "configurations": 3}).searches[0]
+    chain = make_plan(tmp_path, method="lfa", vary=CHAIN, search={"algorithm": "tpe", "configurations": 3}).searches[0]
+    assert (plain.space.conditional, chain.space.conditional) == (False, True)
+    for found, grouped in ((plain, False), (chain, True)):
+        assert found.sweep.search
+        assert sampler(found.sweep.search, found.space, 5)._group is grouped
+
+
+# What is tried first ----------------------------------------------------------------------------------------------
+
+
+def test_points_inside_the_space_are_the_first_proposals_and_told_like_any_other(tmp_path: Path) -> None:
+    points = [{"alpha": 0.3, "train.lr": 0.02}, {"alpha": 0.6}, {"alpha": 1.0}]
+    keys = {"points": points, "search": {"algorithm": "random", "configurations": 5}}
+    planned = make_plan(tmp_path, vary=SPACE, **keys)
+    # A point outside the space is run beside the search.
+    assert [c.values for c in planned.studies[0].configurations] == [{"alpha": 1.0}]
+    proposed = finish(make_search(tmp_path, "random", 5, points=points))
+    lr = planned.studies[0].configurations[0].template.train.lr
+    assert [c.values for c in proposed][:3] == [
+        {"alpha": 0.8, "train.lr": lr},
+        {"alpha": 0.3, "train.lr": 0.02},
+        {"alpha": 0.6, "train.lr": lr},
+    ]
+    assert len(proposed) == 5
+    assert [t.value for t in study(tmp_path).trials] == [objective(c) for c in proposed]
+    # A point that is added later is tried next, before the search goes on.
+    more = finish(make_search(tmp_path, "random", 7, points=[*points, {"alpha": 0.2}]))
+    assert [c.key for c in more][:5] == [c.key for c in proposed]
+    assert more[5].values == {"alpha": 0.2, "train.lr": lr}
+
+
+def train_earlier(folder: Path, values: dict[float, float], **keys: Any) -> None:
+    """An earlier sweep over alpha with these validation accuracies on each seed (a tenth better under seed 1)."""
+    driver = Driver(folder, vary={"alpha": {"grid": list(values)}}, **keys)
+    while isinstance(task := driver.agenda.next(), Task):
+        if task.configuration.values["alpha"] == 0.15 and task.run.seed == 1:
+            driver.end(task, status="diverged")
+        else:
+            driver.end(task, values[task.configuration.values["alpha"]] + task.run.seed / 10)
+    driver.freeze()
+
+
+def test_a_search_starts_from_the_best_of_an_earlier_sweep(tmp_path: Path) -> None:
+    # 0.15 has one seed only, and 0.95 lies outside the space.
+    train_earlier(tmp_path, {0.2: 0.5, 0.95: 0.9, 0.4: 0.8, 0.5: 0.7, 0.15: 0.9, 0.7: 0.6}, name="old")
+    vary = {"alpha": {"uniform": [0.1, 0.9]}}
+    proposed = finish(make_search(tmp_path, "random", 6, vary=vary, warm_start=["old"]))
+    assert [c.values["alpha"] for c in proposed][:4] == [0.8, 0.4, 0.5, 0.7]
+    assert all(c.values["alpha"] not in (0.15, 0.2, 0.95) for c in proposed)
+    # More results of the earlier sweep change nothing in a search that has begun.
+    train_earlier(tmp_path, {0.45: 1.0}, name="old")
+    assert [c.key for c in finish(make_search(tmp_path, "random", 6, vary=vary, warm_start=["old"]))] == [
+        c.key for c in proposed
+    ]
+
+
+def test_an_earlier_sweep_that_is_not_there_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
+    train_earlier(tmp_path, {0.4: 0.8}, name="alpha-grid")
+    with pytest.raises(
+        ConfigError, match=r"warm_start\[0\]: .*results holds no sweep called 'alpha-gird'; did you mea"
+    ):
+        make_search(tmp_path, warm_start=["alpha-gird"])
+    # Another method's values mean nothing here.
+    keys = {"method": "lfa", "vary": {"alpha": {"uniform": [0.1, 0.9]}}}
+    proposed = finish(make_search(tmp_path, "random", 4, warm_start=["alpha-grid"], **keys))
+    assert 0.4 not in [c.values["alpha"] for c in proposed]
+
+
+# What has changed -------------------------------------------------------------------------------------------------
+
+
+def test_more_seeds_propose_the_same_again_and_other_data_begins_anew(tmp_path: Path) -> None:
+    before = finish(make_search(tmp_path))
+    more_seeds = make_search(tmp_path, seeds=[0, 1, 2])
+    again = [c.key for c in [more_seeds.propose() for _ in range(6)] if isinstance(c, Configuration)]
+    assert again == [c.key for c in before]
+    assert all(t.state == TrialState.RUNNING for t in study(tmp_path).trials)
+    make_search(tmp_path, seeds=[0, 1, 2], epochs=9)
+    assert study(tmp_path).trials == []
+
+
+def test_a_configuration_out_of_the_race_is_told_as_pruned_with_its_values_by_number_of_seeds(tmp_path: Path) -> None:
+    search = make_search(tmp_path, configurations=2, racing=True, seeds=[0, 1, 2])
+    for values in ([0.9, 0.8, 0.7], [0.5, 0.3]):
+        configuration = search.propose()
+        assert isinstance(configuration, Configuration)
+        ends = [FinalRecord(status="done", metrics={"validation_accuracy": v}) for v in values]
+        search.tell(configuration, dict(enumerate(ends)))
+    complete, pruned = study(tmp_path).trials
+    assert (complete.state, complete.value) == (TrialState.COMPLETE, pytest.approx(0.8))
+    assert (pruned.state, pruned.intermediate_values) == (TrialState.PRUNED, {1: 0.5, 2: 0.4})

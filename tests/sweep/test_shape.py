@@ -139,12 +139,14 @@ def test_a_figure_of_one_axis_cuts_a_grid_at_its_choice(results: Results) -> Non
 
 
 def test_without_test_metrics_validation_is_shown(results: Results) -> None:
-    folder = results.run("one", "iprm", 0, values={"alpha": 0.1})
+    results.run("one", "iprm", 0, values={"alpha": 0.1})
     assert shown_metric(load(results.path / "one"), "map") == "test_map"
+    results.sweep("two")
+    folder = results.run("two", "iprm", 0, values={"alpha": 0.1})
     (folder / "test.json").unlink()
-    assert shown_metric(load(results.path / "one"), "map") == "validation_map"
+    assert shown_metric(load(results.path / "two"), "map") == "validation_map"
     (folder / "final.json").unlink()
-    assert shown_metric(load(results.path / "one"), "map") is None
+    assert shown_metric(load(results.path / "two"), "map") is None
 
 
 def test_words(results: Results) -> None:

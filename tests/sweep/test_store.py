@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from samples import make_epoch, make_run
 
 from sweep.environment import record_environment
@@ -48,17 +51,72 @@ def test_a_torn_last_line_is_left_out_and_cut_on_resuming(folder: RunFolder) -> 
 
 
 def test_the_checkpoint_goes_with_the_commit_unless_the_run_may_go_on(folder: RunFolder) -> None:
-    for status, stays in (("pruned", True), ("failed", True), ("done", False)):
+    for status, stays in (("pruned", False), ("failed", True), ("diverged", False), ("done", False)):
         folder.save_checkpoint({"x": torch.ones(1)})
         folder.commit(FinalRecord(status=status))  # type: ignore[arg-type]
         assert (folder.load_checkpoint() is not None) is stays
 
 
-def test_an_unreadable_checkpoint_is_set_aside_and_said_so(folder: RunFolder) -> None:
-    (folder.path / "checkpoint.pt").write_bytes(b"not a checkpoint")
+def log(folder: RunFolder) -> str:
+    return (folder.path / "log.txt").read_text()
+
+
+def test_a_torn_line_never_spoils_the_one_after_it(folder: RunFolder) -> None:
+    folder.append(make_epoch(1))
+    for name in ("metrics.jsonl", "log.txt"):
+        with (folder.path / name).open("a") as file:
+            file.write('{"epoch": 2, "epo')
+    folder.append(make_epoch(2))
+    folder.log("a line of its own")
+    assert [record.epoch for record in folder.epochs()] == [1, 2]
+    assert log(folder).splitlines()[-1] == "a line of its own"
+
+
+def test_lost_lines_and_lost_checkpoints_are_said(folder: RunFolder) -> None:
+    for epoch in (1, 2, 3):
+        folder.append(make_epoch(epoch))
+    lines = (folder.path / "metrics.jsonl").read_text().splitlines()
+    (folder.path / "metrics.jsonl").write_text("\n".join([lines[0], "\0\0\0", lines[2], ""]))
+    folder.rewind(3)
+    assert "what it said of epochs 2 is lost" in log(folder)
     assert folder.load_checkpoint() is None
-    assert (folder.path / "checkpoint.unreadable").read_bytes() == b"not a checkpoint"
-    assert "cannot be read" in (folder.path / "log.txt").read_text()
+    folder.rewind(0)
+    assert "no checkpoint to go on from: training starts again (epoch 3 was reached)" in log(folder)
+    assert folder.epochs() == []
+
+
+@pytest.mark.parametrize("content", [b"not a checkpoint", b""])
+def test_an_unreadable_checkpoint_is_set_aside_and_said_so(folder: RunFolder, content: bytes) -> None:
+    (folder.path / "checkpoint.pt").write_bytes(content)
+    assert folder.load_checkpoint() is None
+    assert (folder.path / "checkpoint.unreadable").read_bytes() == content
+    assert "checkpoint.pt cannot be read" in log(folder)
+
+
+def test_the_checkpoint_of_another_run_is_set_aside(folder: RunFolder, tmp_path: Path) -> None:
+    folder.save_checkpoint({"x": torch.ones(1)})
+    copied = tmp_path / "runs" / "def"
+    shutil.copytree(folder.path, copied)
+    assert RunFolder(copied).load_checkpoint() is None
+    assert "belongs to run abc" in (copied / "log.txt").read_text()
+    assert folder.load_checkpoint() == {"x": torch.ones(1)}
+
+
+@pytest.mark.parametrize("content", [b"", b'{"status": "do', b"\0" * 40])
+def test_a_record_that_a_power_cut_spoilt_is_none(folder: RunFolder, content: bytes) -> None:
+    folder.commit(FinalRecord(status="done"))
+    for name in ("config.json", "environment.json", "final.json"):
+        (folder.path / name).write_bytes(content)
+    assert (folder.config(), folder.environment(), folder.final()) == (None, None, None)
+    (folder.path / "attempts.jsonl").write_bytes(content)
+    folder.note_start()
+    assert folder.attempts() == 1
+
+
+def test_opening_clears_what_interrupted_writes_left(folder: RunFolder) -> None:
+    (folder.path / ".checkpoint.pt.123.partial").write_bytes(b"half")
+    folder.open(make_run(), record_environment(1))
+    assert {path.name for path in folder.path.iterdir()} == {"config.json", "environment.json"}
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,13 +124,82 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
     write_atomic(path, b"old")
 
     def fail(self: Path, target: Path) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(StoreError, match=r"cannot write .*final.json: No space left on device"):
+    with pytest.raises(StoreError, match=r"cannot write .*final.json: No space left on device; free space"):
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["final.json"]
+
+
+FULL = """
+import resource, sys, torch
+from pathlib import Path
+from sweep.store import Store, StoreError
+folder = Store(Path(sys.argv[1])).run("abc")
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    folder.save_checkpoint({"x": torch.zeros(100_000)})
+except StoreError as error:
+    print(error)
+"""
+
+
+def test_a_disk_that_fills_up_in_a_checkpoint_keeps_the_one_before(folder: RunFolder, tmp_path: Path) -> None:
+    folder.save_checkpoint({"x": torch.ones(1)})
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert "checkpoint.pt: File too large; raise the limit" in done.stdout
+    assert folder.load_checkpoint() == {"x": torch.ones(1)}
+    assert not list(folder.path.glob(".*"))
+
+
+FORBIDDEN = """
+import os, sys
+from pathlib import Path
+from filelock import FileLock
+from samples import make_epoch, make_run
+from sweep.engine.run import Index
+from sweep.environment import record_environment
+from sweep.records import FinalRecord, IndexEntry
+from sweep.store import Store, StoreError
+store, environment = Store(Path(sys.argv[1])), record_environment(1)
+fields = {"method": "joint", "label": "joint", "dataset": "digits", "role": "sweep", "configuration": "c"}
+entry = IndexEntry(hash="a", values={}, seed=0, **fields)
+if os.getuid() == 0:
+    os.setuid(12345)
+folder = store.run("abc")
+for act in (
+    lambda: store.lock("s"), lambda: store.claim("abc"), lambda: store.claim("new"), store.mark,
+    lambda: folder.open(make_run(), environment), lambda: folder.append(make_epoch(1)), lambda: folder.log("x"),
+    folder.note_start, folder.forget, lambda: folder.commit(FinalRecord(status="done")),
+    lambda: Index(Path(sys.argv[1]) / "s" / "index.jsonl").add(entry),
+):
+    try:
+        act()
+        print("nothing was refused")
+    except StoreError as error:
+        print(error)
+"""
+
+
+def test_a_folder_that_may_not_be_written_is_named_with_the_remedy(folder: RunFolder, tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (folder.path / "final.json").write_text("")
+    for path in (folder.path, tmp_path / "runs", tmp_path / "s", tmp_path):
+        path.chmod(0o555)
+    for above in tmp_path.parents[:2]:
+        above.chmod(0o755)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", FORBIDDEN, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    tmp_path.chmod(0o755)
+    assert done.stderr == ""
+    said = done.stdout.splitlines()
+    assert len(said) == 11
+    for line in said:
+        assert str(tmp_path) in line
+        assert line.endswith("Permission denied; make it writable or choose another --results")
 
 
 HOLD = """
@@ -106,3 +233,34 @@ def test_a_results_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("")
     with pytest.raises(StoreError, match="choose another --results"):
         Store(tmp_path / "results").sweep("s")
+    with pytest.raises(StoreError, match="choose another --results"):
+        Store(tmp_path / "results").claim("abc")
+
+
+def test_leases_stand_in_where_the_file_system_knows_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: FileLock, blocking: bool) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    one, other = Store(tmp_path), Store(tmp_path)
+    held = one.lock("s")
+    with pytest.raises(LockedError, match=rf"process {os.getpid()} on .* last seen"):
+        other.lock("s")
+    claim = one.claim("abc")
+    assert claim is not None
+    assert other.claim("abc") is None
+    claim.release()
+    held.release()
+    again = other.claim("abc")
+    assert again is not None
+    other.lock("s").release()
+    again.release()
+
+
+def test_a_node_that_does_not_see_the_results_says_so(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    mark = store.mark()
+    assert Store(tmp_path).mark() == mark
+    assert Store.join(str(tmp_path), mark).address == store.address
+    with pytest.raises(StoreError, match="does not see the results folder of the driver"):
+        Store.join(str(tmp_path / "elsewhere"), mark)

@@ -19,8 +19,8 @@ Keep = Literal["none", "best", "all"]
 def kept(folder: Path, keep: Keep, values: dict[float, float], elsewhere: tuple[float, ...] = ()) -> set[float]:
     """Which values of alpha still have weights after their configurations ended in this order with these accuracies;
     those ``elsewhere`` were trained by an earlier sweep."""
-    store, plan = Store(folder), make_plan(folder, vary={"alpha": {"grid": list(values)}})
-    keeper = WeightsKeeper(store, keep, "accuracy", len(plan.seeds))
+    store, plan = Store(folder), make_plan(folder, keep=keep, vary={"alpha": {"grid": list(values)}})
+    keeper = WeightsKeeper(store, plan.sweep)
     paths = {}
     for configuration in plan.studies[0].configurations:
         alpha = configuration.values["alpha"]
@@ -43,3 +43,19 @@ def test_what_stays(tmp_path: Path, keep: Keep, expected: set[float]) -> None:
 def test_weights_that_another_sweep_trained_stay_and_count_as_best(tmp_path: Path) -> None:
     assert kept(tmp_path, "best", {0.1: 0.9, 0.5: 0.8}, elsewhere=(0.1,)) == {0.1}
     assert kept(tmp_path / "worse", "best", {0.1: 0.7, 0.5: 0.8}, elsewhere=(0.1,)) == {0.1, 0.5}
+
+
+def test_with_several_objectives_the_weights_of_the_front_stay(tmp_path: Path) -> None:
+    vary = {"alpha": {"uniform": [0.1, 0.9]}}
+    search = {"algorithm": "nsga2", "configurations": 4, "objectives": ["accuracy", "seconds"]}
+    store, plan = Store(tmp_path), make_plan(tmp_path, vary=vary, search=search, seeds=[0])
+    keeper, paths = WeightsKeeper(store, plan.sweep), []
+    for number, (accuracy, seconds) in enumerate([(0.5, 5), (0.6, 6), (0.7, 4), (0.9, 9)]):
+        configuration = plan.studies[0].configuration({"alpha": 0.1 + number / 10})
+        (run,) = configuration.runs([0])
+        paths.append(store.run(run_hash(run)).path / "weights.safetensors")
+        paths[-1].parent.mkdir(parents=True)
+        paths[-1].touch()
+        final = FinalRecord(status="done", metrics={"validation_accuracy": accuracy}, seconds=seconds)
+        keeper.ended(configuration, [run_hash(run)], {0: final})
+    assert [path.exists() for path in paths] == [False, False, True, True]

@@ -1,0 +1,99 @@
+"""How runs end: told to agenda and display alike by every executor, and by force where a run hangs past its timeout."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from sweep.engine.agenda import Agenda, Task
+from sweep.failures import OvertimeError
+from sweep.progress import Progress
+from sweep.records import FinalRecord
+from sweep.store import RunFolder
+from sweep.train import commit_failure
+
+GRACE = 10.0
+"""Seconds after its timeout in which a run can still finish its epoch and end in order; at most the timeout itself."""
+
+
+def conclude(agenda: Agenda, progress: Progress, task: Task, final: FinalRecord) -> None:
+    """A task has ended as ``final`` says, which its folder holds: for good, or to be tried again."""
+    if agenda.finish(task.hash, final):
+        progress.retried(task, final, agenda.plan.sweep.retries)
+    else:
+        progress.finished(task, final)
+
+
+def limit(timeout: float) -> float:
+    """Seconds after which a run is ended by force, in the midst of a step."""
+    return timeout + min(GRACE, timeout)
+
+
+def overtime(timeout: float) -> OvertimeError:
+    """The error of a run that was ended by force."""
+    return OvertimeError(f"hangs: a step still ran {limit(timeout):g} s after the start (timeout {timeout:g} s)")
+
+
+class Watchdog:
+    """Ends this process, with the reason on record, where a step still runs at ``after`` seconds (default: the limit of
+    the timeout): neither Tune nor Python can interrupt it. last: called before the end."""
+
+    def __init__(
+        self, folder: RunFolder, timeout: float, after: float | None = None, last: Callable[[], None] | None = None
+    ) -> None:
+        self._folder, self._timeout, self._last = folder, timeout, last
+        self._cancelled, self._lock = False, threading.Lock()
+        self._timer = threading.Timer(after if after is not None else limit(timeout), self._end)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def cancel(self) -> None:
+        """The run has ended; never returns where the process is being ended already."""
+        with self._lock:
+            self._cancelled = True
+        self._timer.cancel()
+
+    def _end(self) -> None:
+        with self._lock:
+            if self._cancelled:
+                return
+            try:
+                error = overtime(self._timeout)
+                error.add_note("it was here:\n" + "".join(_stack()))
+                commit_failure(self._folder, error)
+                if self._last is not None:
+                    self._last()
+            finally:
+                os._exit(1)
+
+
+def _stack() -> list[str]:
+    """Where the main thread is."""
+    return traceback.format_stack(sys._current_frames()[threading.main_thread().ident or 0])
+
+
+@contextmanager
+def interrupted(timeout: float | None) -> Iterator[None]:
+    """Raise OvertimeError in the main thread, whatever Python code it runs, at the limit of the timeout."""
+    if timeout is None:
+        yield
+        return
+    given = timeout
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise overtime(given)
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    # Again every second: an import or a finaliser may have swallowed the first.
+    signal.setitimer(signal.ITIMER_REAL, limit(timeout), 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

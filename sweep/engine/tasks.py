@@ -1,0 +1,59 @@
+"""One run to train, as agenda and executors speak of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sweep.plan import Configuration
+from sweep.records import FinalRecord, IndexEntry, Run
+
+Outcomes = dict[int, FinalRecord]
+"""Seed -> how the run ended."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run to train. stoppable: the early-stopping rule may end it (the first seed of a configuration)."""
+
+    run: Run
+    hash: str
+    configuration: Configuration
+    stoppable: bool
+    opening: int
+    """Of its configuration, counted from 0."""
+
+
+def index_entry(task: Task) -> IndexEntry:
+    """How a run belongs to a sweep: a line of the sweep's index."""
+    configuration = task.configuration
+    return IndexEntry(
+        hash=task.hash,
+        method=configuration.method,
+        label=configuration.label,
+        dataset=configuration.dataset,
+        role=configuration.role,
+        values=configuration.values,
+        configuration=configuration.key,
+        seed=task.run.seed,
+        number=configuration.number,
+    )
+
+
+@dataclass
+class Tally:
+    """Counts for progress and exit code."""
+
+    done: int = 0
+    kept: int = 0
+    """Of the done ones, those that the store already held."""
+    pruned: int = 0
+    diverged: int = 0
+    failed: int = 0
+
+    def add(self, status: str, kept: bool) -> None:
+        setattr(self, status, getattr(self, status) + 1)
+        self.kept += kept
+
+    @property
+    def total(self) -> int:
+        return self.done + self.pruned + self.diverged + self.failed
