@@ -10,7 +10,7 @@ sweep: install
 	$(BIN)/python -m sweep run quickstart quickstart-search quickstart-workers
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -2,7 +2,7 @@
 
     python -m benchmarks.cost [--steps 5] [--batch 16] [--size 64] [--rounds 4] [--only iprm bss]
 
-A method and joint training take turns, round after round, so that other load meets both alike; a round is an epoch of
+A method and joint training take turns, step by step, so that other load meets both alike; a round is an epoch of
 ``--steps`` steps for each modality (IGM trains one branch in each). The first line is joint training beside itself: how
 far the ratios can be trusted. On a GPU where there is one, else on the CPU. For each method:
 
@@ -111,9 +111,9 @@ class Trainer:
         method.on_fit_start(context)
         return cls(method, context)
 
-    def round(self) -> Round:
-        """An epoch for each modality, timed."""
-        found, context, method = Round(), self.context, self.method
+    def round(self, found: Round) -> Iterator[None]:
+        """An epoch for each modality, timed; halts after each step."""
+        context, method = self.context, self.method
         for _ in method.modalities:
             self.epoch += 1
             context.epoch = self.epoch
@@ -124,9 +124,9 @@ class Trainer:
             for batch in context.training_batches(order, method.drop_last):
                 with found.steps.counting(context.device):
                     method.training_step(batch, context)
+                yield
             with found.extra.counting(context.device):
                 method.on_epoch_end(context)
-        return found
 
 
 def random_data(samples: int, size: int, device: torch.device) -> Dataset:
@@ -143,12 +143,12 @@ def peak_memory(build: Callable[[], Trainer], device: torch.device) -> float:
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
-        build().round()
+        list(build().round(Round()))
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
 
     def train(sender: Any) -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        build().round()
+        list(build().round(Round()))
         sender.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
     receiver, sender = multiprocessing.Pipe(duplex=False)
@@ -161,9 +161,12 @@ def peak_memory(build: Callable[[], Trainer], device: torch.device) -> float:
 
 
 def compare(label: str, trainer: Trainer, joint: Trainer, rounds: int, steps: int, memory: float) -> None:
-    """Rounds of both in turn, after one to warm up, and a line of what they took. steps: of an epoch."""
+    """Steps of both in turn, after a round to warm up, and a line of what they took. steps: of an epoch."""
     clock = "wall" if joint.context.device.type == "cuda" else "processor"
-    pairs = [(trainer.round(), joint.round()) for _ in range(rounds + 1)][1:]
+    pairs = [(Round(), Round()) for _ in range(rounds + 1)]
+    for own, other in pairs:
+        list(zip(trainer.round(own), joint.round(other), strict=True))
+    del pairs[0]
     ratios = [getattr(own.steps, clock) / getattr(other.steps, clock) for own, other in pairs]
     wall = statistics.median(own.steps.wall / other.steps.wall for own, other in pairs)
     took = statistics.median(getattr(own.steps, clock) for own, _ in pairs)

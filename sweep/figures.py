@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,6 @@ from sweep.drawing import (
     seed_count,
     short,
 )
-from sweep.results import load
 from sweep.shape import (
     Axis,
     Grid,
@@ -220,14 +218,13 @@ def scale_axis(ax: Axes, axis: Axis) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
-def inert_below(grid: Grid, axis: Axis, folder: Path) -> float | None:
+def inert_below(grid: Grid, axis: Axis, epochs: pd.DataFrame) -> float | None:
     """Largest value at which the hyperparameter's diagnostic stays below 1 % in every run, on average over its epochs
     (a weight that is still exactly 0, as biases are at first, always moves); None where no value is, nothing was
     recorded, or the hyperparameter has no such diagnostic."""
     diagnostic = f"diag.{_inert(grid, axis)[0]}"
     if diagnostic == "diag.":
         return None
-    epochs = load(folder, "epoch")
     epochs = epochs[epochs["hash"].isin(grid.rows["hash"])]
     if diagnostic not in epochs:
         return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 from matplotlib import rc_context
 
 from sweep.comparison_figures import draw_comparison, draw_differences
@@ -16,13 +17,13 @@ from sweep.drawing import FORMATS, STYLE, Drawing, Kind, save, slug
 from sweep.figures import draw_curve, draw_heat_map, inert_below, scale_axis
 from sweep.pareto import draw_fronts, fronts
 from sweep.published_figures import draw_beside, published_over
-from sweep.results import METRICS, load
+from sweep.results import METRICS
 from sweep.shape import Axis, Grid, Shape, selection, shown_metric
 from sweep.standing import asked, raced_out
 from sweep.trajectory_figures import draw_trajectories
 
 MOST_FIGURES = 60
-MOST_OF_LARGE = 8
+MOST_OF_LARGE = 4
 LARGE = 5000
 """Runs from which on a sweep is large: only so many figures are drawn, those of the selection metric first."""
 
@@ -46,13 +47,14 @@ class Gallery:
     left: int
 
 
-def save_figures(results: Path, name: str) -> Gallery:
-    """Draw the figures of the sweep ``name`` into results/NAME/report/figures/, with captions.txt beside them."""
-    folder, runs = results / name / "report" / "figures", load(results / name)
+def save_figures(sweep: Path, runs: pd.DataFrame, epochs: pd.DataFrame) -> Gallery:
+    """Draw the figures of the sweep in the folder ``sweep`` into its report/figures/, with captions.txt beside them.
+    runs, epochs: its results, as ``sweep.results.load`` gives them."""
+    folder = sweep / "report" / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     most = MOST_OF_LARGE if len(runs) > LARGE else MOST_FIGURES
     metric = slug(selection(runs).removeprefix("validation_"))
-    saved, waiting = list[Saved](), deque(_planned(results, name))
+    saved, waiting = list[Saved](), deque(_planned(sweep, runs, epochs))
     with rc_context(STYLE):
         while waiting and len(saved) < most:
             for drawing in itertools.islice(waiting.popleft()(), most - len(saved)):
@@ -67,34 +69,33 @@ def save_figures(results: Path, name: str) -> Gallery:
     return Gallery(saved, len(waiting))
 
 
-def drawings(results: Path, name: str) -> Iterator[Drawing]:
+def drawings(sweep: Path, runs: pd.DataFrame, epochs: pd.DataFrame) -> Iterator[Drawing]:
     """Every figure of a sweep: curves and heat maps of the grids, comparisons of points, methods and report seeds,
     published curves, Pareto fronts, diagnostics, searches; those of the selection metric first."""
-    for draw in _planned(results, name):
+    for draw in _planned(sweep, runs, epochs):
         yield from draw()
 
 
-def _planned(results: Path, name: str) -> Iterator[Callable[[], Iterable[Drawing]]]:
+def _planned(sweep: Path, runs: pd.DataFrame, epochs: pd.DataFrame) -> Iterator[Callable[[], Iterable[Drawing]]]:
     """What draws each figure, the most important first."""
-    folder = results / name
-    shape, wanted = Shape(load(folder)), asked(folder)
-    first = selection(shape.runs).removeprefix("validation_")
+    shape, wanted = Shape(runs), asked(sweep)
+    first = selection(runs).removeprefix("validation_")
     if len(wanted.objectives) > 1:
-        yield lambda: draw_fronts(shape, fronts(shape, wanted.objectives, wanted.seeds, raced_out(folder)))
+        yield lambda: draw_fronts(shape, fronts(shape, wanted.objectives, wanted.seeds, raced_out(sweep)))
     for metric in (first, *(m for m in METRICS if m != first)):
-        yield from _of_metric(shape, folder, metric)
+        yield from _of_metric(shape, epochs, metric)
         if metric == first:
-            yield lambda: draw_trajectories(shape, load(folder, "epoch"))
-            yield lambda: _searched(results, name)
+            yield lambda: draw_trajectories(shape, epochs)
+            yield lambda: _searched(sweep, first)
 
 
-def _searched(results: Path, name: str) -> Iterator[Drawing]:
+def _searched(sweep: Path, metric: str) -> Iterator[Drawing]:
     from sweep.search_figures import search_drawings
 
-    return search_drawings(results, name)
+    return search_drawings(sweep, metric)
 
 
-def _of_metric(shape: Shape, folder: Path, metric: str) -> Iterator[Callable[[], Iterable[Drawing]]]:
+def _of_metric(shape: Shape, epochs: pd.DataFrame, metric: str) -> Iterator[Callable[[], Iterable[Drawing]]]:
     for grid in shape.grids:
         prefix = f"{slug(grid.label)}-" if len({g.label for g in shape.grids}) > 1 else ""
         column = shown_metric(grid.rows, metric)
@@ -102,7 +103,7 @@ def _of_metric(shape: Shape, folder: Path, metric: str) -> Iterator[Callable[[],
             continue
         for axis in grid.axes:
             stem = f"{prefix}{slug(axis.name)}"
-            yield partial(_curve, shape, grid, axis, column, f"{stem}-{slug(metric)}", folder)
+            yield partial(_curve, shape, grid, axis, column, f"{stem}-{slug(metric)}", epochs)
             if published_over(grid, axis, column):
                 name = f"{stem}-published-{slug(metric)}"
                 yield partial(lambda *found: [draw_beside(*found)], grid, axis, column, name, scale_axis)
@@ -118,5 +119,5 @@ def _of_metric(shape: Shape, folder: Path, metric: str) -> Iterator[Callable[[],
             yield partial(draw_differences, shape, rows, column, f"{stem}-differences-{slug(metric)}")
 
 
-def _curve(shape: Shape, grid: Grid, axis: Axis, column: str, stem: str, folder: Path) -> list[Drawing]:
-    return [draw_curve(shape, grid, axis, column, stem, inert_below(grid, axis, folder))]
+def _curve(shape: Shape, grid: Grid, axis: Axis, column: str, stem: str, epochs: pd.DataFrame) -> list[Drawing]:
+    return [draw_curve(shape, grid, axis, column, stem, inert_below(grid, axis, epochs))]

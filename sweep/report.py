@@ -19,7 +19,7 @@ from sweep.findings import called, findings
 from sweep.page import Block, Section, html
 from sweep.report_runs import budget_blocks, configuration_blocks, environment_blocks, failure_blocks
 from sweep.report_tables import configurations, number_blocks, pareto_blocks, published_blocks
-from sweep.results import load
+from sweep.results import METRICS, load
 from sweep.shape import Shape, modalities, selection, shown_metric
 from sweep.standing import COMPLETE, asked, raced_out
 from sweep.statistics import FAILED
@@ -48,7 +48,7 @@ def report(results: Path, name: str) -> Path:
     runs, epochs = load(folder), load(folder, "epoch")
     shape, wanted, out = Shape(runs), asked(folder), raced_out(folder)
     text = (folder / "sweep.yaml").read_text(encoding="utf-8") if (folder / "sweep.yaml").exists() else ""
-    gallery = save_figures(results, name)
+    gallery = save_figures(folder, runs, epochs)
     saved = gallery.saved
     compared = fronts(shape, wanted.objectives, wanted.seeds, out) if len(wanted.objectives) > 1 else []
     sections = [
@@ -58,7 +58,7 @@ def report(results: Path, name: str) -> Path:
         Section("published", "Published numbers", _pictures(saved, folder, "published") + published_blocks(shape)),
         Section("learning", "Learning curves", _learning(runs, epochs)),
         Section("diagnostics", "Diagnostics", _pictures(saved, folder, "trajectory")),
-        Section("search", "Search", _search(results, name)),
+        Section("search", "Search", _search(folder, selection(runs).removeprefix("validation_"))),
         Section("figures", "Figures", _figures(gallery, folder)),
         Section("budgets", "Budgets", budget_blocks(runs, wanted, len(out))),
         Section("failures", "Failures and retries", failure_blocks(results, runs)),
@@ -125,9 +125,11 @@ def _counts(runs: pd.DataFrame, raced: int) -> list[tuple[str, bool]]:
 
 
 def _curves(shape: Shape) -> list[Block]:
+    from sweep.gallery import LARGE
     from sweep.report_plots import curve_plot, heat_plot
 
-    blocks = []
+    blocks, metric = list[Block](), selection(shape.runs).removeprefix("validation_")
+    metrics = (metric,) if len(shape.runs) > LARGE else METRICS
     for grid in shape.grids:
         for dataset in dict.fromkeys(grid.rows["dataset"]):
             for first, second in combinations(grid.axes, 2):
@@ -142,7 +144,7 @@ def _curves(shape: Shape) -> list[Block]:
                 if len(grid.axes) > 1:
                     text += " The other varied hyperparameters are at the chosen configuration."
                 heading = f"{grid.label} on {dataset}: {axis.label}"
-                blocks.append(Block(heading, text, plot=html(curve_plot(shape, grid, axis, dataset))))
+                blocks.append(Block(heading, text, plot=html(curve_plot(shape, grid, axis, dataset, metrics))))
                 if len(blocks) >= MOST_PLOTS:
                     return [
                         *blocks,
@@ -167,12 +169,12 @@ def _learning(runs: pd.DataFrame, epochs: pd.DataFrame) -> list[Block]:
     return blocks
 
 
-def _search(results: Path, name: str) -> list[Block]:
+def _search(folder: Path, metric: str) -> list[Block]:
     from sweep.report_plots import search_plots
     from sweep.search_figures import IMPORTANCE_NOTE, searches
 
     blocks = []
-    for search in searches(results, name):
+    for search in searches(folder, metric):
         for heading, plot in search_plots(search):
             objective = f" ({search.title})" if search.stem else ""
             title = f"{search.label} on {search.dataset}: {heading.lower()}{objective}"

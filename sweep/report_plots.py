@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,13 +24,13 @@ MOST_LINES = 24
 """Configurations whose learning curves are drawn: the best on validation data."""
 
 
-def curve_plot(shape: Shape, grid: Grid, axis: Axis, dataset: str) -> Figure:
+def curve_plot(shape: Shape, grid: Grid, axis: Axis, dataset: str, metrics: Sequence[str] = METRICS) -> Figure:
     """Metrics against one varied hyperparameter: mean and 95 % t interval, fused and each modality, with the references
-    as lines; a menu changes the metric, the legend hides series."""
+    as lines; a menu changes the metric, the legend hides series. metrics: those of the menu."""
     rows = grid.through([axis.column])
-    rows = rows[rows["dataset"].eq(dataset)]
+    rows = rows.loc[rows["dataset"].eq(dataset), [axis.column, "status", *columns_of(rows, "validation_", "test_")]]
     views = []
-    for split, metric in itertools.product(("test", "validation"), METRICS):
+    for split, metric in itertools.product(("test", "validation"), metrics):
         column = f"{split}_{metric}"
         if column in rows and rows[column].notna().any():
             views.append((metric_label(column), _curve_traces(shape, rows, axis, column, dataset)))

@@ -14,8 +14,6 @@ from matplotlib.figure import Figure
 from sweep.drawing import COLOURS, GREY, Drawing, slug
 from sweep.objectives import DIRECTIONS
 from sweep.pareto import objective_label, scaled
-from sweep.results import load
-from sweep.shape import selection
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -88,10 +86,10 @@ class Importance:
     chance: float
 
 
-def searches(results: Path, name: str) -> list[SearchResult]:
-    """The studies in the journals of the sweep ``name``, by label and dataset; none where nothing was searched."""
-    folder = results / name
-    journals = sorted(folder.glob("study*.journal"))
+def searches(sweep: Path, metric: str) -> list[SearchResult]:
+    """The studies in the journals of the sweep in a folder, by label, dataset and objective; none where nothing was
+    searched. metric: what a study that does not say so searches for."""
+    journals = sorted(sweep.glob("study*.journal"))
     if not journals:
         return []
     import optuna
@@ -100,12 +98,11 @@ def searches(results: Path, name: str) -> list[SearchResult]:
 
     from sweep.engine.journal import SEARCHES
 
-    metric = selection(load(folder)).removeprefix("validation_")
     found = []
     for journal in journals:
         storage = JournalStorage(JournalFileBackend(str(journal)))
         for full in optuna.get_all_study_names(storage):
-            label, _, dataset = full.removeprefix(f"{name}/").rpartition("/")
+            label, _, dataset = full.removeprefix(f"{sweep.name}/").rpartition("/")
             study = optuna.load_study(study_name=full, storage=storage)
             objectives = study.user_attrs.get(SEARCHES, {}).get("objectives", [metric])
             found += [SearchResult(label or full, dataset, name, at, study) for at, name in enumerate(objectives)]
@@ -157,9 +154,9 @@ IMPORTANCE_NOTE = (
 )
 
 
-def search_drawings(results: Path, name: str) -> Iterator[Drawing]:
-    """Every figure of every study of the sweep ``name``."""
-    found = [search for search in searches(results, name) if search.trials("COMPLETE")]
+def search_drawings(sweep: Path, metric: str) -> Iterator[Drawing]:
+    """Every figure of every study of the sweep in a folder."""
+    found = [search for search in searches(sweep, metric) if search.trials("COMPLETE")]
     for search in found:
         alone = len({(s.label, s.dataset) for s in found}) == 1
         prefix = ("search" if alone else f"search-{slug(search.label)}-{slug(search.dataset)}") + search.stem

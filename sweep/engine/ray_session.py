@@ -82,8 +82,10 @@ class RaySession:
         import ray
 
         with shipped_code() as code:
+            # Code that is shipped is the driver's; what a job or an image brings may be another version on some node.
+            variables = {} if code else {CODE_VARIABLE: code_digest()}
             # Methods and datasets of other packages may lie on a path that the nodes share.
-            options = _options(**{CODE_VARIABLE: code_digest(), "PYTHONPATH": _python_path()})
+            options = _options(**variables, PYTHONPATH=_python_path())
             options["runtime_env"].update(code)
             try:
                 ray.init(address, **options)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers_results import Results, alpha_sweep, noisy, references
 from matplotlib.axes import Axes
@@ -12,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from sweep import figures, gallery
 from sweep.comparison_figures import draw_comparison, draw_differences
+from sweep.drawing import Drawing
 from sweep.results import load
 from sweep.search_figures import LEAST_TRIALS, draw_history, draw_parallel, draw_slices, importances, searches
 from sweep.shape import Shape
@@ -23,6 +26,14 @@ def alpha(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("results")
     alpha_sweep(path)
     return path
+
+
+def frames(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return load(folder), load(folder, "epoch")
+
+
+def drawn(folder: Path) -> Iterator[Drawing]:
+    return gallery.drawings(folder, *frames(folder))
 
 
 def line(ax: Axes, label: str) -> Line2D:
@@ -52,7 +63,7 @@ def test_validation_in_place_of_test_is_said(tmp_path: Path) -> None:
     results = alpha_sweep(tmp_path, range(2))
     for path in results.path.glob("runs/*/test.json"):
         path.unlink()
-    drawing = next(gallery.drawings(tmp_path, "iprm-alpha"))
+    drawing = next(drawn(tmp_path / "iprm-alpha"))
     assert drawing.figure.axes[0].get_ylabel().startswith("validation accuracy (%)")
     assert "no test metrics recorded, so validation is shown" in drawing.caption
 
@@ -78,8 +89,8 @@ def test_the_inert_region_is_measured(tmp_path: Path, moved: tuple[float, ...] |
         share = {"weights_moved": moved[number]} if moved else {}
         results.run("one", "igm", 0, values={"rho": rho}, diagnostics=lambda epoch, found=share: found)
     grid = Shape(load(tmp_path / "one")).grids[0]
-    assert figures.inert_below(grid, grid.axes[0], tmp_path / "one") == expected
-    caption = next(gallery.drawings(tmp_path, "one")).caption
+    assert figures.inert_below(grid, grid.axes[0], load(tmp_path / "one", "epoch")) == expected
+    caption = next(drawn(tmp_path / "one")).caption
     assert ("Shaded up to 1e-08" in caption) == (expected is not None)
     assert ("none was measured to do nothing" in caption) == (expected is None)
 
@@ -185,7 +196,7 @@ def search(tmp_path: Path, trials: int, level: float = 0.1) -> None:
 
 def test_a_search_is_drawn_from_its_study(tmp_path: Path) -> None:
     search(tmp_path, 30)
-    (found,) = searches(tmp_path, "igm-search")
+    (found,) = searches(tmp_path / "igm-search", "accuracy")
     assert (found.label, found.dataset, found.objective) == ("igm", "digits", "accuracy")
     assert found.title == "validation accuracy (%)"
     values = [100 * float(t.value or 0) for t in found.trials("COMPLETE")]
@@ -208,22 +219,22 @@ def test_a_search_is_drawn_from_its_study(tmp_path: Path) -> None:
 )
 def test_importances_are_refused_without_signal(tmp_path: Path, trials: int, level: float, word: str) -> None:
     search(tmp_path, trials, level)
-    (found,) = searches(tmp_path, "igm-search")
+    (found,) = searches(tmp_path / "igm-search", "accuracy")
     reason = importances(found)
     assert isinstance(reason, str)
     assert word in reason
 
 
 def test_a_sweep_without_a_search_has_no_studies(alpha: Path) -> None:
-    assert searches(alpha, "iprm-alpha") == []
+    assert searches(alpha / "iprm-alpha", "accuracy") == []
 
 
 def test_files_are_written_in_three_formats(alpha: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gallery, "METRICS", ("accuracy",))
     monkeypatch.setattr(gallery, "MOST_FIGURES", 1)
-    drawn = gallery.save_figures(alpha, "iprm-alpha")
-    (saved,) = drawn.saved
-    assert drawn.left == 3
+    made = gallery.save_figures(alpha / "iprm-alpha", *frames(alpha / "iprm-alpha"))
+    (saved,) = made.saved
+    assert made.left == 3
     folder = alpha / "iprm-alpha" / "report" / "figures"
     assert sorted(p.name for p in folder.iterdir()) == [
         "alpha-accuracy.pdf", "alpha-accuracy.png", "alpha-accuracy.svg", "captions.txt",

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers_results import Results, alpha_sweep, noisy, references
 from rich.console import Console
@@ -52,6 +53,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         page = report(path, "iprm-alpha")
     assert page == path / "iprm-alpha" / "report" / "index.html"
     return path, page.read_text(encoding="utf-8")
+
+
+def frames(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return load(folder), load(folder, "epoch")
 
 
 def test_the_page_loads_nothing_from_elsewhere(written: tuple[Path, str]) -> None:
@@ -219,6 +224,6 @@ def test_a_large_sweep_has_bounded_figures(tmp_path: Path, monkeypatch: pytest.M
     alpha_sweep(tmp_path)
     monkeypatch.setattr(gallery, "LARGE", 10)
     monkeypatch.setattr(gallery, "MOST_OF_LARGE", 1)
-    drawn = gallery.save_figures(tmp_path, "iprm-alpha")
+    drawn = gallery.save_figures(tmp_path / "iprm-alpha", *frames(tmp_path / "iprm-alpha"))
     assert [figure.stem for figure in drawn.saved] == ["alpha-accuracy"]
     assert drawn.left > 0
