@@ -67,7 +67,8 @@ def sam_perturbation(grads: list[Tensor], rho: float, per_tensor: bool = False) 
     tensor's own (``per_tensor``). Zeros where the norm is 0."""
     joint = nn.utils.get_total_norm(grads)
     norms = [grad.norm() if per_tensor else joint for grad in grads]
-    return [torch.where(n > 0, rho * (g / n), torch.zeros_like(g)) for g, n in zip(grads, norms, strict=True)]
+    # In place: a second copy of a network's gradients takes longer than the arithmetic.
+    return [(g / torch.where(n > 0, n, torch.ones_like(n))).mul_(rho) for g, n in zip(grads, norms, strict=True)]
 
 
 def source_modality(j: int, num_modalities: int) -> int:

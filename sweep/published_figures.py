@@ -103,15 +103,17 @@ def _theirs(group: Sequence[Curve], axis: Axis, each: bool, scale: DrawAxis) -> 
     def draw(ax: Axes) -> None:
         ax.set_facecolor(PRINTED)
         for index, printed in enumerate(shown, start=3 if each else 0):
-            own = with_values(axis, printed.at)
+            # Words stand in the order of our panel.
+            own = with_values(axis, [*(v for v in axis.values if v in printed.at), *printed.at])
             colour = COLOURS[index % len(COLOURS)] if each else GREY
             x, order = positions(pd.Series(printed.at, dtype=object), own), np.arange(len(printed.at))
             if own.scale != "category":
                 order = np.argsort(x)
             y = np.array(printed.values)
-            style = "" if own.scale == "category" else "-"
+            style = "none" if own.scale == "category" else "-"
             name = printed.modality if each else f"{FUSED}, published"
-            ax.plot(x[order], y[order], style, marker=MARKERS[index % len(MARKERS)], color=colour, markersize=3.5,
+            ax.plot(x[order], y[order],
+                linestyle=style, marker=MARKERS[index % len(MARKERS)], color=colour, markersize=3.5,
                     markerfacecolor="white", linewidth=1.1, label=name)  # fmt: skip
             if printed.reference is not None:
                 ax.axhline(printed.reference, color=GREY, linestyle=":", linewidth=1, label="plain joint, published")

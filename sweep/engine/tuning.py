@@ -200,8 +200,9 @@ class AgendaCallback(Unsaved, Callback):
 
     def _death(self, trial: Trial) -> Exception:
         """Why the process of a trial is gone, as far as it can be known from here."""
-        timeout, began = self.agenda.plan.sweep.timeout, self._started[trial.config["hash"]]
-        if timeout is not None and time.monotonic() - began > limit(timeout):
+        # An actor that dies before it is up has not started anything.
+        timeout, began = self.agenda.plan.sweep.timeout, self._started.get(trial.config["hash"])
+        if timeout is not None and began is not None and time.monotonic() - began > limit(timeout):
             return overtime(timeout)  # it could not even say so itself
         account = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
         kills, self._oom_kills = oom_kills() - self._oom_kills, oom_kills()
