@@ -271,7 +271,8 @@ def test_a_search_on_ray_retrains_its_choice_under_report_seeds(desk: Desk) -> N
     searched = [row for row in rows if row["role"] == "sweep"]
     assert len(searched) == 4
     assert {row["status"] for row in searched} <= {"done", "pruned"}
-    chosen = max((r for r in searched if r["status"] == "done"), key=lambda r: r["validation_accuracy"])
+    done = [row for row in searched if row["status"] == "done"]
+    chosen = max(done, key=lambda row: (row["validation_accuracy"], -row["number"]))  # of equals the first proposed
     reported = [row for row in rows if row["role"] == "report"]
     assert [row["seed"] for row in reported] == [100, 101]
     assert {row["configuration"] for row in reported} == {chosen["configuration"]}
