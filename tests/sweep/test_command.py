@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -203,7 +204,10 @@ def test_a_killed_sweep_on_ray_resumes_and_agrees_with_the_local_executor_bit_fo
     before = {path: path.stat().st_mtime_ns for path in desk.finished()}
     code, out, err = desk.run("run", "s", "--no-report")
     assert (code, err) == (0, "")
-    assert f"{len(before)} kept from earlier" in out
+    kept = re.search(r"(\d+) kept from earlier", out)
+    # An actor may end the run it has in hand before it hears that its driver is gone.
+    assert kept is not None
+    assert len(before) <= int(kept[1]) < 6
     assert before.items() <= {path: path.stat().st_mtime_ns for path in desk.finished()}.items()
     assert desk.table() == reference.table()
 
@@ -242,7 +246,8 @@ def test_two_workers_on_a_running_cluster_follow_one_and_leave_nothing_behind(
     groups = list(placement_group_table().values())
     assert [group["state"] for group in groups] == ["REMOVED"] * len(groups)
     assert groups
-    assert not state.list_actors(filters=[("state", "=", "ALIVE")])
+    # By its address: another test's Ray may still be going down.
+    assert not state.list_actors(address=cluster, filters=[("state", "=", "ALIVE")])
     assert ray.available_resources()["CPU"] == 2
 
 
