@@ -4,9 +4,10 @@ and no result is read."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import data
@@ -310,9 +311,9 @@ class _Workshop:
             method=entry.method,
             hyperparameters=settings.hyperparameters.model_dump(mode="json"),
             dataset=dataset,
-            data=settings.options.model_dump(mode="json"),
+            data=_located(settings.options.model_dump(mode="json"), source.paths),
             fingerprint=self._fingerprint(sweep, dataset, settings.options),
-            encoders=settings.encoders,
+            encoders={m: _located(encoder, _weights(encoder)) for m, encoder in settings.encoders.items()},
             train=settings.train,
             epochs=settings.epochs,
             metric=sweep.metric,
@@ -334,6 +335,20 @@ class _Workshop:
             except DataError as error:
                 raise ConfigError([sweep.problem(("data", dataset), str(error))]) from error
         return self._fingerprints[key]
+
+
+def _located(options: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:
+    """``options`` with those in ``paths`` made absolute: a worker starts in another folder than the driver."""
+    return {
+        name: str(Path(value).expanduser().absolute()) if name in paths and value is not None else value
+        for name, value in options.items()
+    }
+
+
+def _weights(encoder: Mapping[str, Any]) -> tuple[str, ...]:
+    """The option of an encoder that is a path, where it is one and not the name of a weight set."""
+    pretrained = encoder.get("pretrained")
+    return ("pretrained",) if isinstance(pretrained, str) and Path(pretrained).expanduser().exists() else ()
 
 
 def _sets(name: str, hyperparameters: list[str]) -> bool:

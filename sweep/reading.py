@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic_core import from_json
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 COSTS = ("seconds", "seconds_per_epoch", "samples", "forward_passes", "samples_per_second", "peak_memory_mib")
 
 RUN_FILES = ("config.json", "environment.json", "final.json", "test.json")
+
+T = TypeVar("T")
+
+GROUPS = {"metrics": "", "diagnostics": "diag."}
+"""Numbers of an epoch that have names of their own, and what their columns' names begin with."""
 
 THREADS = 8
 AT_ONCE = 500
@@ -33,17 +38,6 @@ class Columns:
         self._columns: dict[str, list[Any]] = {name: [] for name in names}
         self._rows = 0
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        columns, rows = self._columns, self._rows
-        for name, value in row.items():
-            column = columns.get(name)
-            if column is None:
-                column = columns[name] = []
-            if len(column) < rows:
-                column.extend([None] * (rows - len(column)))
-            column.append(value)
-        self._rows += 1
-
     def extend(self, several: Mapping[str, Sequence[Any]], count: int) -> None:
         """``count`` rows at once, by column."""
         for name, values in several.items():
@@ -52,12 +46,27 @@ class Columns:
             column.extend(values)
         self._rows += count
 
+    def add(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Several rows."""
+        for some in _parts(rows, AT_ONCE):
+            self.extend(turned(some), len(some))
+
     def frame(self) -> pd.DataFrame:
         import pandas as pd  # here, so that reading an index alone stays fast
 
         return pd.DataFrame(
             {name: column + [None] * (self._rows - len(column)) for name, column in self._columns.items()}
         )
+
+
+def turned(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Rows as columns, None where a row lacks one."""
+    names = list(rows[0])
+    if all(list(row) == names for row in rows):
+        # The usual case, without a look-up for each cell: there are millions.
+        return dict(zip(names, map(list, zip(*(row.values() for row in rows), strict=True)), strict=True))
+    every = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in every}
 
 
 def read_runs(folder: Path, hashes: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -76,7 +85,7 @@ def read_epochs(folder: Path, hashes: Iterable[str]) -> pd.DataFrame:
         table = Columns("hash", "epoch")
         for run_hash, (content,) in _read(folder, several, ("metrics.jsonl",)):
             if content:
-                _add_epochs(table, run_hash, _records(content, folder / run_hash / "metrics.jsonl"))
+                _add_epochs(table, run_hash, records(content, folder / run_hash / "metrics.jsonl"))
         parts.append(table.frame())
     # Parts as typed columns: the numbers of a million epochs would be too many objects.
     filled = [part for part in parts if len(part)]
@@ -84,9 +93,9 @@ def read_epochs(folder: Path, hashes: Iterable[str]) -> pd.DataFrame:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Records of a file with one a line, none where there is no file; see :func:`_records`."""
+    """Records of a file with one a line, none where there is no file; see :func:`records`."""
     content = _bytes(str(path))
-    return _records(content, path) if content else []
+    return records(content, path) if content else []
 
 
 def stamps(folder: Path, hashes: Iterable[str]) -> tuple[tuple[int, int] | None, ...]:
@@ -117,7 +126,7 @@ def _read(folder: Path, hashes: Iterable[str], names: Sequence[str]) -> Iterator
                 yield from found
 
 
-def _parts(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
@@ -129,7 +138,7 @@ def _bytes(path: str) -> bytes | None:
         return None
 
 
-def _records(content: bytes, path: Path) -> list[dict[str, Any]]:
+def records(content: bytes, path: Path) -> list[dict[str, Any]]:
     """Records of a file with one a line. A torn last line is no record yet; any other that cannot be read is left out
     with a warning."""
     lines = content.splitlines()
@@ -206,14 +215,11 @@ def _add_epochs(table: Columns, run_hash: str, records: list[dict[str, Any]]) ->
     ordered = [found[epoch] for epoch in sorted(found)]
     if not ordered:
         return
-    groups = {"metrics": "", "diagnostics": "diag."}
     columns: dict[str, list[Any]] = {"hash": [run_hash] * len(ordered)}
-    for key in ordered[0]:
-        if key not in groups:
-            columns[key] = [record[key] for record in ordered]
-    for group, prefix in groups.items():
-        for name in dict.fromkeys(name for record in ordered for name in record[group]):
-            columns[prefix + name] = [record[group].get(name) for record in ordered]
+    columns |= turned([{key: value for key, value in record.items() if key not in GROUPS} for record in ordered])
+    for group, prefix in GROUPS.items():
+        numbers = turned([record[group] for record in ordered])
+        columns |= {prefix + name: values for name, values in numbers.items()}
     table.extend(columns, len(ordered))
 
 

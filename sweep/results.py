@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sweep.files import guarded
-from sweep.reading import Columns, cell, read_epochs, read_lines, read_runs, stamps
+from sweep.reading import Columns, cell, read_epochs, read_lines, read_runs, records, stamps
 from sweep.records import IndexEntry
 from sweep.storage import is_uri
 
@@ -74,9 +75,13 @@ def load(path: str | Path, level: Level = "run") -> pd.DataFrame:
     path = _locate(path)
     sweeps = _sweeps(path)
     folder = (path.parent if (path / "index.jsonl").exists() else path) / "runs"
-    entries = [(sweep.name, entry) for sweep in sweeps for entry in _index(sweep)]
+    indices = [sweep / "index.jsonl" for sweep in sweeps]
+    written = [index.read_bytes() for index in indices]
+    entries = [
+        (i.parent.name, entry) for i, content in zip(indices, written, strict=True) for entry in _entries(i, content)
+    ]
     hashes = list(dict.fromkeys(entry["hash"] for _, entry in entries))
-    stamp = (*(sweep.joinpath("index.jsonl").read_bytes() for sweep in sweeps), *stamps(folder, hashes))
+    stamp = (*written, *stamps(folder, hashes))
     if (key := (str(path.resolve()), level)) in _kept and _kept[key][0] == stamp:
         return _kept[key][1].copy(deep=False)
     if level == "run":
@@ -141,8 +146,8 @@ def _sweeps(path: Path) -> list[Path]:
 
 def _run_rows(entries: list[tuple[str, dict[str, Any]]], runs: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
     table = Columns(*_ALWAYS)
-    for sweep, entry in entries:
-        table.add({"sweep": sweep, **entry, **runs[entry["hash"]]})
+    rows = [{"sweep": sweep, **entry, **runs[entry["hash"]]} for sweep, entry in entries]
+    table.add(rows)
     frame = table.frame()
     metrics = [f"{split}_{metric}" for split in SPLITS for metric in METRICS]
     frame = frame.astype(dict.fromkeys(metrics, "float64"))
@@ -155,10 +160,11 @@ def _run_rows(entries: list[tuple[str, dict[str, Any]]], runs: Mapping[str, dict
     return frame[order].copy()  # columns added one by one lie scattered in memory
 
 
-def _index(sweep: Path) -> list[dict[str, Any]]:
+@lru_cache(maxsize=16)
+def _entries(index: Path, content: bytes) -> list[dict[str, Any]]:
     """Lines of a sweep's index as columns; of lines that say the same of a run the last stands."""
     found: dict[tuple[str, ...], dict[str, Any]] = {}
-    for line in read_lines(sweep / "index.jsonl"):
+    for line in records(content, index):
         key = (line["hash"], line["role"], line["label"], json.dumps(line["values"]))
         values = line.pop("values")
         point = ", ".join(f"{key}={_text(value)}" for key, value in values.items())

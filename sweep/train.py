@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 import traceback
 from collections import OrderedDict
@@ -12,7 +13,7 @@ import torch
 
 import data
 import methods
-from data.base import Dataset
+from data.base import DataError, Dataset
 from methods.base import Method
 from models import encoders
 from sweep import seeds
@@ -33,11 +34,15 @@ _datasets: OrderedDict[str, Dataset] = OrderedDict()
 
 
 def load_dataset(run: Run) -> Dataset:
-    """The run's dataset, from this process's cache where an earlier run loaded it. Raises DataError."""
+    """The run's dataset, from this process's cache where an earlier run loaded it. Raises DataError, which names this
+    machine: on a cluster the data may lie on some nodes only."""
     key = f"{run.dataset}/{run.fingerprint}/{canonical(run.data)}"
     if key not in _datasets:
         source = data.get(run.dataset)
-        _datasets[key] = source.load(source.Options.model_validate(run.data))
+        try:
+            _datasets[key] = source.load(source.Options.model_validate(run.data))
+        except DataError as error:
+            raise DataError(f"{error} (on {socket.gethostname()})") from error
         while len(_datasets) > DATASETS_KEPT:
             _datasets.popitem(last=False)
     _datasets.move_to_end(key)

@@ -7,6 +7,7 @@ import io
 import os
 import resource
 import signal
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -215,7 +216,7 @@ def test_a_dataset_that_disappears_fails_its_runs_alone(tmp_path: Path, monkeypa
     assert sorted(final.status for final in finals(store)) == ["done", "failed"]
     failed = next(final for final in finals(store) if final.status == "failed")
     assert failed.cause == "data"
-    assert f"no such file; data.fragile.file is {file}" in (failed.reason or "")
+    assert f"no such file (on {socket.gethostname()}); data.fragile.file is {file}" in (failed.reason or "")
     assert "1 failed (1 data)" in said
 
 

@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import pytest
+import torch
+from torchvision.models import resnet18
 
 from methods.hyperparameters import Choice, Integer, LogUniform, Uniform, hyper
 from sweep.config import ConfigError, contains, load, validate
@@ -64,6 +66,28 @@ def test_recipes_lie_over_one_another(made):
         for s in made(text + ", train: {lr: 0.7, schedule: {name: step, every: 4}}", "epochs=2").studies
     ]
     assert [(run.train.lr, run.train.schedule.every, run.epochs) for run in both] == [(0.7, 4, 2)] * 2
+
+
+def test_paths_become_absolute_as_workers_start_in_another_folder(made, tmp_path):
+    text = "method: mixer, datasets: [files], data: {files: {root: .}}"
+    Path("content").write_text("c")
+    torch.save(resnet18().state_dict(), "weights.pt")
+    (study,) = made(text + ", encoders: {audio: {name: resnet18, pretrained: weights.pt}}").studies
+    run = study.configurations[0].template
+    assert run.data["root"] == str(tmp_path)
+    assert run.encoders["audio"]["pretrained"] == str(tmp_path / "weights.pt")
+    assert run.encoders["image"].get("pretrained") is None
+    # Where things lie is no part of an identity.
+    (elsewhere,) = made(text.replace("root: .", f"root: {tmp_path}")).studies
+    (here,) = made(text).studies
+    assert elsewhere.configurations[0].key == here.configurations[0].key
+
+
+def test_the_name_of_a_weight_set_stays_a_name(made):
+    (study,) = made(
+        "method: mixer, datasets: [toy], encoders: {left: {name: resnet18, pretrained: IMAGENET1K_V1}}"
+    ).studies
+    assert study.configurations[0].template.encoders["left"]["pretrained"] == "IMAGENET1K_V1"
 
 
 def test_varied_names_reach_recipe_data_encoders_and_epochs(made):
