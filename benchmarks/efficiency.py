@@ -1,12 +1,13 @@
 """How much of two cores a sweep of short runs spends in training, beside a plain Ray Tune script doing the same work.
 
-    python -m benchmarks.efficiency [--runs 60] [--epochs 60]
+    python -m benchmarks.efficiency [--runs 60] [--epochs 120] [--contenders sweep plain serial]
 
-The work: ``--runs`` trainings of the joint method on the digits, one thread each. Efficiency = CPU seconds inside
-``fit`` / (wall seconds x cores), the CPU seconds being those of the same trainings one after another in one quiet
-process. Each contender is a command of its own, timed from its start to its end, all start-ups and imports included:
+The work: ``--runs`` trainings of the joint method on the digits, one thread each. Efficiency = seconds inside ``fit``
+of all runs, as they are recorded while a contender runs, / (its wall seconds x cores). Each contender is a command of
+its own, timed from its start to its end, all start-ups and imports included:
 
-- sweep: ``python -m sweep run`` on Ray, as many runs at a time as there are cores;
+- sweep: ``python -m sweep run`` on Ray, as many runs at a time as there are cores; once it is under way means from
+  the start of its first run to the end of its last;
 - plain: a Ray Tune function trainable, as its guides show it: it loads the data, builds the method and trains;
 - serial: ``python -m sweep run --local``, one run after another (at most 1 / cores by its nature).
 """
@@ -14,6 +15,7 @@ process. Each contender is a command of its own, timed from its start to its end
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -31,6 +33,9 @@ from sweep.train import build_method, load_dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 CORES = os.cpu_count() or 1
+CONTENDERS = ("sweep", "plain", "serial")
+FOLDERS = {"sweep": "on-ray", "serial": "in-process"}
+"""Where the results of a contender lie."""
 
 
 def write_sweep(folder: Path, runs: int, epochs: int) -> Path:
@@ -51,23 +56,14 @@ def work(path: Path) -> list[Run]:
 
 
 def train_once(run: Run) -> dict[str, float]:
-    """One training, without anything that a platform adds."""
+    """One training, without anything that a platform adds, and the seconds that it took."""
     dataset = load_dataset(run)
     result = fit(build_method(run, dataset), dataset, run.train, seed=run.seed, test_peak=run.test_peak)
-    return {"value": result.validation["validation_accuracy"]}
-
-
-def in_process(runs: list[Run]) -> float:
-    """CPU seconds inside ``fit`` of all runs, one after another in this process."""
-    train_once(runs[0])  # imports, first allocations and the data are not the work
-    started = time.thread_time()
-    for run in runs:
-        train_once(run)
-    return time.thread_time() - started
+    return {"value": result.validation["validation_accuracy"], "seconds": result.seconds}
 
 
 def plain_tune(path: Path) -> None:
-    """The script that a user of Ray Tune writes first."""
+    """The script that a user of Ray Tune writes first. Prints the seconds inside ``fit``."""
     import ray
     from ray import tune
 
@@ -83,20 +79,36 @@ def plain_tune(path: Path) -> None:
             run_config=tune.RunConfig(storage_path=scratch, verbose=0),
         ).fit()
     assert not results.errors
+    print(sum(result.metrics["seconds"] for result in results))
 
 
-def timed(words: list[str], folder: Path) -> float:
-    """Wall seconds of a command."""
+def timed(words: list[str], folder: Path) -> tuple[float, str]:
+    """Wall seconds of a command, and what it prints."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
     started = time.perf_counter()
-    subprocess.run([sys.executable, "-m", *words], cwd=folder, env=environment, check=True, capture_output=True)
-    return time.perf_counter() - started
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return time.perf_counter() - started, done.stdout
+
+
+def inside(results: Path) -> float:
+    """Seconds inside ``fit`` of all runs of a results folder."""
+    return sum(json.loads(path.read_text())["seconds"] for path in results.glob("runs/*/final.json"))
+
+
+def under_way(results: Path) -> float:
+    """Wall seconds from the start of the first run of a sweep to the end of its last."""
+    ends = [path.stat().st_mtime for path in results.glob("runs/*/final.json")]
+    starts = [path.stat().st_mtime for path in results.glob("runs/*/config.json")]
+    return max(ends) - min(starts)
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--runs", type=int, default=60)
-    arguments.add_argument("--epochs", type=int, default=60)
+    arguments.add_argument("--epochs", type=int, default=120)
+    arguments.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     arguments.add_argument("--plain", type=Path, help=argparse.SUPPRESS)
     options = arguments.parse_args()
     if options.plain:
@@ -105,22 +117,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         path = write_sweep(folder, options.runs, options.epochs)
-        cpu = in_process(work(path))
-        print(
-            f"work: {options.runs} runs, {cpu:.1f} CPU seconds inside fit, {cpu / options.runs:.2f} each; {CORES} cores"
-        )
         run = ["sweep", "run", "bench", "--no-report", "--results"]
-        contenders = {
-            "sweep": [*run, "on-ray"],
+        commands = {
+            "sweep": [*run, FOLDERS["sweep"]],
             "plain": ["benchmarks.efficiency", "--plain", str(path)],
-            "serial": [*run, "in-process", "--local"],
+            "serial": [*run, FOLDERS["serial"], "--local"],
         }
         efficiency = {}
-        for name, words in contenders.items():
-            wall = timed(words, folder)
-            efficiency[name] = cpu / (wall * CORES)
-            print(f"{name + ':':8} {wall:6.1f} s wall, efficiency {efficiency[name]:.2f}", flush=True)
-        print(f"sweep / plain: {efficiency['sweep'] / efficiency['plain']:.2f}")
+        for name in options.contenders:
+            wall, said = timed(commands[name], folder)
+            seconds = float(said.splitlines()[-1]) if name == "plain" else inside(folder / FOLDERS[name])
+            efficiency[name] = seconds / (wall * CORES)
+            print(f"{name + ':':8} {seconds:6.1f} s inside fit, {wall:6.1f} s wall, efficiency {efficiency[name]:.2f}")
+            if name == "sweep":
+                wall = under_way(folder / FOLDERS[name])
+                print(f"{wall:40.1f} s of them under way, efficiency {seconds / (wall * CORES):.2f}", flush=True)
+        if {"sweep", "plain"} <= efficiency.keys():
+            print(f"sweep / plain: {efficiency['sweep'] / efficiency['plain']:.2f}")
 
 
 if __name__ == "__main__":

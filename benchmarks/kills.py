@@ -3,7 +3,8 @@
     python -m benchmarks.kills [--kills 50] [--local] [--seed 0]
 
 A grid and a search (TPE in batches) run as ``python -m sweep run``. At random moments the driver and every process
-that it has started get SIGKILL; the same command is then given again, until all is done. After each kill:
+that it has started get SIGKILL, half of the time before the first epoch; the same command is then given again, until
+all is done. After each kill:
 
 - lost: runs that had ended and whose record is gone or has changed (must be 0);
 - repeated: runs that had ended and were trained again (must be 0);
@@ -110,16 +111,20 @@ def main() -> int:
         folder = Path(scratch)
         (folder / "sweeps.yaml").write_text(yaml.safe_dump({"sweeps": SWEEPS}))
         began = time.monotonic()
-        assert start(folder, "whole", options.local).wait() == 0, (folder / "whole.log").read_text()
-        print(f"uninterrupted: {len(ended(folder / 'whole'))} runs in {time.monotonic() - began:.0f} s", flush=True)
+        process = start(folder, "whole", options.local)
+        while process.poll() is None and not any((folder / "whole").glob("runs/*/metrics.jsonl")):
+            time.sleep(0.1)
+        startup = time.monotonic() - began
+        assert process.wait() == 0, (folder / "whole.log").read_text()
+        took = f"{time.monotonic() - began:.0f} s, {startup:.0f} s before the first epoch"
+        print(f"uninterrupted: {len(ended(folder / 'whole'))} runs in {took}", flush=True)
 
         results, known = folder / "killed", dict[str, bytes]()
         kills = lost = redone = 0
-        startup = 4.0 if options.local else 12.0
         while True:
             process = start(folder, "killed", options.local)
             try:
-                code = process.wait(draw.uniform(0.0, startup + 6.0) if kills < options.kills else None)
+                code = process.wait(draw.uniform(0.0, 2 * startup) if kills < options.kills else None)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

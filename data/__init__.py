@@ -1,4 +1,6 @@
-"""Datasets: what a sample is, splits, decoding, batches. One dataset, one module; this page finds them by name."""
+"""Datasets: what a sample is, splits, decoding, batches. One dataset, one module; this page finds them by name.
+
+Modules that start with an underscore and packages (media, prepared) hold what several datasets share."""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ def _sources() -> dict[str, type[DatasetSource]]:
     modules = [
         importlib.import_module(f"{__name__}.{found.name}")
         for found in pkgutil.iter_modules(__path__)
-        if found.name != "base" and not found.name.startswith("_")
+        if found.name != "base" and not found.name.startswith("_") and not found.ispkg
     ]
     found = [
         value

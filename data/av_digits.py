@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,11 +21,13 @@ from data._files import digest, read_bytes
 from data._fsdd import RATE, Recording, find_recordings, missing_recordings
 from data._split import Positions, evenly, generator, stratified_parts
 from data._wav import read_wav
-from data.base import DataError, Dataset, DatasetOptions, DatasetSource, Split
+from data.base import DataError, Dataset, DatasetOptions, DatasetSource
 from data.digits import CLASSES, FINGERPRINT, read_digits
+from data.prepared.computed import Computed, Part, kept
+from data.prepared.items import SPLITS, SplitName
 
-SplitName = Literal["train", "validation", "test"]
-SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+VERSION = 1
+"""Raised whenever the same recordings, images and options give other numbers."""
 BINS = 64
 """Mel bands, and frames, of one second."""
 _TEST_SHARE, _VALIDATION_SHARE = 0.2, 0.1
@@ -229,6 +231,14 @@ class AVDigits(DatasetSource):
 
     @classmethod
     def load(cls, options: AVDigitsOptions) -> Dataset:  # type: ignore[override]
+        """From the cache, where these options have been loaded before."""
+        own = options.model_dump_json(exclude=set(cls.paths))
+        found, notes = kept(cls.name, f"{cls.fingerprint(options)}/{own}/{VERSION}", lambda: cls._compute(options))
+        train, validation, test = (found[name] for name in SPLITS)
+        return Dataset(cls.name, cls.modalities(options), CLASSES, train, validation, test, notes=notes)
+
+    @classmethod
+    def _compute(cls, options: AVDigitsOptions) -> Computed:
         recordings = find_recordings(options.root)
         recording_parts = split_recordings(recordings, options.test_speakers)
         images, image_labels, official = read_images(options.mnist_root)
@@ -256,12 +266,11 @@ class AVDigits(DatasetSource):
             images[used] = keep_components(images[used], training, options.image_pca)
         inputs = {name: cls._inputs(name, pairs[name], waves, images, options) for name in SPLITS}
         scale = {modality: moments(values) for modality, values in inputs["train"].items()}
-        train, validation, test = (
-            Split({m: (x - scale[m][0]) / scale[m][1] for m, x in inputs[name].items()}, torch.from_numpy(p.labels))
+        parts = {
+            name: Part({m: ((x - scale[m][0]) / scale[m][1]).numpy() for m, x in inputs[name].items()}, p.labels)
             for name, p in pairs.items()
-        )
-        notes = cls._notes(options, recordings, pairs, cut)
-        return Dataset(cls.name, cls.modalities(options), CLASSES, train, validation, test, notes=notes)
+        }
+        return Computed(parts, cls._notes(options, recordings, pairs, cut))
 
     @staticmethod
     def _inputs(

@@ -20,6 +20,9 @@ Augmentation = Callable[[dict[str, Tensor], torch.Generator], dict[str, Tensor]]
 """Maps the inputs of a whole batch, on the training device, to augmented inputs; all randomness comes from the
 generator (a CPU generator seeded by run, epoch and batch, so that any number of workers draws the same)."""
 
+Streams = Callable[[str], torch.Generator]
+"""A batch's random numbers by name of their stream; always from the start of the stream."""
+
 
 class DataError(ValueError):
     """The data on disk cannot be used; the message names the file and the remedy."""
@@ -40,11 +43,61 @@ class Batch:
         return len(self.labels)
 
 
+class Column(ABC):
+    """One modality of a split, kept in whatever form is compact, given out as model-ready batches."""
+
+    shape: tuple[int, ...]
+    """Of one model-ready sample."""
+    stream: str = ""
+    """Columns of one stream draw the same numbers for a batch: a crop shared by two views of a scene. "": its own."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Samples."""
+
+    @abstractmethod
+    def gather(self, index: Tensor, device: torch.device | str) -> Tensor:
+        """The samples at ``index`` (int64 [B]) in their evaluation form, [B, *shape], on ``device``; always the same
+        for the same sample."""
+
+    def draw(
+        self, index: Tensor, device: torch.device | str, generator: torch.Generator, part: slice = slice(None)
+    ) -> Tensor:
+        """The samples at ``index[part]`` in their training form, [b, *shape]; the evaluation form where nothing is
+        augmented.
+
+        index: int64 [B], of the joint batch of all workers; part: the samples of this worker. All randomness comes
+        from the (CPU) generator, and is drawn for all of ``index``, whatever ``part`` is: any number of workers sees
+        the same samples, and each reads its own alone."""
+        return self.gather(index[part], device)
+
+    @abstractmethod
+    def resident(self, device: torch.device | str) -> Column:
+        """The same column with everything stored on ``device``."""
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Size of what is stored."""
+
+
+def sample_shape(values: Tensor | Column) -> tuple[int, ...]:
+    """Of one model-ready sample."""
+    return values.shape if isinstance(values, Column) else tuple(values.shape[1:])
+
+
+def _gathered(values: Tensor | Column, index: Tensor, device: torch.device | str) -> Tensor:
+    if isinstance(values, Column):
+        return values.gather(index, device)
+    return values[index.to(values.device)].to(device, non_blocking=True)
+
+
 @dataclass(frozen=True)
 class Split:
-    """One of train, validation and test: modality -> [n, ...], labels int64 [n] in [0, classes)."""
+    """One of train, validation and test: modality -> [n, ...] (or a :class:`Column` of n samples), labels int64 [n] in
+    [0, classes)."""
 
-    inputs: dict[str, Tensor]
+    inputs: Mapping[str, Tensor | Column]
     labels: Tensor
 
     def __post_init__(self) -> None:
@@ -56,14 +109,34 @@ class Split:
         return len(self.labels)
 
     def gather(self, index: Tensor, device: torch.device | str = "cpu") -> Batch:
-        """The samples at ``index`` (int64 [B]) as one batch on ``device``: one vectorised gather a modality."""
-        at = index.to(self.labels.device)
-        inputs = {m: values[at].to(device, non_blocking=True) for m, values in self.inputs.items()}
-        return Batch(inputs, self.labels[at].to(device, non_blocking=True), index.to(device))
+        """The samples at ``index`` (int64 [B]) in their evaluation form, as one batch on ``device``: one vectorised
+        gather a modality."""
+        return self._batch({m: _gathered(values, index, device) for m, values in self.inputs.items()}, index, device)
+
+    def draw(self, index: Tensor, device: torch.device | str, streams: Streams, part: slice = slice(None)) -> Batch:
+        """The samples at ``index[part]`` in their training form: see :meth:`Column.draw`. Each column draws from the
+        stream that it names, else from that of its modality."""
+        inputs = {
+            m: values.draw(index, device, streams(values.stream or m), part)
+            if isinstance(values, Column)
+            else _gathered(values, index[part], device)
+            for m, values in self.inputs.items()
+        }
+        return self._batch(inputs, index[part], device)
+
+    def _batch(self, inputs: dict[str, Tensor], index: Tensor, device: torch.device | str) -> Batch:
+        labels = self.labels[index.to(self.labels.device)].to(device, non_blocking=True)
+        return Batch(inputs, labels, index.to(device))
 
     def to(self, device: torch.device | str) -> Split:
-        """The same split with every tensor on ``device``."""
-        return Split({m: v.to(device) for m, v in self.inputs.items()}, self.labels.to(device))
+        """The same split with everything stored on ``device``."""
+        moved = {m: v.resident(device) if isinstance(v, Column) else v.to(device) for m, v in self.inputs.items()}
+        return Split(moved, self.labels.to(device))
+
+    @property
+    def nbytes(self) -> int:
+        """Size of what is stored of all modalities."""
+        return sum(values.nbytes for values in self.inputs.values())
 
 
 @dataclass(frozen=True)
@@ -86,7 +159,7 @@ class Dataset:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of one sample of each modality, without the batch axis."""
-        return {m: tuple(self.train.inputs[m].shape[1:]) for m in self.modalities}
+        return {m: sample_shape(self.train.inputs[m]) for m in self.modalities}
 
 
 class DatasetOptions(BaseModel):

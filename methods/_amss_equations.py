@@ -144,8 +144,11 @@ def mask_values(scores: Tensor, selected: Tensor, scheme: str = "binary", c: flo
     exact, n = scores.double(), scores.shape[-1]
     if scheme == "inclusion":
         probability = _inclusion(exact, selected.sum(-1, keepdim=True))
-        # A unit without any probability cannot have been drawn, and its gradient is 0.
-        return values * torch.where(probability > 0, 1 / probability, 0.0).to(values.dtype)
+        # A unit without any probability cannot have been drawn, and its gradient is 0. Chosen, not multiplied: of a
+        # unit that is not drawn the factor may exceed every number, and 0 times that is not 0.
+        drawn = (values > 0) & (probability > 0)
+        largest = torch.finfo(values.dtype).max
+        return torch.where(drawn, (1 / probability).clamp_max(largest), 0.0).to(values.dtype)
     total = exact.sum(-1, keepdim=True)
     share = torch.where(total > 0, exact / total, 1 / n)
     return values * (1 / (share + 1 / n + c)).to(values.dtype)

@@ -25,6 +25,7 @@ DONE, FAILED, MISTAKE, LOCKED, INTERRUPTED = 0, 1, 2, 3, interrupts.INTERRUPTED
 
 EXAMPLES = """examples:
   python -m sweep list sweeps                         what sweeps.yaml holds
+  python -m sweep prepare crema_d --root path/to/it   decode its media, once (run does so, too)
   python -m sweep run iprm-alpha                      train what is missing, then report
   python -m sweep run iprm-alpha bss-beta --dry-run   what would be trained
   python -m sweep run compare epochs=10 seeds=[0,1]   with other values, for this time
@@ -63,11 +64,18 @@ def parser() -> argparse.ArgumentParser:
     resume.add_argument("names", nargs="+", metavar="NAME", help="sweeps that have run before")
     _execution(resume)
 
+    prepare = command("prepare", _prepare, "decode the media of a dataset, once, for every later run")
+    prepare.add_argument("dataset", metavar="DATASET", help="its name; see list datasets")
+    prepare.add_argument("--root", type=Path, help="folder of the dataset")
+    prepare.add_argument("names", nargs="*", metavar="key=value", help="other options of the dataset: profile=20s")
+    _where(prepare, "in processes of this machine, without Ray")
+
     report = command("report", _report, "write the report and figures of sweeps from what has been trained so far")
     report.add_argument("names", nargs="+", metavar="NAME", help="sweeps that have run before")
 
-    listing = command("list", _list, "list methods, datasets, sweeps or hyperparameters, or tell all about a method")
-    listing.add_argument("what", choices=["methods", "method", "datasets", "sweeps", "hyperparameters"])
+    about = "list methods, datasets, encoders, sweeps or hyperparameters, or tell all about a method"
+    listing = command("list", _list, about)
+    listing.add_argument("what", choices=["methods", "method", "datasets", "encoders", "sweeps", "hyperparameters"])
     listing.add_argument("of", nargs="*", metavar="METHOD", help="method, hyperparameters: which (default: all)")
 
     validate = command("validate", _validate, "check the whole file; names every mistake with its line")
@@ -86,11 +94,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _execution(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--local", action="store_true", help="one run after another in this process, without Ray")
-    command.add_argument("--address", help="address of a running Ray cluster (default: RAY_ADDRESS, else this machine)")
+    _where(command, "one run after another in this process, without Ray")
     command.add_argument("--force", action="store_true", help="train every run again, also those that are done")
     command.add_argument("--dry-run", action="store_true", help="say what would be trained, train nothing")
     command.add_argument("--no-report", action="store_true", help="train only")
+
+
+def _where(command: argparse.ArgumentParser, local: str) -> None:
+    command.add_argument("--local", action="store_true", help=local)
+    command.add_argument("--address", help="address of a running Ray cluster (default: RAY_ADDRESS, else this machine)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -163,7 +175,11 @@ def _validate(options: argparse.Namespace) -> int:
 def _list(options: argparse.Namespace) -> int:
     from sweep import listing
 
-    tables = {"methods": listing.methods_table, "datasets": listing.datasets_table}
+    tables = {
+        "methods": listing.methods_table,
+        "datasets": listing.datasets_table,
+        "encoders": listing.encoders_table,
+    }
     if options.what in tables:
         _console().print(tables[options.what]())
     elif options.what == "sweeps":
@@ -242,6 +258,16 @@ def _execute(options: argparse.Namespace, sweeps: list[Sweep]) -> int:
                 raise StoreError(f"{error}; run the same command again to go on, what was finished is kept") from error
             _report_unless(options, store, sweep.name, console)
     return FAILED if failed else DONE
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from sweep.engine.ray_session import RaySession
+    from sweep.preparing import command
+
+    interrupts.install()
+    with RaySession(options.address) as ray:
+        command(options.dataset, options.root, options.names, options.local, ray, _console())
+    return DONE
 
 
 def _report_unless(options: argparse.Namespace, store: Store, name: str, console: Console) -> None:

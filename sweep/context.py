@@ -78,11 +78,17 @@ class TrainingContext:
             yield self._gather(self._train, joint, parts[self.rank], ("augmentation", number))
 
     def _gather(self, split: Split, joint: Tensor, mine: slice, stream: tuple[str, int] | None) -> Batch:
-        if stream is None or self._augment is None:
+        if stream is None:
             return split.gather(joint[mine], self.device)
-        # Augmenting the joint batch and keeping one's part lets any number of workers draw the same numbers.
-        whole = split.gather(joint, self.device)
         name, number = stream
+
+        def streams(column: str) -> torch.Generator:
+            return self.generator(f"{name} of {column}", self.epoch, number)
+
+        if self._augment is None:
+            return split.draw(joint, self.device, streams, mine)
+        # Augmenting the joint batch and keeping one's part lets any number of workers draw the same numbers.
+        whole = split.draw(joint, self.device, streams)
         inputs = self._augment(whole.inputs, self.generator(name, self.epoch, number))
         return Batch({m: x[mine] for m, x in inputs.items()}, whole.labels[mine], whole.index[mine])
 

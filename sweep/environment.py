@@ -22,7 +22,6 @@ PACKAGES = (
     "torchaudio",
     "ray",
     "optuna",
-    "torchmetrics",
     "transformers",
     "scikit-learn",
     "numpy",

@@ -11,7 +11,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psutil
@@ -260,10 +260,7 @@ def _resident(dataset: Dataset, device: torch.device) -> Dataset:
     if device.type != "cuda":
         return dataset
     splits = (dataset.train, dataset.validation, dataset.test)
-    needed = sum(x.numel() * x.element_size() for split in splits for x in split.inputs.values())
-    if needed > DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
+    if sum(split.nbytes for split in splits) > DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
         return dataset
     train, validation, test = (split.to(device) for split in splits)
-    return Dataset(
-        dataset.name, dataset.modalities, dataset.classes, train, validation, test, dataset.augment, dataset.notes
-    )
+    return replace(dataset, train=train, validation=validation, test=test)

@@ -79,7 +79,7 @@ def _identity(run: Run) -> dict[str, Any]:
     del identity["train"]["device"]
     for encoder in identity["encoders"].values():
         # Weights to start from count by what they are, not by where they lie.
-        if isinstance(pretrained := encoder.get("pretrained"), str) and Path(pretrained).expanduser().is_file():
+        if isinstance(pretrained := encoder.get("pretrained"), str) and Path(pretrained).expanduser().exists():
             encoder["pretrained"] = content_digest(Path(pretrained).expanduser())
     identity["data"] = {name: value for name, value in identity["data"].items() if name not in source.paths}
     if not method.world_size_matters(method.Hyperparameters.model_validate(run.hyperparameters)):
@@ -88,7 +88,12 @@ def _identity(run: Run) -> dict[str, Any]:
 
 
 def content_digest(path: Path) -> str:
-    """Digest of a file's content; read again only when its time or size has changed. Raises OSError."""
+    """Digest of a file's content, or of all files of a folder with their names in it (hidden ones left out); a file is
+    read again only when its time or size has changed. Raises OSError."""
+    if path.is_dir():
+        names = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+        shown = {name: file for name, file in names.items() if not any(p.startswith(".") for p in name.split("/"))}
+        return digest({name: content_digest(file) for name, file in shown.items()})
     state = path.stat()
     return _content_digest(path, state.st_mtime_ns, state.st_size)
 

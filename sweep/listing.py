@@ -8,6 +8,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+from pydantic import BaseModel
 from rich.table import Table
 
 import data
@@ -16,13 +17,13 @@ from methods.base import Method
 from methods.hyperparameters import (
     Choice,
     Declared,
-    Hyperparameters,
     Integer,
     LogUniform,
     SearchRange,
     Uniform,
     declared,
 )
+from models import encoders
 from sweep.config import ConfigError, load
 from sweep.config.problems import nearest
 
@@ -57,6 +58,19 @@ def datasets_table() -> Table:
         fields = source.Options.model_fields.items()
         options = (f"{key} ({'required' if field.is_required() else _value(field.default)})" for key, field in fields)
         table.add_row(name, source.title, ", ".join(options))
+    return table
+
+
+def encoders_table() -> Table:
+    """Every encoder with the options that a sweep's ``encoders`` may set."""
+    table = Table(title="encoders", box=None, title_justify="left", padding=(0, 2, 0, 0))
+    for column in ("name", "option", "default", "values", "meaning"):
+        table.add_column(column, overflow="fold")
+    for name in encoders.names():
+        model = encoders.ENCODERS[name].Options
+        for number, (option, field) in enumerate(model.model_fields.items()):
+            shown = "" if number else name
+            table.add_row(shown, option, _value(field.default), values_text(model, option), field.description)
     return table
 
 
@@ -107,7 +121,7 @@ def meaning_text(found: Declared) -> str:
     return found.meaning + unit + condition
 
 
-def values_text(model: type[Hyperparameters], name: str) -> str:
+def values_text(model: type[BaseModel], name: str) -> str:
     """The values that a hyperparameter may have: words, bounds or a type."""
     field = model.model_fields[name]
     bounds = {key: getattr(item, key) for item in field.metadata for key in _BOUNDS if hasattr(item, key)}

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
-from math import factorial
+from math import factorial, prod
 
 import torch
 from torch import Tensor
 
-from data.base import Split
+from data.base import Split, sample_shape
 from methods.base import MULTI, Method, evaluating
 from sweep.workers import WorkerGroup, share
 
 METRICS = ("accuracy", "map", "macro_f1")
 EVALUATION_BATCH = 512
+"""Samples predicted at a time, at most."""
+EVALUATION_BYTES = 64 * 2**20
+"""Size of their inputs, at most: what an encoder keeps of one sample is several times as large."""
 
 
 def column(prefix: str, metric: str, prediction: str = MULTI) -> str:
@@ -29,7 +32,7 @@ def predict_split(
     """Logits [n, C] in float32 of every sample of a split, for "multi" and each modality, in evaluation mode; each
     worker predicts its share and all receive the whole."""
     mine = share(len(split), workers.size, workers.rank)
-    parts = torch.arange(mine.start, mine.stop).split(EVALUATION_BATCH)
+    parts = torch.arange(mine.start, mine.stop).split(_at_a_time(split))
     with evaluating(method):
         batches = [method.predict(split.gather(part, device), present) for part in parts]
     local = {name: torch.cat([batch[name].float() for batch in batches]) for name in batches[0]}
@@ -37,33 +40,55 @@ def predict_split(
     return {name: workers.gather(logits, [c.stop - c.start for c in counts]) for name, logits in local.items()}
 
 
+def _at_a_time(split: Split) -> int:
+    numbers = sum(prod(sample_shape(values)) for values in split.inputs.values())
+    return max(1, min(EVALUATION_BATCH, EVALUATION_BYTES // (4 * numbers)))
+
+
 def score(predictions: Mapping[str, Tensor], labels: Tensor, num_classes: int, prefix: str) -> dict[str, float]:
     """accuracy, MAP and macro-F1 in [0, 1] of logits [n, C] against labels [n], named by :func:`column`.
 
     MAP: mean over classes of one-against-rest average precision on softmax scores; classes without positives are
     left out (see :func:`absent_classes`). macro-F1: plain mean over the classes present in labels or predictions."""
-    from torchmetrics.functional.classification import (  # torchmetrics takes seconds to import
-        multiclass_accuracy,
-        multiclass_f1_score,
-        multilabel_average_precision,
-    )
-
     scores = {name: logits.softmax(-1) for name, logits in predictions.items()}
     positives = torch.nn.functional.one_hot(labels, num_classes)
     present = positives.sum(0) > 0
-    # One call over the columns of every prediction: torchmetrics' fixed cost is paid once.
+    # One call over the columns of every prediction: there may be many of few samples.
     columns = torch.cat([s[:, present] for s in scores.values()], dim=1)
-    truth = positives[:, present].repeat(1, len(scores))
-    precision = multilabel_average_precision(columns, truth, columns.shape[1], average="none", validate_args=False)
+    precision = average_precision(columns, positives[:, present].repeat(1, len(scores)))
     values: dict[str, float] = {}
     for (name, s), average in zip(scores.items(), precision.view(len(scores), -1).mean(1), strict=True):
+        chosen = s.argmax(-1)
         found = {
-            "accuracy": multiclass_accuracy(s, labels, num_classes, average="micro", validate_args=False),
+            "accuracy": (chosen == labels).double().mean(),
             "map": average,
-            "macro_f1": multiclass_f1_score(s, labels, num_classes, average="macro", validate_args=False),
+            "macro_f1": macro_f1(chosen, labels, num_classes),
         }
         values |= {column(prefix, metric, name): float(value) for metric, value in found.items()}
     return values
+
+
+def average_precision(scores: Tensor, positives: Tensor) -> Tensor:
+    """Average precision [K] in [0, 1], float64, of scores [n, K] against ``positives`` [n, K] (0 or 1; at least one in
+    each column): the sum over thresholds k of (recall_k - recall_(k-1)) precision_k. Equal scores share a threshold."""
+    order = scores.argsort(0, descending=True)
+    ranked, hits = scores.gather(0, order), positives.gather(0, order).double()
+    rank = torch.arange(len(scores), device=scores.device).unsqueeze(1)
+    precision = hits.cumsum(0) / (rank + 1)
+    # Each hit counts with the precision at the last sample of its score.
+    last = torch.cat([ranked[1:] != ranked[:-1], torch.ones_like(ranked[:1], dtype=torch.bool)])
+    ends = torch.where(last, rank, len(scores)).flip(0).cummin(0).values.flip(0)
+    return (hits * precision.gather(0, ends)).sum(0) / hits.sum(0)
+
+
+def macro_f1(chosen: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Mean over classes of 2 TP / (2 TP + FP + FN), float64: of ``chosen`` [n] against labels [n], over the classes that
+    occur in either; one that is never chosen rightly counts 0."""
+    hits, picked, real = (
+        torch.bincount(found, minlength=num_classes).double() for found in (labels[chosen == labels], chosen, labels)
+    )
+    seen = picked + real > 0
+    return (2 * hits[seen] / (picked + real)[seen]).mean()
 
 
 def absent_classes(labels: Tensor, classes: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 import methods
-from data.base import Split
+from data.base import Column, Split, sample_shape
 from methods.base import MULTI, Method
 from models import encoders
 from sweep.config import ConfigError
@@ -65,7 +65,7 @@ class Model:
         return tuple(self.card.classes)
 
     def logits(
-        self, inputs: Mapping[str, Tensor | np.ndarray], present: Sequence[str] | None = None
+        self, inputs: Mapping[str, Tensor | np.ndarray | Column], present: Sequence[str] | None = None
     ) -> dict[str, Tensor]:
         """Logits [N, C], on the CPU, for "multi" (the fused prediction) and each modality.
 
@@ -83,28 +83,32 @@ class Model:
         """Probabilities [N, C] of the fused prediction; see :meth:`logits`."""
         return self.logits(inputs, present)[MULTI].softmax(-1)
 
-    def _split(self, inputs: Mapping[str, Tensor | np.ndarray]) -> Split:
+    def _split(self, inputs: Mapping[str, Tensor | np.ndarray | Column]) -> Split:
         """Checked inputs; zeros stand in for modalities that are not given."""
         if unknown := [m for m in inputs if m not in self.card.shapes]:
             raise ModelError(f"no modality called {unknown[0]!r}; the model reads {', '.join(self.modalities)}")
         if not inputs:
             raise ModelError(f"no input; the model reads {', '.join(self.modalities)}")
-        tensors = {modality: torch.as_tensor(values) for modality, values in inputs.items()}
-        sizes = {modality: len(values) if values.ndim else 0 for modality, values in tensors.items()}
+        columns = {m: v if isinstance(v, Column) else torch.as_tensor(v) for m, v in inputs.items()}
+        sizes = {m: 0 if isinstance(v, Tensor) and v.ndim == 0 else len(v) for m, v in columns.items()}
         if len(set(sizes.values())) > 1 or not all(sizes.values()):
             said = ", ".join(f"{modality} {size}" for modality, size in sizes.items())
             raise ModelError(f"every modality needs the same number of samples, at least one; there are: {said}")
-        for modality, values in tensors.items():
-            expected, found = tuple(self.card.shapes[modality]), tuple(values.shape[1:])
+        for modality, values in columns.items():
+            expected, found = tuple(self.card.shapes[modality]), sample_shape(values)
             if found != expected:
                 raise ModelError(f"a sample of {modality} has shape {found}, the model was trained on {expected}")
-            if values.is_floating_point() and not bool(torch.isfinite(values).all()):
+            if isinstance(values, Tensor) and values.is_floating_point() and not bool(torch.isfinite(values).all()):
                 raise ModelError(f"{modality} holds numbers that are not finite")
         rows = next(iter(sizes.values()))
-        given = {m: v.float() if v.is_floating_point() else v for m, v in tensors.items()}
-        absent = {m: torch.zeros(rows, *shape) for m, shape in self.card.shapes.items() if m not in given}
-        ordered = {m: (given | absent)[m] for m in self.modalities}
+        ordered = {m: _single(columns[m]) if m in columns else torch.zeros(shape).expand(rows, *shape)
+                   for m, shape in self.card.shapes.items()}  # fmt: skip
         return Split(ordered, torch.zeros(rows, dtype=torch.int64))
+
+
+def _single(values: Tensor | Column) -> Tensor | Column:
+    """Numbers in single precision, whole numbers as they are."""
+    return values.float() if isinstance(values, Tensor) and values.is_floating_point() else values
 
 
 def load_model(path: str | Path, device: str = "cpu") -> Model:

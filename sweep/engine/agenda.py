@@ -126,18 +126,19 @@ class Agenda:
         if task.hash in self._under_way:
             self._twins.setdefault(task.hash, []).append(task)
             return None
+        folder = self.store.run(task.hash)
+        forced = self._force and task.hash not in self._attempts
+        # Before claiming it, which on object storage is the dearer of the two: most of an extended sweep has ended.
+        if not forced and self._keeps(task, folder.final()):
+            return None
         claim = self.store.claim(task.hash)
         if claim is None:
             self._leave(task, self._busy)
             return None
-        folder = self.store.run(task.hash)
-        forced = self._force and task.hash not in self._attempts
+        # Again: the driver that held the claim until now may have ended it.
         final = None if forced else folder.final()
-        if final is not None and self._holds(final, task):
+        if self._keeps(task, final):
             claim.release()
-            self._settled[task.hash] = final
-            self._learn(task)
-            self._end(task, final, kept=True)
             return None
         if self._budget.spent():
             claim.release()
@@ -154,6 +155,15 @@ class Agenda:
         if not forced:
             self._learn(task)
         return task
+
+    def _keeps(self, task: Task, final: FinalRecord | None) -> bool:
+        """Whether the store already holds the end of a task, which then counts."""
+        if final is None or not self._holds(final, task):
+            return False
+        self._settled[task.hash] = final
+        self._learn(task)
+        self._end(task, final, kept=True)
+        return True
 
     def _leave(self, task: Task, room: deque[Task] | None) -> None:
         """Look at a task again later, or never where the budget is spent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -42,14 +43,19 @@ def overtime(timeout: float) -> OvertimeError:
 
 class Watchdog:
     """Ends this process, with the reason on record, where a step still runs at ``after`` seconds (default: the limit of
-    the timeout): neither Tune nor Python can interrupt it. last: called before the end."""
+    the timeout): neither Tune nor Python can interrupt it. last: called before the end.
+
+    Where even that cannot run, as native code holds Python's lock, the process ends GRACE seconds later without a
+    record; its stack is on standard error, and whoever waits for it says that it hung."""
 
     def __init__(
         self, folder: RunFolder, timeout: float, after: float | None = None, last: Callable[[], None] | None = None
     ) -> None:
         self._folder, self._timeout, self._last = folder, timeout, last
         self._cancelled, self._lock = False, threading.Lock()
-        self._timer = threading.Timer(after if after is not None else limit(timeout), self._end)
+        after = after if after is not None else limit(timeout)
+        self._timer = threading.Timer(after, self._end)
+        faulthandler.dump_traceback_later(after + GRACE, exit=True, file=sys.__stderr__ or sys.stderr)
         self._timer.daemon = True
         self._timer.start()
 
@@ -58,6 +64,7 @@ class Watchdog:
         with self._lock:
             self._cancelled = True
         self._timer.cancel()
+        faulthandler.cancel_dump_traceback_later()
 
     def _end(self) -> None:
         with self._lock:

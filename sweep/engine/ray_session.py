@@ -6,6 +6,7 @@ import logging
 import os
 from typing import Any
 
+from data.prepared.folder import VARIABLE as CACHE_VARIABLE
 from sweep.engine.cluster import check_address, explained, job_environment, shipped_code
 from sweep.environment import CODE_VARIABLE, ROOT
 from sweep.identity import code_digest
@@ -84,6 +85,8 @@ class RaySession:
         with shipped_code() as code:
             # Code that is shipped is the driver's; what a job or an image brings may be another version on some node.
             variables = {} if code else {CODE_VARIABLE: code_digest()}
+            if cache := os.environ.get(CACHE_VARIABLE):
+                variables[CACHE_VARIABLE] = cache
             # Methods and datasets of other packages may lie on a path that the nodes share.
             options = _options(**variables, PYTHONPATH=_python_path())
             options["runtime_env"].update(code)

@@ -18,6 +18,7 @@ from sweep.engine.weights import WeightsKeeper
 from sweep.files import append_line, guarded, write_atomic
 from sweep.identity import code_digest
 from sweep.plan import Configuration, Plan, plan
+from sweep.preparing import prepare_planned
 from sweep.progress import Progress
 from sweep.records import FinalRecord, IndexEntry
 from sweep.store import Store
@@ -50,6 +51,8 @@ def execute(sweep: Sweep, results: str | Path | Store, how: Execution, ray: RayS
         upkeep = Upkeep(store, sweep.name, WeightsKeeper(store, sweep))
         agenda = Agenda(planned, store, sources, index.add, upkeep.ended, how.force)
         try:
+            if not agenda.idle():
+                prepare_planned(planned, how.local, ray, console)
             with Progress(console, sweep.name, planned.expected_runs(), agenda.tally) as progress:
                 execute_agenda(agenda, progress, how, ray)
             if agenda.unstarted:

@@ -3,7 +3,6 @@ process, nor an import, nor a dataset that the run before it already loaded."""
 
 from __future__ import annotations
 
-import importlib
 import logging
 import tempfile
 import time
@@ -38,8 +37,6 @@ class RunActor(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         check_packages()
-        # It takes seconds, which the timeout of the first run should not pay.
-        importlib.import_module("torchmetrics.functional.classification")
         self._training: Iterator[EpochRecord] = iter(())
         self._watchdog: Watchdog | None = None
         self._start(config)

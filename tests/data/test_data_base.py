@@ -88,7 +88,7 @@ for name in ("digits", "av_digits"):
     paths = dict(zip(("root", "mnist_root"), {[str(fsdd_root), str(mnist_root)]!r})) if source.paths else {{}}
     options = source.Options(**paths)
     source.modalities(options), source.encoders(options), source.fingerprint(options)
-heavy = {{"ray", "sklearn", "scipy", "torchaudio", "torchvision", "torchmetrics", "transformers", "sweep"}}
+heavy = {{"ray", "sklearn", "scipy", "torchaudio", "torchvision", "transformers", "sweep"}}
 print(sorted(heavy & set(sys.modules)))
 """
     root = Path(data.__file__).parents[1]

@@ -278,6 +278,10 @@ def test_mask_values_at_their_edges() -> None:
     assert rows.tolist() == [[4.0, 0.0, 0.0], [2.0, 2.0, 0.0]]
     impossible = mask_values(torch.tensor([1.0, 1.0, 0.0]), torch.tensor([False, False, True]), "inclusion")
     assert impossible.isfinite().all()
+    # 1 / π beyond single precision, of a unit that is not drawn and of one that is.
+    tiny = torch.tensor([1.0, 1e-42, 1.0, 1.0])
+    assert mask_values(tiny, torch.tensor([True, False, False, False]), "inclusion").tolist() == [3.0, 0.0, 0.0, 0.0]
+    assert mask_values(tiny, torch.tensor([False, True, False, False]), "inclusion").isfinite().all()
 
 
 def test_amss_plus_is_unbiased_and_amss_is_not() -> None:

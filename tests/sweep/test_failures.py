@@ -8,6 +8,8 @@ import os
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -218,6 +220,32 @@ def test_a_dataset_that_disappears_fails_its_runs_alone(tmp_path: Path, monkeypa
     assert failed.cause == "data"
     assert f"no such file (on {socket.gethostname()}); data.fragile.file is {file}" in (failed.reason or "")
     assert "1 failed (1 data)" in said
+
+
+def test_a_hang_in_native_code_that_holds_pythons_lock_ends_the_process(tmp_path: Path) -> None:
+    script = """
+import ctypes, pathlib, sys
+from sweep.engine import ends
+from sweep.store import RunFolder
+ends.GRACE = 0.5
+watchdog = ends.Watchdog(RunFolder(pathlib.Path(sys.argv[1])), 0.2)
+ctypes.PyDLL(None).sleep(600)  # PyDLL: the lock is not released
+"""
+    process = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert process.returncode == 1
+    assert "Timeout" in process.stderr
+
+
+def test_a_run_that_ends_in_time_takes_its_watchdogs_with_it(tmp_path: Path) -> None:
+    script = """
+import pathlib, sys, threading
+from sweep.engine import ends
+from sweep.store import RunFolder
+ends.GRACE = 0.1
+ends.Watchdog(RunFolder(pathlib.Path(sys.argv[1])), 0.2).cancel()
+threading.Event().wait(1)
+"""
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, timeout=120)
 
 
 @pytest.mark.usefixtures("odd")

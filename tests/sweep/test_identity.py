@@ -215,3 +215,20 @@ def test_weights_to_start_from_count_by_their_content(tmp_path: Path) -> None:
     assert run_hash(make_run(encoders={"left": {"pretrained": str(other)}})) not in hashes
     named = [run_hash(make_run(encoders={"left": {"pretrained": name}})) for name in (None, "IMAGENET1K_V1")]
     assert len({*named, *hashes}) == 4
+
+
+def test_a_folder_of_weights_counts_by_its_files(tmp_path: Path) -> None:
+    def folder(name: str, files: dict[str, str]) -> str:
+        for file, text in files.items():
+            path = tmp_path / name / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return run_hash(make_run(encoders={"left": {"pretrained": str(tmp_path / name)}}))
+
+    files = {"config.json": "{}", "model.safetensors": "weights"}
+    first = folder("first", files)
+    assert folder("second", files) == first
+    assert folder("cached", {**files, ".cache/lock": "1"}) == first
+    assert folder("other", {**files, "config.json": "[]"}) != first
+    assert folder("renamed", {"config.json": "{}", "other.safetensors": "weights"}) != first
+    assert folder("second", {"model.safetensors": "weights of another size"}) != first

@@ -26,7 +26,7 @@ LIGHT = """
 import sys
 from sweep.cli import main
 code = main(sys.argv[1:])
-heavy = {"ray", "torchvision", "torchmetrics", "transformers", "sklearn"} & set(sys.modules)
+heavy = {"ray", "torchvision", "transformers", "sklearn"} & set(sys.modules)
 sys.exit(f"imported {sorted(heavy)}" if heavy else code)
 """
 

@@ -1,0 +1,113 @@
+"""Augmentation of whole batches: functions that draw parameters from a generator, and pure functions that apply them.
+
+Parameters are drawn on the CPU, one call a quantity for the whole batch, so that they do not depend on the device;
+images are [N, C, H, W]."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Generator, Tensor
+
+_TRIES = 10
+
+Range = tuple[float, float]
+
+
+def uniform(shape: tuple[int, ...], limits: Range, generator: Generator) -> Tensor:
+    """Float64 in [low, high)."""
+    low, high = limits
+    return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float64)
+
+
+def draw_integers(count: int, most: Tensor | int, generator: Generator) -> Tensor:
+    """Int64 [count] from 0 to ``most`` (included; one bound for all, or one each)."""
+    return (uniform((count,), (0, 1), generator) * (most + 1)).long()
+
+
+# Random resized crop -------------------------------------------------------------------------------------------------
+
+
+def whole(count: int) -> Tensor:
+    """Boxes [count, 4] that crop nothing."""
+    return torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=torch.float64).repeat(count, 1)
+
+
+def draw_crops(
+    sizes: Tensor, generator: Generator, scale: Range = (0.08, 1.0), ratio: Range = (3 / 4, 4 / 3)
+) -> Tensor:
+    """Boxes [N, 4] (top, left, height, width) as shares of pictures of ``sizes`` [N, 2] (height, width) pixels.
+
+    The law of torchvision's RandomResizedCrop: area uniform in ``scale``, width by height log-uniform in ``ratio``,
+    whole pixels, the first of ten tries that fits, else the largest centred box whose ratio is allowed."""
+    height, width = sizes.double().unsqueeze(-1).unbind(1)  # [N, 1] each
+    area = height * width * uniform((len(sizes), _TRIES), scale, generator)
+    shape = uniform((len(sizes), _TRIES), (math.log(ratio[0]), math.log(ratio[1])), generator).exp()
+    tries = torch.stack([(area / shape).sqrt().round(), (area * shape).sqrt().round()], -1)
+    fits = ((tries > 0) & (tries <= torch.cat([height, width], 1).unsqueeze(1))).all(-1)
+    first = tries[torch.arange(len(sizes)), fits.int().argmax(1)]
+    centred = torch.cat([height.minimum((width / ratio[0]).round()), width.minimum((height * ratio[1]).round())], 1)
+    found = fits.any(1, keepdim=True)
+    box = torch.where(found, first, centred)
+    room = sizes - box
+    corner = (uniform((len(sizes), 2), (0, 1), generator) * (room + 1)).floor()
+    corner = torch.where(found, corner, (room / 2).floor())
+    return torch.cat([corner, box], 1) / sizes.repeat(1, 2)
+
+
+def draw_flips(count: int, generator: Generator) -> Tensor:
+    """Bool [count], half of them true on average."""
+    return torch.rand(count, generator=generator) < 0.5
+
+
+def crop(images: Tensor, boxes: Tensor, size: int, flips: Tensor | None = None) -> Tensor:
+    """The ``boxes`` [N, 4] (shares of the picture) of ``images`` resized to float32 [N, C, size, size], bilinear with
+    antialiasing, and mirrored left to right where ``flips`` [N] says so.
+
+    A resize is linear and separable: two products with a matrix of weights for each sample. That is what torchvision's
+    antialiased resize of the crop computes, whereas sampling on a grid would alias where a picture shrinks; and a batch
+    of boxes of all sizes is two calls."""
+    device, (height, width) = images.device, images.shape[-2:]
+    boxes = boxes.to(device, torch.float32, non_blocking=True)
+    rows = _weights(boxes[:, 0] * height, boxes[:, 2] * height, height, size)
+    columns = _weights(boxes[:, 1] * width, boxes[:, 3] * width, width, size)
+    if flips is not None:
+        columns = torch.where(flips.to(device, non_blocking=True)[:, None, None], columns.flip(1), columns)
+    count, channels = images.shape[:2]
+    # A method may ask for batches under autocast; pixels in bfloat16 would be noise.
+    with torch.autocast(device.type, enabled=False):
+        wide = images.reshape(count, channels * height, width).float() @ columns.transpose(1, 2)
+        return rows.unsqueeze(1) @ wide.view(count, channels, height, size)
+
+
+def _weights(start: Tensor, length: Tensor, source: int, target: int) -> Tensor:
+    """[N, target, source]: what each of ``source`` pixels gives to each pixel of the resized interval."""
+    scale = (length / target).unsqueeze(1)
+    centres = start.unsqueeze(1) + (torch.arange(target, device=start.device) + 0.5) * scale
+    pixels = torch.arange(source, device=start.device)
+    inside = ((start + length).unsqueeze(1).minimum(pixels + 1) - start.unsqueeze(1).maximum(pixels)).clamp(0, 1)
+    distance = (pixels + 0.5 - centres.unsqueeze(2)).abs() / scale.clamp(min=1).unsqueeze(2)
+    weights = (1 - distance).clamp_(min=0) * inside.unsqueeze(1)
+    return weights / weights.sum(2, keepdim=True)
+
+
+# SpecAugment ---------------------------------------------------------------------------------------------------------
+
+
+def draw_spans(count: int, length: int, widest: int, generator: Generator) -> Tensor:
+    """Int64 [count, 2]: start and width (0 to ``widest``) of a span within ``length``."""
+    width = draw_integers(count, min(widest, length), generator)
+    return torch.stack([draw_integers(count, length - width, generator), width], 1)
+
+
+def mask(values: Tensor, spans: Tensor, axis: int) -> Tensor:
+    """``values`` [N, ...] with each sample's span [N, 2] along ``axis`` set to the sample's mean (Park et al.,
+    "SpecAugment", Interspeech 2019)."""
+    spans = spans.to(values.device, non_blocking=True)
+    place = torch.arange(values.shape[axis], device=values.device)
+    inside = (place >= spans[:, :1]) & (place < spans.sum(1, keepdim=True))
+    shape = [1] * values.ndim
+    shape[0], shape[axis] = inside.shape
+    mean = values.mean(tuple(range(1, values.ndim)), keepdim=True)
+    return torch.where(inside.view(shape), mean, values)

@@ -1,0 +1,247 @@
+"""Your own data without code: arrays of numbers, one a modality, with labels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from data.base import Column, DataError, Dataset, DatasetOptions, DatasetSource, Split
+from data.prepared.computed import Computed, Part, kept
+from data.prepared.folder import read_only
+from data.prepared.items import SPLITS, SplitName
+from data.prepared.tables import carve_splits, number_labels, split_name
+
+LABELS, SPLIT, GROUP, CLASSES = "labels", "split", "group", "classes"
+NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1")
+RESERVED = (LABELS, SPLIT, GROUP, CLASSES)
+_SAMPLED, _PIECES = 2**16, 64
+"""Bytes of a piece, and pieces, by which the fingerprint knows a large array."""
+_CHUNK = 2**26
+"""Bytes that are looked through at a time."""
+
+Values = NDArray[Any]
+
+
+class ArraysOptions(DatasetOptions):
+    """Options of ``arrays``."""
+
+    root: str = Field(min_length=1, description="an npz file, or a folder of npy and npz files")
+    modalities: list[str] = Field(min_length=1, description="names of the arrays that are modalities, in their order")
+    classes: list[str] | None = Field(None, min_length=2, description="names of the labels (null: as the data says)")
+    validation_share: float = Field(0.1, gt=0, lt=0.5, description="of the training samples, where split names none")
+    test_share: float = Field(0.2, gt=0, lt=0.5, description="of all samples, where there is no array split")
+    split_seed: int = Field(0, ge=0, description="draws what is held out")
+
+    @field_validator("modalities")
+    @classmethod
+    def _names(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name in RESERVED or not name.isidentifier():
+                raise ValueError(f"{name!r} cannot name a modality: use letters, digits and _, and none of {RESERVED}")
+        if len(set(names)) < len(names):
+            raise ValueError("a modality is named twice")
+        return names
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """What the files hold, of equal length n. split: of each sample, or None; group: what must stay on one side of a
+    split, or None."""
+
+    modalities: Mapping[str, Values]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    split: NDArray[np.str_] | None
+    group: NDArray[np.str_] | None
+
+
+class ArrayColumn(Column):
+    """Rows of an array, served as numbers in single precision; token ids [2, L] as whole numbers."""
+
+    def __init__(self, values: Tensor, rows: Tensor) -> None:
+        self._values, self._rows, self.shape = values, rows, tuple(values.shape[1:])
+        tokens = not values.is_floating_point() and values.ndim == 3 and values.shape[1] == 2
+        self._dtype = torch.int64 if tokens else torch.float32
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def gather(self, index: Tensor, device: torch.device | str) -> Tensor:
+        rows = self._rows[index.to(self._rows.device)]
+        return self._values[rows.to(self._values.device)].to(device, non_blocking=True).to(self._dtype)
+
+    def resident(self, device: torch.device | str) -> Column:
+        return ArrayColumn(self._values[self._rows].to(device), torch.arange(len(self._rows)))
+
+    @property
+    def nbytes(self) -> int:
+        return len(self._rows) * self._values[:1].nbytes
+
+
+class ArraysSource(DatasetSource):
+    """Arrays [n, ...] named as the modalities, ``labels`` [n] (whole numbers from 0, or words), and where there are
+    any ``split`` [n] (train, validation, test or 0, 1, 2), ``group`` [n] and ``classes``.
+
+    Served in single precision as they are; whole numbers [n, 2, L] are token ids and attention masks. npz files are
+    copied into the cache, npy files are mapped where they lie."""
+
+    name = "arrays"
+    title = "Your own arrays (npz, npy)"
+    Options = ArraysOptions
+    paths = frozenset({"root"})
+    recipe: ClassVar[Mapping[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "batch_size": 64}
+
+    @classmethod
+    def modalities(cls, options: ArraysOptions) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(options.modalities)
+
+    @classmethod
+    def encoders(cls, options: ArraysOptions) -> dict[str, Any]:  # type: ignore[override]
+        return dict.fromkeys(options.modalities, "mlp")
+
+    @classmethod
+    def fingerprint(cls, options: ArraysOptions) -> str:  # type: ignore[override]
+        """Of names, types, shapes and pieces of every array, of all of small ones."""
+        return _digest(_read(Path(options.root).expanduser(), options.modalities))
+
+    @classmethod
+    def load(cls, options: ArraysOptions) -> Dataset:  # type: ignore[override]
+        root = Path(options.root).expanduser()
+        read = _read(root, options.modalities)
+        arrays = check_arrays(root, read, options)
+        parts, notes = _parts(arrays, root, options)
+        mapped = {m for m in options.modalities if isinstance(read[m], np.memmap)}
+        own = options.model_dump(exclude={"root"})
+
+        def compute() -> Computed:
+            for modality, values in arrays.modalities.items():
+                _check_finite(root, modality, values)
+            found = {s: Part({m: x[rows] for m, x in arrays.modalities.items() if m not in mapped}, arrays.labels[rows])
+                     for s, rows in parts.items()}  # fmt: skip
+            return Computed(found, notes)
+
+        copied, notes = kept(cls.name, f"{_digest(read)}/{sorted(mapped)}/{own}", compute)
+
+        def split(name: SplitName) -> Split:
+            rows, there = torch.from_numpy(parts[name]), copied[name].inputs
+            columns: dict[str, Tensor | Column] = {}
+            for modality, values in arrays.modalities.items():
+                if isinstance(copy := there.get(modality), Tensor):
+                    columns[modality] = ArrayColumn(copy, torch.arange(len(rows)))
+                else:
+                    columns[modality] = ArrayColumn(read_only(values), rows)
+            return Split(columns, copied[name].labels)
+
+        train, validation, test = map(split, SPLITS)
+        return Dataset(cls.name, tuple(options.modalities), arrays.classes, train, validation, test, notes=notes)
+
+
+def _digest(found: Mapping[str, Values]) -> str:
+    state = hashlib.sha256()
+    for name, values in sorted(found.items()):
+        state.update(f"{name}/{values.dtype.str}/{values.shape}/".encode())
+        rows = max(1, _SAMPLED // max(1, values[:1].nbytes))
+        if values.nbytes <= _SAMPLED * _PIECES:
+            starts: Sequence[int] = range(0, len(values), rows)
+        else:
+            starts = np.linspace(0, len(values) - rows, _PIECES).astype(int).tolist()
+        for start in starts:
+            state.update(values[start : start + rows].tobytes())
+    return state.hexdigest()[:16]
+
+
+def _parts(
+    arrays: Arrays, root: Path, options: ArraysOptions
+) -> tuple[dict[SplitName, NDArray[np.int64]], tuple[str, ...]]:
+    return carve_splits(
+        arrays.labels,
+        None if arrays.split is None else arrays.split.tolist(),
+        None if arrays.group is None else arrays.group.tolist(),
+        (options.validation_share, options.test_share),
+        options.split_seed,
+        str(root),
+    )
+
+
+def _read(root: Path, modalities: Sequence[str]) -> dict[str, Values]:
+    """Every array that counts, npy files mapped. Raises DataError."""
+    if root.is_dir():
+        files = sorted(path for path in root.iterdir() if path.suffix in (".npy", ".npz"))
+        if not files:
+            raise DataError(f"{root}: no npy or npz file; give the folder that holds {', '.join(modalities)}")
+    else:
+        files = [root]
+    found: dict[str, Values] = {}
+    for file in files:
+        for name, values in _open(file).items():
+            if name in found:
+                raise DataError(f"{file}: the array {name} is in another file of {root} too; keep one of them")
+            found[name] = values
+    for name in (*modalities, LABELS):
+        if name not in found:
+            raise DataError(f"{root}: no array called {name}; there are: {', '.join(sorted(found))}")
+    return {name: found[name] for name in (*modalities, *RESERVED) if name in found}
+
+
+def _open(file: Path) -> dict[str, Values]:
+    try:
+        found = np.load(file, mmap_mode="r", allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return {file.stem: found}
+        with found:
+            return {name: found[name] for name in found.files}
+    except FileNotFoundError as error:
+        raise DataError(f"{file}: no such file; set root to an npz file or a folder of npy files") from error
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, EOFError, KeyError) as error:
+        raise DataError(f"{file}: not an npy or npz file of plain arrays ({error}); write it by numpy.save") from error
+
+
+def check_arrays(root: Path, found: Mapping[str, Values], options: ArraysOptions) -> Arrays:
+    """Lengths, types and labels. Raises DataError."""
+    rows = len(found[LABELS]) if found[LABELS].ndim == 1 else 0
+    if not rows:
+        raise DataError(f"{root}: labels must be [n], one a sample; it has shape {found[LABELS].shape}")
+    for name in (*options.modalities, SPLIT, GROUP):
+        if name not in found:
+            continue
+        values = found[name]
+        if values.ndim == 0 or len(values) != rows:
+            raise DataError(f"{root}: {name} has {len(values) if values.ndim else 0} samples, labels has {rows}")
+        if name not in RESERVED and (values.dtype.str[1:] not in NUMBERS or not values.dtype.isnative):
+            raise DataError(f"{root}: {name} has the type {values.dtype}; a modality must be of numbers, as float32")
+        if name not in RESERVED and values.ndim == 1:
+            raise DataError(f"{root}: {name} is [n], one number a sample; give it a second axis, [n, 1]")
+    given = options.classes or (found[CLASSES].astype(str).tolist() if CLASSES in found else None)
+    labels, classes = number_labels(_listed(found[LABELS]), given, lambda row: f"{root}: labels[{row}]")
+    split = None
+    if SPLIT in found:
+        split = np.array([split_name(value, f"{root}: split[{k}]") for k, value in enumerate(_listed(found[SPLIT]))])
+    group = found[GROUP].astype(str) if GROUP in found else None
+    return Arrays({m: found[m] for m in options.modalities}, labels, classes, split, group)
+
+
+def _listed(values: Values) -> list[Any]:
+    """Words, or numbers."""
+    return (values.astype(str) if values.dtype.kind == "S" else values).tolist()
+
+
+def _check_finite(root: Path, modality: str, values: Values) -> None:
+    """Raises DataError naming the first sample that holds a number which is none."""
+    if values.dtype.kind != "f":
+        return
+    step = max(1, _CHUNK // max(1, values[:1].nbytes))
+    for start in range(0, len(values), step):
+        finite = np.isfinite(values[start : start + step]).reshape(len(values[start : start + step]), -1).all(1)
+        if not finite.all():
+            raise DataError(f"{root}: {modality}[{start + int(finite.argmin())}] holds a number that is not finite")

@@ -1,0 +1,46 @@
+"""How a modality is stored: each form decodes one medium into arrays of fixed shape, and serves batches of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data.base import Column
+from data.prepared.items import Medium, SplitName
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One array of a form: the type and the shape of one sample (no sample axis)."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class Form(ABC):
+    """A frozen dataclass of the parameters that decide what is stored (its ``repr`` enters the cache's key), one for
+    each modality of a profile. Picklable: decoding happens in other processes."""
+
+    version: ClassVar[int] = 1
+    """Raised whenever the same parameters give other numbers: caches of earlier versions are not used."""
+
+    @abstractmethod
+    def stored(self, split: SplitName) -> Mapping[str, Stored]:
+        """Arrays kept for each sample of ``split``, by name."""
+
+    @abstractmethod
+    def decode(self, medium: Medium, split: SplitName) -> Arrays:
+        """One sample, as ``stored`` declares it. An array may be shorter along its first axis: the rest stays a hole
+        that nobody reads. Raises :class:`data.media.MediaError` where the file cannot be used."""
+
+    @abstractmethod
+    def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> Column:
+        """Serves model-ready batches from the arrays of all samples [n, ...], memory-mapped and read-only."""

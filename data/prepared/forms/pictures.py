@@ -1,0 +1,237 @@
+"""Pictures: single ones, and the frames of clips.
+
+Training arrays hold whole pictures, stretched to a square of ``stored_size``, with the size they had: a random resized
+crop is drawn in the picture's own pixels. Other arrays hold what evaluation needs, to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from data import _augment, _randaugment
+from data.media import MediaError
+from data.media.images import read_image, resized
+from data.media.video import read_frames
+from data.prepared.forms.base import Arrays, Form, Stored
+from data.prepared.forms.columns import ArrayColumn, Device
+from data.prepared.items import Medium, SplitName
+
+Colour = tuple[float, float, float]
+IMAGENET: tuple[Colour, Colour] = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Mean and deviation of red, green and blue in [0, 1]."""
+STANDARDS: Mapping[str, tuple[Colour, Colour]] = {
+    "imagenet": IMAGENET,
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "m3ae": ((0.5762, 0.5503, 0.5213), (0.3207, 0.3169, 0.3307)),
+}
+GREY = 128
+
+
+def standardise(pixels: Tensor, mean: Colour, std: Colour) -> Tensor:
+    """``pixels`` float [N, 3, ...] in [0, 255] as (pixels / 255 - mean) / std, in place."""
+    shape = (3, *[1] * (pixels.ndim - 2))
+    centre, deviation = (torch.tensor(c, device=pixels.device).view(shape) for c in (mean, std))
+    return pixels.div_(255).sub_(centre).div_(deviation)
+
+
+def middles(count: int, segments: int) -> list[int]:
+    """The middle one of ``count`` frames in each of as many equal ``segments``."""
+    return [(2 * segment + 1) * count // (2 * segments) for segment in range(segments)]
+
+
+def _views(
+    sizes: Tensor, generator: Generator, scale: _augment.Range | None, flip: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Boxes [N, 4] and, where pictures are flipped, which of them."""
+    boxes = _augment.whole(len(sizes)) if scale is None else _augment.draw_crops(sizes, generator, scale)
+    return boxes, _augment.draw_flips(len(sizes), generator) if flip else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image(Form):
+    """A picture, served as float32 [3, size, size] in [0, 1], standardised as ``normalise`` says (null: not).
+
+    Training: random resized crop (``crop_scale``: share of the picture's area; null: the whole picture), flip, and two
+    operations of RandAugment of strength 7 of 30. Evaluation: stretched to the square. allow_truncated: a broken-off
+    file is used as far as it goes. grey_if_unreadable: a file that cannot be used becomes a grey picture, and
+    ``ImageColumn.substituted`` counts it."""
+
+    size: int = 224
+    stored_size: int = 256
+    normalise: Literal["imagenet", "clip", "m3ae"] | None = "imagenet"
+    crop_scale: tuple[float, float] | None = (0.08, 1.0)
+    flip: bool = True
+    randaugment: bool = False
+    allow_truncated: bool = True
+    grey_if_unreadable: bool = False
+
+    @property
+    def augmented(self) -> bool:
+        return self.crop_scale is not None or self.flip or self.randaugment
+
+    def stored(self, split: SplitName) -> Mapping[str, Stored]:
+        edge = self.stored_size if split == "train" else self.size
+        arrays = {"picture": Stored("uint8", (3, edge, edge)), "grey": Stored("bool", (1,))}
+        return arrays | ({"size": Stored("int32", (2,))} if split == "train" else {})
+
+    def decode(self, medium: Medium, split: SplitName) -> Arrays:
+        assert isinstance(medium, Path)
+        edge = self.stored_size if split == "train" else self.size
+        grey, size = False, (edge, edge)
+        try:
+            picture = read_image(medium, self.allow_truncated)
+            pixels, size = resized(picture, edge, edge), (picture.height, picture.width)
+        except MediaError:
+            if not self.grey_if_unreadable:
+                raise
+            grey, pixels = True, np.full((3, edge, edge), GREY, np.uint8)
+        arrays: Arrays = {"picture": pixels, "grey": np.array([grey])}
+        return arrays | ({"size": np.array(size, np.int32)} if split == "train" else {})
+
+    def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> ImageColumn:
+        return ImageColumn(self, arrays, split == "train")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageColumn(ArrayColumn[Image]):
+    """Serves :class:`Image`."""
+
+    facts = frozenset({"size", "grey"})
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return (3, self.form.size, self.form.size)
+
+    @property
+    def substituted(self) -> int:
+        """How many pictures could not be read and are grey."""
+        return int(self.arrays["grey"].sum())
+
+    def gather(self, index: Tensor, device: Device) -> Tensor:
+        pictures = self.take("picture", device, index)
+        if self.training and self.form.size != self.form.stored_size:
+            return self._finish(_augment.crop(pictures, _augment.whole(len(index)), self.form.size))
+        return self._finish(pictures.float())
+
+    def draw(self, index: Tensor, device: Device, generator: Generator, part: slice = slice(None)) -> Tensor:
+        if not (self.training and self.form.augmented):
+            return self.gather(index[part], device)
+        form = self.form
+        boxes, flips = _views(self.arrays["size"][index], generator, form.crop_scale, form.flip)
+        pictures = self.take("picture", device, index[part])
+        pictures = _augment.crop(pictures, boxes[part], form.size, None if flips is None else flips[part])
+        if form.randaugment:
+            operations = _randaugment.draw_operations(len(index), generator)[part]
+            pictures = _randaugment.rand_augment(pictures.round_().clamp_(0, 255).byte(), operations).float()
+        return self._finish(pictures)
+
+    def _finish(self, pixels: Tensor) -> Tensor:
+        if self.form.normalise is None:
+            return pixels.div_(255)
+        return standardise(pixels, *STANDARDS[self.form.normalise])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames(Form):
+    """Frames of a clip, served as float32 [3, frames, size, size], standardised by mean and std.
+
+    The medium is the sorted pictures of a folder, or a video file of which ``rate`` frames a second are taken.
+    Training: one random frame of each of as many equal segments; each frame has its own random resized crop and flip,
+    as in the papers. Evaluation: the middle frame of each segment, stretched to the square. A clip of fewer frames
+    than are served repeats some; one of fewer than ``least`` is refused. most: frames kept for training, evenly
+    spread."""
+
+    frames: int
+    size: int = 224
+    stored_size: int = 256
+    rate: float = 1.0
+    most: int = 10
+    least: int = 1
+    mean: Colour = IMAGENET[0]
+    std: Colour = IMAGENET[1]
+    random_crop: bool = True
+    flip: bool = True
+
+    def stored(self, split: SplitName) -> Mapping[str, Stored]:
+        if split != "train":
+            return {"frames": Stored("uint8", (self.frames, 3, self.size, self.size))}
+        return {
+            "frames": Stored("uint8", (self.most, 3, self.stored_size, self.stored_size)),
+            "count": Stored("int32", (1,)),
+            "size": Stored("int32", (2,)),
+        }
+
+    def decode(self, medium: Medium, split: SplitName) -> Arrays:
+        assert isinstance(medium, Path | tuple)
+        found = medium if isinstance(medium, tuple) else self._read(medium)
+        if len(found) < max(1, self.least):
+            name = medium if isinstance(medium, Path) else (medium[0].parent if medium else "a clip")
+            raise MediaError(name, f"{len(found)} frames, at least {max(1, self.least)} are needed")
+        if split != "train":
+            frames, _ = _resized(found, middles(len(found), self.frames), self.size)
+            return {"frames": frames}
+        frames, size = _resized(found, middles(len(found), min(len(found), self.most)), self.stored_size)
+        return {"frames": frames, "count": np.array([len(frames)], np.int32), "size": np.array(size, np.int32)}
+
+    def _read(self, path: Path) -> Sequence[NDArray[np.uint8]]:
+        return list(read_frames(path, self.rate))
+
+    def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> FramesColumn:
+        return FramesColumn(self, arrays, split == "train")
+
+
+def _resized(
+    found: Sequence[Path] | Sequence[NDArray[np.uint8]], positions: Sequence[int], edge: int
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """The pictures at ``positions`` as squares [n, 3, edge, edge], and height and width of the first."""
+    chosen = [found[position] for position in positions]
+    pictures = [read_image(picture) if isinstance(picture, Path) else picture for picture in chosen]
+    first = np.asarray(pictures[0])
+    return np.stack([resized(picture, edge, edge) for picture in pictures]), (first.shape[0], first.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
+class FramesColumn(ArrayColumn[Frames]):
+    """Serves :class:`Frames`."""
+
+    facts = frozenset({"count", "size"})
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return (3, self.form.frames, self.form.size, self.form.size)
+
+    def gather(self, index: Tensor, device: Device) -> Tensor:
+        if not self.training:
+            return self._finish(self.take("frames", device, index).flatten(0, 1).float())
+        places = self._places(index, torch.full((len(index), self.form.frames), 0.5))
+        frames = self.take("frames", device, index.unsqueeze(1), places).flatten(0, 1)
+        return self._finish(_augment.crop(frames, _augment.whole(len(frames)), self.form.size))
+
+    def draw(self, index: Tensor, device: Device, generator: Generator, part: slice = slice(None)) -> Tensor:
+        if not self.training:
+            return self.gather(index[part], device)
+        form, each = self.form, (len(index), self.form.frames)
+        places = self._places(index, _augment.uniform(each, (0, 1), generator))
+        sizes = self.arrays["size"][index].repeat_interleave(form.frames, 0)
+        boxes, flips = _views(sizes, generator, (0.08, 1.0) if form.random_crop else None, form.flip)
+        boxes = boxes.view(*each, 4)[part].flatten(0, 1)
+        flips = None if flips is None else flips.view(each)[part].flatten()
+        frames = self.take("frames", device, index[part].unsqueeze(1), places[part]).flatten(0, 1)
+        return self._finish(_augment.crop(frames, boxes, form.size, flips))
+
+    def _places(self, index: Tensor, within: Tensor) -> Tensor:
+        """Frames [B, T], one a segment, at the share ``within`` [B, T] of each."""
+        count = self.arrays["count"][index]
+        segments = torch.arange(self.form.frames)
+        return ((segments + within) * count / self.form.frames).long().minimum(count - 1)
+
+    def _finish(self, frames: Tensor) -> Tensor:
+        frames = standardise(frames, self.form.mean, self.form.std)
+        return frames.unflatten(0, (-1, self.form.frames)).transpose(1, 2)

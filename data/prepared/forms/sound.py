@@ -1,0 +1,197 @@
+"""Sound as spectrograms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from data import _augment
+from data.media import MediaError
+from data.media.audio import read_audio
+from data.prepared.forms.base import Arrays, Form, Stored
+from data.prepared.forms.columns import ArrayColumn, Device
+from data.prepared.items import Medium, SplitName
+
+FloatName = Literal["float16", "float32"]
+
+
+def log_stft(wave: Tensor, n_fft: int, hop: int) -> Tensor:
+    """ln(|STFT| + 1e-7) [n_fft / 2 + 1, 1 + n // hop] of a waveform [n]: Hann window, centred frames, zeros beyond
+    both ends (librosa's definition)."""
+    window = torch.hann_window(n_fft, dtype=wave.dtype)
+    spectrum = torch.stft(wave, n_fft, hop, window=window, center=True, pad_mode="constant", return_complex=True)
+    return (spectrum.abs() + 1e-7).log()
+
+
+def fill_up(wave: Tensor, samples: int, fill: Literal["tile", "zero"]) -> Tensor:
+    """The waveform [n] made [samples] long at least: repeated end to end (and cut there), or with zeros behind it."""
+    if len(wave) >= samples:
+        return wave
+    if fill == "zero":
+        return torch.nn.functional.pad(wave, (0, samples - len(wave)))
+    return wave.repeat(-(-samples // len(wave)))[:samples]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spectrogram(Form):
+    """Log-magnitude STFT of a sound file, served as float32 [1, n_fft / 2 + 1, 1 + rate seconds // hop].
+
+    fill: what a shorter sound is made long by. crop: which ``seconds`` of a longer one; "random" takes them from the
+    first ``source_seconds`` (null: twice ``seconds``), to which it is filled up, anew for each training batch and from
+    the middle in evaluation. A random crop begins at a multiple of ``hop`` and sees the sound beyond its ends, where a
+    cut waveform would see zeros. dtype: of what is stored. mask_bands, mask_frames: widest span of SpecAugment along
+    each axis, one each (0: off)."""
+
+    rate: int
+    seconds: float
+    n_fft: int
+    hop: int
+    fill: Literal["tile", "zero"] = "tile"
+    crop: Literal["start", "centre", "random"] = "start"
+    source_seconds: float | None = None
+    dtype: FloatName = "float16"
+    mask_bands: int = 0
+    mask_frames: int = 0
+
+    @property
+    def bands(self) -> int:
+        return self.n_fft // 2 + 1
+
+    @property
+    def frames(self) -> int:
+        """Of one served sample."""
+        return 1 + round(self.rate * self.seconds) // self.hop
+
+    def source_samples(self) -> int:
+        return round(self.rate * (self.source_seconds or 2 * self.seconds))
+
+    def stored(self, split: SplitName) -> Mapping[str, Stored]:
+        frames = self.frames
+        if self.crop == "random" and split == "train":
+            frames = 1 + self.source_samples() // self.hop
+        return {"spectrogram": Stored(self.dtype, (self.bands, frames))}
+
+    def decode(self, medium: Medium, split: SplitName) -> Arrays:
+        assert isinstance(medium, Path)
+        wave = read_audio(medium, self.rate)
+        if len(wave) < self.n_fft:
+            raise MediaError(
+                medium, f"{len(wave) / self.rate:.3f} s of sound, less than one window of {self.n_fft} samples"
+            )
+        samples = round(self.rate * self.seconds)
+        if self.crop == "random":
+            wave = fill_up(wave, self.source_samples(), self.fill)[: self.source_samples()]
+            samples = len(wave) if split == "train" else samples
+        wave = fill_up(wave, samples, self.fill)
+        start = 0 if self.crop == "start" else (len(wave) - samples) // 2
+        return {"spectrogram": _as(log_stft(wave[start : start + samples], self.n_fft, self.hop), self.dtype)}
+
+    def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> SpectrogramColumn:
+        return SpectrogramColumn(self, arrays, split == "train")
+
+
+@dataclass(frozen=True, eq=False)
+class SpectrogramColumn(ArrayColumn[Spectrogram]):
+    """Serves :class:`Spectrogram`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return (1, self.form.bands, self.form.frames)
+
+    @property
+    def _last(self) -> int:
+        """Frame at which the last crop starts."""
+        return self.arrays["spectrogram"].shape[2] - self.form.frames
+
+    def gather(self, index: Tensor, device: Device) -> Tensor:
+        return self._cut(index, torch.full_like(index, self._last // 2), device)
+
+    def draw(self, index: Tensor, device: Device, generator: Generator, part: slice = slice(None)) -> Tensor:
+        starts = _augment.draw_integers(len(index), self._last, generator)[part]
+        return _masked(self._cut(index[part], starts, device), self.form, len(index), generator, part)
+
+    def _cut(self, index: Tensor, starts: Tensor, device: Device) -> Tensor:
+        stored = self.arrays["spectrogram"]
+        # A view of every crop there is: one gather reads those that are wanted, and no more.
+        crops = stored.unfold(2, self.form.frames, 1)
+        at = index.to(stored.device), starts.to(stored.device)
+        return crops[at[0], :, at[1]].to(device, non_blocking=True).float().unsqueeze(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterBank(Form):
+    """Kaldi's log-mel filter bank of a sound file (25 ms Hann windows every 10 ms, no dither, mean of the waveform
+    taken off), zero-padded or cut to ``frames``, then (x - mean) / deviation: float32 [1, frames, mels].
+
+    dtype: of what is stored, which is not normalised. mask_bands, mask_frames: as in :class:`Spectrogram`."""
+
+    rate: int = 16000
+    mels: int = 128
+    frames: int = 1024
+    mean: float = 0.0
+    deviation: float = 1.0
+    dtype: FloatName = "float16"
+    mask_bands: int = 0
+    mask_frames: int = 0
+
+    def stored(self, split: SplitName) -> Mapping[str, Stored]:
+        return {"bank": Stored(self.dtype, (self.frames, self.mels))}
+
+    def decode(self, medium: Medium, split: SplitName) -> Arrays:
+        from torchaudio.compliance.kaldi import fbank
+
+        assert isinstance(medium, Path)
+        wave = read_audio(medium, self.rate)
+        if len(wave) < round(0.025 * self.rate):
+            raise MediaError(medium, f"{len(wave) / self.rate:.3f} s of sound, less than one window of 0.025 s")
+        bank = fbank(
+            (wave - wave.mean()).unsqueeze(0),
+            htk_compat=True,
+            sample_frequency=self.rate,
+            use_energy=False,
+            window_type="hanning",
+            num_mel_bins=self.mels,
+            dither=0.0,
+            frame_shift=10,
+        )[: self.frames]
+        return {"bank": _as(torch.nn.functional.pad(bank, (0, 0, 0, self.frames - len(bank))), self.dtype)}
+
+    def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> FilterBankColumn:
+        return FilterBankColumn(self, arrays, split == "train")
+
+
+@dataclass(frozen=True, eq=False)
+class FilterBankColumn(ArrayColumn[FilterBank]):
+    """Serves :class:`FilterBank`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return (1, self.form.frames, self.form.mels)
+
+    def gather(self, index: Tensor, device: Device) -> Tensor:
+        bank = self.take("bank", device, index).float().unsqueeze(1)
+        return bank.sub_(self.form.mean).div_(self.form.deviation)
+
+    def draw(self, index: Tensor, device: Device, generator: Generator, part: slice = slice(None)) -> Tensor:
+        bank = self.gather(index[part], device)
+        return _masked(bank.transpose(2, 3), self.form, len(index), generator, part).transpose(2, 3)
+
+
+def _masked(values: Tensor, form: Spectrogram | FilterBank, count: int, generator: Generator, part: slice) -> Tensor:
+    """``values`` [b, 1, bands, frames], the ``part`` of ``count`` samples, with SpecAugment as the form says."""
+    for axis, widest in ((2, form.mask_bands), (3, form.mask_frames)):
+        if widest:
+            spans = _augment.draw_spans(count, values.shape[axis], widest, generator)
+            values = _augment.mask(values, spans[part], axis)
+    return values
+
+
+def _as(values: Tensor, dtype: FloatName) -> NDArray[np.generic]:
+    return values.numpy().astype(dtype)

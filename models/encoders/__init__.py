@@ -1,0 +1,116 @@
+"""Encoders: one modality's input -> one feature vector. Found by name, with typed options::
+
+    encoder = build({"name": "cnn", "width": 16}, shape=(1, 28, 28))
+    encoder(torch.randn(5, 1, 28, 28))  # [5, encoder.out_dim]
+
+A module a family; torchvision and transformers are imported when one of their networks is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from models import unknown
+from models.batchnorm import synchronize
+from models.encoders.base import Encoder, EncoderOptions, Shape
+from models.encoders.basic import MLP, MLPOptions, SmallCNN, SmallCNNOptions
+from models.encoders.bert import Bert, BertOptions
+from models.encoders.cav_mae import CAVMAE, CAVMAEOptions
+from models.encoders.checkpoints import LoadReport, load_weights
+from models.encoders.clip import CLIPImage, CLIPImageOptions, CLIPText, CLIPTextOptions
+from models.encoders.i3d import I3D, I3DOptions
+from models.encoders.m3ae import M3AEImage, M3AEImageOptions, M3AEText, M3AETextOptions
+from models.encoders.resnet import ResNet18, ResNet18Options, ResNet50, ResNet50Options
+
+__all__ = [
+    "CAVMAE",
+    "ENCODERS",
+    "I3D",
+    "MLP",
+    "Bert",
+    "BertOptions",
+    "CAVMAEOptions",
+    "CLIPImage",
+    "CLIPImageOptions",
+    "CLIPText",
+    "CLIPTextOptions",
+    "Encoder",
+    "EncoderOptions",
+    "I3DOptions",
+    "LoadReport",
+    "M3AEImage",
+    "M3AEImageOptions",
+    "M3AEText",
+    "M3AETextOptions",
+    "MLPOptions",
+    "ResNet18",
+    "ResNet18Options",
+    "ResNet50",
+    "ResNet50Options",
+    "Shape",
+    "SmallCNN",
+    "SmallCNNOptions",
+    "build",
+    "load_weights",
+    "names",
+    "resolve",
+]
+
+_KINDS: tuple[type[Encoder], ...] = (
+    MLP,
+    SmallCNN,
+    ResNet18,
+    ResNet50,
+    Bert,
+    I3D,
+    CLIPImage,
+    CLIPText,
+    M3AEImage,
+    M3AEText,
+    CAVMAE,
+)
+ENCODERS: dict[str, type[Encoder]] = {kind.name: kind for kind in _KINDS}
+
+
+def names() -> list[str]:
+    """Names of every encoder."""
+    return sorted(ENCODERS)
+
+
+def resolve(spec: str | Mapping[str, Any]) -> dict[str, Any]:
+    """``spec``, a name or {"name": name, option: value, ...}, as {"name": name} with every option filled in.
+
+    Raises ValueError naming the wrong encoder or option, and the nearest valid one."""
+    kind, options = _parse(spec)
+    return {"name": kind.name, **options.model_dump()}
+
+
+def build(spec: str | Mapping[str, Any], shape: Shape) -> Encoder:
+    """The encoder that ``spec`` (as for :func:`resolve`) describes, for samples of ``shape`` (no batch axis). Its
+    batch norms are those of :mod:`models.batchnorm`. Raises ValueError as ``resolve``, and for a wrong shape."""
+    kind, options = _parse(spec)
+    return synchronize(kind(tuple(shape), options))
+
+
+def _parse(spec: str | Mapping[str, Any]) -> tuple[type[Encoder], EncoderOptions]:
+    values = {"name": spec} if isinstance(spec, str) else dict(spec)
+    if "name" not in values:
+        raise ValueError(f"an encoder needs a name; there are: {', '.join(names())}")
+    name = values.pop("name")
+    if not isinstance(name, str) or name not in ENCODERS:
+        raise unknown("encoder", name, names())
+    kind = ENCODERS[name]
+    for option in values:
+        if option not in kind.Options.model_fields:
+            raise unknown(f"option of encoder {name}", option, kind.Options.model_fields)
+    try:
+        return kind, kind.Options(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise ValueError(f"encoder {name}: {message}") from None
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"encoder {name}, {where}: {message}, got {first['input']!r}") from None

@@ -1,0 +1,45 @@
+"""What text encoders take: token ids and attention mask in one tensor."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from models.encoders.base import Encoder, Shape
+
+TAKES = "[2, L]: the ids of L tokens, and their attention mask (1 = real token)"
+
+
+class TextEncoder(Encoder):
+    """Base of the encoders of tokens: samples int64 [2, L], ids and attention mask (1 = real token)."""
+
+    def __init__(self, shape: Shape, vocabulary: int, most: int | None = None) -> None:
+        """most: tokens that the network has positions for. Raises ValueError for a shape that is no text."""
+        super().__init__()
+        if len(shape) != 2 or shape[0] != 2 or not 1 <= shape[1] <= (most or shape[1]):
+            raise self.refuse(shape, TAKES + (f", L of at most {most}" if most else ""))
+        self.vocabulary = vocabulary
+        self._looked_at = False
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 2, L] -> ids int64 [B, L], 0 where there is no token, and mask bool [B, L]. Raises ValueError for an id
+        that is not in the vocabulary."""
+        ids, mask = x.long().unbind(1)
+        mask = mask.bool()
+        ids = ids * mask
+        # On an accelerator a look at the ids holds up every step: there the first batch stands for all.
+        if len(x) and not (self._looked_at and x.device.type != "cpu"):
+            self._looked_at = True
+            low, high = (int(value) for value in torch.aminmax(ids))
+            if low < 0 or high >= self.vocabulary:
+                raise ValueError(
+                    f"encoder {self.name}: token id {low if low < 0 else high} is outside its vocabulary of "
+                    f"{self.vocabulary}; the tokenizer of the data and the encoder's pretrained weights (or its "
+                    "option vocabulary) must belong together"
+                )
+        return ids, mask
+
+
+def never_empty(mask: Tensor) -> Tensor:
+    """``mask`` bool [B, L] with a first token in rows that have none: attention over nothing is not a number."""
+    return torch.cat([mask[:, :1] | ~mask.any(1, keepdim=True), mask[:, 1:]], dim=1)

@@ -1,0 +1,94 @@
+"""The blocks of Vision Transformers, and position tables of sines and cosines.
+
+Dosovitskiy et al., "An Image Is Worth 16x16 Words", ICLR 2021; tables as in He et al., "Masked Autoencoders Are
+Scalable Vision Learners", CVPR 2022."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.encoders.base import EncoderOptions, heads_divide
+
+
+class TransformerOptions(EncoderOptions):
+    """Sizes of a Transformer of pre-norm blocks; those of ViT-B."""
+
+    pretrained: str | None = Field(None, min_length=1, description="null: random weights; or a local file")
+    width: int = Field(768, ge=4, multiple_of=4, description="numbers of a token, and of the feature")
+    depth: int = Field(12, ge=1, description="blocks")
+    heads: int = Field(12, ge=1, description="attention heads; they divide the width")
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        heads_divide(self.width, self.heads)
+        return self
+
+
+class Block(nn.Module):
+    """Attention and a layer of four times the width, each after a layer norm and added to what it read: [B, L, D] ->
+    the same. Linear weights Xavier uniform, biases zero."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attn = _Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            OrderedDict(fc1=nn.Linear(width, 4 * width), act=nn.GELU(), fc2=nn.Linear(4 * width, width))
+        )
+        self.apply(xavier_uniform)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """mask: bool [B, L], False for tokens that nobody attends to."""
+        x = x + self.attn(self.norm1(x), mask)
+        return x + self.mlp(self.norm2(x))
+
+
+class _Attention(nn.Module):
+    """Multi-head attention of the tokens over one another."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.num_heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        batch, length, width = x.shape
+        query, key, value = (
+            self.qkv(x).view(batch, length, 3, self.num_heads, width // self.num_heads).permute(2, 0, 3, 1, 4)
+        )
+        seen = None if mask is None else mask[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+        return self.proj(mixed.transpose(1, 2).reshape(batch, length, width))
+
+
+def xavier_uniform(module: nn.Module) -> None:
+    """For ``apply``: linear layers as these networks start them."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
+def sines(positions: Tensor, width: int) -> Tensor:
+    """Positions [L] -> table [L, width]: width / 2 sines of falling frequency, then as many cosines."""
+    frequencies = 10000.0 ** (-torch.arange(width // 2, dtype=torch.float64) / (width / 2))
+    angles = positions.double()[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=1).float()
+
+
+def grid_sines(rows: int, columns: int, width: int) -> Tensor:
+    """Table [rows x columns, width] of a grid, row by row: the first half tells the column, the second the row."""
+    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    return torch.cat([sines(column.flatten(), width // 2), sines(row.flatten(), width // 2)], dim=1)
+
+
+def small(*shape: int) -> nn.Parameter:
+    """A trainable vector or table that starts from normal numbers of deviation 0.02."""
+    return nn.Parameter(torch.randn(shape) * 0.02)

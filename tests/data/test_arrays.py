@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from data.arrays import ArrayColumn, ArraysOptions, ArraysSource
+from data.base import DataError, Dataset
+
+N = 40
+Maker = Callable[..., Path]
+
+
+def arrays(**others: Any) -> dict[str, Any]:
+    random = np.random.RandomState(0)
+    found = {
+        "audio": random.rand(N, 5).astype(np.float32),
+        "image": random.randint(0, 256, (N, 1, 4, 4)).astype(np.uint8),
+        "labels": np.arange(N) % 2,
+        **others,
+    }
+    return {name: values for name, values in found.items() if values is not None}
+
+
+@pytest.fixture(params=["npz", "folder"])
+def write(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Maker:
+    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "caches"))
+
+    def write(name: str = "set", **others: Any) -> Path:
+        if request.param == "npz":
+            np.savez(tmp_path / f"{name}.npz", **arrays(**others))
+            return tmp_path / f"{name}.npz"
+        (tmp_path / name).mkdir()
+        for key, values in arrays(**others).items():
+            np.save(tmp_path / name / f"{key}.npy", values)
+        return tmp_path / name
+
+    return write
+
+
+def options(root: Path, **others: Any) -> ArraysOptions:
+    return ArraysOptions(root=str(root), modalities=["audio", "image"], **others)
+
+
+def load(root: Path, **others: Any) -> Dataset:
+    return ArraysSource.load(options(root, **others))
+
+
+def indices(dataset: Dataset) -> list[list[int]]:
+    """Which rows each split has, by their audio."""
+    first = {float(value): k for k, value in enumerate(arrays()["audio"][:, 0])}
+    splits = (dataset.train, dataset.validation, dataset.test)
+    return [[first[float(x[0])] for x in s.gather(torch.arange(len(s))).inputs["audio"]] for s in splits]
+
+
+def test_samples_come_out_as_they_went_in(write: Maker) -> None:
+    split = np.array(["train"] * 30 + ["validation"] * 4 + ["test"] * 6)
+    dataset = load(write(split=split))
+    assert (dataset.name, dataset.modalities, dataset.classes) == ("arrays", ("audio", "image"), ("0", "1"))
+    assert dataset.shapes() == {"audio": (5,), "image": (1, 4, 4)}
+    assert indices(dataset) == [list(range(30)), list(range(30, 34)), list(range(34, 40))]
+    batch = dataset.test.gather(torch.tensor([2, 0]))
+    assert {x.dtype for x in batch.inputs.values()} == {torch.float32}
+    assert torch.equal(batch.inputs["image"], torch.from_numpy(arrays()["image"][[36, 34]]).float())
+    assert batch.labels.tolist() == [0, 0]
+    again = load(write("other", split=[0] * 30 + [1] * 4 + [2] * 6))
+    assert indices(again) == indices(dataset)
+
+
+def test_without_a_split_each_class_is_held_out_by_its_share(write: Maker) -> None:
+    dataset = load(write())
+    train, validation, test = indices(dataset)
+    assert [len(train), len(validation), len(test)] == [28, 4, 8]
+    assert sorted(train + validation + test) == list(range(N))
+    assert [sum(k % 2 for k in part) for part in (train, validation, test)] == [14, 2, 4]
+    assert dataset.notes == (
+        "test: 8 samples held out of training by class, split_seed 0",
+        "validation: 4 samples held out of training by class, split_seed 0",
+    )
+    assert indices(load(write("same"))) == [train, validation, test]
+    assert indices(load(write("other"), split_seed=1))[2] != test
+
+
+def test_a_group_stays_on_one_side(write: Maker) -> None:
+    groups = np.arange(N) // 4
+    parts = [{k // 4 for k in part} for part in indices(load(write(group=groups)))]
+    assert all(parts)
+    assert not (parts[0] & parts[1] | parts[0] & parts[2] | parts[1] & parts[2])
+
+
+def test_groups_that_a_given_split_tears_are_told(write: Maker) -> None:
+    split = ["train"] * 30 + ["validation"] * 4 + ["test"] * 6
+    dataset = load(write(split=split, group=np.arange(N) // 8))
+    assert dataset.notes == ("groups on more than one side of the split: 2 (3, ...)",)
+
+
+def test_validation_alone_is_held_out_where_the_split_names_none(write: Maker) -> None:
+    split = ["train"] * 30 + ["test"] * 10
+    dataset = load(write(split=split))
+    assert len(dataset.validation) == 4  # 1.5 of each class, rounded
+    assert indices(dataset)[2] == list(range(30, 40))
+
+
+def test_labels_may_be_words_and_classes_named(write: Maker) -> None:
+    words = np.array(["no", "yes"])[np.arange(N) % 2]
+    assert load(write(labels=words)).classes == ("no", "yes")
+    dataset = load(write("turned", labels=words), classes=["yes", "no"])
+    assert dataset.classes == ("yes", "no")
+    assert dataset.train.labels.tolist() == [1 - k % 2 for k in indices(dataset)[0]]
+    assert load(write("named", classes=np.array(["a", "b", "c"]))).classes == ("a", "b", "c")
+
+
+def test_token_ids_stay_whole_numbers(write: Maker) -> None:
+    tokens = np.ones((N, 2, 7), np.int64)
+    batch = load(write(image=tokens)).train.gather(torch.tensor([0]))
+    assert batch.inputs["image"].dtype == torch.int64
+
+
+def test_double_precision_becomes_single(write: Maker) -> None:
+    batch = load(write(audio=arrays()["audio"].astype(np.float64))).train.gather(torch.tensor([0]))
+    assert batch.inputs["audio"].dtype == torch.float32
+
+
+def test_npy_files_are_mapped_where_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "caches"))
+    for key, values in arrays().items():
+        np.save(tmp_path / f"{key}.npy", values)
+    dataset = load(tmp_path)
+    mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/" in line}
+    assert {str(tmp_path / "audio.npy"), str(tmp_path / "image.npy")} <= mapped
+    assert not list((tmp_path / "caches").rglob("*audio*"))
+    column = dataset.validation.inputs["audio"]
+    assert isinstance(column, ArrayColumn)
+    assert column.nbytes == 4 * 5 * 4
+    assert len(column.resident("cpu")) == 4
+
+
+def test_the_fingerprint_is_of_the_content(write: Maker) -> None:
+    first = ArraysSource.fingerprint(options(write()))
+    assert ArraysSource.fingerprint(options(write("same"))) == first
+    assert ArraysSource.fingerprint(options(write("labels", labels=1 - np.arange(N) % 2))) != first
+    other = arrays()["audio"]
+    other[3, 3] += 1
+    assert ArraysSource.fingerprint(options(write("audio", audio=other))) != first
+
+
+def test_changed_content_is_never_taken_from_the_cache(write: Maker) -> None:
+    root = write()
+    before = load(root).train.gather(torch.arange(28)).inputs["image"]
+    file = root / "image.npy" if root.is_dir() else root
+    changed = arrays(image=arrays()["image"][::-1])
+    np.save(file, changed["image"]) if root.is_dir() else np.savez(file, **changed)
+    assert not torch.equal(load(root).train.gather(torch.arange(28)).inputs["image"], before)
+
+
+WRONG = np.where(np.arange(N) == 7, np.nan, 1.0).astype(np.float32)[:, None].repeat(5, 1)
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        ({"audio": WRONG}, r"audio\[7\] holds a number that is not finite"),
+        ({"audio": np.zeros((N - 1, 5))}, "audio has 39 samples, labels has 40"),
+        ({"audio": np.zeros(N)}, r"audio is \[n\], one number a sample; give it a second axis"),
+        ({"audio": np.array(["a"] * N)}, "audio has the type <U1; a modality must be of numbers"),
+        ({"audio": np.zeros((N, 2), ">f4")}, "audio has the type >f4"),
+        ({"audio": None}, "no array called audio; there are: image, labels"),
+        ({"labels": None}, "no array called labels"),
+        ({"labels": np.zeros((N, 1))}, r"labels must be \[n\]"),
+        ({"labels": np.arange(N) % 2 + 0.5}, r"labels\[0\] is 0.5; labels must be whole numbers"),
+        ({"labels": np.arange(N) % 2 - 1}, r"labels\[0\] is -1; labels go from 0 to 1"),
+        ({"labels": 2 * (np.arange(N) % 2)}, r"no sample has the label 1, though labels go up to 2"),
+        ({"classes": np.array(["a"])}, r"labels\[1\] is 1; labels go from 0 to 0"),
+        ({"split": ["tain"] * N}, r"split\[0\] is 'tain'; it must be train, validation or test"),
+        ({"split": ["train"] * N}, "no sample is of the test split"),
+        ({"group": ["a"] * 3}, "group has 3 samples"),
+    ],
+)
+def test_arrays_that_make_no_sense_are_refused(write: Maker, others: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load(write(**others))
+
+
+def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        load(tmp_path / "absent.npz")
+    with pytest.raises(DataError, match="no npy or npz file"):
+        load(tmp_path)
+    (tmp_path / "set.npz").write_bytes(b"PK half")
+    with pytest.raises(DataError, match=r"set.npz: not an npy or npz file"):
+        load(tmp_path / "set.npz")
+    np.save(tmp_path / "o.npy", np.array([{}], object))
+    with pytest.raises(DataError, match=r"o.npy: not an npy or npz file of plain arrays"):
+        load(tmp_path / "o.npy")
+    os.remove(tmp_path / "o.npy")
+    np.savez(tmp_path / "set.npz", audio=np.zeros((2, 2)))
+    np.save(tmp_path / "audio.npy", np.zeros((2, 2)))
+    with pytest.raises(DataError, match="the array audio is in another file"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["labels", "a b", "../x", ""])
+def test_names_that_cannot_be_modalities_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot name a modality"):
+        ArraysOptions(root="x", modalities=[name])

@@ -1,0 +1,133 @@
+"""What holds for every encoder, in its smallest size."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_encoders import TINY, samples, tiny
+
+from models import encoders
+
+every = pytest.mark.parametrize("name", encoders.names())
+
+
+def test_every_encoder_is_here() -> None:
+    assert sorted(TINY) == encoders.names()
+
+
+@every
+def test_samples_become_features_and_gradients_reach_every_parameter(name: str) -> None:
+    encoder = tiny(name)
+    features = encoder(samples(name))
+    assert features.shape == (3, encoder.out_dim)
+    features.square().sum().backward()
+    assert [path for path, p in encoder.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@every
+def test_the_seed_and_the_state_decide_everything(name: str) -> None:
+    first, second, x = tiny(name, seed=0), tiny(name, seed=0), samples(name)
+    assert torch.equal(first(x), second(x))
+    # Training draws nothing: any number of workers compute the same.
+    assert torch.equal(first.train()(x), second.train()(x))
+    other = tiny(name, seed=1)
+    assert not torch.allclose(other.eval()(x), first.eval()(x))
+    other.load_state_dict(first.state_dict())
+    assert torch.equal(other(x), first(x))
+
+
+@every
+def test_in_evaluation_every_sample_stands_alone(name: str) -> None:
+    encoder, x = tiny(name).eval(), samples(name)
+    together = encoder(x)
+    torch.testing.assert_close(torch.cat([encoder(each[None]) for each in x]), together, rtol=1e-3, atol=1e-4)
+    assert encoder(x[:0]).shape == (0, encoder.out_dim)
+
+
+@every
+def test_half_precision_and_absent_modalities_give_numbers(name: str) -> None:
+    encoder, x = tiny(name), samples(name)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = encoder(x)
+    assert features.isfinite().all()
+    # Backward passes of wide convolutions in half precision take seconds on a CPU.
+    if not name.startswith("resnet"):
+        features.float().square().sum().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters())
+    assert encoder.eval()(torch.zeros(x.shape)).isfinite().all()
+
+
+@pytest.mark.parametrize("name", [name for name in TINY if hasattr(encoders.ENCODERS[name], "tokens")])
+def test_tokens_have_the_encoders_width(name: str) -> None:
+    tokens = tiny(name).tokens(samples(name))
+    assert tokens.dim() == 3
+    assert tokens.shape[::2] == (3, TINY[name][0]["width"])
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "takes"),
+    [
+        ("resnet50", (32, 32), r"\[C, H, W\]"),
+        ("bert", (10,), r"\[2, L\]: the ids of L tokens, and their attention mask"),
+        ("bert", (2, 13), "L of at most 12"),
+        ("clip_text", (3, 32, 32), r"\[2, L\]"),
+        ("clip_image", (3, 32, 16), r"\[3, 32, 32\]"),
+        ("i3d", (3, 32, 32), r"clips \[C, T, H, W\]"),
+        ("m3ae_image", (3, 32, 40), "multiples of 16"),
+        ("m3ae_text", (2, 0), r"\[2, L\]"),
+        ("cav_mae", (3, 64, 32), r"filter banks \[1, frames, bands\]"),
+        ("cav_mae", (1, 998, 128), "multiples of 16"),
+    ],
+)
+def test_shapes_are_refused(name: str, shape: tuple[int, ...], takes: str) -> None:
+    with pytest.raises(ValueError, match=f"encoder {name} cannot take a sample of shape .*; it takes .*{takes}"):
+        encoders.build({"name": name, **TINY[name][0]}, shape)
+
+
+@pytest.mark.parametrize("name", ["bert", "clip_text", "m3ae_text"])
+def test_tokens_of_another_vocabulary_are_named(name: str) -> None:
+    encoder, x = tiny(name), samples(name)
+    x[1, 0, 1] = 50
+    with pytest.raises(ValueError, match=f"encoder {name}: token id 50 is outside its vocabulary of 50; the tokenizer"):
+        encoder(x)
+    x[1, 0, 1] = -1
+    with pytest.raises(ValueError, match="token id -1"):
+        encoder(x)
+
+
+@pytest.mark.parametrize("name", [name for name in TINY if name not in ("mlp", "cnn")])
+def test_weights_to_start_from_have_a_name(name: str) -> None:
+    with pytest.raises(ValueError, match=f"encoder {name}, pretrained: .*at least 1 character"):
+        encoders.resolve({"name": name, "pretrained": ""})
+
+
+@pytest.mark.parametrize("name", ["bert", "clip_text", "clip_image", "m3ae_text", "m3ae_image", "cav_mae"])
+def test_heads_divide_the_width(name: str) -> None:
+    with pytest.raises(ValueError, match=f"encoder {name}: 3 heads do not divide a width of 16$"):
+        encoders.resolve({"name": name, **TINY[name][0], "heads": 3})
+
+
+@pytest.mark.parametrize("name", ["bert", "clip_text", "m3ae_text"])
+def test_what_stands_at_padding_does_not_count(name: str) -> None:
+    encoder, x = tiny(name).eval(), samples(name, 4)
+    padding = x[:, 1] == 0
+    assert padding.any()
+    other = x.clone()
+    other[:, 0][padding] = 7
+    expected = encoder(x)
+    assert torch.equal(encoder(other), expected)
+    unmasked = x.clone()
+    unmasked[:, 1] = 1
+    changed = (encoder(unmasked) - expected).abs().amax(1) > 1e-4
+    # CLIP's tokens see only those before them, so that padding behind the last one counts for nothing.
+    assert changed.tolist() == (padding.any(1) & (name != "clip_text")).tolist()
+
+
+@pytest.mark.parametrize("name", ["bert", "m3ae_text"])
+def test_the_length_that_texts_are_padded_to_does_not_count(name: str) -> None:
+    spec = {"name": name, **TINY[name][0]}
+    short, long = encoders.build(spec, (2, 6)).eval(), encoders.build(spec, (2, 10)).eval()
+    long.load_state_dict(short.state_dict())
+    x = samples(name)[:, :, :6]
+    padded = torch.nn.functional.pad(x, (0, 4))
+    torch.testing.assert_close(long(padded), short(x))

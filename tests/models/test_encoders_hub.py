@@ -1,0 +1,246 @@
+"""BERT and CLIP: the library's features, and weights from folders, files and the hub."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_encoders import TINY, samples, tiny
+from torch import nn
+
+from models.encoders import BertOptions, CLIPImageOptions, CLIPTextOptions, build, resolve
+
+BERT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "vocab_size": 50,
+    "max_position_embeddings": 12,
+}
+VISION = {**BERT, "image_size": 32, "patch_size": 16}
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module]:
+    """A network with the heads of pretraining, and the folder that holds it."""
+    from transformers import BertConfig, BertForPreTraining
+
+    torch.manual_seed(5)
+    model = BertForPreTraining(BertConfig(**BERT)).eval()
+    folder = tmp_path_factory.mktemp("bert")
+    model.save_pretrained(folder)
+    return folder, model
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module]:
+    """A network of both branches with a shared space of 8, and the folder that holds it."""
+    from transformers import CLIPConfig, CLIPModel
+
+    torch.manual_seed(5)
+    text = {**BERT, "eos_token_id": 49, "bos_token_id": None, "pad_token_id": 0}
+    vision = {key: value for key, value in VISION.items() if key not in ("vocab_size", "max_position_embeddings")}
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).eval()
+    folder = tmp_path_factory.mktemp("clip")
+    model.save_pretrained(folder)
+    return folder, model
+
+
+def pretrained(name: str, path: Path | str, **options: Any) -> nn.Module:
+    return build({"name": name, "pretrained": str(path), **options}, TINY[name][1]).eval()
+
+
+# Features ------------------------------------------------------------------------------------------------------
+
+
+def test_bert_gives_the_librarys_features(
+    bert: tuple[Path, nn.Module], recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder, model = bert
+    x = samples("bert")
+    expected = model.bert(input_ids=x[:, 0], attention_mask=x[:, 1])
+    encoder = pretrained("bert", folder)
+    torch.testing.assert_close(encoder(x), expected.last_hidden_state[:, 0])
+    torch.testing.assert_close(encoder.tokens(x), expected.last_hidden_state)
+    torch.testing.assert_close(pretrained("bert", folder, text_feature="pooler")(x), expected.pooler_output)
+    assert not [str(warning.message) for warning in recwarn.list if "pretrained" in str(warning.message)]
+    assert not any(capfd.readouterr())
+
+
+def test_clip_gives_the_librarys_features(
+    clip: tuple[Path, nn.Module], recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder, model = clip
+    text, image = samples("clip_text"), samples("clip_image")
+    words = model.get_text_features(input_ids=text[:, 0], attention_mask=text[:, 1])
+    torch.testing.assert_close(pretrained("clip_text", folder)(text), words.pooler_output)
+    picture = model.get_image_features(pixel_values=image)
+    torch.testing.assert_close(pretrained("clip_image", folder)(image), picture.pooler_output)
+
+    hidden = model.text_model(input_ids=text[:, 0], attention_mask=text[:, 1])
+    encoder = pretrained("clip_text", folder, feature="hidden")
+    torch.testing.assert_close(encoder(text), hidden.pooler_output)
+    torch.testing.assert_close(encoder.tokens(text), hidden.last_hidden_state)
+    last = text[:, 1].sum(1) - 1
+    torch.testing.assert_close(encoder(text), hidden.last_hidden_state[torch.arange(3), last])
+    encoder = pretrained("clip_image", folder, feature="hidden")
+    torch.testing.assert_close(encoder(image), model.vision_model(pixel_values=image).pooler_output)
+    assert encoder.out_dim == 16
+    assert not [str(warning.message) for warning in recwarn.list if "tensors loaded" in str(warning.message)]
+    assert not any(capfd.readouterr())
+
+
+def test_dropout_is_drawn_only_where_asked_for() -> None:
+    x, dropping = samples("bert"), tiny("bert", dropout=0.5)
+    assert not torch.equal(dropping(x), dropping(x))
+    assert torch.equal(dropping.eval()(x), tiny("bert").eval()(x))
+
+
+# Folders -------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_sets_the_sizes(bert: tuple[Path, nn.Module], clip: tuple[Path, nn.Module]) -> None:
+    for name, folder in (("bert", bert[0]), ("clip_text", clip[0]), ("clip_image", clip[0])):
+        found = resolve({"name": name, "pretrained": str(folder)})
+        assert {key: found[key] for key in TINY[name][0]} == TINY[name][0]
+        assert resolve(found) == found
+        # A trained network is built again from what was resolved, without the folder.
+        again = build({key: value for key, value in found.items() if key != "pretrained"}, TINY[name][1])
+        assert again.state_dict().keys() == pretrained(name, folder).state_dict().keys()
+    with pytest.raises(ValueError, match=r"encoder bert: depth: 3 was asked for, but .*config\.json says 2; leave it"):
+        resolve({"name": "bert", "pretrained": str(bert[0]), "depth": 3})
+
+
+def test_keys_that_a_configuration_leaves_out_have_the_librarys_values() -> None:
+    from transformers import BertConfig, CLIPTextConfig, CLIPVisionConfig
+
+    for options, config in (
+        (BertOptions, BertConfig()),
+        (CLIPTextOptions, CLIPTextConfig()),
+        (CLIPImageOptions, CLIPVisionConfig()),
+    ):
+        for key, value in options.architecture.sizes.values():
+            assert getattr(config, key) == value, key
+        for key, value in options.architecture.fixed.items():
+            assert getattr(config, key, value) == value, key
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "roberta"}, r"config\.json is of a network of type 'roberta', wanted is bert$"),
+        ({"hidden_act": "relu"}, r"config\.json has hidden_act 'relu'; this encoder computes with 'gelu' only"),
+        ({"hidden_size": "wide"}, "encoder bert, width: .*valid integer, got 'wide'"),
+        ({"vocab_size": 51}, r"another network: .*word_embeddings\.weight is \[50, 16\] there, \[51, 16\] here"),
+    ],
+)
+def test_configurations_that_do_not_fit(
+    bert: tuple[Path, nn.Module], tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    for file in bert[0].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    written = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**written, **changes}))
+    with pytest.raises(ValueError, match=message):
+        pretrained("bert", tmp_path)
+
+
+def test_folders_that_are_damaged(bert: tuple[Path, nn.Module], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"config\.json cannot be read .*; wanted is a folder as save_pretrained"):
+        pretrained("bert", tmp_path)
+    (tmp_path / "config.json").write_text("version https://git-lfs")
+    with pytest.raises(ValueError, match=r"config\.json cannot be read \(Expecting value"):
+        pretrained("bert", tmp_path)
+    (tmp_path / "config.json").write_bytes((bert[0] / "config.json").read_bytes())
+    with pytest.raises(ValueError, match=r"pretrained: no weights could be read from .*model\.safetensors"):
+        pretrained("bert", tmp_path)
+    (tmp_path / "model.safetensors").write_bytes((bert[0] / "model.safetensors").read_bytes()[:500])
+    with pytest.raises(ValueError, match="pretrained: no weights could be read from"):
+        pretrained("bert", tmp_path)
+
+
+def test_a_folder_of_other_names_is_refused(bert: tuple[Path, nn.Module], tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    (tmp_path / "config.json").write_bytes((bert[0] / "config.json").read_bytes())
+    save_file({"audio.weight": torch.zeros(2)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"nothing in the checkpoint fits: it has audio\.weight, \.\.\.; wanted are"):
+        pretrained("bert", tmp_path)
+
+
+# Files ---------------------------------------------------------------------------------------------------------
+
+
+def test_files_of_weights(bert: tuple[Path, nn.Module], clip: tuple[Path, nn.Module], tmp_path: Path) -> None:
+    path, x = tmp_path / "weights.pt", samples("bert")
+    sizes = TINY["bert"][0]
+    torch.save({"state_dict": {f"module.{k}": v for k, v in bert[1].state_dict().items()}}, path)
+    expected = pretrained("bert", bert[0])(x)
+    assert torch.equal(pretrained("bert", path, **sizes)(x), expected)
+    old = {k.replace("LayerNorm.weight", "LayerNorm.gamma"): v for k, v in bert[1].bert.state_dict().items()}
+    torch.save(old, path)
+    assert torch.equal(pretrained("bert", path, **sizes)(x), expected)
+    torch.save(clip[1].state_dict(), path)
+    image = samples("clip_image")
+    assert torch.equal(
+        pretrained("clip_image", path, **TINY["clip_image"][0])(image), pretrained("clip_image", clip[0])(image)
+    )
+    with pytest.raises(ValueError, match="nothing in the checkpoint fits"):
+        pretrained("bert", path, **sizes)
+    with pytest.raises(
+        ValueError, match=r"another network: .*position_embedding\.weight is \[12, 16\] there, \[77, 512\] here"
+    ):
+        pretrained("clip_text", path)
+
+
+def test_missing_weights_are_told(bert: tuple[Path, nn.Module], tmp_path: Path) -> None:
+    weights = bert[1].bert.state_dict()
+    weights["head.weight"] = weights.pop("encoder.layer.1.output.dense.weight")
+    torch.save(weights, tmp_path / "weights.pt")
+    with pytest.warns(
+        UserWarning, match=r"missing: encoder\.layer\.1\.output\.dense\.weight; unexpected: head\.weight"
+    ):
+        pretrained("bert", tmp_path / "weights.pt", **TINY["bert"][0])
+
+
+# The hub -------------------------------------------------------------------------------------------------------
+
+
+def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import BertConfig
+
+    def offline(*_: Any, **__: Any) -> None:
+        raise OSError("We couldn't connect\nto the hub")
+
+    monkeypatch.setattr(BertConfig, "get_config_dict", offline)
+    message = r"'some/bert' is no file or folder here, and could not .*\(We couldn't connect\); give .* a local folder"
+    with pytest.raises(ValueError, match=message):
+        pretrained("bert", "some/bert")
+    with pytest.raises(ValueError, match=r"pretrained: there is no file or folder /weights/bert$"):
+        pretrained("bert", "/weights/bert")
+
+
+def test_a_name_of_the_hub(bert: tuple[Path, nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import BertConfig, BertModel
+
+    folder, load = str(bert[0]), BertModel.from_pretrained
+    asked: list[str] = []
+
+    def fetched(name: str, **options: Any) -> Any:
+        asked.append(name)
+        return load(folder, **options)
+
+    read = BertConfig.get_config_dict
+    monkeypatch.setattr(BertConfig, "get_config_dict", lambda name: read(folder))
+    monkeypatch.setattr(BertModel, "from_pretrained", fetched)
+    x = samples("bert")
+    assert torch.equal(pretrained("bert", "some/bert", **TINY["bert"][0])(x), pretrained("bert", folder)(x))
+    assert asked == ["some/bert", folder]
+    with pytest.raises(
+        ValueError, match=r"some/bert is of other sizes; write width: 16, depth: 2, heads: 2, hidden: 24"
+    ):
+        pretrained("bert", "some/bert")
