@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 _TRIES = 10
@@ -62,23 +63,46 @@ def draw_flips(count: int, generator: Generator) -> Tensor:
 
 
 def crop(images: Tensor, boxes: Tensor, size: int, flips: Tensor | None = None) -> Tensor:
-    """The ``boxes`` [N, 4] (shares of the picture) of ``images`` resized to float32 [N, C, size, size], bilinear with
-    antialiasing, and mirrored left to right where ``flips`` [N] says so.
+    """The ``boxes`` [N, 4] (shares of the picture, rounded to its pixels) of uint8 ``images`` resized to float32
+    [N, C, size, size] in [0, 255], bilinear with antialiasing, and mirrored left to right where ``flips`` [N] says so.
 
-    A resize is linear and separable: two products with a matrix of weights for each sample. That is what torchvision's
-    antialiased resize of the crop computes, whereas sampling on a grid would alias where a picture shrinks; and a batch
-    of boxes of all sizes is two calls."""
+    That is torchvision's antialiased resize of the crop, on the CPU to the same whole grey levels; on other devices,
+    where a batch of boxes of all sizes has to be one computation, within one of them."""
+    boxes = _whole_pixels(boxes, *images.shape[-2:])
+    flips = torch.zeros(len(images), dtype=torch.bool) if flips is None else flips
+    return (_crop_each if images.device.type == "cpu" else _crop_at_once)(images, boxes, size, flips)
+
+
+def _whole_pixels(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Int64 [N, 4]: boxes of at least one pixel, within the picture."""
+    edges = torch.tensor([height, width])
+    sides = (boxes[:, 2:] * edges).round().long().clamp(min=1)
+    return torch.cat([(boxes[:, :2] * edges).round().long().minimum(edges - sides), sides], 1)
+
+
+def _crop_each(images: Tensor, boxes: Tensor, size: int, flips: Tensor) -> Tensor:
+    # Torch resizes whole numbers several times as fast as it multiplies matrices of weights.
+    cropped = torch.empty(*images.shape[:2], size, size)
+    for target, image, (top, left, height, width), flip in zip(
+        cropped, images, boxes.tolist(), flips.tolist(), strict=True
+    ):
+        box = image[None, :, top : top + height, left : left + width]
+        picture = F.interpolate(box, (size, size), mode="bilinear", antialias=True)[0]
+        target.copy_(picture.flip(-1) if flip else picture)
+    return cropped
+
+
+def _crop_at_once(images: Tensor, boxes: Tensor, size: int, flips: Tensor) -> Tensor:
+    """A resize is linear and separable: two products with a matrix of weights for each sample."""
     device, (height, width) = images.device, images.shape[-2:]
-    boxes = boxes.to(device, torch.float32, non_blocking=True)
-    rows = _weights(boxes[:, 0] * height, boxes[:, 2] * height, height, size)
-    columns = _weights(boxes[:, 1] * width, boxes[:, 3] * width, width, size)
-    if flips is not None:
-        columns = torch.where(flips.to(device, non_blocking=True)[:, None, None], columns.flip(1), columns)
+    top, left, tall, wide = boxes.to(device, torch.float32, non_blocking=True).unbind(1)
+    rows, columns = _weights(top, tall, height, size), _weights(left, wide, width, size)
+    columns = torch.where(flips.to(device, non_blocking=True)[:, None, None], columns.flip(1), columns)
     count, channels = images.shape[:2]
     # A method may ask for batches under autocast; pixels in bfloat16 would be noise.
     with torch.autocast(device.type, enabled=False):
-        wide = images.reshape(count, channels * height, width).float() @ columns.transpose(1, 2)
-        return rows.unsqueeze(1) @ wide.view(count, channels, height, size)
+        stretched = images.reshape(count, channels * height, width).float() @ columns.transpose(1, 2)
+        return rows.unsqueeze(1) @ stretched.view(count, channels, height, size)
 
 
 def _weights(start: Tensor, length: Tensor, source: int, target: int) -> Tensor:

@@ -174,12 +174,12 @@ def _parts(
 
 def _read(root: Path, modalities: Sequence[str]) -> dict[str, Values]:
     """Every array that counts, npy files mapped. Raises DataError."""
-    if root.is_dir():
-        files = sorted(path for path in root.iterdir() if path.suffix in (".npy", ".npz"))
-        if not files:
-            raise DataError(f"{root}: no npy or npz file; give the folder that holds {', '.join(modalities)}")
-    else:
-        files = [root]
+    try:
+        files = sorted(p for p in root.iterdir() if p.suffix in (".npy", ".npz")) if root.is_dir() else [root]
+    except OSError as error:
+        raise DataError(f"{root}: cannot be read ({error.strerror}); change its permissions") from error
+    if not files:
+        raise DataError(f"{root}: no npy or npz file; give the folder that holds {', '.join(modalities)}")
     found: dict[str, Values] = {}
     for file in files:
         for name, values in _open(file).items():

@@ -183,7 +183,7 @@ class Manifest(PreparedSource):
         for row, name in enumerate(names):
             try:
                 media = {m: _medium(table, row, column, options.modalities[m].kind) for m, column in columns.items()}
-            except FileNotFoundError as error:
+            except OSError as error:
                 missing.append((name, str(error)))
                 continue
             items[row] = Item(name, int(labels[row]), media, table.rows[row][1][group] if group else "")
@@ -227,7 +227,7 @@ def _wanted(table: Table, name: str | None, usual: str) -> str | None:
 
 
 def _medium(table: Table, row: int, column: str, kind: str) -> Medium:
-    """Raises DataError for an empty field, FileNotFoundError where no file is."""
+    """Raises DataError for an empty field, OSError where no file is, or where nobody may look."""
     text = table.rows[row][1][column]
     if kind == "text":
         return text

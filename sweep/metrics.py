@@ -82,8 +82,8 @@ def average_precision(scores: Tensor, positives: Tensor) -> Tensor:
 
 
 def macro_f1(chosen: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Mean over classes of 2 TP / (2 TP + FP + FN), float64: of ``chosen`` [n] against labels [n], over the classes that
-    occur in either; one that is never chosen rightly counts 0."""
+    """Mean over classes of 2 TP / (2 TP + FP + FN) in [0, 1], float64: of ``chosen`` [n] against labels [n], over the
+    classes that occur in either; one that is never chosen rightly counts 0."""
     hits, picked, real = (
         torch.bincount(found, minlength=num_classes).double() for found in (labels[chosen == labels], chosen, labels)
     )

@@ -204,6 +204,18 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_what_may_not_be_read_is_told(write: Maker, tmp_path: Path) -> None:
+    root = write()
+    tmp_path.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(DataError, match=r"cannot be read \(Permission denied\)"):
+            load(root)
+    finally:
+        os.seteuid(0)
+
+
 @pytest.mark.parametrize("name", ["labels", "a b", "../x", ""])
 def test_names_that_cannot_be_modalities_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="cannot name a modality"):

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data import _augment, _randaugment
 
@@ -29,9 +31,31 @@ def test_a_crop_is_torchvisions_antialiased_resize_of_it(target: int, box: tuple
     boxes = torch.tensor([box, (0, 0, 24, 32)]) / torch.tensor([24, 32, 24, 32], dtype=torch.float64)
     found = _augment.crop(images, boxes, target)
     top, left, height, width = box
-    part = images[:1, :, top : top + height, left : left + width].float()
-    assert torch.allclose(found[:1], F.resize(part, [target, target], antialias=True), atol=2e-3)
-    assert torch.allclose(found[1:], F.resize(images[1:].float(), [target, target], antialias=True), atol=2e-3)
+    part = images[:1, :, top : top + height, left : left + width]
+    wanted = torch.cat([F.resize(picture, [target, target], antialias=True) for picture in (part, images[1:])])
+    assert torch.equal(found, wanted.float())
+    # The form of other devices computes with fractions of grey levels.
+    exact = torch.cat([F.resize(picture.float(), [target, target], antialias=True) for picture in (part, images[1:])])
+    pixels, flips = _augment._whole_pixels(boxes, 24, 32), torch.zeros(2, dtype=torch.bool)
+    assert torch.allclose(_augment._crop_at_once(images, pixels, target, flips), exact, atol=2e-3)
+
+
+def test_both_forms_of_a_crop_mirror_alike() -> None:
+    images, flips = noise(3, 3, 16, 16), torch.tensor([True, False, True])
+    boxes = _augment.draw_crops(torch.tensor([[16, 16]] * 3), torch.Generator().manual_seed(0))
+    at_once = _augment._crop_at_once(images, _augment._whole_pixels(boxes, 16, 16), 8, flips)
+    assert float((at_once - _augment.crop(images, boxes, 8, flips)).abs().max()) <= 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=4, max_size=4), st.integers(1, 40), st.integers(1, 40))
+def test_boxes_of_pixels_lie_within_the_picture(box: list[float], height: int, width: int) -> None:
+    boxes = _augment._whole_pixels(torch.tensor([box], dtype=torch.float64), height, width)
+    ((top, left, tall, wide),) = boxes.tolist()
+    assert tall >= 1
+    assert wide >= 1
+    assert 0 <= top <= height - tall
+    assert 0 <= left <= width - wide
 
 
 def test_the_whole_picture_at_its_own_size_is_itself_and_two_flips_undo_each_other() -> None:

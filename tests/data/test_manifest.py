@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 import wave
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,21 @@ def test_missing_and_corrupt_files_share_one_allowance(tmp_path: Path) -> None:
     dataset = Manifest.load(options(file, allowed_missing=0.1))
     assert len(dataset.train) == 10
     assert "2 of 20 samples left out" in dataset.notes[-1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_folders_that_nobody_may_enter_are_missing_files() -> None:
+    with tempfile.TemporaryDirectory() as shared:
+        os.chmod(shared, 0o755)
+        file = write(Path(shared, "set"))
+        (Path(shared, "set/locked")).mkdir(0o700)
+        file.write_text(file.read_text().replace("3.wav", "locked/3.wav"))
+        os.seteuid(65534)
+        try:
+            with pytest.raises(DataError, match=r"2 of 20 samples .*: line 5 \(.*Permission denied.*locked/3.wav"):
+                Manifest.fingerprint(options(file))
+        finally:
+            os.seteuid(0)
 
 
 @pytest.mark.parametrize(

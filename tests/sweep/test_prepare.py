@@ -14,8 +14,10 @@ from data.manifest import Manifest, ManifestOptions
 from data.prepared.cache import Preparation
 from data.prepared.folder import CacheFolder
 from sweep import preparing
-from sweep.config import ConfigError
+from sweep.config import ConfigError, load
+from sweep.engine.agenda import Tally
 from sweep.engine.ray_session import RaySession
+from sweep.engine.run import Execution, execute
 
 PHOTO = {"photo": {"kind": "image", "size": 16, "crop_scale": None}}
 WORD = "modalities={photo: {kind: image, size: 16, crop_scale: null}}"
@@ -117,7 +119,7 @@ def test_the_display_knows_rate_and_time_left(tmp_path: Path, monkeypatch: pytes
     ]
 
 
-# The command line --------------------------------------------------------------------------------------------------
+# Runs --------------------------------------------------------------------------------------------------------------
 
 
 def sweep(file: Path) -> dict[str, Any]:
@@ -135,21 +137,24 @@ def sweep(file: Path) -> dict[str, Any]:
 
 
 def test_a_run_prepares_what_it_needs_and_refuses_what_cannot_be_used(tmp_path: Path, file: Path) -> None:
-    desk = Desk(tmp_path)
+    desk, out = Desk(tmp_path), io.StringIO()
     desk.write(s=sweep(file))
+    (found,) = load(tmp_path / "sweeps.yaml", ["s"], [])
+
+    def run() -> Tally:
+        return execute(found, tmp_path / "results", Execution(local=True), RaySession(), Console(file=out, width=160))
+
     picture = (file.parent / "3.png").read_bytes()
     (file.parent / "3.png").write_bytes(b"no picture")
-    code, out, err = desk.run("run", "s", "--local", "--no-report")
-    assert code == 2
-    assert "1 of 20 samples cannot be used" in err
-    assert "manifest (own): preparing 20 samples" in out
+    with pytest.raises(DataError, match="1 of 20 samples cannot be used"):
+        run()
     assert desk.finished() == []
     (file.parent / "3.png").write_bytes(picture)
-    code, out, err = desk.run("run", "s", "--local", "--no-report")
-    assert (code, err) == (0, "")
-    assert "manifest (own): preparing 20 samples" in out
-    assert "1 of 1 runs ended" in out
+    assert run().done == 1
+    assert out.getvalue().count("manifest (own): preparing 20 samples") == 2
     assert work(file).folder.meta() is not None
+    run()
+    assert out.getvalue().count("preparing") == 2
 
 
 @pytest.mark.ray

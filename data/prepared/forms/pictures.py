@@ -38,7 +38,7 @@ def standardise(pixels: Tensor, mean: Colour, std: Colour) -> Tensor:
     """``pixels`` float [N, 3, ...] in [0, 255] as (pixels / 255 - mean) / std, in place."""
     shape = (3, *[1] * (pixels.ndim - 2))
     centre, deviation = (torch.tensor(c, device=pixels.device).view(shape) for c in (mean, std))
-    return pixels.div_(255).sub_(centre).div_(deviation)
+    return pixels.mul_(1 / (255 * deviation)).sub_(centre / deviation)
 
 
 def middles(count: int, segments: int) -> list[int]:
