@@ -50,6 +50,8 @@ class Column(ABC):
     """Of one model-ready sample."""
     stream: str = ""
     """Columns of one stream draw the same numbers for a batch: a crop shared by two views of a scene. "": its own."""
+    substituted: int = 0
+    """Samples that stand for ones that could not be read."""
 
     @abstractmethod
     def __len__(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -74,10 +75,9 @@ class PreparedSource(DatasetSource):
 
 def open_dataset(work: Preparation, meta: Meta) -> Dataset:
     """The dataset in a complete cache. Raises DataError."""
-    train, validation, test = (_split(work, name) for name in SPLITS)
-    return Dataset(
-        work.dataset, tuple(work.forms), work.listing.classes, train, validation, test, notes=notes(work, meta)
-    )
+    splits = {name: _split(work, name) for name in SPLITS}
+    said = (*notes(work, meta), *_substituted(splits))
+    return Dataset(work.dataset, tuple(work.forms), work.listing.classes, *splits.values(), notes=said)
 
 
 def notes(work: Preparation, meta: Meta) -> tuple[str, ...]:
@@ -92,12 +92,19 @@ def notes(work: Preparation, meta: Meta) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _substituted(splits: Mapping[SplitName, Split]) -> Iterator[str]:
+    for name, split in splits.items():
+        for modality, column in split.inputs.items():
+            if isinstance(column, Column) and column.substituted:
+                yield f"{name}: {column.substituted} of {len(split)} samples of {modality} are grey, unreadable"
+
+
 class _Kept(Column):
     """The samples of a column that were not skipped."""
 
     def __init__(self, column: Column, rows: Tensor) -> None:
         self._column, self._rows = column, rows
-        self.shape, self.stream = column.shape, column.stream
+        self.shape, self.stream, self.substituted = column.shape, column.stream, column.substituted
 
     def __len__(self) -> int:
         return len(self._rows)

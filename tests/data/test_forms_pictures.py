@@ -113,7 +113,7 @@ def test_unreadable_pictures_become_grey_and_are_counted_where_that_is_allowed(t
         column = serve(
             Image(size=8, stored_size=8, normalise=None, grey_if_unreadable=True), [good, bad], split, tmp_path
         )  # type: ignore[arg-type]
-        assert column.substituted == 1  # type: ignore[attr-defined]
+        assert column.substituted == 1
         assert torch.allclose(column.draw(torch.tensor([1]), "cpu", seeded()), torch.tensor(128 / 255))
 
 

@@ -200,6 +200,7 @@ def test_an_unreadable_picture_is_grey_and_an_unreadable_clip_is_refused(tmp_pat
     dataset = loaded("twitter2015", tmp_path / "tweets", twitter2015(tmp_path / "tweets"))
     image = dataset.test.gather(torch.tensor([0])).inputs["image"]
     assert all(channel.unique().numel() == 1 for channel in image[0])
+    assert any("samples of image are grey, unreadable" in note for note in dataset.notes)
     (tmp_path / "ks").mkdir()
     kinetics_sounds(tmp_path / "ks")
     clip = next((tmp_path / "ks" / "k400" / "test").iterdir())

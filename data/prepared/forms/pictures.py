@@ -110,7 +110,7 @@ class ImageColumn(ArrayColumn[Image]):
         return (3, self.form.size, self.form.size)
 
     @property
-    def substituted(self) -> int:
+    def substituted(self) -> int:  # type: ignore[override]
         """How many pictures could not be read and are grey."""
         return int(self.arrays["grey"].sum())
 
