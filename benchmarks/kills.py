@@ -1,6 +1,6 @@
 """Whether a sweep that is killed again and again ends like one that is left alone.
 
-    python -m benchmarks.kills [--kills 50] [--local] [--seed 0]
+    python -m benchmarks.kills [--kills 50] [--epochs 150] [--local] [--seed 0]
 
 A grid and a search (TPE in batches) run as ``python -m sweep run``. At random moments the driver and every process
 that it has started get SIGKILL, half of the time before the first epoch; the same command is then given again, until
@@ -42,15 +42,13 @@ COMMON = {
     "keep": "none",
 }
 SWEEPS = {
-    "grid": COMMON
-    | {"vary": {"alpha": {"grid": [0.1, 0.3, 0.5, 0.7, 0.9]}}, "seeds": [0, 1, 2, 3, 4, 5], "epochs": 150},
+    "grid": COMMON | {"vary": {"alpha": {"grid": [0.1, 0.3, 0.5, 0.7, 0.9]}}, "seeds": [0, 1, 2, 3, 4, 5]},
     "search": COMMON
     | {
         "vary": {"alpha": "auto", "train.lr": {"loguniform": [0.01, 0.2]}},
         "search": {"algorithm": "tpe", "configurations": 12, "batch": 4},
         "seeds": [0],
         "report_seeds": [100, 101],
-        "epochs": 150,
     },
 }
 CLOCK = ["seconds", "seconds_per_epoch", "samples_per_second", "peak_memory_mib", "attempts", "failures"]
@@ -103,13 +101,15 @@ def proposals(results: Path) -> list[str]:
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--kills", type=int, default=50)
+    arguments.add_argument("--epochs", type=int, default=150, help="of a run: fewer for fewer kills")
     arguments.add_argument("--local", action="store_true", help="in one process, without Ray")
     arguments.add_argument("--seed", type=int, default=0)
     options = arguments.parse_args()
     draw = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        (folder / "sweeps.yaml").write_text(yaml.safe_dump({"sweeps": SWEEPS}))
+        sweeps = {name: {**sweep, "epochs": options.epochs} for name, sweep in SWEEPS.items()}
+        (folder / "sweeps.yaml").write_text(yaml.safe_dump({"sweeps": sweeps}))
         began = time.monotonic()
         process = start(folder, "whole", options.local)
         while process.poll() is None and not any((folder / "whole").glob("runs/*/metrics.jsonl")):
