@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -75,9 +75,9 @@ class PreparedSource(DatasetSource):
 
 def open_dataset(work: Preparation, meta: Meta) -> Dataset:
     """The dataset in a complete cache. Raises DataError."""
-    splits = {name: _split(work, name) for name in SPLITS}
+    train, validation, test = splits = [_split(work, name) for name in SPLITS]
     said = (*notes(work, meta), *_substituted(splits))
-    return Dataset(work.dataset, tuple(work.forms), work.listing.classes, *splits.values(), notes=said)
+    return Dataset(work.dataset, tuple(work.forms), work.listing.classes, train, validation, test, notes=said)
 
 
 def notes(work: Preparation, meta: Meta) -> tuple[str, ...]:
@@ -92,8 +92,8 @@ def notes(work: Preparation, meta: Meta) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _substituted(splits: Mapping[SplitName, Split]) -> Iterator[str]:
-    for name, split in splits.items():
+def _substituted(splits: Sequence[Split]) -> Iterator[str]:
+    for name, split in zip(SPLITS, splits, strict=True):
         for modality, column in split.inputs.items():
             if isinstance(column, Column) and column.substituted:
                 yield f"{name}: {column.substituted} of {len(split)} samples of {modality} are grey, unreadable"
