@@ -40,6 +40,7 @@ COMMON = {
     "data": {"digits": {"train_samples": 300}},
     "references": False,
     "keep": "none",
+    "checkpoint_every": 0,
 }
 SWEEPS = {
     "grid": COMMON | {"vary": {"alpha": {"grid": [0.1, 0.3, 0.5, 0.7, 0.9]}}, "seeds": [0, 1, 2, 3, 4, 5]},

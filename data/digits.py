@@ -5,7 +5,9 @@ column ink profile weak, and joint training leaves the profile's encoder behind.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,11 +39,14 @@ class DigitsOptions(DatasetOptions):
 
 
 def read_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Images [1797, 8, 8] with ink from 0 to 16, and their labels [1797]."""
-    from sklearn.datasets import load_digits
-
-    found = load_digits()
-    return found.images.astype(np.float32), found.target.astype(np.int64)
+    """Images [1797, 8, 8] with ink from 0 to 16, and their labels [1797], as ``sklearn.datasets.load_digits`` gives
+    them."""
+    # The file itself: to import sklearn.datasets takes longer than many a training on these images.
+    package = importlib.util.find_spec("sklearn")
+    assert package is not None
+    folder = Path(str(package.origin)).with_name("datasets")
+    table = np.loadtxt(folder / "data" / "digits.csv.gz", np.float32, delimiter=",")
+    return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
 
 
 def view(images: NDArray[np.float32], name: str) -> NDArray[np.float32]:

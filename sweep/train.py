@@ -60,15 +60,21 @@ def build_method(run: Run, dataset: Dataset) -> Method:
 
 
 def train(
-    run: Run, folder: RunFolder, *, timeout: float | None = None, workers: WorkerGroup | None = None
+    run: Run,
+    folder: RunFolder,
+    *,
+    timeout: float | None = None,
+    checkpoint_every: float = 0.0,
+    workers: WorkerGroup | None = None,
 ) -> Generator[EpochRecord, None, None]:
     """Train ``run`` into ``folder``, going on from its checkpoint where it has one; a record after each epoch.
 
-    The record is on disk and the checkpoint saved before it is yielded, so that a consumer may stop anywhere. At the
-    end the run is committed: done, diverged, or failed with the reason (an error never leaves this generator, but
-    for StoreError: a folder that cannot be written, or a disk that is full). With several workers rank 0 alone writes,
-    and an error is raised: the group must end together, and its launcher commits the failure. timeout: seconds that
-    this attempt may take, looked at after each epoch (a step that hangs is the executor's to end)."""
+    The record is on disk before it is yielded, and so is a checkpoint where the last one is ``checkpoint_every``
+    seconds old: a consumer may stop anywhere, and no more than that is trained again. At the end the run is committed:
+    done, diverged, or failed with the reason (an error never leaves this generator, but for StoreError: a folder that
+    cannot be written, or a disk that is full). With several workers rank 0 alone writes, and an error is raised: the
+    group must end together, and its launcher commits the failure. timeout: seconds that this attempt may take, looked
+    at after each epoch (a step that hangs is the executor's to end)."""
     started = time.monotonic()
     workers = workers or WorkerGroup()
     writes = workers.rank == 0
@@ -98,12 +104,15 @@ def train(
             for note in dataset.notes if state is None else ():
                 folder.log(note)
             events = EventWriter(folder.path, training.epoch + 1)
+        saved = time.monotonic()
         for record in training.epochs():
             if events is not None:
                 folder.append(record)
                 with guarded("write", folder.path):
                     events.add(record)
-                folder.save_checkpoint({"training": training.state_dict()})
+                if time.monotonic() - saved >= checkpoint_every:
+                    folder.save_checkpoint({"training": training.state_dict()})
+                    saved = time.monotonic()
             yield record
             if timeout is not None and time.monotonic() - started > timeout and record.epoch < record.epochs:
                 raise OvertimeError(f"not finished within {timeout:g} s, after epoch {record.epoch} of {record.epochs}")

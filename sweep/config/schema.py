@@ -175,6 +175,8 @@ class Sweep(_Spec):
     metric: Literal["accuracy", "map", "macro_f1"] = "accuracy"
     timeout: float | None = Field(None, gt=0)
     """Seconds that one run may take; written as seconds, or as in 90s, 30m, 2h, 1d."""
+    checkpoint_every: float = Field(1.0, ge=0)
+    """Seconds of training after which the next epoch leaves a checkpoint (written as the timeout); 0: every epoch."""
     retries: int = Field(1, ge=0)
     patience: int | None = Field(None, ge=1)
     budget: BudgetSpec | None = None
@@ -184,7 +186,7 @@ class Sweep(_Spec):
 
     _written: Written = PrivateAttr(default_factory=lambda: Written({}))
 
-    @field_validator("timeout", mode="before")
+    @field_validator("timeout", "checkpoint_every", mode="before")
     @classmethod
     def _seconds(cls, value: Any) -> Any:
         if not isinstance(value, str):

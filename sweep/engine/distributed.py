@@ -34,7 +34,7 @@ class GroupActor(RunActor):
         self._order = Order(config, patient=config["stoppable"])
         super()._start(config)
 
-    def begin(self, run: Run, folder: RunFolder, timeout: float | None) -> Iterator[EpochRecord]:
+    def begin(self, run: Run, folder: RunFolder, config: dict[str, Any]) -> Iterator[EpochRecord]:
         """The epochs of a run, as the workers train them; a failure of theirs ends the group and the run."""
         assert self._group is not None
         yield from self._group.train(self._order)

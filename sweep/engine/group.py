@@ -50,7 +50,13 @@ def work(config: dict[str, Any]) -> None:
 def _train(order: Order, workers: WorkerGroup, members: list[ActorHandle], mailbox: ActorHandle) -> None:
     config, first = order.config, workers.rank == 0
     folder = Store.join(config["results"], config["mark"]).run(config["hash"])
-    epochs = train(Run.model_validate_json(config["run"]), folder, timeout=config["timeout"], workers=workers)
+    epochs = train(
+        Run.model_validate_json(config["run"]),
+        folder,
+        timeout=config["timeout"],
+        checkpoint_every=config["checkpoint_every"],
+        workers=workers,
+    )
     try:
         for record in epochs:
             stop = first and ray.get(mailbox.post.remote(record))

@@ -30,11 +30,12 @@ def run_local(agenda: Agenda, progress: Progress) -> None:
 
 
 def _train(task: Task, agenda: Agenda, progress: Progress) -> FinalRecord:
-    folder, timeout = agenda.store.run(task.hash), agenda.plan.sweep.timeout
+    sweep, folder = agenda.plan.sweep, agenda.store.run(task.hash)
+    timeout = sweep.timeout
     watchdog = Watchdog(folder, timeout, limit(timeout) + GRACE, progress.stuck) if timeout is not None else None
     try:
         with interrupted(timeout):
-            for record in train(task.run, folder, timeout=timeout):
+            for record in train(task.run, folder, timeout=timeout, checkpoint_every=sweep.checkpoint_every):
                 value = record.metrics[f"validation_{task.run.metric}"]
                 progress.epoch(task.hash, record.epoch, record.epochs, value)
                 if agenda.should_stop(task.hash, record.epoch, value):

@@ -55,13 +55,13 @@ class RunActor(tune.Trainable):
         except StoreError as error:
             self._trouble = str(error)
             return
-        self._training = self.begin(run, self._folder, config["timeout"])
+        self._training = self.begin(run, self._folder, config)
         if config["timeout"] is not None:
             self._watchdog = Watchdog(self._folder, config["timeout"])
 
-    def begin(self, run: Run, folder: RunFolder, timeout: float | None) -> Iterator[EpochRecord]:
-        """The epochs of a run, trained as they are asked for."""
-        return train(run, folder, timeout=timeout)
+    def begin(self, run: Run, folder: RunFolder, config: dict[str, Any]) -> Iterator[EpochRecord]:
+        """The epochs of a run, trained as they are asked for. config: of the trial."""
+        return train(run, folder, timeout=config["timeout"], checkpoint_every=config["checkpoint_every"])
 
     def _end(self) -> None:
         self._training = iter(())  # the generator before it ends with its last reference
@@ -131,6 +131,7 @@ class AgendaSearcher(Unsaved, Searcher):
             "results": self.agenda.store.address,
             "mark": self.agenda.store.mark(),
             "timeout": self.agenda.plan.sweep.timeout,
+            "checkpoint_every": self.agenda.plan.sweep.checkpoint_every,
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

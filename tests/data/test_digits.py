@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sklearn.datasets import load_digits
 
 from data.base import Dataset
-from data.digits import Digits, DigitsOptions, split, view
+from data.digits import Digits, DigitsOptions, read_digits, split, view
 from sweep.recipe import Recipe
 
 LABELS = load_digits().target
@@ -17,6 +17,13 @@ LABELS = load_digits().target
 
 def load(**options: Any) -> Dataset:
     return Digits.load(DigitsOptions(**options))
+
+
+def test_the_images_are_scikit_learn_s() -> None:
+    images, labels = read_digits()
+    assert np.array_equal(images, load_digits().images)
+    assert np.array_equal(labels, LABELS)
+    assert (images.dtype, labels.dtype) == (np.float32, np.int64)
 
 
 def test_views_of_a_small_image() -> None:

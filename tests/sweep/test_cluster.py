@@ -36,6 +36,7 @@ SWEEP: dict[str, Any] = {
     "seeds": [0],
     "epochs": 8,
     "references": False,
+    "checkpoint_every": 0,
     "resources": {"cpus": 1},
 }
 

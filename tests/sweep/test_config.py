@@ -103,6 +103,8 @@ sweeps:
         ("timeout: 90", "timeout", 90),
         ("timeout: 1.5m", "timeout", 90),
         ("timeout: 1d", "timeout", 86400),
+        ("checkpoint_every: 2m", "checkpoint_every", 120),
+        ("checkpoint_every: 0", "checkpoint_every", 0),
         ("timeout: null", "timeout", None),
         ("scheduler: none", "scheduler", None),
         ("scheduler: {name: none}", "scheduler", None),

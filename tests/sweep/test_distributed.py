@@ -25,6 +25,7 @@ SWEEP: dict[str, Any] = {
     "seeds": [0],
     "epochs": 5,
     "references": False,
+    "checkpoint_every": 0,
     "resources": {"workers": 2},
 }
 

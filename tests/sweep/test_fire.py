@@ -22,6 +22,7 @@ SWEEP: dict[str, Any] = {
     "data": {"digits": {"train_samples": 200}},
     "seeds": [0, 1],
     "references": False,
+    "checkpoint_every": 0,
 }
 
 
