@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rich.console import Console
@@ -34,7 +35,7 @@ from sweep.store import RunFolder, Store
 class EmptyActor(tuning.RunActor):
     """Commits every run at once."""
 
-    def begin(self, run: Run, folder: RunFolder, timeout: float | None) -> Iterator[EpochRecord]:
+    def begin(self, run: Run, folder: RunFolder, config: dict[str, Any]) -> Iterator[EpochRecord]:
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.commit(FinalRecord(status="done", metrics={"validation_accuracy": 0.5}))
         return iter(())

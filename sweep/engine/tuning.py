@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,7 @@ class AgendaScheduler(Unsaved, FIFOScheduler):
     def __init__(self, agenda: Agenda, halt: Halt) -> None:
         super().__init__()
         self.agenda, self.halt = agenda, halt
+        self._waiting: deque[Trial] = deque()
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         stop = False
@@ -158,6 +160,16 @@ class AgendaScheduler(Unsaved, FIFOScheduler):
                 trial.config["hash"], result["epoch"], result["value"]
             )
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        super().on_trial_add(tune_controller, trial)
+        self._waiting.append(trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The one that has waited longest. Tune's own looks through all trials that there ever were, at every step."""
+        while self._waiting and self._waiting[0].status != Trial.PENDING:
+            self._waiting.popleft()
+        return self._waiting[0] if self._waiting else None
 
 
 class AgendaCallback(Unsaved, Callback):
