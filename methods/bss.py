@@ -186,7 +186,10 @@ class BSS(FusedMethod):
         return self._scores
 
     def set_extra_state(self, state: Any) -> None:
-        self._scores = state.cpu()
+        """Where the selected epoch's weights are put back, the passes made after it stay on record."""
+        state, known = state.cpu(), self._scores[: len(state)]
+        if not torch.equal(known, state):
+            self._scores = state
 
     def on_fit_start(self, context: Context) -> None:
         rest = self.total_epochs() - self.warmup

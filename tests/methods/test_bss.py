@@ -559,6 +559,24 @@ def test_the_scores_can_be_written_with_the_weights():
         assert torch.equal(fresh.score_table()["score"], kept.score_table()["score"])
 
 
+def test_the_selected_epoch_comes_back_and_the_passes_after_it_stay_on_record():
+    method = _method()
+    context = _context(method, _dataset())
+    _epoch(method, context, 1)
+    selected = {name: value.clone() for name, value in method.state_dict().items()}
+    for epoch in (2, 3):
+        _epoch(method, context, epoch)
+    table = method.score_table()
+    method.load_state_dict(selected)
+    assert len(table["score"]) == 3
+    assert all(torch.equal(column, table[name]) for name, column in method.score_table().items())
+    assert all(torch.equal(value, selected[name]) for name, value in method.named_parameters())
+    other = _method()
+    _epoch(other, _context(other, _dataset(12)), 1)
+    other.load_state_dict(selected)
+    assert torch.equal(other.score_table()["score"], table["score"][:1])
+
+
 def test_a_growth_longer_than_the_run_is_warned_of():
     for options, count in (({"t_grow": 9}, 0), ({"t_grow": 10}, 1), ({"t_grow": 9, "warmup_epochs": 1}, 1)):
         method, lines = _method(scheduler="heuristic", **options), []
