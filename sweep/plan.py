@@ -152,6 +152,12 @@ class Plan:
         and the references."""
         return (len(self.studies) + len(self.baselines) + len(self.references)) * len(self.report_seeds)
 
+    @property
+    def may_end_sooner(self) -> bool:
+        """Whether fewer than the expected runs may do: a rule or a race can keep a configuration from further seeds."""
+        racing = self.sweep.search is not None and self.sweep.search.racing
+        return len(self.seeds) > 1 and (racing or self.sweep.scheduler is not None)
+
     def expected_runs(self) -> int | None:
         """Runs in all, where no study runs out of configurations and none is stopped early; None where nobody knows how
         many configurations several objectives will choose."""

@@ -24,10 +24,12 @@ LOG_EVERY = 20.0
 
 
 class Progress:
-    """Context manager around a sweep's execution. expected: runs in all where known; tally: what the agenda counts."""
+    """Context manager around a sweep's execution. expected: runs in all where known, at_most: or fewer; tally: what the
+    agenda counts."""
 
-    def __init__(self, console: Console, name: str, expected: int | None, tally: Tally) -> None:
-        self._console, self._name, self._expected, self._tally = console, name, expected, tally
+    def __init__(self, console: Console, name: str, expected: int | None, tally: Tally, at_most: bool = False) -> None:
+        self._console, self._name, self._tally = console, name, tally
+        self._of = f" of {'at most ' * at_most}{expected}" if expected else ""
         self._causes, self._retries = Counter[str](), Counter[str]()
         self._running: dict[str, tuple[Task, int, int, float]] = {}
         self._began = self._last_line = time.monotonic()
@@ -85,8 +87,7 @@ class Progress:
 
     def _counts(self) -> str:
         tally = self._tally
-        of = f" of {self._expected}" if self._expected else ""
-        parts = [f"{tally.total}{of} runs ended"]
+        parts = [f"{tally.total}{self._of} runs ended"]
         if tally.kept:
             parts.append(f"{tally.kept} kept from earlier")
         parts += [f"{count} {word}" for word in ("pruned", "diverged", "failed") if (count := getattr(tally, word))]

@@ -53,7 +53,8 @@ def execute(sweep: Sweep, results: str | Path | Store, how: Execution, ray: RayS
         try:
             if not agenda.idle():
                 prepare_planned(planned, how.local, ray, console)
-            with Progress(console, sweep.name, planned.expected_runs(), agenda.tally) as progress:
+            expected, fewer = planned.expected_runs(), planned.may_end_sooner
+            with Progress(console, sweep.name, expected, agenda.tally, at_most=fewer) as progress:
                 execute_agenda(agenda, progress, how, ray)
             if agenda.unstarted:
                 said = f"{sweep.name}: budget spent, {agenda.unstarted} runs not started; run again to go on"

@@ -215,6 +215,11 @@ def test_how_many_runs_a_plan_expects(made):
         "search: {algorithm: tpe, configurations: 4}, vary: {mixer.alpha: auto}"
     )
     assert (search.searched_runs(), search.report_runs(), search.expected_runs()) == (4 * 2, 2, 2 + 8 + 2)
+    assert not grid.may_end_sooner
+    assert not search.may_end_sooner
+    ruled = "method: mixer, datasets: [toy], scheduler: {name: asha}, vary: {steps: {grid: [1, 2]}}"
+    assert made(f"{ruled}, seeds: [0, 1]").may_end_sooner
+    assert not made(f"{ruled}, seeds: [0]").may_end_sooner
     assert [study.epochs for study in search.studies] == [7, 7]
 
 
