@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -121,4 +123,43 @@ def test_workers_that_hang_are_ended_at_the_timeout(desk: Desk, cluster: str) ->
     assert "(timeout 15 s)" in out or "within 15 s" in out
     (row,) = desk.table()
     assert (row["status"], row["cause"]) == ("failed", "timeout")
+    assert_nothing_left()
+
+
+def under_way(desk: Desk, *words: str) -> subprocess.Popen[str]:
+    """The sweep as a command, once its run has a checkpoint."""
+    process = desk.start("run", "s", "--no-report", *words)
+    while not list(desk.folder.glob("results/runs/*/checkpoint.pt")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    return process
+
+
+def test_a_killed_trial_and_ctrl_c_take_the_workers_along_and_the_run_goes_on(desk: Desk, cluster: str) -> None:
+    from ray._private.state import actors
+
+    desk.write(s=SWEEP | {"points": [{"pause": 0.5}], "epochs": 20})
+    process = under_way(desk, "--address", cluster)
+    alive = [actor for actor in actors().values() if actor["State"] == "ALIVE"]
+    # Tune's name for a trainable with resources: the trial, which does not train itself.
+    (trial,) = (actor for actor in alive if actor["ActorClassName"].endswith("ResourceTrainable"))
+    os.kill(trial["Pid"], signal.SIGKILL)
+    said = ""
+    while "trying again (1 of 1)" not in said:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        assert said, process.communicate()
+    starts = next(desk.folder.glob("results/runs/*/attempts.jsonl"))
+    while starts.read_text().count("started") < 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert_nothing_left()
+    code, _, err = desk.run("run", "s", "--no-report", "--address", cluster)
+    assert (code, err) == (0, "")
+    (row,) = desk.table()
+    assert (row["status"], row["epochs_trained"]) == ("done", 20)
+    assert starts.read_text().count("started") == 3
     assert_nothing_left()

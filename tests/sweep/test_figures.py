@@ -28,8 +28,8 @@ def alpha(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def frames(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return load(folder), load(folder, "epoch")
+def frames(folder: Path) -> tuple[Shape, pd.DataFrame]:
+    return Shape(load(folder)), load(folder, "epoch")
 
 
 def drawn(folder: Path) -> Iterator[Drawing]:

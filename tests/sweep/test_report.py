@@ -55,8 +55,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return path, page.read_text(encoding="utf-8")
 
 
-def frames(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return load(folder), load(folder, "epoch")
+def frames(folder: Path) -> tuple[Shape, pd.DataFrame]:
+    return Shape(load(folder)), load(folder, "epoch")
 
 
 def test_the_page_loads_nothing_from_elsewhere(written: tuple[Path, str]) -> None:

@@ -131,6 +131,32 @@ def test_a_line_that_cannot_be_read_is_left_out_and_named(results: Results) -> N
         assert load(results.path / "one", "epoch")["epoch"].tolist() == [1, 3]
 
 
+def test_two_records_on_one_line_are_none(results: Results) -> None:
+    folder = results.run("one", "joint", 0)
+    first, second, third = (folder / "metrics.jsonl").read_text().splitlines()
+    (folder / "metrics.jsonl").write_text(f"{first}{second}\n{third}\n")
+    with pytest.warns(UserWarning, match=r"metrics\.jsonl, line 1 cannot be read"):
+        assert load(results.path / "one", "epoch")["epoch"].tolist() == [3]
+
+
+def test_epochs_keep_numbers_that_are_none(results: Results) -> None:
+    values = {1: math.nan, 2: math.inf, 3: 1e-17}
+    results.run("one", "joint", 0, diagnostics=lambda epoch: {"lambda": values[epoch], "a.b": 1.0})
+    frame = load(results.path / "one", "epoch")
+    assert frame["diag.lambda"].tolist() == pytest.approx(list(values.values()), nan_ok=True)
+    assert frame["diag.a.b"].tolist() == [1.0] * 3
+
+
+def test_tables_on_disk_are_never_read(results: Results) -> None:
+    folder = results.run("one", "joint", 0)
+    write_tables(results.path, "one")
+    final = json.loads((folder / "final.json").read_text()) | {"status": "diverged"}
+    (folder / "final.json").write_text(json.dumps(final))
+    assert load(results.path / "one")["status"].tolist() == ["diverged"]
+    stored = write_tables(results.path, "one")[0]
+    assert pd.read_parquet(stored)["status"].tolist() == ["diverged"]
+
+
 def test_what_was_read_is_read_again_when_it_has_changed(results: Results) -> None:
     folder = results.run("one", "joint", 0)
     first = load(results.path / "one")
