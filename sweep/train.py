@@ -103,7 +103,7 @@ def train(
             folder.rewind(training.epoch)
             for note in dataset.notes if state is None else ():
                 folder.log(note)
-            events = EventWriter(folder.path, training.epoch + 1)
+            events = EventWriter(run, folder.path, training.epoch + 1)
         saved = time.monotonic()
         for record in training.epochs():
             if events is not None:
@@ -120,6 +120,7 @@ def train(
         if events is not None:
             # The commit says that everything is there, its events too.
             with guarded("write", folder.path):
+                events.end(result.selected_epoch, result.validation | result.test)
                 events.close()
             events = None
         if writes:

@@ -24,7 +24,7 @@ from sweep.engine.ends import Watchdog, conclude, limit, overtime
 from sweep.engine.halt import Halt, Unsaved
 from sweep.environment import check_packages
 from sweep.failures import death, oom_kills
-from sweep.progress import Progress
+from sweep.progress import Progress, describe
 from sweep.records import EpochRecord, FinalRecord, Run
 from sweep.store import RunFolder, Store, StoreError
 from sweep.train import commit_failure, commit_pruned, train
@@ -36,7 +36,14 @@ REPORT_EVERY = 0.5
 class RunActor(tune.Trainable):
     """Trains one run after another; between two of them nothing survives but loaded datasets."""
 
+    _sweep = ""
+
+    def __repr__(self) -> str:
+        """The actor's name on Ray's dashboard, where it stays the same from run to run."""
+        return f"sweep {self._sweep}"
+
     def setup(self, config: dict[str, Any]) -> None:
+        self._sweep = config["sweep"]
         check_packages()
         self._training: Iterator[EpochRecord] = iter(())
         self._watchdog: Watchdog | None = None
@@ -125,14 +132,17 @@ class AgendaSearcher(Unsaved, Searcher):
             task = self.agenda.next()
         if isinstance(task, Nothing):
             return Searcher.FINISHED if task is Nothing.EVER else None
+        sweep = self.agenda.plan.sweep
         return {
+            "sweep": sweep.name,
+            "name": describe(task),
             "run": task.run.model_dump_json(),
             "hash": task.hash,
             "stoppable": task.stoppable,
             "results": self.agenda.store.address,
             "mark": self.agenda.store.mark(),
-            "timeout": self.agenda.plan.sweep.timeout,
-            "checkpoint_every": self.agenda.plan.sweep.checkpoint_every,
+            "timeout": sweep.timeout,
+            "checkpoint_every": sweep.checkpoint_every,
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -241,6 +251,8 @@ def run_trials(actor: Any, at_once: int, agenda: Agenda, progress: Progress) -> 
                 num_samples=-1,
                 max_concurrent_trials=at_once,
                 reuse_actors=True,
+                trial_name_creator=lambda trial: trial.config["name"],
+                trial_dirname_creator=lambda trial: trial.config["hash"],
             ),
             run_config=tune.RunConfig(
                 storage_path=scratch,
