@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from sweep.comparison_figures import draw_comparison, draw_differences
 from sweep.drawing import FORMATS, STYLE, Drawing, Kind, save, slug
@@ -47,20 +49,18 @@ class Gallery:
     left: int
 
 
-def save_figures(sweep: Path, runs: pd.DataFrame, epochs: pd.DataFrame) -> Gallery:
+def save_figures(sweep: Path, shape: Shape, epochs: pd.DataFrame) -> Gallery:
     """Draw the figures of the sweep in the folder ``sweep`` into its report/figures/, with captions.txt beside them.
-    runs, epochs: its results, as ``sweep.results.load`` gives them."""
+    shape, epochs: its runs and epochs, as ``sweep.results.load`` gives them."""
     folder = sweep / "report" / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    most = MOST_OF_LARGE if len(runs) > LARGE else MOST_FIGURES
-    metric = slug(selection(runs).removeprefix("validation_"))
-    saved, waiting = list[Saved](), deque(_planned(sweep, runs, epochs))
+    most = MOST_OF_LARGE if len(shape.runs) > LARGE else MOST_FIGURES
+    metric = slug(selection(shape.runs).removeprefix("validation_"))
+    saved, waiting = list[Saved](), deque(_planned(sweep, shape, epochs))
     with rc_context(STYLE):
         while waiting and len(saved) < most:
             for drawing in itertools.islice(waiting.popleft()(), most - len(saved)):
-                drawing.figure.draw_without_rendering()
-                drawing.figure.draw_without_rendering()  # tick labels settle in the second pass
-                drawing.figure.set_layout_engine("none")  # laid out once, not once a format
+                lay_out(drawing.figure)
                 for form in FORMATS:
                     save(drawing.figure, folder / f"{drawing.stem}.{form}")
                 shown = drawing.kind in ("pareto", "trajectory", "search") or drawing.stem.endswith(metric)
@@ -69,17 +69,25 @@ def save_figures(sweep: Path, runs: pd.DataFrame, epochs: pd.DataFrame) -> Galle
     return Gallery(saved, len(waiting))
 
 
-def drawings(sweep: Path, runs: pd.DataFrame, epochs: pd.DataFrame) -> Iterator[Drawing]:
+def lay_out(figure: Figure) -> None:
+    """Place the parts of a figure for good: once, not once a format."""
+    FigureCanvasAgg(figure)
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+        engine.execute(figure)  # tick labels settle in the second pass
+        figure.set_layout_engine(None)  # with an engine, if only a placeholder, each format draws twice
+
+
+def drawings(sweep: Path, shape: Shape, epochs: pd.DataFrame) -> Iterator[Drawing]:
     """Every figure of a sweep: curves and heat maps of the grids, comparisons of points, methods and report seeds,
     published curves, Pareto fronts, diagnostics, searches; those of the selection metric first."""
-    for draw in _planned(sweep, runs, epochs):
+    for draw in _planned(sweep, shape, epochs):
         yield from draw()
 
 
-def _planned(sweep: Path, runs: pd.DataFrame, epochs: pd.DataFrame) -> Iterator[Callable[[], Iterable[Drawing]]]:
+def _planned(sweep: Path, shape: Shape, epochs: pd.DataFrame) -> Iterator[Callable[[], Iterable[Drawing]]]:
     """What draws each figure, the most important first."""
-    shape, wanted = Shape(runs), asked(sweep)
-    first = selection(runs).removeprefix("validation_")
+    wanted, first = asked(sweep), selection(shape.runs).removeprefix("validation_")
     if len(wanted.objectives) > 1:
         yield lambda: draw_fronts(shape, fronts(shape, wanted.objectives, wanted.seeds, raced_out(sweep)))
     for metric in (first, *(m for m in METRICS if m != first)):

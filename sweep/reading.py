@@ -3,6 +3,7 @@ it was checked when it was written."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shlex
@@ -16,10 +17,13 @@ from pydantic_core import from_json
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 COSTS = ("seconds", "seconds_per_epoch", "samples", "forward_passes", "samples_per_second", "peak_memory_mib")
 
 RUN_FILES = ("config.json", "environment.json", "final.json", "test.json")
+SECTIONS = {"hyperparameters": "hp.", "train": "train.", "data": "data.", "encoders": "encoder."}
+"""Parts of a configuration, and what their columns' names begin with."""
 
 T = TypeVar("T")
 
@@ -46,50 +50,53 @@ class Columns:
             column.extend(values)
         self._rows += count
 
-    def add(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Several rows."""
-        for some in _parts(rows, AT_ONCE):
-            self.extend(turned(some), len(some))
+    def columns(self) -> dict[str, list[Any]]:
+        """Every column, None where a row lacks it."""
+        return {name: column + [None] * (self._rows - len(column)) for name, column in self._columns.items()}
 
     def frame(self) -> pd.DataFrame:
         import pandas as pd  # here, so that reading an index alone stays fast
 
-        return pd.DataFrame(
-            {name: column + [None] * (self._rows - len(column)) for name, column in self._columns.items()}
-        )
+        return pd.DataFrame(self.columns())
 
 
 def turned(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
     """Rows as columns, None where a row lacks one."""
-    names = list(rows[0])
-    if all(list(row) == names for row in rows):
-        # The usual case, without a look-up for each cell: there are millions.
-        return dict(zip(names, map(list, zip(*(row.values() for row in rows), strict=True)), strict=True))
-    every = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in every}
+    names = dict.fromkeys(itertools.chain.from_iterable(rows))
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
-def read_runs(folder: Path, hashes: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What the folders of runs say, as columns, in the order of ``hashes``."""
-    environments: dict[bytes, dict[str, Any]] = {}
-    for run_hash, contents in _read(folder, hashes, RUN_FILES):
-        yield run_hash, _row(f"{folder}/{run_hash}", dict(zip(RUN_FILES, contents, strict=True)), environments)
+def read_runs(folder: Path, hashes: Iterable[str]) -> dict[str, list[Any]]:
+    """What the folders of runs say, as columns, a row each in the order of ``hashes``."""
+    table, environments = Columns(), dict[bytes, dict[str, Any]]()
+    found = _read(folder, hashes, RUN_FILES)
+    while several := list(itertools.islice(found, AT_ONCE)):
+        table.extend(_runs(folder, several, environments), len(several))
+    return table.columns()
 
 
 def read_epochs(folder: Path, hashes: Iterable[str]) -> pd.DataFrame:
-    """Every epoch of runs, a row each, with the column ``hash``."""
+    """Every epoch of runs, a row each, with the column ``hash``. Of one written twice (a resumed run) the last
+    stands."""
+    import numpy as np
     import pandas as pd
+    import pyarrow as pa
 
-    parts = []
-    for several in _parts(list(hashes), 4 * AT_ONCE):
-        table = Columns("hash", "epoch")
-        for run_hash, (content,) in _read(folder, several, ("metrics.jsonl",)):
-            if content:
-                _add_epochs(table, run_hash, records(content, folder / run_hash / "metrics.jsonl"))
-        parts.append(table.frame())
-    # Parts as typed columns: the numbers of a million epochs would be too many objects.
-    filled = [part for part in parts if len(part)]
-    return pd.concat(filled, ignore_index=True) if filled else Columns("hash", "epoch").frame()
+    parts, names, counts = list[pa.Table](), list[str](), list[int]()
+    written = ((name, content) for name, (content,) in _read(folder, hashes, ("metrics.jsonl",)) if content)
+    while several := dict(itertools.islice(written, AT_ONCE)):
+        # As typed columns from the start: the numbers of a million epochs would be too many objects.
+        part, epochs = _epochs(folder, several)
+        parts.append(part)
+        names += several
+        counts += epochs
+    if not sum(counts):
+        return pd.DataFrame({"hash": [], "epoch": []}, dtype=object)
+    frame = pa.concat_tables(parts, promote_options="permissive").to_pandas()
+    frame = frame.assign(_run=np.repeat(np.arange(len(names)), counts)).drop_duplicates(["_run", "epoch"], keep="last")
+    frame = frame.sort_values(["_run", "epoch"], ignore_index=True)
+    frame.insert(0, "hash", np.array(names, dtype=object)[frame.pop("_run")])
+    return frame
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -122,7 +129,8 @@ def _read(folder: Path, hashes: Iterable[str], names: Sequence[str]) -> Iterator
 
     with ThreadPoolExecutor(THREADS) as pool:
         for part in _parts(list(hashes), AT_ONCE):
-            for found in pool.map(several, _parts(part, AT_ONCE // THREADS)):
+            # A part as a whole: threads that read while another one parses only wait for each other.
+            for found in list(pool.map(several, _parts(part, AT_ONCE // THREADS))):
                 yield from found
 
 
@@ -132,10 +140,13 @@ def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 def _bytes(path: str) -> bytes | None:
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read()
+        file = os.open(path, os.O_RDONLY)  # open() asks the system four questions more, a hundred thousand times
     except FileNotFoundError:
         return None
+    try:
+        return os.read(file, os.fstat(file).st_size)
+    finally:
+        os.close(file)
 
 
 def records(content: bytes, path: Path) -> list[dict[str, Any]]:
@@ -171,23 +182,37 @@ def _json(content: bytes | None, folder: str, name: str) -> dict[str, Any]:
     return found
 
 
-# Rows --------------------------------------------------------------------------------------------------------------
+# Columns -----------------------------------------------------------------------------------------------------------
 
 
-def _row(folder: str, contents: Mapping[str, bytes | None], known: dict[bytes, dict[str, Any]]) -> dict[str, Any]:
-    config, final = (_json(contents[name], folder, name) for name in ("config.json", "final.json"))
-    row: dict[str, Any] = {
-        key: config[key] for key in ("fingerprint", "workers", "metric", "epochs", "patience") if key in config
-    }
-    for prefix, key in (("hp.", "hyperparameters"), ("train.", "train"), ("data.", "data"), ("encoder.", "encoders")):
-        row |= prefixed(prefix, config.get(key, {}))
-    if final:
-        row |= {key: final.get(key) for key in ("status", "reason", "cause", "epochs_trained", "attempts", *COSTS)}
-        row["epoch"] = final.get("selected_epoch")
-        row |= final.get("metrics", {}) | _json(contents["test.json"], folder, "test.json").get("metrics", {})
-    else:
-        row["status"] = "running" if read_lines(Path(folder, "metrics.jsonl")) else "missing"
-    return row | _environment(contents["environment.json"], folder, known)
+def _runs(
+    folder: Path, several: Sequence[tuple[str, list[bytes | None]]], known: dict[bytes, dict[str, Any]]
+) -> dict[str, list[Any]]:
+    """The columns of several runs, each with the contents of its files. known: environments met so far."""
+    configs, finals, tests = list[dict[str, Any]](), list[dict[str, Any]](), list[dict[str, Any]]()
+    environments = list[dict[str, Any]]()
+    for run_hash, (config, environment, final, test) in several:
+        run = f"{folder}/{run_hash}"
+        configs.append(_json(config, run, "config.json"))
+        environments.append(_environment(environment, run, known))
+        finals.append(_json(final, run, "final.json"))
+        tests.append(_json(test, run, "test.json") if finals[-1] else {})
+    names = ("fingerprint", "workers", "metric", "epochs", "patience")
+    columns = turned([{name: config[name] for name in names if name in config} for config in configs])
+    for section, prefix in SECTIONS.items():
+        columns |= prefixed(prefix, turned([config.get(section, {}) for config in configs]))
+    columns |= turned([_end(final, folder / run_hash) for final, (run_hash, _) in zip(finals, several, strict=True)])
+    pairs = zip(finals, tests, strict=True)
+    columns |= turned([final.get("metrics", {}) | test.get("metrics", {}) for final, test in pairs])
+    return columns | turned(environments)
+
+
+def _end(final: Mapping[str, Any], run: Path) -> dict[str, Any]:
+    """How a run ended; of one that has not whether it has begun."""
+    if not final:
+        return {"status": "running" if read_lines(run / "metrics.jsonl") else "missing"}
+    ended = {key: final.get(key) for key in ("status", "reason", "cause", "epochs_trained", "attempts", *COSTS)}
+    return ended | {"epoch": final.get("selected_epoch")}
 
 
 def _environment(content: bytes | None, folder: str, known: dict[bytes, dict[str, Any]]) -> dict[str, Any]:
@@ -203,29 +228,47 @@ def _environment(content: bytes | None, folder: str, known: dict[bytes, dict[str
         environment["command"] = shlex.join(environment["command"])
     if "gpus" in environment:
         environment["gpus"] = ", ".join(environment["gpus"])
-    columns = prefixed("env.", environment) | prefixed("env.packages.", packages)
+    columns = {f"env.{name}": cell(value) for name, value in environment.items()}
+    columns |= {f"env.packages.{name}": version for name, version in packages.items()}
     if environment:
         known[shared] = columns
     return columns
 
 
-def _add_epochs(table: Columns, run_hash: str, records: list[dict[str, Any]]) -> None:
-    """The epochs of one run; of one written twice (a resumed run) the last stands."""
-    found = {record["epoch"]: record for record in records}
-    ordered = [found[epoch] for epoch in sorted(found)]
-    if not ordered:
-        return
-    columns: dict[str, list[Any]] = {"hash": [run_hash] * len(ordered)}
-    columns |= turned([{key: value for key, value in record.items() if key not in GROUPS} for record in ordered])
-    for group, prefix in GROUPS.items():
-        numbers = turned([record[group] for record in ordered])
-        columns |= {prefix + name: values for name, values in numbers.items()}
-    table.extend(columns, len(ordered))
+def _epochs(folder: Path, several: Mapping[str, bytes]) -> tuple[pa.Table, list[int]]:
+    """The lines of metrics.jsonl of runs as one table, and how many each run has."""
+    import pyarrow as pa
+
+    try:
+        return _lines(list(several.values()))
+    except pa.ArrowInvalid:
+        return _lines([_readable(content, folder / name / "metrics.jsonl") for name, content in several.items()])
 
 
-def prefixed(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values as columns of a group."""
-    return {prefix + key: cell(value) for key, value in values.items()}
+def _lines(contents: Sequence[bytes]) -> tuple[pa.Table, list[int]]:
+    """Records of files with one a line, and how many each file has. Raises ArrowInvalid where one cannot be read."""
+    import pyarrow as pa
+    from pyarrow import json as arrow_json
+
+    counts = [content.count(b"\n") + (not content.endswith(b"\n") and content != b"") for content in contents]
+    if not sum(counts):
+        return pa.table({}), counts
+    table = arrow_json.read_json(pa.BufferReader(b"\n".join(contents))).flatten()
+    if len(table) != sum(counts):
+        raise pa.ArrowInvalid("records and lines are not the same number")
+    names = [name.split(".", 1) for name in table.column_names]
+    return table.rename_columns([GROUPS[n[0]] + n[1] if n[0] in GROUPS else ".".join(n) for n in names]), counts
+
+
+def _readable(content: bytes, path: Path) -> bytes:
+    """The lines of a file that are records; see :func:`records`."""
+    lines = content.splitlines()
+    return b"\n".join(line for number, line in enumerate(lines) if _record(line, path, number, len(lines)))
+
+
+def prefixed(prefix: str, columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """The columns of a group, under its names."""
+    return {prefix + name: list(map(cell, values)) for name, values in columns.items()}
 
 
 def cell(value: Any) -> Any:

@@ -48,7 +48,7 @@ def report(results: Path, name: str) -> Path:
     runs, epochs = load(folder), load(folder, "epoch")
     shape, wanted, out = Shape(runs), asked(folder), raced_out(folder)
     text = (folder / "sweep.yaml").read_text(encoding="utf-8") if (folder / "sweep.yaml").exists() else ""
-    gallery = save_figures(folder, runs, epochs)
+    gallery = save_figures(folder, shape, epochs)
     saved = gallery.saved
     compared = fronts(shape, wanted.objectives, wanted.seeds, out) if len(wanted.objectives) > 1 else []
     sections = [

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PLOTLY_DASHES = ("dash", "dot", "dashdot", "longdash")
 SYMBOLS = dict(zip(MARKERS, ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross"), strict=True))
+Trace = dict[str, Any]
+"""A line of a plot, by the names of Plotly's scatter traces."""
 MOST_LINES = 24
 """Configurations whose learning curves are drawn: the best on validation data."""
 
@@ -42,10 +44,8 @@ def curve_plot(shape: Shape, grid: Grid, axis: Axis, dataset: str, metrics: Sequ
     return figure
 
 
-def _curve_traces(shape: Shape, rows: pd.DataFrame, axis: Axis, column: str, dataset: str) -> list[Any]:
-    import plotly.graph_objects as go
-
-    traces: list[Any] = []
+def _curve_traces(shape: Shape, rows: pd.DataFrame, axis: Axis, column: str, dataset: str) -> list[Trace]:
+    traces: list[Trace] = []
     for index, name in enumerate([FUSED, *modalities(rows)]):
         values = column if name == FUSED else f"{column}_{name}"
         table, colour = curve(rows, axis.column, values), COLOURS[index % len(COLOURS)]
@@ -71,21 +71,22 @@ def _curve_traces(shape: Shape, rows: pd.DataFrame, axis: Axis, column: str, dat
                 "mode": "lines",
                 "visible": shown,
             }
-            traces.append(go.Scatter(x=outline[0], y=outline[1], legendgroup=name, showlegend=False, **band))
+            traces.append({"x": outline[0], "y": outline[1], "legendgroup": name, "showlegend": False, **band})
             style |= {"mode": "lines+markers", "error_y": {"array": half.fillna(0), "thickness": 0.8, "width": 0}}
         symbol = SYMBOLS[MARKERS[index % len(MARKERS)]]
         symbols = [symbol if n == table["n"].max() else f"{symbol}-open" for n in table["n"]]
         marker = {"symbol": symbols, "size": 8, "color": colour}
-        traces.append(go.Scatter(x=x, y=mean, marker=marker, hovertemplate="%{x}: %{y:.2f} (%{text})", **style))
+        traces.append({"x": x, "y": mean, "marker": marker, "hovertemplate": "%{x}: %{y:.2f} (%{text})", **style})
         empty = [(at, f) for at, n, f in zip(x, table["n"], table["pruned"], strict=True) if n == 0]
         if empty and name == FUSED and mean.notna().any():
             words = ["pruned" if pruned else "no finished run" for _, pruned in empty]
             cross = {"symbol": "x-thin-open", "size": 10, "color": "#B00020"}
             traces.append(
-                go.Scatter(
-                    x=[at for at, _ in empty], y=[mean.min()] * len(empty), mode="markers", marker=cross, text=words,
-                    name="pruned, or no finished run", hovertemplate="%{x}: %{text}<extra></extra>",
-                )
+                {
+                    "x": [at for at, _ in empty], "y": [mean.min()] * len(empty), "mode": "markers", "marker": cross,
+                    "text": words, "name": "pruned, or no finished run",
+                    "hovertemplate": "%{x}: %{text}<extra></extra>",
+                }
             )  # fmt: skip
         ends = (
             [str(axis.values[0]), str(axis.values[-1])]
@@ -102,17 +103,11 @@ def _curve_traces(shape: Shape, rows: pd.DataFrame, axis: Axis, column: str, dat
                 rule = {"color": GREY if name == FUSED else colour, "dash": dash, "width": 1.3}
                 hover = f"{title}: {found.mean:.2f} (n = {found.n})"
                 traces.append(
-                    go.Scatter(
-                        x=ends,
-                        y=[found.mean] * 2,
-                        mode="lines",
-                        name=title,
-                        legendgroup=name,
-                        line=rule,
-                        hovertemplate=hover,
-                        visible=shown,
-                    )
-                )
+                    {
+                        "x": ends, "y": [found.mean] * 2, "mode": "lines", "name": title, "legendgroup": name,
+                        "line": rule, "hovertemplate": hover, "visible": shown,
+                    }
+                )  # fmt: skip
     return traces
 
 
@@ -131,7 +126,6 @@ def band_outline(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[list
 def learning_plot(rows: pd.DataFrame, epochs: pd.DataFrame) -> Figure | None:
     """Mean over finished seeds of each validation metric, the loss and each diagnostic against the epoch, a line a
     configuration; ``rows`` and ``epochs`` are those of one dataset. None where nothing has finished."""
-    import plotly.graph_objects as go
     from plotly.colors import sample_colorscale
 
     done = epochs[epochs["status"].eq("done")]
@@ -143,7 +137,7 @@ def learning_plot(rows: pd.DataFrame, epochs: pd.DataFrame) -> Figure | None:
     colours = COLOURS if len(shown) <= len(COLOURS) else sample_colorscale("Viridis", np.linspace(0, 0.95, len(shown)))
     names = {r["configuration"]: name_of(r) for _, r in shown.iterrows()}
     tint = dict(zip(names, itertools.cycle(colours), strict=False))
-    done = done.drop_duplicates(["hash", "epoch"])
+    done = done[done["configuration"].isin(names)].drop_duplicates(["hash", "epoch"])
     columns = columns_of(done, "validation_", "loss", "diag.")
     columns = [selection(rows), *(c for c in columns if c != selection(rows) and done[c].notna().any())]
     views = []
@@ -151,10 +145,10 @@ def learning_plot(rows: pd.DataFrame, epochs: pd.DataFrame) -> Figure | None:
         factor = 100 if column.startswith("validation_") else 1
         means = (factor * done.groupby(["configuration", "epoch"])[column].mean()).dropna()
         traces = [
-            go.Scatter(
-                x=means[key].index, y=means[key], mode="lines", name=name, line={"color": tint[key], "width": 1.8},
-                hovertemplate="epoch %{x}: %{y:.3g}",
-            )
+            {
+                "x": means[key].index, "y": means[key], "mode": "lines", "name": name,
+                "line": {"color": tint[key], "width": 1.8}, "hovertemplate": "epoch %{x}: %{y:.3g}",
+            }
             for key, name in names.items()
             if key in means
         ]  # fmt: skip
@@ -249,28 +243,22 @@ _LAYOUT: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _with_menu(views: list[tuple[str, list[Any]]]) -> Figure:
+def _with_menu(views: list[tuple[str, list[Trace]]]) -> Figure:
     """One figure of several views, of which a menu shows one."""
     import plotly.graph_objects as go
 
-    figure = go.Figure()
-    owned = [
-        (number, True if trace.visible is None else trace.visible) for number, (_, t) in enumerate(views) for trace in t
-    ]
+    traces = [(owner, trace) for owner, (_, several) in enumerate(views) for trace in several]
+
+    def seen(number: int) -> list[Any]:
+        return [trace.get("visible", True) if owner == number else False for owner, trace in traces]
+
     buttons = [
-        {
-            "label": title,
-            "method": "update",
-            "args": [
-                {"visible": [seen if owner == number else False for owner, seen in owned]},
-                {"yaxis.title.text": title},
-            ],
-        }
+        {"label": title, "method": "update", "args": [{"visible": seen(number)}, {"yaxis.title.text": title}]}
         for number, (title, _) in enumerate(views)
     ]
-    for number, (_, traces) in enumerate(views):
-        for trace in traces:
-            figure.add_trace(trace if number == 0 else trace.update(visible=False))
     menu = {"buttons": buttons, "x": 0, "y": 1.14, "xanchor": "left", "yanchor": "top", "direction": "down"}
+    # All at once: Plotly checks and copies its traces at each step.
+    data = [{"type": "scatter", **trace, "visible": shown} for (_, trace), shown in zip(traces, seen(0), strict=True)]
+    figure = go.Figure(data)
     figure.update_layout(**_LAYOUT, updatemenus=[menu], yaxis={"title": {"text": views[0][0] if views else ""}})
     return figure

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sweep.files import guarded
-from sweep.reading import Columns, cell, read_epochs, read_lines, read_runs, records, stamps
+from sweep.reading import Columns, cell, read_epochs, read_lines, read_runs, records, stamps, turned
 from sweep.records import IndexEntry
 from sweep.storage import is_uri
 
@@ -85,7 +85,7 @@ def load(path: str | Path, level: Level = "run") -> pd.DataFrame:
     if (key := (str(path.resolve()), level)) in _kept and _kept[key][0] == stamp:
         return _kept[key][1].copy(deep=False)
     if level == "run":
-        frame = _run_rows(entries, dict(read_runs(folder, hashes)))
+        frame = _run_rows(entries, hashes, read_runs(folder, hashes))
     else:
         runs, epochs = load(path), read_epochs(folder, hashes)
         frame = runs[[*_IDENTITY, *columns_of(runs, "vary.", "hp.")]].merge(epochs, on="hash")
@@ -144,10 +144,14 @@ def _sweeps(path: Path) -> list[Path]:
     return found
 
 
-def _run_rows(entries: list[tuple[str, dict[str, Any]]], runs: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
-    table = Columns(*_ALWAYS)
-    rows = [{"sweep": sweep, **entry, **runs[entry["hash"]]} for sweep, entry in entries]
-    table.add(rows)
+def _run_rows(
+    entries: Sequence[tuple[str, dict[str, Any]]], hashes: Sequence[str], runs: Mapping[str, Sequence[Any]]
+) -> pd.DataFrame:
+    """The lines of indices, each beside the columns of its run; ``hashes`` are those of the runs, in order."""
+    table, place = Columns(*_ALWAYS), {run_hash: number for number, run_hash in enumerate(hashes)}
+    rows = [place[entry["hash"]] for _, entry in entries]
+    columns = turned([{"sweep": sweep, **entry} for sweep, entry in entries])
+    table.extend(columns | {name: [values[row] for row in rows] for name, values in runs.items()}, len(entries))
     frame = table.frame()
     metrics = [f"{split}_{metric}" for split in SPLITS for metric in METRICS]
     frame = frame.astype(dict.fromkeys(metrics, "float64"))

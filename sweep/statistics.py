@@ -59,14 +59,16 @@ def summarise(frame: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFra
     failed, pruned = frame["status"].isin(FAILED), frame["status"].eq("pruned")
     rows = frame[list(by)].assign(value=values, failed=failed, pruned=pruned, total=1)
     groups = rows.groupby(list(by), sort=False, dropna=False)
-    table = groups.agg(
-        mean=("value", "mean"), deviation=("value", "std"), n=("value", "count"),
-        failed=("failed", "sum"), pruned=("pruned", "sum"), total=("total", "sum"),
-    ).reset_index()  # fmt: skip
-    half = half_width(table["deviation"], table["n"])
-    table = table.assign(low=table["mean"] - half, high=table["mean"] + half)
-    table["missing"] = table["total"] - table["n"] - table["failed"]
-    return table[[*by, "mean", "low", "high", "deviation", "n", "failed", "pruned", "missing"]]
+    value, ended = groups["value"], groups[["failed", "pruned", "total"]].sum()
+    mean, deviation, n = value.mean(), value.std(), value.count()
+    half = half_width(deviation, n)
+    table = pd.DataFrame(
+        {
+            "mean": mean, "low": mean - half, "high": mean + half, "deviation": deviation, "n": n,
+            "failed": ended["failed"], "pruned": ended["pruned"], "missing": ended["total"] - n - ended["failed"],
+        }
+    )  # fmt: skip
+    return table.reset_index()
 
 
 def curve(frame: pd.DataFrame, x: str, metric: str) -> pd.DataFrame:
