@@ -1,6 +1,6 @@
 """Whether a sweep that is killed again and again ends like one that is left alone.
 
-    python -m benchmarks.kills [--kills 50] [--epochs 150] [--local] [--seed 0]
+    python -m benchmarks.kills [--kills 50] [--epochs 400] [--local] [--seed 0]
 
 A grid and a search (TPE in batches) run as ``python -m sweep run``. At random moments the driver and every process
 that it has started get SIGKILL, half of the time before the first epoch; the same command is then given again, until
@@ -102,7 +102,7 @@ def proposals(results: Path) -> list[str]:
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--kills", type=int, default=50)
-    arguments.add_argument("--epochs", type=int, default=150, help="of a run: fewer for fewer kills")
+    arguments.add_argument("--epochs", type=int, default=400, help="of a run: fewer for fewer kills")
     arguments.add_argument("--local", action="store_true", help="in one process, without Ray")
     arguments.add_argument("--seed", type=int, default=0)
     options = arguments.parse_args()
