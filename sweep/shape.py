@@ -88,8 +88,8 @@ class Shape:
         found = []
         for (label, method), rows in self.planned.groupby(["label", "method"], sort=False):
             names = columns_of(rows, "vary.")
-            pattern = rows[names].notna().apply(tuple, axis=1) if names else pd.Series([()] * len(rows), rows.index)
-            for _, part in rows.groupby(pattern, sort=False):
+            varies = [rows[name].notna() for name in names]
+            for part in [part for _, part in rows.groupby(varies, sort=False)] if varies else [rows]:
                 columns = _varied(part)
                 full = math.prod(part[c].nunique() for c in columns) == len(part[columns].drop_duplicates())
                 found.append((Grid(str(label), str(method), part), bool(columns) and full))
