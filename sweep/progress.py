@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -23,6 +23,19 @@ LOG_EVERY = 20.0
 """Seconds between two lines where the output is no terminal."""
 
 
+class Listener(Protocol):
+    """Hears of the runs that are trained, beside the display."""
+
+    def started(self, task: Task) -> None:
+        """A run is trained, or after a failure trained on."""
+
+    def epoch(self, task: Task) -> None:
+        """A run has trained on."""
+
+    def finished(self, task: Task, final: FinalRecord) -> None:
+        """A run has ended for good."""
+
+
 class Progress:
     """Context manager around a sweep's execution. expected: runs in all where known, at_most: or fewer; tally: what the
     agenda counts."""
@@ -32,6 +45,7 @@ class Progress:
         self._of = f" of {'at most ' * at_most}{expected}" if expected else ""
         self._causes, self._retries = Counter[str](), Counter[str]()
         self._running: dict[str, tuple[Task, int, int, float]] = {}
+        self.listeners: list[Listener] = []
         self._began = self._last_line = time.monotonic()
         self._live = Live(console=console, refresh_per_second=4, transient=True, get_renderable=self._render)
 
@@ -51,24 +65,31 @@ class Progress:
 
     def started(self, task: Task) -> None:
         self._running[task.hash] = (task, 0, 0, float("nan"))
+        for listener in self.listeners:
+            listener.started(task)
 
     def epoch(self, task_hash: str, epoch: int, epochs: int, value: float) -> None:
         if task_hash in self._running:
-            self._running[task_hash] = (self._running[task_hash][0], epoch, epochs, value)
+            task = self._running[task_hash][0]
+            self._running[task_hash] = (task, epoch, epochs, value)
+            for listener in self.listeners:
+                listener.epoch(task)
 
     def retried(self, task: Task, final: FinalRecord, retries: int) -> None:
         """A run has failed, and is tried again as one of ``retries``."""
         self._running.pop(task.hash, None)
         self._retries[task.hash] += 1
         again = f"trying again ({self._retries[task.hash]} of {retries})"
-        self._say(f"{describe(task)}: {told(final)}; {again}", "yellow")
+        self.say(f"{describe(task)}: {told(final)}; {again}", "yellow")
 
     def finished(self, task: Task, final: FinalRecord) -> None:
         self._running.pop(task.hash, None)
+        for listener in self.listeners:
+            listener.finished(task, final)
         if final.status == "failed":
             self._causes[final.cause or "error"] += 1
         if final.status in ("failed", "diverged"):
-            self._say(f"{describe(task)}: {told(final)}", "red")
+            self.say(f"{describe(task)}: {told(final)}", "red")
         if not self._console.is_terminal and time.monotonic() - self._last_line > LOG_EVERY:
             self._last_line = time.monotonic()
             self._console.print(f"{self._name}: {self._counts()}", highlight=False)
@@ -77,10 +98,11 @@ class Progress:
         """This process is about to be ended, because a run hangs where it cannot be interrupted."""
         if self._console.is_terminal:
             self._live.stop()
-        self._say(f"{self._name}: a run hangs and cannot be interrupted; run the same command again to go on", "red")
+        self.say(f"{self._name}: a run hangs and cannot be interrupted; run the same command again to go on", "red")
         self._console.file.flush()
 
-    def _say(self, line: str, style: str) -> None:
+    def say(self, line: str, style: str) -> None:
+        """A line above the table; from any thread."""
         self._console.print(line, style=style, highlight=False, soft_wrap=True, markup=False)
 
     # Display ---------------------------------------------------------------------------------------------------

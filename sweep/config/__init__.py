@@ -18,17 +18,20 @@ from sweep.config.resolve import Settings, point_values, refusal, resolve, varie
 from sweep.config.schema import (
     BudgetSpec,
     MethodSpec,
+    MLflowSpec,
     Range,
     ResourcesSpec,
     SchedulerSpec,
     SearchSpec,
     Sweep,
+    WandbSpec,
 )
 from sweep.config.source import Written, dump, read
 
 __all__ = [
     "BudgetSpec",
     "ConfigError",
+    "MLflowSpec",
     "MethodSpec",
     "Problem",
     "Range",
@@ -37,6 +40,7 @@ __all__ = [
     "SearchSpec",
     "Settings",
     "Sweep",
+    "WandbSpec",
     "contains",
     "expand",
     "freeze",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -26,7 +27,7 @@ def check(sweep: Sweep, broken: set[str]) -> list[Problem]:
     """Every mistake in a sweep that fits the schema. What builds on a wrong name is not looked at, nor what
     builds on the keys ``broken``, of whose values something wrong had to be left out."""
     problems = [*_check_needed(sweep, broken), *check_search(sweep, broken)]
-    problems += [*_check_methods(sweep), *_check_datasets(sweep)]
+    problems += [*_check_methods(sweep), *_check_datasets(sweep), *_check_loggers(sweep)]
     # One wrong name must not hide the mistakes in the others.
     known = sweep.model_copy(
         update={
@@ -61,6 +62,15 @@ def _check_needed(sweep: Sweep, broken: set[str]) -> Iterator[Problem]:
         path = ("report_seeds",) if sweep.wrote(("report_seeds",)) else ("seeds",)
         hint = "report seeds must be fresh ones"
         yield sweep.problem(path, f"seed {common[0]} is in both seeds and report_seeds", hint)
+
+
+def _check_loggers(sweep: Sweep) -> Iterator[Problem]:
+    for name in sweep.loggers.chosen():
+        found = importlib.util.find_spec(name)
+        # Without an origin it is a folder of this name, as Weights & Biases leaves one where it runs.
+        if found is None or found.origin is None:
+            hint = "pip install 'balanced-multimodal-sweeps[loggers]'"
+            yield sweep.problem(("loggers", name), f"{name} is not installed", hint)
 
 
 def _check_methods(sweep: Sweep) -> Iterator[Problem]:

@@ -30,6 +30,9 @@ def normalise(written: Written) -> list[Problem]:
         values["methods"] = [_long_form(entry) for entry in values["methods"]]
     if isinstance(values.get("scheduler"), str):
         values["scheduler"] = {"name": values["scheduler"]}
+    if isinstance(names := values.get("loggers"), list) and all(isinstance(name, str) for name in names):
+        places = {(name,): written.place(("loggers", position))[0] for position, name in enumerate(names)}
+        written.set(("loggers",), {name: {} for name in names}, {(): written.place(("loggers",))[0], **places})
     if isinstance(values.get("encoders"), dict):
         values["encoders"] = {
             modality: {"name": spec} if isinstance(spec, str) else spec for modality, spec in values["encoders"].items()

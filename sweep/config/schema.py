@@ -148,6 +148,37 @@ class BudgetSpec(_Spec):
         return self
 
 
+class MLflowSpec(_Spec):
+    """Logging to MLflow. tracking_uri: null is what MLflow's environment variables say."""
+
+    tracking_uri: Text | None = None
+    experiment: Text | None = None
+    """null: the name of the sweep."""
+
+
+class WandbSpec(_Spec):
+    """Logging to Weights & Biases."""
+
+    project: Text = "sweep"
+    entity: Text | None = None
+    """User or team; null: the account's own."""
+    group: Text | None = None
+    """null: the name of the sweep."""
+    mode: Literal["online", "offline"] | None = None
+    """null: what WANDB_MODE says, else online."""
+
+
+class LoggersSpec(_Spec):
+    """Where runs are logged besides the results folder."""
+
+    mlflow: MLflowSpec | None = None
+    wandb: WandbSpec | None = None
+
+    def chosen(self) -> list[str]:
+        """Names of those that are on."""
+        return [name for name in type(self).model_fields if getattr(self, name) is not None]
+
+
 class Sweep(_Spec):
     """A sweep, validated, with the defaults of the file and the overrides of the command line merged in.
 
@@ -183,6 +214,7 @@ class Sweep(_Spec):
     keep: Literal["none", "best", "all"] = "best"
     test_peak: bool | None = None
     references: bool = True
+    loggers: LoggersSpec = LoggersSpec()
 
     _written: Written = PrivateAttr(default_factory=lambda: Written({}))
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from sweep.config import Sweep, freeze
 from sweep.engine.agenda import Agenda, Tally
+from sweep.engine.loggers import logged
 from sweep.engine.ray_session import RaySession
 from sweep.engine.sources import Listed, Source
 from sweep.engine.weights import WeightsKeeper
@@ -54,7 +55,10 @@ def execute(sweep: Sweep, results: str | Path | Store, how: Execution, ray: RayS
             if not agenda.idle():
                 prepare_planned(planned, how.local, ray, console)
             expected, fewer = planned.expected_runs(), planned.may_end_sooner
-            with Progress(console, sweep.name, expected, agenda.tally, at_most=fewer) as progress:
+            with (
+                Progress(console, sweep.name, expected, agenda.tally, at_most=fewer) as progress,
+                logged(sweep, store, progress, how.local),
+            ):
                 execute_agenda(agenda, progress, how, ray)
             if agenda.unstarted:
                 said = f"{sweep.name}: budget spent, {agenda.unstarted} runs not started; run again to go on"
