@@ -29,9 +29,9 @@ def serve(store: Store, name: str, kind: Literal["tensorboard", "optuna"] | None
         return _tensorboard(results, name, port)
     from optuna_dashboard import run_server
 
-    from sweep.engine.search import open_storage
+    from sweep.engine.journal import look_at
 
-    run_server(open_storage(journal), host=HOST, port=port)
+    run_server(look_at(journal), host=HOST, port=port)
     return 0
 
 

@@ -37,9 +37,7 @@ class EventWriter:
 
     def add(self, record: EpochRecord) -> None:
         """The numbers of one epoch. Raises OSError where they cannot be written."""
-        values = {"loss": record.loss, "learning_rate": record.learning_rate, **record.metrics}
-        values |= {f"diagnostics/{name}": value for name, value in record.diagnostics.items()}
-        self._write(record.epoch, {name.replace("validation_", "validation/"): value for name, value in values.items()})
+        self._write(record.epoch, numbers(record))
         if time.monotonic() - self._flushed > FLUSH_EVERY:
             self._writer.flush()
             self._flushed = time.monotonic()
@@ -55,6 +53,13 @@ class EventWriter:
 
     def close(self) -> None:
         self._writer.close()
+
+
+def numbers(record: EpochRecord) -> dict[str, float]:
+    """The numbers of an epoch under the names of their curves."""
+    values = {"loss": record.loss, "learning_rate": record.learning_rate, **record.metrics}
+    values |= {f"diagnostics/{name}": value for name, value in record.diagnostics.items()}
+    return {name.replace("validation_", "validation/"): value for name, value in values.items()}
 
 
 def hyperparameters(run: Run) -> dict[str, str | float | bool]:

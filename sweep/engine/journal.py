@@ -43,6 +43,11 @@ def open_storage(journal: Path) -> BaseStorage:
     return JournalStorage(_Journal(journal))
 
 
+def look_at(journal: Path) -> BaseStorage:
+    """The storage of a sweep that another process may be running: nothing is cleared away."""
+    return JournalStorage(_Journal(journal))
+
+
 class _Journal(JournalFileBackend):
     """Optuna's file, without its wait for the disk at each of the five or more lines of a proposal: what a power cut
     takes is asked for again, and comes out alike."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from sweep.config import Sweep
 from sweep.engine.tasks import Task
 from sweep.progress import Progress, describe
-from sweep.records import EpochRecord, FinalRecord, TestRecord
+from sweep.records import FinalRecord, TestRecord
 from sweep.store import RunFolder, Store
 
 if TYPE_CHECKING:
@@ -152,18 +152,20 @@ class Logger:
 
     def _look(self, task: Task) -> LoggedRun:
         """Log the epochs since the last look."""
+        from sweep.events import numbers
+
         run = self._open(task)
         for record in self._store.run(task.hash).epochs():
             if record.epoch > run.epoch:
                 run.epoch = record.epoch
-                self._log(run, _values(record))
+                self._log(run, numbers(record))
         return run
 
     def _end(self, task: Task, final: FinalRecord) -> None:
         run = self._look(task)
-        numbers = {name: getattr(final, name) for name in SHOWN} | final.metrics | _test(self._store.run(task.hash))
+        ends = {name: getattr(final, name) for name in SHOWN} | final.metrics | _test(self._store.run(task.hash))
         outcome = {"status": final.status} | ({"reason": _short(final.reason)} if final.reason else {})
-        self._log(run, {f"end/{name}": value for name, value in numbers.items() if value is not None})
+        self._log(run, {f"end/{name}": value for name, value in ends.items() if value is not None})
         self._close(run, outcome, failed=final.status in ("failed", "diverged"))
         del self._runs[task.hash]
 
@@ -176,13 +178,6 @@ class Logger:
 
     def _log(self, run: LoggedRun, values: dict[str, Any]) -> None:
         self._callback.log_trial_result(run.epoch, run, {"training_iteration": run.epoch, **values})
-
-
-def _values(record: EpochRecord) -> dict[str, float]:
-    """The numbers of an epoch, named as in TensorBoard."""
-    values = {"loss": record.loss, "learning_rate": record.learning_rate, **record.metrics}
-    values |= {f"diagnostics/{name}": value for name, value in record.diagnostics.items()}
-    return {name.replace("validation_", "validation/"): value for name, value in values.items()}
 
 
 def _test(folder: RunFolder) -> dict[str, float]:

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from samples import make_plan
 from searching import ALGORITHMS, SPACE, make_search, outcomes, study
 
-from sweep.engine.journal import PROPOSAL, open_storage
+from sweep.engine.journal import PROPOSAL, look_at, open_storage
 from sweep.engine.replay import replay_search
 from sweep.engine.search import Search
 from sweep.engine.sources import Nothing
@@ -119,6 +119,18 @@ def test_a_stale_lock_is_removed_at_once(tmp_path: Path) -> None:
     os.symlink(journal, f"{journal}.lock")
     assert isinstance(make_search(tmp_path).propose(), Configuration)
     assert [path.name for path in tmp_path.iterdir() if "lock" in path.name] == []
+
+
+def test_a_look_at_a_study_disturbs_nobody_who_writes_to_it(tmp_path: Path) -> None:
+    make_search(tmp_path).propose()
+    journal = tmp_path / "study.journal"
+    journal.write_bytes(journal.read_bytes() + b'{"op_code"')  # a line that is just being written
+    os.symlink(journal, f"{journal}.lock")
+    before = journal.read_bytes()
+    (study,) = optuna.get_all_study_summaries(look_at(journal))
+    assert study.n_trials == 1
+    assert journal.read_bytes() == before
+    assert os.path.lexists(f"{journal}.lock")
 
 
 def test_a_journal_that_is_broken_in_the_middle_is_named(tmp_path: Path) -> None:
