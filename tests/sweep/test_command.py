@@ -278,6 +278,6 @@ def test_a_search_on_ray_retrains_its_choice_under_report_seeds(desk: Desk) -> N
     assert {row["status"] for row in searched} <= {"done", "pruned"}
     done = [row for row in searched if row["status"] == "done"]
     chosen = max(done, key=lambda row: (row["validation_accuracy"], -row["number"]))  # of equals the first proposed
-    reported = [row for row in rows if row["role"] == "report"]
+    reported = sorted((row for row in rows if row["role"] == "report"), key=lambda row: row["seed"])
     assert [row["seed"] for row in reported] == [100, 101]
     assert {row["configuration"] for row in reported} == {chosen["configuration"]}
