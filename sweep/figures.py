@@ -7,6 +7,7 @@ n is printed, joint training stands beside as reference, and the test split is s
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -212,10 +213,16 @@ def scale_axis(ax: Axes, axis: Axis) -> None:
         ax.set_xticks(
             axis.values,
             [f"{v:g}" for v in axis.values],
-            rotation=35 if len(axis.values) > 6 and axis.scale != "linear" else 0,
+            rotation=35 if axis.scale != "linear" and (len(axis.values) > 6 or _crowded(axis.values)) else 0,
         )
         ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _crowded(values: Sequence[float]) -> bool:
+    """Whether labels of two values would touch on a logarithmic axis."""
+    at = sorted(math.log(value) for value in values if value > 0)
+    return any(above - below < 0.12 * (at[-1] - at[0]) for below, above in itertools.pairwise(at))
 
 
 def inert_below(grid: Grid, axis: Axis, epochs: pd.DataFrame) -> float | None:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from helpers_results import Results, alpha_sweep, noisy, references
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sweep import figures, gallery
@@ -17,7 +18,7 @@ from sweep.comparison_figures import draw_comparison, draw_differences
 from sweep.drawing import Drawing
 from sweep.results import load
 from sweep.search_figures import LEAST_TRIALS, draw_history, draw_parallel, draw_slices, importances, searches
-from sweep.shape import Shape
+from sweep.shape import Axis, Shape
 from sweep.statistics import curve, estimate
 
 
@@ -241,3 +242,20 @@ def test_files_are_written_in_three_formats(alpha: Path, monkeypatch: pytest.Mon
     ]  # fmt: skip
     assert (folder / "alpha-accuracy.pdf").read_bytes().startswith(b"%PDF")
     assert saved.caption in (folder / "captions.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "rotation"),
+    [
+        ((0.001, 0.4, 1.3, 20.0, 100.0), "log", 35),
+        ((0.001, 0.1, 1.0, 20.0, 100.0), "log", 0),
+        ((0.0, 1.0, 1.1, 10.0), "symlog", 35),
+        ((0.1, 0.11, 0.9), "linear", 0),
+    ],
+)
+def test_labels_that_would_touch_on_a_logarithmic_axis_are_turned(
+    values: tuple[float, ...], scale: str, rotation: int
+) -> None:
+    ax = Figure().add_subplot()
+    figures.scale_axis(ax, Axis("vary.x", "x", "x", "", scale, values))
+    assert {label.get_rotation() for label in ax.get_xticklabels()} == {rotation}
