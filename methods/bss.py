@@ -188,7 +188,7 @@ class BSS(FusedMethod):
     def set_extra_state(self, state: Any) -> None:
         """Where the selected epoch's weights are put back, the passes made after it stay on record."""
         state, known = state.cpu(), self._scores[: len(state)]
-        if not torch.equal(known, state):
+        if len(state) and not torch.equal(known, state):
             self._scores = state
 
     def on_fit_start(self, context: Context) -> None:

@@ -559,22 +559,28 @@ def test_the_scores_can_be_written_with_the_weights():
         assert torch.equal(fresh.score_table()["score"], kept.score_table()["score"])
 
 
-def test_the_selected_epoch_comes_back_and_the_passes_after_it_stay_on_record():
-    method = _method()
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_the_selected_epoch_comes_back_and_the_passes_after_it_stay_on_record(warmup: int):
+    method = _method(warmup_epochs=warmup)
     context = _context(method, _dataset())
     _epoch(method, context, 1)
+    assert len(method.score_table()["score"]) == 1 - warmup
     selected = {name: value.clone() for name, value in method.state_dict().items()}
     for epoch in (2, 3):
         _epoch(method, context, epoch)
     table = method.score_table()
     method.load_state_dict(selected)
-    assert len(table["score"]) == 3
+    assert len(table["score"]) == 3 - warmup
     assert all(torch.equal(column, table[name]) for name, column in method.score_table().items())
     assert all(torch.equal(value, selected[name]) for name, value in method.named_parameters())
-    other = _method()
+
+
+def test_a_state_of_another_run_takes_the_place_of_what_was_scored():
+    method, other = _method(), _method()
+    _epoch(method, _context(method, _dataset()), 1)
     _epoch(other, _context(other, _dataset(12)), 1)
-    other.load_state_dict(selected)
-    assert torch.equal(other.score_table()["score"], table["score"][:1])
+    other.load_state_dict(method.state_dict())
+    assert torch.equal(other.score_table()["score"], method.score_table()["score"])
 
 
 def test_a_growth_longer_than_the_run_is_warned_of():
