@@ -19,6 +19,7 @@ import torch
 
 from data.base import Dataset, Split
 from methods.base import Method
+from models.convolution import Conv3d
 from sweep import seeds
 from sweep.context import TrainingContext
 from sweep.metrics import absent_classes, column, imbalance, predict_split, score
@@ -109,6 +110,11 @@ class Training:
             if absent := absent_classes(split.labels, dataset.classes):
                 warn(f"{name} split without samples of {', '.join(absent)}: left out of MAP")
         if state is None:
+            if recipe.precision == "bf16" and self.device.type == "cpu" and _has_conv3d(method):
+                warn(
+                    "train.precision bf16: 3-d convolutions stay in single precision on a CPU, where torch's gradients "
+                    "of them in half precision may not be finite"
+                )
             self._enter_phase(1)
             self.method.on_fit_start(self._context)
         else:
@@ -253,6 +259,10 @@ def pick_device(recipe: Recipe) -> torch.device:
     if recipe.device == "cuda" and not available:
         raise ValueError("train.device is cuda but torch sees no GPU; use device: auto, or ask for resources.gpus")
     return torch.device("cuda" if available and recipe.device != "cpu" else "cpu")
+
+
+def _has_conv3d(method: Method) -> bool:
+    return any(isinstance(module, Conv3d) for module in method.modules())
 
 
 def _resident(dataset: Dataset, device: torch.device) -> Dataset:

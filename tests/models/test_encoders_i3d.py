@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_encoders import tiny
+from tiny_encoders import samples, tiny
 from torch import nn
 from torch.nn import functional as F
 
 from models.batchnorm import SynchronizedBatchNorm
+from models.convolution import Conv3d
 from models.encoders import build
 from models.encoders.i3d import _Inception, _MaxPool, _Unit, same_padding
 
@@ -48,6 +49,29 @@ def test_layers_see_zeros_beyond_the_edge(size: tuple[int, int, int]) -> None:
             expected = F.max_pool3d(padded, 3, 2)
         torch.testing.assert_close(layer(x), expected)
         assert expected.shape[2:] == tuple(math.ceil(n / 2) for n in size)
+
+
+def test_on_a_cpu_convolutions_keep_single_precision_under_autocast() -> None:
+    torch.manual_seed(0)
+    layer, x = Conv3d(3, 4, 3, stride=2), torch.randn(2, 3, 4, 6, 6)
+    expected = layer(x, (1, 0, 1))
+    (gradient,) = torch.autograd.grad(expected.square().sum(), layer.weight)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = layer(x, (1, 0, 1))
+        # What a layer under autocast gives is in half precision.
+        assert layer(x.bfloat16(), (1, 0, 1)).dtype == torch.float32
+    assert out.dtype == torch.float32
+    assert torch.equal(out, expected)
+    assert torch.equal(*torch.autograd.grad(out.square().sum(), layer.weight), gradient)
+
+
+def test_every_convolution_of_clips_is_one_that_keeps_its_precision() -> None:
+    encoder = tiny("i3d")
+    convolutions = [layer for layer in encoder.modules() if isinstance(layer, nn.Conv3d)]
+    assert len(convolutions) == 3 + 9 * 6
+    assert all(type(layer) is Conv3d for layer in convolutions)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert encoder(samples("i3d")).dtype == torch.float32
 
 
 def test_inception_puts_four_branches_side_by_side() -> None:

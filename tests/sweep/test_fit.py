@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from toy import toy_dataset, toy_method, toy_training
 
+import methods
+from models.convolution import Conv3d
 from sweep.context import TrainingContext
 from sweep.fit import DivergedError, Training, fit
 from sweep.metrics import predict_split, score
@@ -107,6 +110,43 @@ def test_gradient_clipping_bounds_the_step() -> None:
 def test_the_same_seed_gives_the_same_run_and_another_seed_another() -> None:
     first, same, other = ([r.loss for r in toy_training("joint", seed=seed).epochs()] for seed in (3, 3, 4))
     assert first == same != other
+
+
+class Clips(nn.Module):
+    """Features by a 3-D convolution."""
+
+    out_dim = 12
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = Conv3d(1, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.convolution(x[:, None, None, None, :6]).flatten(1)
+
+
+@pytest.mark.parametrize(("precision", "notes"), [("bf16", 1), ("fp32", 0)])
+def test_half_precision_that_a_cpu_cannot_keep_is_noted_once(precision: Any, notes: int) -> None:
+    dataset, recipe = toy_dataset(), Recipe(batch_size=16, precision=precision, device="cpu")
+    lines: list[str] = []
+
+    def training(state: dict[str, Any] | None = None) -> Training:
+        parts = {m: Clips() for m in dataset.modalities}
+        kind = methods.get("joint")
+        method = kind(parts, dataset.num_classes, kind.Hyperparameters(), 2)
+        return Training(method, dataset, recipe, seed=1, warn=lines.append, state=state)
+
+    first = training()
+    next(first.epochs())
+    assert len(list(training(first.state_dict()).epochs())) == 1
+    assert len([line for line in lines if "3-d convolutions stay in single precision on a CPU" in line]) == notes
+
+
+def test_a_network_without_such_convolutions_is_not_noted() -> None:
+    dataset, lines = toy_dataset(), list[str]()
+    recipe = Recipe(batch_size=16, precision="bf16", device="cpu")
+    Training(toy_method("joint", dataset), dataset, recipe, seed=1, warn=lines.append)
+    assert lines == []
 
 
 def test_fit_is_usable_from_a_script() -> None:
