@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Examples that are drawn anew in each run, or a machine that is busy, must not decide whether a test passes.
+settings.register_profile("certain", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("certain")
 
 
 @pytest.hookimpl(wrapper=True)  # before xdist looks at the groups, which it does first of all

@@ -315,7 +315,7 @@ def test_a_frozen_file_holds_one_sweep(write):
     assert lines(load_frozen, file) == ["sweeps.yaml: sweeps: expected one frozen sweep, found 2"]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     title=st.none() | st.text(),
     values=st.lists(st.floats(0, 1), min_size=1, max_size=4, unique=True),

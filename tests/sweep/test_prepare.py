@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk import ROOT, Desk
+from desk import Desk
 from preparing import shelf, write_pictures, write_shelf
 from rich.console import Console
 
@@ -172,4 +172,5 @@ def test_every_node_of_a_cluster_prepares_what_it_lacks(tmp_path: Path, file: Pa
     code, out, err = desk.run("prepare", "manifest", "--root", str(file), WORD)
     assert code == 2
     assert "1 of 20 samples cannot be used" in err
-    assert ROOT.name not in err  # no traceback
+    assert "Traceback" not in err
+    assert 'File "' not in err  # nor one of Ray's, which lacks that heading
