@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +18,7 @@ from sweep.recipe import Recipe, ScheduleSpec
 
 def build_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer over the parameters that need gradients."""
+    _name_user()
     trained = [p for p in parameters if p.requires_grad]
     options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
     if any(p.is_cuda for p in trained):
@@ -26,6 +29,15 @@ def build_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch
     if recipe.optimizer == "adam":
         return torch.optim.Adam(trained, betas=betas, **options)
     return torch.optim.AdamW(trained, betas=betas, **options)
+
+
+def _name_user() -> None:
+    """Call the user by number where the system knows no name, as in a container started for a user of its host: torch
+    asks for a name before it makes an optimizer."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = str(os.getuid())
 
 
 @dataclass

@@ -99,10 +99,13 @@ class Samples:
 
 
 def cache_root() -> Path:
-    """SWEEP_CACHE, else balanced-sweep in the user's folder of caches."""
+    """SWEEP_CACHE, else balanced-sweep in the user's folder of caches. Raises CacheError where the user has none."""
     if given := os.environ.get(VARIABLE):
         return Path(given).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "balanced-sweep"
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if home.startswith("~"):
+        raise CacheError(f"this user has no home folder to keep prepared data in; set {VARIABLE} to a folder")
+    return Path(home).absolute() / "balanced-sweep"
 
 
 class Writer:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -295,7 +296,12 @@ def test_the_folder_of_caches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert CacheFolder("x").path == tmp_path / "balanced-sweep/x"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert CacheFolder("x").path == Path.home() / ".cache/balanced-sweep/x"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert CacheFolder("x").path == tmp_path / "home/.cache/balanced-sweep/x"
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    with pytest.raises(CacheError, match="no home folder to keep prepared data in; set SWEEP_CACHE to a folder"):
+        CacheFolder("x").path  # noqa: B018
 
 
 # Damage and rights -------------------------------------------------------------------------------------------------
@@ -323,10 +329,13 @@ def another_user() -> Iterator[None]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 def test_another_user_reads_a_complete_cache_and_is_told_of_an_incomplete_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    with tempfile.TemporaryDirectory() as shared:
+    with tempfile.TemporaryDirectory(dir="/tmp") as shared:  # TMPDIR may be a folder of this user alone
         os.chmod(shared, 0o755)
         monkeypatch.setenv("SWEEP_CACHE", f"{shared}/caches")
         root = write_shelf(Path(shared, "shelf"))
+        # What is imported on the way may lie where the other user cannot read.
+        prepare(shelf(write_shelf(Path(shared, "other"))))
+        shutil.rmtree(f"{shared}/caches")
         with another_user(), pytest.raises(CacheError, match=r"cannot be written \(Permission denied\).*SWEEP_CACHE"):
             prepare(shelf(root))
         meta = prepare(shelf(root))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import pwd
 from typing import Any
 
 import pytest
@@ -94,6 +97,16 @@ def test_plateau_falls_when_the_training_loss_stands_still() -> None:
 def test_optimizers_train(optimizer: str) -> None:
     records = list(toy_training("joint", optimizer=optimizer, lr=0.02, epochs=6).epochs())
     assert records[-1].loss < records[0].loss
+
+
+def test_a_user_whom_the_system_knows_by_number_alone_can_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    with pytest.raises(KeyError):
+        getpass.getuser()
+    toy_training("joint")
+    assert getpass.getuser() == str(os.getuid())
 
 
 def test_gradient_clipping_bounds_the_step() -> None:
