@@ -62,6 +62,7 @@ def _export(options: argparse.Namespace, console: Console) -> int:
         f"{card.selected_epoch}, {metric.replace('_', ' ')} {100 * card.validation[metric]:.1f} %",
         highlight=False,
         soft_wrap=True,
+        markup=False,
     )
     return SAME
 
@@ -78,7 +79,7 @@ def _predict(options: argparse.Namespace, console: Console) -> int:
     samples = read_arrays(Path(files[0]), model) if files else read_split(model, options.split, settings)
     table, scores = predict(model, samples, options.without)
     table.to_csv(options.output)
-    console.print(f"{options.output}: {len(table)} predictions", highlight=False)
+    console.print(f"{options.output}: {len(table)} predictions", highlight=False, soft_wrap=True, markup=False)
     for name, value in scores.items():
         console.print(f"{name.replace('_', ' ')}: {100 * value:.1f} %", highlight=False)
     return SAME

@@ -160,7 +160,8 @@ def _init(options: argparse.Namespace) -> int:
     if options.file.exists():
         raise ConfigError(f"{options.file} exists already; give another name with --file")
     options.file.write_text((Path(__file__).parent / "template.yaml").read_text(encoding="utf-8"), encoding="utf-8")
-    _console().print(f"wrote {options.file}; try: python -m sweep run first --file {options.file}", highlight=False)
+    said = f"wrote {options.file}; try: python -m sweep run first --file {options.file}"
+    _console().print(said, highlight=False, soft_wrap=True, markup=False)
     return DONE
 
 
@@ -168,7 +169,8 @@ def _validate(options: argparse.Namespace) -> int:
     from sweep.config import validate
 
     sweeps = validate(options.file, options.overrides)
-    _console().print(f"{options.file}: {len(sweeps)} sweeps, no mistakes", highlight=False)
+    said = f"{options.file}: {len(sweeps)} sweeps, no mistakes"
+    _console().print(said, highlight=False, soft_wrap=True, markup=False)
     return DONE
 
 
@@ -305,7 +307,7 @@ def _write_report(store: Store, name: str, console: Console) -> None:
         raise StoreError(f"cannot write the report: {error}; free space or change permissions") from error
     store.publish(name)
     console.print(summary_table(load(store.results / name)))
-    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+    console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _dashboard(options: argparse.Namespace) -> int:

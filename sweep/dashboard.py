@@ -24,7 +24,8 @@ def serve(store: Store, name: str, kind: Literal["tensorboard", "optuna"] | None
         raise ConfigError(f"{store}/{name} holds no runs: run the sweep first, or give its --results")
     if kind == "optuna" and not journal.exists():
         raise ConfigError(f"{name} is no search: there is no Optuna study; use --kind tensorboard")
-    console.print(f"http://{HOST}:{port} (Ctrl-C ends it; report: {results / name / 'report' / 'index.html'})")
+    said = f"http://{HOST}:{port} (Ctrl-C ends it; report: {results / name / 'report' / 'index.html'})"
+    console.print(said, soft_wrap=True, markup=False)
     if kind == "tensorboard" or not journal.exists():
         return _tensorboard(results, name, port)
     from optuna_dashboard import run_server

@@ -151,6 +151,13 @@ def test_init_writes_a_file_that_validates_and_never_overwrites(desk: Desk) -> N
     assert "exists already" in err
 
 
+def test_paths_are_told_as_they_are(desk: Desk, tmp_path: Path) -> None:
+    file = tmp_path / ("ä long name " * 12) / "of [red] words.yaml"
+    file.parent.mkdir()
+    assert f"wrote {file}; try: " in desk.run("init", "--file", str(file))[1]
+    assert desk.run("validate", "--file", str(file))[1] == f"{file}: 2 sweeps, no mistakes\n"
+
+
 LIGHT = """
 import sys
 from sweep.cli import main
