@@ -3,6 +3,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 
+# Python reads where this folder lies in the encoding of LC_ALL, and in that of C no path has an umlaut.
+ifneq (,$(filter C POSIX,$(LC_ALL)))
+export LC_ALL = C.UTF-8
+endif
+
 # A folder is called sweep, too: these are commands, not files.
 .PHONY: sweep test lint install clean
 
