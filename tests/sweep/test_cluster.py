@@ -150,8 +150,9 @@ class Head:
         self.address, self.jobs = f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
         ports = f"--port {port} --dashboard-port {dashboard} --dashboard-agent-listen-port {agent}"
         self.log = home / "log.txt"
+        start = f"start --head --block --num-cpus 2 {ports} --disable-usage-stats --temp-dir"
         self.process = subprocess.Popen(
-            [*RAY, *f"start --head --block --num-cpus 2 {ports} --temp-dir {home}/ray --disable-usage-stats".split()],
+            [*RAY, *start.split(), f"{home}/ray"],
             env=self.environment,
             stdout=self.log.open("w"),
             stderr=subprocess.STDOUT,

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,7 @@ def test_paths_become_absolute_as_workers_start_in_another_folder(made, tmp_path
     assert run.encoders["audio"]["pretrained"] == str(tmp_path / "weights.pt")
     assert run.encoders["image"].get("pretrained") is None
     # Where things lie is no part of an identity.
-    (elsewhere,) = made(text.replace("root: .", f"root: {tmp_path}")).studies
+    (elsewhere,) = made(text.replace("root: .", f"root: {json.dumps(str(tmp_path))}")).studies
     (here,) = made(text).studies
     assert elsewhere.configurations[0].key == here.configurations[0].key
 
