@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import sys
 from typing import Any
 
 from data.prepared.folder import VARIABLE as CACHE_VARIABLE
@@ -75,7 +77,11 @@ class RaySession:
             import ray
 
             path = os.pathsep.join(filter(None, [str(ROOT), _python_path()]))
-            ray.init("local", include_dashboard=False, **_options(PYTHONPATH=path))
+            options = _options(PYTHONPATH=path)
+            # A shell starts the workers, and Ray quotes all of their command but the interpreter: where its path has a
+            # space, it would be tried for ever.
+            options["runtime_env"]["py_executable"] = shlex.quote(sys.executable)
+            ray.init("local", include_dashboard=False, **options)
         self._running = True
 
     def _join(self, address: str) -> None:

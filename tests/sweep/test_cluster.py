@@ -25,6 +25,7 @@ from desk import ROOT, Desk
 
 from sweep.config import ConfigError
 from sweep.engine import cluster as joining
+from sweep.engine.ray_session import RaySession
 from sweep.environment import CODE_VARIABLE, check_packages
 from sweep.identity import PACKAGES
 
@@ -69,6 +70,17 @@ def test_an_address_where_nobody_listens_is_refused_at_once(desk: Desk) -> None:
     assert code == 2
     assert "ray start --head" in err
     assert "Traceback" not in err
+
+
+def test_workers_start_where_the_path_of_the_interpreter_has_a_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(os, "environ", {})
+    monkeypatch.setattr(sys, "executable", "/my code/bin/python")
+    monkeypatch.setattr(ray, "init", lambda address, **options: given.update(options))
+    RaySession().ensure()
+    assert given["runtime_env"]["py_executable"] == "'/my code/bin/python'"
 
 
 def test_other_versions_are_told_from_rays_own_words() -> None:
