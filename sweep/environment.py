@@ -12,7 +12,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from sweep.identity import code_digest
+from sweep.identity import code_digest, folder_digests
 from sweep.records import EnvironmentRecord
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,6 +68,7 @@ def _fixed() -> EnvironmentRecord:
         packages={name: found for name in PACKAGES if (found := _version(name))},
         python=platform.python_version(),
         code=code_digest(),
+        folders=folder_digests(),
         git=_git_revision(),
         hostname=socket.gethostname(),
         platform=platform.platform(),

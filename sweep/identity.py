@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import importlib
-import inspect
 import json
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import data
 import methods
+from sweep.later_options import without_later
+from sweep.reached_code import CONTRACT, COUNTED, DIGITS, PACKAGES, hex_digest, source_digest
 from sweep.records import Run
 
-DIGITS = 16
-"""Hexadecimal digits of every digest."""
-
-PACKAGES = ("data", "methods", "models", "sweep")
+__all__ = [
+    "canonical",
+    "code_digest",
+    "configuration_hash",
+    "content_digest",
+    "digest",
+    "folder_digests",
+    "run_hash",
+    "source_digest",
+]
 
 
 def canonical(value: Any) -> str:
@@ -53,11 +56,7 @@ def _plain(value: Any) -> Any:
 
 def digest(value: Any) -> str:
     """16 hexadecimal digits of the SHA-256 of :func:`canonical`."""
-    return _hex(canonical(value))
-
-
-def _hex(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+    return hex_digest(canonical(value))
 
 
 def run_hash(run: Run) -> str:
@@ -75,7 +74,8 @@ def configuration_hash(run: Run) -> str:
 
 def _identity(run: Run) -> dict[str, Any]:
     method, source = methods.get(run.method), data.get(run.dataset)
-    identity = run.model_dump(mode="json")
+    identity = without_later(Run, run.model_dump(mode="json"))
+    identity["data"] = without_later(source.Options, identity["data"])
     del identity["train"]["device"]
     for encoder in identity["encoders"].values():
         # Weights to start from count by what they are, not by where they lie.
@@ -104,71 +104,32 @@ def _content_digest(path: Path, changed: int, size: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
 
 
-SHARED = ("base", "hyperparameters")
-"""Modules of a room whose change does not count as a change of each module that imports them."""
-
-
-@cache
-def source_digest(code: ModuleType | type) -> str:
-    """Digest of a module's source, or of the module of a class, with the modules of its own package that it imports:
-    what it does, not how it is laid out or explained (comments, docstrings and white space do not count). The same
-    under every version of Python; read once a process, as the code itself is."""
-    module = code if isinstance(code, ModuleType) else sys.modules[code.__module__]
-    return _hex(" ".join(_source_digest(inspect.getsource(each)) for each in _with_siblings(module)))
-
-
-def _with_siblings(module: ModuleType) -> list[ModuleType]:
-    """The module and, transitively, those of its package that it imports, sorted by name."""
-    package = module.__name__.rpartition(".")[0]
-    found, ahead = {module.__name__: module}, [module]
-    while ahead:
-        for name in _imported(ahead.pop()) - found.keys():
-            above, _, last = name.rpartition(".")
-            if above and above == package and last not in SHARED:
-                found[name] = importlib.import_module(name)
-                ahead.append(found[name])
-    return [found[name] for name in sorted(found)]
-
-
-def _imported(module: ModuleType) -> set[str]:
-    """Names of the modules that a module imports from."""
-    nodes = ast.walk(ast.parse(inspect.getsource(module)))
-    return {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
-
-
-@cache
-def _source_digest(source: str) -> str:
-    return _hex("\n".join(_syntax(ast.parse(source))))
-
-
-def _syntax(node: Any) -> Iterator[str]:
-    """A syntax tree as text. Empty fields are left out: later versions of Python add such."""
-    if isinstance(node, ast.AST):
-        yield f"({type(node).__name__}"
-        for name, value in ast.iter_fields(node):
-            if value is not None and value != []:
-                yield name
-                yield from _syntax(value)
-        yield ")"
-    elif isinstance(node, list):
-        yield "["
-        for item in node:
-            if not _is_text(item):
-                yield from _syntax(item)
-        yield "]"
-    else:
-        yield f"{type(node).__name__} {node!r}"
-
-
-def _is_text(node: Any) -> bool:
-    """A docstring, or any other statement that is text alone."""
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
 @cache
 def code_digest() -> str:
     """Digest of every module of the four packages, as they were when this process first asked: of their text, which
     takes milliseconds where their syntax takes a second."""
+    return digest(_text_digests())
+
+
+@cache
+def folder_digests() -> dict[str, str]:
+    """Digest of the code that no run's identity covers, by folder: of data/ and methods/ the contract modules, of
+    models/ and sweep/ everything."""
+    outside = {file: text for file, text in _text_digests().items() if not _covered(file)}
+    return {
+        package: digest({file: text for file, text in outside.items() if file.startswith(f"{package}/")})
+        for package in PACKAGES
+    }
+
+
+def _covered(file: str) -> bool:
+    name = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return name.partition(".")[0] in COUNTED and name not in CONTRACT
+
+
+@cache
+def _text_digests() -> dict[str, str]:
+    """Digest of the text of each module, by its path from the root."""
     root = Path(__file__).resolve().parent.parent
     files = sorted(file for package in PACKAGES for file in (root / package).rglob("*.py"))
-    return digest({file.relative_to(root).as_posix(): _hex(file.read_text(encoding="utf-8")) for file in files})
+    return {file.relative_to(root).as_posix(): hex_digest(file.read_text(encoding="utf-8")) for file in files}

@@ -29,6 +29,7 @@ from sweep.config import (
 from sweep.config.conditions import without_effect
 from sweep.config.resolve import budget, target
 from sweep.identity import canonical, configuration_hash, source_digest
+from sweep.numerics import NUMERICS
 from sweep.objectives import objectives
 from sweep.records import Run
 from sweep.space import Space, value_in
@@ -328,6 +329,7 @@ class _Workshop:
             seed=0,
             source={"method": source_digest(method), "dataset": source_digest(source)},
             workers=sweep.resources.workers,
+            numerics=NUMERICS,
         )
         idle = without_effect(settings.hyperparameters)
         shown = {name: value for name, value in values.items() if not _sets(name, idle)}

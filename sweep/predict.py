@@ -15,6 +15,7 @@ import data
 from data.base import Dataset
 from methods.base import MULTI
 from sweep.config.problems import nearest
+from sweep.later_options import with_later
 from sweep.metrics import score
 from sweep.model import Model, ModelError
 
@@ -64,7 +65,7 @@ def read_split(model: Model, name: SplitName, options: Mapping[str, Any]) -> Sam
     if unknown := [key for key in options if key not in known]:
         raise ModelError(f"no option of {source.name} called {unknown[0]!r}; {nearest(unknown[0], known)}")
     try:
-        chosen = source.Options.model_validate({**model.card.run.data, **options})
+        chosen = source.Options.model_validate({**with_later(source.Options, model.card.run.data), **options})
     except ValidationError as error:
         wrong = error.errors()[0]
         raise ModelError(f"data.{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from error

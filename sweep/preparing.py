@@ -25,6 +25,7 @@ from sweep.config import ConfigError
 from sweep.config.messages import explain
 from sweep.config.problems import COMMAND_LINE, Place, Problem, nearest
 from sweep.config.source import parse
+from sweep.later_options import with_later
 from sweep.plan import Plan
 from sweep.progress import LOG_EVERY
 
@@ -68,7 +69,7 @@ def _planned(planned: Plan) -> Iterator[Preparation]:
         source = data.get(run.dataset)
         if issubclass(source, PreparedSource) and (run.dataset, run.fingerprint) not in seen:
             seen.add((run.dataset, run.fingerprint))
-            yield source.preparation(source.Options.model_validate(run.data))
+            yield source.preparation(source.Options.model_validate(with_later(source.Options, run.data)))
 
 
 def prepare(work: Preparation, local: bool, ray: RaySession, out: Console) -> Meta:

@@ -197,7 +197,7 @@ def _runs(
         environments.append(_environment(environment, run, known))
         finals.append(_json(final, run, "final.json"))
         tests.append(_json(test, run, "test.json") if finals[-1] else {})
-    names = ("fingerprint", "workers", "metric", "epochs", "patience")
+    names = ("fingerprint", "workers", "metric", "epochs", "patience", "numerics")
     columns = turned([{name: config[name] for name in names if name in config} for config in configs])
     for section, prefix in SECTIONS.items():
         columns |= prefixed(prefix, turned([config.get(section, {}) for config in configs]))
@@ -228,7 +228,9 @@ def _environment(content: bytes | None, folder: str, known: dict[bytes, dict[str
         environment["command"] = shlex.join(environment["command"])
     if "gpus" in environment:
         environment["gpus"] = ", ".join(environment["gpus"])
+    folders = environment.pop("folders", {})
     columns = {f"env.{name}": cell(value) for name, value in environment.items()}
+    columns |= {f"env.folders.{name}": found for name, found in folders.items()}
     columns |= {f"env.packages.{name}": version for name, version in packages.items()}
     if environment:
         known[shared] = columns

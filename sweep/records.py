@@ -5,10 +5,12 @@ Metric names: ``validation_accuracy``, ``validation_map``, ``validation_macro_f1
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sweep.later_options import with_later
 from sweep.recipe import Recipe
 
 
@@ -39,8 +41,17 @@ class Run(_Record):
     test_peak: bool
     seed: int
     source: dict[str, str]
-    """Digest of the source of the method's and of the dataset's module."""
+    """Digest of all that the method ("method") and the dataset ("dataset") reach, of ``source_digest``."""
     workers: int = 1
+    numerics: int = Field(0, json_schema_extra={"as_before": 0})
+    """``NUMERICS`` of the code that trains it; 0 of records from before it was counted."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_any_version(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and isinstance(values.get("train"), Mapping):
+            return {**values, "train": with_later(Recipe, values["train"])}
+        return values
 
 
 class EpochRecord(_Record):
@@ -107,6 +118,9 @@ class EnvironmentRecord(_Record):
     python: str
     code: str
     """Digest of models/, methods/, data/ and sweep/."""
+    folders: dict[str, str] = {}
+    """Digest of the code of each of them that no run's identity covers, of ``folder_digests``; empty in records from
+    before these were told apart."""
     git: str | None
     hostname: str
     platform: str

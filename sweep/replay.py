@@ -12,6 +12,7 @@ from rich.console import Console
 
 import data
 import methods
+from sweep.code_changes import changed_folders, changes_text
 from sweep.config import ConfigError, MethodSpec, ResourcesSpec, SchedulerSpec, Sweep
 from sweep.config.problems import nearest
 from sweep.engine.agenda import Agenda
@@ -19,7 +20,9 @@ from sweep.engine.ray_session import RaySession
 from sweep.engine.run import Execution, execute_agenda
 from sweep.engine.sources import Listed
 from sweep.environment import record_environment
-from sweep.identity import code_digest, run_hash, source_digest
+from sweep.identity import run_hash, source_digest
+from sweep.later_options import with_later
+from sweep.numerics import NUMERICS
 from sweep.plan import Configuration, Plan
 from sweep.progress import Progress
 from sweep.records import FinalRecord, Run, TestRecord
@@ -131,7 +134,7 @@ def _moved(run: Run, paths: Mapping[str, Any]) -> Run:
             + (f": {', '.join(sorted(source.paths))}" if source.paths else "")
         )
     run = run.model_copy(update={"data": {**run.data, **paths}})
-    found = source.fingerprint(source.Options.model_validate(run.data))
+    found = source.fingerprint(source.Options.model_validate(with_later(source.Options, run.data)))
     if found != run.fingerprint:
         raise ReplayError(f"{run.dataset} is not the data that the run was trained on (its fingerprint has changed)")
     return run
@@ -162,8 +165,10 @@ def _changes(folder: RunFolder, run: Run) -> Iterator[str]:
     environment = folder.environment()
     if environment is None:
         return
-    if environment.code != code_digest():
-        yield "other code of the platform has changed"
+    if changed := changed_folders(environment):
+        yield f"{changes_text([changed])} changed"
+    if run.numerics != NUMERICS:
+        yield f"numbers were of version {run.numerics}, are of version {NUMERICS}"
     now = record_environment(run.workers)
     for package, version in environment.packages.items():
         if now.packages.get(package) != version:

@@ -23,6 +23,7 @@ from sweep.failures import NO_ROOM, OvertimeError, classify
 from sweep.files import guarded
 from sweep.fit import FitResult, Training
 from sweep.identity import canonical
+from sweep.later_options import with_later
 from sweep.records import EpochRecord, FinalRecord, Run, TestRecord
 from sweep.store import RunFolder, StoreError
 from sweep.workers import WorkerGroup
@@ -40,7 +41,7 @@ def load_dataset(run: Run) -> Dataset:
     if key not in _datasets:
         source = data.get(run.dataset)
         try:
-            _datasets[key] = source.load(source.Options.model_validate(run.data))
+            _datasets[key] = source.load(source.Options.model_validate(with_later(source.Options, run.data)))
         except DataError as error:
             raise DataError(f"{error} (on {socket.gethostname()})") from error
         while len(_datasets) > DATASETS_KEPT:

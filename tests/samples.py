@@ -48,8 +48,8 @@ def make_epoch(epoch: int) -> EpochRecord:
     )
 
 
-def make_environment() -> EnvironmentRecord:
-    return EnvironmentRecord(
+def make_environment(**changes: Any) -> EnvironmentRecord:
+    found = EnvironmentRecord(
         packages={},
         python="3.11",
         code="c",
@@ -63,6 +63,7 @@ def make_environment() -> EnvironmentRecord:
         workers=1,
         started="2026-01-01T00:00:00+00:00",
     )
+    return found.model_copy(update=changes)
 
 
 def make_plan(folder: Path, name: str = "s", **keys: Any) -> Plan:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
+from sweep.code_changes import changed_folders, changes_text
 from sweep.config import Sweep, freeze
 from sweep.engine.agenda import Agenda, Tally
 from sweep.engine.loggers import logged
@@ -17,7 +18,6 @@ from sweep.engine.ray_session import RaySession
 from sweep.engine.sources import Listed, Source
 from sweep.engine.weights import WeightsKeeper
 from sweep.files import append_line, guarded, write_atomic
-from sweep.identity import code_digest
 from sweep.plan import Configuration, Plan, plan
 from sweep.preparing import prepare_planned
 from sweep.progress import Progress
@@ -116,12 +116,12 @@ def _sources(planned: Plan, store: Store) -> list[Source]:
 def _warn_of_other_code(store: Store, kept: Iterable[str], console: Console) -> None:
     """One warning where runs were kept that other code trained: their method and dataset have not changed (that is
     part of their identity), but something else in the packages has."""
-    ours = code_digest()
     environments = (store.run(run_hash).environment() for run_hash in kept)
-    others = sum(environment is not None and environment.code != ours for environment in environments)
+    others = [found for environment in environments if environment and (found := changed_folders(environment))]
     if others:
         console.print(
-            f"{others} runs were kept from an earlier version of models/ or sweep/; --force trains them again",
+            f"{len(others)} runs were kept that earlier code trained: since then {changes_text(others)} changed (their "
+            "methods and datasets did not); --force trains them again",
             style="yellow",
             highlight=False,
         )
