@@ -1,16 +1,13 @@
-"""Methods of balanced multimodal learning. One method, one module; this page finds them by name."""
+"""Methods of balanced multimodal learning. One method, one module or package of this folder; found by name."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from functools import cache
-from importlib.metadata import entry_points
-
+from data.registry import Registry
 from methods.base import MULTI, Context, Method, MethodError, Outputs
 from methods.hyperparameters import Choice, Hyperparameters, Integer, LogUniform, Uniform, hyper
 
 __all__ = [
+    "METHODS",
     "MULTI",
     "Choice",
     "Context",
@@ -24,36 +21,23 @@ __all__ = [
     "get",
     "hyper",
     "names",
+    "refusal",
 ]
 
-_SHARED = {"base", "hyperparameters", "fused"}
-
-
-@cache
-def _methods() -> dict[str, type[Method]]:
-    modules = [
-        importlib.import_module(f"{__name__}.{found.name}")
-        for found in pkgutil.iter_modules(__path__)
-        if found.name not in _SHARED
-    ]
-    found = [
-        value
-        for module in modules
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__
-    ]
-    found += [entry.load() for entry in entry_points(group="sweep.methods")]
-    return {method.name: method for method in found}
+METHODS: Registry[Method] = Registry(__name__, Method, "sweep.methods", "method")  # type: ignore[type-abstract]
 
 
 def names() -> list[str]:
-    """Names of every method, those of other packages (entry points ``sweep.methods``) included."""
-    return sorted(_methods())
+    """Names of every method that can be used, those of other packages (entry points ``sweep.methods``) included."""
+    return METHODS.names()
 
 
 def get(name: str) -> type[Method]:
-    """The method called ``name``. Raises KeyError naming those that exist."""
-    try:
-        return _methods()[name]
-    except KeyError:
-        raise KeyError(f"no method called {name!r}; there are: {', '.join(names())}") from None
+    """The method called ``name``. Raises UnusableError where its file cannot be imported or another has its name,
+    KeyError naming those that exist where there is none."""
+    return METHODS.get(name)
+
+
+def refusal(name: str) -> str | None:
+    """Why the method called ``name`` cannot be used although it is there; None where nothing is wrong with it."""
+    return METHODS.refusal(name)

@@ -13,6 +13,7 @@ from torch import Tensor
 import data
 import methods
 from data.base import DataError, Dataset, DatasetOptions, DatasetSource
+from data.registry import Found
 from methods.base import Method, MethodError
 from methods.hyperparameters import Choice, Hyperparameters, LogUniform, Uniform, hyper
 
@@ -119,5 +120,5 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fakes above in place of every real method and dataset."""
     kinds = {kind.name: kind for kind in (Joint, Mixer, Ranker)}
     sources = {source.name: source for source in (Toy, Files)}
-    monkeypatch.setattr(methods, "_methods", lambda: kinds)
-    monkeypatch.setattr(data, "_sources", lambda: sources)
+    monkeypatch.setattr(methods.METHODS, "found", Found(kinds))
+    monkeypatch.setattr(data.DATASETS, "found", Found(sources))

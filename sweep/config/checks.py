@@ -9,6 +9,7 @@ from typing import Any
 
 import data
 import methods
+from data.registry import Registry
 from methods.hyperparameters import Choice
 from sweep.config.messages import shown
 from sweep.config.names import check_encoders, check_name
@@ -73,12 +74,19 @@ def _check_loggers(sweep: Sweep) -> Iterator[Problem]:
             yield sweep.problem(("loggers", name), f"{name} is not installed", hint)
 
 
+def _unknown(registry: Registry[Any], name: str) -> tuple[str, str]:
+    """What is wrong with a name that cannot be used, and the nearest one where there is none like it."""
+    if (reason := registry.refusal(name)) is not None:
+        return reason, ""
+    return f"no {registry.kind} called {name!r}", nearest(name, registry.names())
+
+
 def _check_methods(sweep: Sweep) -> Iterator[Problem]:
     labels = set[str]()
     for position, entry in enumerate(sweep.methods):
         path = ("methods", position)
         if entry.method not in methods.names():
-            yield sweep.problem(path, f"no method called {entry.method!r}", nearest(entry.method, methods.names()))
+            yield sweep.problem(path, *_unknown(methods.METHODS, entry.method))
         if entry.label in labels:
             hint = f"write {{method: {entry.method}, label: another name}}"
             yield sweep.problem(path, f"label {entry.label!r} stands twice", hint)
@@ -88,12 +96,12 @@ def _check_methods(sweep: Sweep) -> Iterator[Problem]:
 def _check_datasets(sweep: Sweep) -> Iterator[Problem]:
     for position, name in enumerate(sweep.datasets):
         if name not in data.names():
-            yield sweep.problem(("datasets", position), f"no dataset called {name!r}", nearest(name, data.names()))
+            yield sweep.problem(("datasets", position), *_unknown(data.DATASETS, name))
         elif name in sweep.datasets[:position]:
             yield sweep.problem(("datasets", position), f"dataset {name!r} stands twice")
     for name, options in sweep.data.items():
         if name not in data.names():
-            yield sweep.problem(("data", name), f"no dataset called {name!r}", nearest(name, data.names()))
+            yield sweep.problem(("data", name), *_unknown(data.DATASETS, name))
         elif name not in sweep.datasets:
             known = list(data.get(name).Options.model_fields)
             for option in options:

@@ -25,6 +25,7 @@ import data
 import methods
 from data.base import DataError, Dataset
 from data.digits import Digits, DigitsOptions
+from data.registry import Found
 from sweep import interrupts
 from sweep.config import load
 from sweep.engine.ends import interrupted
@@ -179,8 +180,7 @@ def finals(store: Store) -> list[FinalRecord]:
 @pytest.fixture
 def odd(monkeypatch: pytest.MonkeyPatch) -> None:
     """The odd method among the others."""
-    known = methods._methods() | {"odd": Odd}
-    monkeypatch.setattr(methods, "_methods", lambda: known)
+    monkeypatch.setattr(methods.METHODS, "found", Found(methods.METHODS.found.usable | {"odd": Odd}))
 
 
 class FragileOptions(DigitsOptions):
@@ -202,8 +202,7 @@ class Fragile(Digits):
 
 
 def test_a_dataset_that_disappears_fails_its_runs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = data._sources() | {"fragile": Fragile}
-    monkeypatch.setattr(data, "_sources", lambda: known)
+    monkeypatch.setattr(data.DATASETS, "found", Found(data.DATASETS.found.usable | {"fragile": Fragile}))
     file = tmp_path / "clips.csv"
     file.touch()
     started = Progress.started
