@@ -36,9 +36,9 @@ import methods
 from data.base import Dataset, Split
 from methods.base import Method
 from models import encoders
-from sweep.context import TrainingContext
-from sweep.recipe import Recipe
-from sweep.workers import WorkerGroup
+from sweep.training.context import TrainingContext
+from sweep.training.recipe import Recipe
+from sweep.training.workers import WorkerGroup
 
 CLASSES = tuple("ABCDEF")
 BUDGET = 30

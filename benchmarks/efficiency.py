@@ -26,10 +26,10 @@ from typing import Any
 
 import yaml
 
-from sweep.fit import fit
-from sweep.plan import plan
-from sweep.records import Run
-from sweep.train import build_method, load_dataset
+from sweep.plan.build import plan
+from sweep.runs.records import Run
+from sweep.runs.train import build_method, load_dataset
+from sweep.training.loop import fit
 
 ROOT = Path(__file__).resolve().parent.parent
 CORES = os.cpu_count() or 1

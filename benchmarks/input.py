@@ -34,14 +34,14 @@ from torch.utils.data import Dataset as Samples
 import methods
 from data.base import Dataset
 from data.manifest import Manifest, ManifestOptions
-from data.prepared.cache import prepare
-from data.prepared.folder import VARIABLE, size
-from data.prepared.items import Item
-from data.prepared.pool import pooled, processors
+from data.prepared.cache.decoding import prepare
+from data.prepared.cache.folder import VARIABLE, size
+from data.prepared.cache.pool import pool_runner, processors
+from data.prepared.lists.items import Item
 from models import encoders
-from sweep import seeds
-from sweep.fit import Training
-from sweep.recipe import Recipe
+from sweep.training import seeds
+from sweep.training.loop import Training
+from sweep.training.recipe import Recipe
 
 BATCH, CLASSES, HELD_OUT = 64, 6, 12
 MODALITIES = {
@@ -199,7 +199,7 @@ def main() -> None:
         file = write_clips(Path(scratch, "clips"), chosen.clips)
         work = Manifest.preparation(options(file))
         workers = processors()
-        spent = seconds(lambda: prepare(work, pooled(workers)))
+        spent = seconds(lambda: prepare(work, pool_runner(workers)))
         print(f"prepare: {spent:.1f} s in {workers} processes, {size(work.folder.disk())} for {work.size} clips")
         dataset, samples = Manifest.load(options(file)), Decoding(work.listing.splits["train"], options(file))
         torch.set_num_threads(chosen.threads)

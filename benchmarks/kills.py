@@ -30,8 +30,8 @@ import pandas as pd
 import torch
 import yaml
 
-from sweep.engine.search import open_storage
-from sweep.results import load
+from sweep.results.tables import load
+from sweep.search.journal import open_storage
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMON = {

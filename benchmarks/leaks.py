@@ -26,7 +26,7 @@ import yaml
 from ray._private.state import actors
 from ray.util import placement_group_table
 
-from sweep.store import Store
+from sweep.runs.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 RAYS_OWN = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")

@@ -25,11 +25,13 @@ import yaml
 from rich.console import Console
 
 from sweep.config import load
-from sweep.engine import tuning
-from sweep.engine.ray_session import RaySession
-from sweep.engine.run import Execution, execute
-from sweep.records import EpochRecord, FinalRecord, Run
-from sweep.store import RunFolder, Store
+from sweep.engine.execute import Execution, execute
+from sweep.engine.on_ray import tune as tuning
+from sweep.engine.on_ray.session import RaySession
+from sweep.runs.records import FinalRecord, Run
+from sweep.runs.run_folder import RunFolder
+from sweep.runs.store import Store
+from sweep.training.epoch_record import EpochRecord
 
 
 class EmptyActor(tuning.RunActor):

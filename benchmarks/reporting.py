@@ -21,9 +21,10 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sweep.config import load
-from sweep.engine.ray_session import RaySession
-from sweep.engine.run import Execution, execute
-from sweep.store import RunFolder, Store
+from sweep.engine.execute import Execution, execute
+from sweep.engine.on_ray.session import RaySession
+from sweep.runs.run_folder import RunFolder
+from sweep.runs.store import Store
 
 
 def between_epochs(folder: RunFolder) -> float:

@@ -18,9 +18,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sweep.environment import record_environment
-from sweep.recipe import Recipe
-from sweep.records import EpochRecord, FinalRecord, IndexEntry, Run, TestRecord
+from sweep.runs.environment import record_environment
+from sweep.runs.records import FinalRecord, IndexEntry, Run, TestRecord
+from sweep.training.epoch_record import EpochRecord
+from sweep.training.recipe import Recipe
 
 NAME = "scale"
 METHODS, POINTS = 10, 100
@@ -30,16 +31,16 @@ STEPS = {
     "load": "load(results / name)",
     "epochs": "load(results / name, 'epoch')",
     "tables": "write_tables(results, name)",
-    "report": "write_tables(results, name); report(results, name)",
+    "report": "write_tables(results, name); write_report(results, name)",
 }
 MEASURE = """
 import sys, time
 from pathlib import Path
 started = time.perf_counter()
 results, name = Path(sys.argv[1]), sys.argv[2]
-from sweep.results import load, write_tables
+from sweep.results.tables import load, write_tables
 if "report" in sys.argv[3]:
-    from sweep.report import report
+    from sweep.report.report import write_report
 exec(sys.argv[3])
 # Linux: the maximum of getrusage would be that of the process that started this one, where that was larger.
 status = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)

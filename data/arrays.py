@@ -15,10 +15,10 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from data.base import Column, DataError, Dataset, DatasetOptions, DatasetSource, Split
-from data.prepared.computed import Computed, Part, kept
-from data.prepared.folder import read_only
-from data.prepared.items import SPLITS, SplitName
-from data.prepared.tables import carve_splits, number_labels, split_name
+from data.prepared.cache.computed import Computed, Part, cached_splits
+from data.prepared.cache.folder import read_only
+from data.prepared.lists.items import SPLITS, SplitName
+from data.prepared.lists.user_tables import carve_splits, number_labels, split_name
 
 LABELS, SPLIT, GROUP, CLASSES = "labels", "split", "group", "classes"
 NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1")
@@ -129,7 +129,7 @@ class ArraysSource(DatasetSource):
                      for s, rows in parts.items()}  # fmt: skip
             return Computed(found, notes)
 
-        copied, notes = kept(cls.name, f"{_digest(read)}/{sorted(mapped)}/{own}", compute)
+        copied, notes = cached_splits(cls.name, f"{_digest(read)}/{sorted(mapped)}/{own}", compute)
 
         def split(name: SplitName) -> Split:
             rows, there = torch.from_numpy(parts[name]), copied[name].inputs

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from data import _mnist
-from data._files import digest, read_bytes
-from data._fsdd import RATE, Recording, find_recordings, missing_recordings
-from data._split import Positions, evenly, generator, stratified_parts
-from data._wav import read_wav
 from data.base import DataError, Dataset, DatasetOptions, DatasetSource
+from data.base.files import digest, read_bytes
+from data.base.splits import Positions, evenly, generator, stratified_parts
 from data.digits import CLASSES, FINGERPRINT, read_digits
-from data.prepared.computed import Computed, Part, kept
-from data.prepared.items import SPLITS, SplitName
+from data.prepared.cache.computed import Computed, Part, cached_splits
+from data.prepared.lists.items import SPLITS, SplitName
+from data.readers import mnist
+from data.readers.fsdd import RATE, Recording, find_recordings, missing_recordings
+from data.readers.wav import read_wav
 
 VERSION = 1
 """Raised whenever the same recordings, images and options give other numbers."""
@@ -186,7 +186,7 @@ def read_waves(recordings: Sequence[Recording]) -> tuple[Tensor, int]:
 def read_images(mnist_root: str | None) -> tuple[Tensor, Positions, NDArray[np.bool_]]:
     """Images [n, 1, H, W] in [0, 1], their labels [n], and which are of MNIST's test part [n]. Raises DataError."""
     if mnist_root is not None:
-        pixels, labels, official = _mnist.read_mnist(mnist_root)
+        pixels, labels, official = mnist.read_mnist(mnist_root)
     else:
         ink, labels = read_digits()
         pixels = ink / np.float32(16)
@@ -227,13 +227,15 @@ class AVDigits(DatasetSource):
         files = [(recording.path.name, read_bytes(recording.path)) for recording in recordings]
         if options.mnist_root is None:
             return digest([*files, (FINGERPRINT, b"")])
-        return digest([*files, *_mnist.contents(options.mnist_root)])
+        return digest([*files, *mnist.contents(options.mnist_root)])
 
     @classmethod
     def load(cls, options: AVDigitsOptions) -> Dataset:  # type: ignore[override]
         """From the cache, where these options have been loaded before."""
         own = options.model_dump_json(exclude=set(cls.paths))
-        found, notes = kept(cls.name, f"{cls.fingerprint(options)}/{own}/{VERSION}", lambda: cls._compute(options))
+        found, notes = cached_splits(
+            cls.name, f"{cls.fingerprint(options)}/{own}/{VERSION}", lambda: cls._compute(options)
+        )
         train, validation, test = (found[name] for name in SPLITS)
         return Dataset(cls.name, cls.modalities(options), CLASSES, train, validation, test, notes=notes)
 

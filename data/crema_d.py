@@ -15,20 +15,12 @@ from pydantic import Field
 
 from data.base import DataError
 from data.prepared import Form, Listing, SplitName
-from data.prepared.carving import carve, hold_out
 from data.prepared.forms import Frames, Spectrogram
-from data.prepared.manifests import Lists, Row, class_name, read_table
+from data.prepared.lists.folders import files_by_stem, find_folder, folders_by_name, need_folder, open_root
+from data.prepared.lists.held_out import carve, hold_out
+from data.prepared.lists.media_files import Files, FrameFolders, find_media
+from data.prepared.lists.rows import Lists, Row, class_name, read_table
 from data.prepared.source import PreparedOptions, PreparedSource
-from data.prepared.trees import (
-    Files,
-    FrameFolders,
-    files_by_stem,
-    find_folder,
-    find_media,
-    folders_by_name,
-    need_folder,
-    open_root,
-)
 
 CLASSES = ("NEU", "HAP", "SAD", "FEA", "DIS", "ANG")
 UNUSABLE = ["1064_IEO_DIS_MD", "1064_TIE_SAD_XX", "1076_MTI_NEU_XX", "1076_MTI_SAD_XX"]

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from data._split import Positions, evenly, generator, stratified_parts
 from data.base import Dataset, DatasetOptions, DatasetSource, Split, require_modalities
+from data.base.splits import Positions, evenly, generator, stratified_parts
 
 VIEWS = ("left", "profile", "rows")
 CLASSES = tuple("0123456789")

@@ -12,21 +12,22 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from data._iemocap import CLASSES, SESSIONS, Utterance, find_session, read_corpus, read_list, split_lists, split_session
 from data.base import DataError, require_modalities
 from data.prepared import Form, Listing, Medium, SplitName
 from data.prepared.forms import FilterBank, Frames, Image, Tokens
-from data.prepared.manifests import Lists
+from data.prepared.lists.folders import explain_absence, files_by_stem, find_folder, folders_by_name, open_root
+from data.prepared.lists.media_files import Files, FrameFolders, find_media
+from data.prepared.lists.rows import Lists
 from data.prepared.source import PreparedOptions, PreparedSource
-from data.prepared.trees import (
-    Files,
-    FrameFolders,
-    explain_absence,
-    files_by_stem,
-    find_folder,
-    find_media,
-    folders_by_name,
-    open_root,
+from data.readers.iemocap import (
+    CLASSES,
+    SESSIONS,
+    Utterance,
+    find_session,
+    read_corpus,
+    read_list,
+    split_lists,
+    split_session,
 )
 
 MODALITIES = ("audio", "video", "text")

@@ -15,12 +15,13 @@ from pydantic import Field
 
 from data.base import DataError
 from data.prepared import SPLITS, Form, Listing, SplitName
-from data.prepared.carving import carve
 from data.prepared.forms import FilterBank, Frames, Spectrogram
-from data.prepared.manifests import Lists, class_name, class_number, number, read_lines, read_table, read_text
+from data.prepared.lists.folders import open_root
+from data.prepared.lists.held_out import carve
+from data.prepared.lists.media_files import find_media
+from data.prepared.lists.rows import Lists, class_name, class_number, number, read_lines, read_table, read_text
+from data.prepared.lists.youtube import ClipRow, ClipTree, clip_media, clip_row
 from data.prepared.source import PreparedOptions, PreparedSource
-from data.prepared.trees import find_media, open_root
-from data.prepared.youtube import ClipRow, ClipTree, clip_media, clip_row
 
 CLASSES = (
     "blowing nose",

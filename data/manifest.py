@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data.base import DataError
 from data.prepared.forms import Form, Frames, Image, Spectrogram, Tokens
-from data.prepared.items import SPLITS, Item, Listing, Medium
-from data.prepared.manifests import read_text
+from data.prepared.lists.items import SPLITS, Item, Listing, Medium
+from data.prepared.lists.rows import read_text
+from data.prepared.lists.user_tables import carve_splits, number_labels, split_name
 from data.prepared.source import PreparedOptions, PreparedSource
-from data.prepared.tables import carve_splits, number_labels, split_name
 
 
 class _Kind(BaseModel):

@@ -14,11 +14,12 @@ from pydantic import Field, field_validator
 
 from data.base import DataError, require_modalities
 from data.prepared import Clip, Form, Listing, Medium, SplitName
-from data.prepared.carving import hold_out
 from data.prepared.forms import Flow, GestureClip
-from data.prepared.manifests import Lists, Row, class_number, number, read_lines
+from data.prepared.lists.folders import files_by_stem, find_folder, need_folder, open_root
+from data.prepared.lists.held_out import hold_out
+from data.prepared.lists.media_files import AbsentError, find_media
+from data.prepared.lists.rows import Lists, Row, class_number, number, read_lines
 from data.prepared.source import PreparedOptions, PreparedSource
-from data.prepared.trees import AbsentError, files_by_stem, find_folder, find_media, need_folder, open_root
 
 MODALITIES = ("rgb", "flow", "depth")
 CLASSES = tuple(f"class_{number:02d}" for number in range(1, 26))

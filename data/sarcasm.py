@@ -15,13 +15,14 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from data._tweets import AS_IT_IS, AUGMENTED, CLIP, TweetOptions, TweetProfile
 from data.base import DataError
 from data.prepared import Form, Listing, Medium, SplitName
-from data.prepared.manifests import Lists, Row, class_number, read_lines, refuse_repeats
+from data.prepared.lists.folders import files_by_stem, need_folder, open_root
+from data.prepared.lists.media_files import Files, find_media
+from data.prepared.lists.rows import Lists, Row, class_number, read_lines, refuse_repeats
+from data.prepared.lists.words import plain_words
 from data.prepared.source import PreparedSource
-from data.prepared.trees import Files, files_by_stem, find_media, need_folder, open_root
-from data.prepared.words import plain_words
+from data.readers.tweets import AS_IT_IS, AUGMENTED, CLIP, TweetOptions, TweetProfile
 
 CLASSES = ("not sarcastic", "sarcastic")
 FILES: Mapping[SplitName, tuple[str, int]] = {

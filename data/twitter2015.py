@@ -13,13 +13,14 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from data._tweets import AS_IT_IS, AUGMENTED, CLIP, TweetOptions, TweetProfile
 from data.prepared import Form, Listing, Medium, SplitName
 from data.prepared.forms import Image
-from data.prepared.manifests import Lists, Row, class_number, number, read_table, tabs
+from data.prepared.lists.folders import files_by_stem, need_folder, open_root
+from data.prepared.lists.media_files import Files, find_media
+from data.prepared.lists.rows import Lists, Row, class_number, number, read_table, tabs
+from data.prepared.lists.words import letter_words
 from data.prepared.source import PreparedSource
-from data.prepared.trees import Files, files_by_stem, find_media, need_folder, open_root
-from data.prepared.words import letter_words
+from data.readers.tweets import AS_IT_IS, AUGMENTED, CLIP, TweetOptions, TweetProfile
 
 CLASSES = ("negative", "neutral", "positive")
 FILES: Mapping[SplitName, str] = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}

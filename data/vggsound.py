@@ -12,12 +12,13 @@ from pydantic import Field
 
 from data.base import DataError
 from data.prepared import Form, Listing, SplitName
-from data.prepared.carving import carve
 from data.prepared.forms import Frames, Spectrogram
-from data.prepared.manifests import Lists, class_name, number, read_table
+from data.prepared.lists.folders import open_root
+from data.prepared.lists.held_out import carve
+from data.prepared.lists.media_files import find_media
+from data.prepared.lists.rows import Lists, class_name, number, read_table
+from data.prepared.lists.youtube import ClipRow, ClipTree, clip_media, clip_row
 from data.prepared.source import PreparedOptions, PreparedSource
-from data.prepared.trees import find_media, open_root
-from data.prepared.youtube import ClipRow, ClipTree, clip_media, clip_row
 
 COUNT = 309
 """Classes; one index each, in the sorted order of their names."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from data.registry import Registry
 from methods.base import MULTI, Context, Method, MethodError, Outputs
-from methods.hyperparameters import Choice, Hyperparameters, Integer, LogUniform, Uniform, hyper
+from methods.base.hyperparameters import Choice, Hyperparameters, Integer, LogUniform, Uniform, hyper
 
 __all__ = [
     "METHODS",

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import MULTI, Context, Method, MethodError, Outputs
-from methods.hyperparameters import Choice, Hyperparameters, Uniform, hyper
+from methods.base.hyperparameters import Choice, Hyperparameters, Uniform, hyper
 from models import linear, unknown
 
 # Equations -----------------------------------------------------------------------------------------------------

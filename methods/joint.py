@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import MULTI, Context, Outputs
-from methods.fused import FusedMethod, FusionHyperparameters, FusionName, build_fusion, check_fusion
-from methods.hyperparameters import Choice, Uniform, hyper
+from methods.base.fused import FusedMethod, FusionHyperparameters, FusionName, build_fusion, check_fusion
+from methods.base.hyperparameters import Choice, Uniform, hyper
 from models import fusion as fusions
 from models.fusion import FusionOutput
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from methods.base import MULTI, Method, MethodError
-from methods.hyperparameters import Hyperparameters, hyper
+from methods.base.hyperparameters import Hyperparameters, hyper
 from models import linear, unknown
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sweep.model import Model, load_model
+    from sweep.inference.model import Model, load_model
 
 __all__ = ["Model", "load_model"]
 
@@ -16,7 +16,7 @@ __all__ = ["Model", "load_model"]
 def __getattr__(name: str) -> Any:
     # Imported when first asked for: whoever only reads declarations does without torch's slower parts.
     if name in __all__:
-        from sweep import model
+        from sweep.inference import model
 
         return getattr(model, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,8 +1,8 @@
-"""``python -m sweep``: see :mod:`sweep.cli`."""
+"""``python -m sweep``: see :mod:`sweep.commands.main`."""
 
 import sys
 
-from sweep.cli import main
+from sweep.commands.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

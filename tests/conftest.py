@@ -17,7 +17,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
     """A file's tests share its fixtures, so they stay together; all that start Ray take turns, from the very first on,
     while another process runs the others."""
     for item in items:
-        group = "ray" if item.get_closest_marker("ray") else item.path.stem
+        group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
     yield

@@ -7,22 +7,21 @@ from pathlib import Path
 from types import ModuleType
 
 from data.base import DataError
+from data.base.files import GIT_LFS_POINTER
 from data.media import MediaError
-
-_STUB = b"version https://git-lfs"
 
 
 def require_file(path: Path) -> None:
     """Raises MediaError where ``path`` cannot be opened, is empty, or is a Git LFS pointer instead of the file."""
     try:
         with path.open("rb") as file:
-            start = file.read(len(_STUB))
+            start = file.read(len(GIT_LFS_POINTER))
     except OSError as error:
         reason = f"cannot be read ({error.strerror}); check the path and its permissions"
         raise MediaError(path, reason) from error
     if not start:
         raise MediaError(path, "the file is empty; copy or download it again")
-    if start == _STUB:
+    if start == GIT_LFS_POINTER:
         raise MediaError(path, "a Git LFS pointer, not the file itself; run `git lfs pull` in its repository")
 
 

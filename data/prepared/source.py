@@ -12,10 +12,12 @@ from pydantic import Field
 from torch import Tensor
 
 from data.base import Column, DataError, Dataset, DatasetOptions, DatasetSource, Split
-from data.prepared.cache import NAMED, Preparation, prepare
-from data.prepared.folder import Meta, read_only
+from data.prepared.cache.decoding import prepare
+from data.prepared.cache.folder import read_only
+from data.prepared.cache.preparation import NAMED, Preparation
+from data.prepared.cache.records import Meta
 from data.prepared.forms.base import Form
-from data.prepared.items import SPLITS, Listing, SplitName
+from data.prepared.lists.items import SPLITS, Listing, SplitName
 
 
 class PreparedOptions(DatasetOptions):

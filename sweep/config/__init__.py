@@ -1,20 +1,15 @@
-"""sweeps.yaml: reading, merging, overriding, validating. Everything wrong is said before anything runs."""
+"""sweeps.yaml: reading, merging, overriding, checking. Everything wrong is said before anything runs.
+
+In comes a file with overrides, out comes a checked :class:`Sweep`, or a :class:`ConfigError` with every mistake. The
+other modules of this room serve these two; what several configurations make wrong together is found by
+:func:`sweep.plan.validate`."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
-
-from sweep.config.checks import check
-from sweep.config.merge import KEYS, Override, merge, normalise
-from sweep.config.messages import explain, shown
-from sweep.config.problems import COMMAND_LINE, ConfigError, Problem, nearest
-from sweep.config.ranges import contains, expand
-from sweep.config.resolve import Settings, point_values, refusal, resolve, varied
+from sweep.config.load import freeze, load, load_frozen, names
+from sweep.config.problems import ConfigError, Problem
+from sweep.config.ranges import contains, search_range
+from sweep.config.resolve import Settings, point_values, refusal, resolve, varied_names
 from sweep.config.schema import (
     BudgetSpec,
     MethodSpec,
@@ -26,7 +21,7 @@ from sweep.config.schema import (
     Sweep,
     WandbSpec,
 )
-from sweep.config.source import Written, dump, read
+from sweep.training.recipe import Recipe
 
 __all__ = [
     "BudgetSpec",
@@ -35,6 +30,7 @@ __all__ = [
     "MethodSpec",
     "Problem",
     "Range",
+    "Recipe",
     "ResourcesSpec",
     "SchedulerSpec",
     "SearchSpec",
@@ -42,7 +38,6 @@ __all__ = [
     "Sweep",
     "WandbSpec",
     "contains",
-    "expand",
     "freeze",
     "load",
     "load_frozen",
@@ -50,136 +45,6 @@ __all__ = [
     "point_values",
     "refusal",
     "resolve",
-    "validate",
-    "varied",
+    "search_range",
+    "varied_names",
 ]
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
-_RESERVED = "runs"
-"""Name of the folder beside the sweeps' that holds all runs."""
-
-
-def names(path: Path | str) -> list[str]:
-    """Names of the sweeps in a file, in its order. Raises ConfigError where it cannot be read."""
-    return list(_open(Path(path))[2])
-
-
-def load(path: Path | str, names: list[str] | None = None, overrides: list[str] | None = None) -> list[Sweep]:
-    """The sweeps called ``names`` (None: all), in that order, with ``overrides`` (``key=value``, later ones win) on
-    top. Raises ConfigError with every mistake in what those sweeps are made of."""
-    document, defaults, known = _open(Path(path))
-    found, problems = list[Override](), list[Problem]()
-    for text in overrides or []:
-        try:
-            found.append(Override(text))
-        except ConfigError as error:
-            problems += error.problems
-    wanted = list(dict.fromkeys(known if names is None else names))
-    for name in wanted:
-        if name not in known:
-            problems.append(Problem(COMMAND_LINE, None, name, "no sweep of this name", nearest(name, known)))
-    sweeps = []
-    for name in wanted:
-        if name in known:
-            sweep, wrong = _build(name, document.below(("sweeps", name)), defaults, found)
-            problems += wrong
-            sweeps.append(sweep)
-    if problems:
-        raise ConfigError(problems)
-    return sweeps
-
-
-def validate(path: Path | str, overrides: Sequence[str] = ()) -> list[Sweep]:
-    """The sweeps of a file. Raises ConfigError with every mistake in it, those included that show only where several
-    varied values meet. The data itself is not looked for: a file may be written on one machine for another."""
-    from sweep.plan import check_configurations
-
-    sweeps = load(path, None, list(overrides))
-    problems = [problem for sweep in sweeps for problem in check_configurations(sweep)]
-    if problems:
-        raise ConfigError(problems)
-    return sweeps
-
-
-def freeze(sweep: Sweep) -> str:
-    """The sweep as the text of a file of its own, that :func:`load_frozen` reads back to an equal one."""
-    return dump({"sweeps": {sweep.name: sweep.model_dump(exclude={"name"})}})
-
-
-def load_frozen(path: Path | str) -> Sweep:
-    """The one sweep that :func:`freeze` wrote. Raises ConfigError where it cannot be used any more."""
-    sweeps = load(path)
-    if len(sweeps) != 1:
-        raise ConfigError([Problem(str(path), None, "sweeps", f"expected one frozen sweep, found {len(sweeps)}")])
-    return sweeps[0]
-
-
-def _open(path: Path) -> tuple[Written, Written, list[str]]:
-    """A file, its defaults, and the names of its sweeps. Raises ConfigError where its outline is wrong."""
-    document = read(path)
-    problems = list(_outline(document))
-    if problems:
-        raise ConfigError(problems)
-    return document, document.below(("defaults",)), list(document.values["sweeps"])
-
-
-def _outline(document: Written) -> Iterator[Problem]:
-    values = document.values
-    for key in values:
-        if key not in ("defaults", "sweeps"):
-            hint = "move it below defaults, or below a sweep" if key in KEYS else nearest(key, ["defaults", "sweeps"])
-            yield document.problem((key,), f"no key called {key!r} here", hint)
-    if not isinstance(values.get("defaults"), dict | None):
-        yield document.problem(("defaults",), f"expected a mapping, not {shown(values['defaults'])}")
-    sweeps = values.get("sweeps")
-    if not isinstance(sweeps, dict) or not sweeps:
-        yield document.problem(("sweeps",), "expected at least one sweep by its name", "as in sweeps: {first: {...}}")
-        return
-    for name, sweep in sweeps.items():
-        if not _NAME.fullmatch(name) or name == _RESERVED:
-            what = "is taken for the folder of runs" if name == _RESERVED else "cannot be the name of a folder"
-            yield document.problem(("sweeps", name), f"the name {name!r} {what}", "use letters, digits, - and _")
-        if not isinstance(sweep, dict):
-            yield document.problem(("sweeps", name), f"expected a mapping, not {shown(sweep)}")
-
-
-def _build(name: str, written: Written, defaults: Written, overrides: list[Override]) -> tuple[Sweep, list[Problem]]:
-    """One sweep of the parts that fit the schema, and every mistake in it."""
-    below = defaults.below(())
-    problems = [*normalise(below), *normalise(written)]
-    merged = merge(below, written)
-    # A missing key is said of the sweep, not of the defaults.
-    merged.places[()] = written.places[()]
-    for override in overrides:
-        problems += override.apply(merged)
-    values = dict(merged.values)
-    if values.get("search") == {"algorithm": "grid"}:
-        values["search"] = None
-    if values.get("scheduler") == {"name": "none"}:
-        values["scheduler"] = None
-    sweep, wrong, broken = _fit(name, values, merged)
-    return sweep, [*problems, *wrong, *check(sweep, broken)]
-
-
-def _fit(name: str, values: dict[str, Any], written: Written) -> tuple[Sweep, list[Problem], set[str]]:
-    """The sweep of all values that fit the schema, what is wrong with the others, and the keys that hold those."""
-    problems, broken = list[Problem](), set[str]()
-    while True:
-        try:
-            sweep = Sweep.model_validate({"name": name, **values})
-        except ValidationError as error:
-            for wrong in list(explain(error, Sweep, values)):
-                problems.append(written.problem(wrong.path, wrong.message, wrong.suggestion))
-                values = _without(values, wrong.path)
-                broken.add(str(wrong.path[0]))
-        else:
-            sweep._written = written
-            return sweep, problems, broken
-
-
-def _without(values: dict[str, Any], path: tuple[str | int, ...]) -> dict[str, Any]:
-    """``values`` without the wrong one: of ``vary`` and ``data`` that entry alone, else the whole key."""
-    first, *rest = path
-    if first in ("vary", "data", "encoders") and rest and isinstance(values.get(str(first)), dict):
-        return values | {str(first): {key: value for key, value in values[str(first)].items() if key != rest[0]}}
-    return {key: value for key, value in values.items() if key != first}

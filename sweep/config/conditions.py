@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
 
-from methods.hyperparameters import Declared, Hyperparameters, declared
-from sweep.identity import canonical
+from methods.base.hyperparameters import Declared, Hyperparameters, declared
+from sweep.runs.identity import canonical
 
 Kind = type[Hyperparameters]
 
 
 @cache
 def declarations(kind: Kind) -> Mapping[str, Declared]:
-    """Every hyperparameter by name; a plan asks thousands of times."""
+    """Look up every hyperparameter's declaration by name; a plan asks thousands of times."""
     return declared(kind)
 
 
 def applies(kind: Kind, name: str, may_be: Callable[[str, Any], bool]) -> bool:
-    """Whether a hyperparameter can have an effect: its condition, the condition of that one, and so on, all hold.
+    """Tell whether a hyperparameter can have an effect: its condition, the condition of that one, and so on, all hold.
     may_be: whether a hyperparameter can have a value."""
     known = declarations(kind)
     while (condition := known[name].only_if) is not None:
@@ -29,31 +29,31 @@ def applies(kind: Kind, name: str, may_be: Callable[[str, Any], bool]) -> bool:
     return True
 
 
-def given(kind: Kind, values: Mapping[str, Any]) -> Callable[[str, Any], bool]:
-    """For :func:`applies`: what ``values`` say, and the defaults where they are silent."""
+def equality_test(kind: Kind, values: Mapping[str, Any]) -> Callable[[str, Any], bool]:
+    """Make the test that :func:`applies` asks: by ``values``, and by the defaults where they are silent."""
     known = declarations(kind)
     return lambda name, value: canonical(values.get(name, known[name].default)) == canonical(value)
 
 
-def without_effect(hyperparameters: Hyperparameters) -> list[str]:
-    """Names of those whose condition does not hold."""
+def idle_names(hyperparameters: Hyperparameters) -> list[str]:
+    """List those whose condition does not hold."""
     kind = type(hyperparameters)
     conditional = [name for name, found in declarations(kind).items() if found.only_if is not None]
     if not conditional:
         return []
-    holds = given(kind, hyperparameters.model_dump(mode="json"))
+    holds = equality_test(kind, hyperparameters.model_dump(mode="json"))
     return [name for name in conditional if not applies(kind, name, holds)]
 
 
-def normalised(hyperparameters: Hyperparameters) -> Hyperparameters:
-    """With the default of each one that has no effect, so that runs which train alike are the same run."""
+def with_idle_defaults(hyperparameters: Hyperparameters) -> Hyperparameters:
+    """Set each one that has no effect to its default, so that runs which train alike are the same run."""
     known = declarations(type(hyperparameters))
-    idle = {name: known[name].default for name in without_effect(hyperparameters)}
+    idle = {name: known[name].default for name in idle_names(hyperparameters)}
     return hyperparameters.model_copy(update=idle) if idle else hyperparameters
 
 
 def conditions_first(names: Iterable[str], known: Mapping[str, Declared]) -> list[str]:
-    """``names`` in their order, but each one after the one that its condition speaks of."""
+    """Order ``names`` as they are, but each one after the one that its condition speaks of."""
     wanted, found = list(names), list[str]()
 
     def add(name: str) -> None:

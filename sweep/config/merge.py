@@ -1,4 +1,4 @@
-"""From what the file and the command line say to one mapping a sweep: defaults below, sweep above, overrides on top."""
+"""Merge what the file and the command line say into one mapping a sweep: defaults, the sweep, overrides on top."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from sweep.config.problems import COMMAND_LINE, ConfigError, Path, Place, Problem, nearest
 from sweep.config.schema import RANGE_KINDS, Sweep
-from sweep.config.source import Written, parse
+from sweep.config.yaml_lines import LocatedMapping, parse
 
 KEYS = ["method", *(name for name in Sweep.model_fields if name != "name")]
 
@@ -15,7 +15,7 @@ _DEPTH = {"train": 2, "data": 2, "encoders": 2, "hyperparameters": 1, "resources
 """Mappings that merge key by key, and how far down; any other value replaces the one below it."""
 
 
-def normalise(written: Written) -> list[Problem]:
+def normalise(written: LocatedMapping) -> list[Problem]:
     """Bring the short forms of a sweep to the long ones, in place. Returns what cannot be."""
     values, problems = written.values, list[Problem]()
     if "method" in values and "methods" in values:
@@ -41,7 +41,7 @@ def normalise(written: Written) -> list[Problem]:
 
 
 def _long_form(entry: Any) -> Any:
-    """An entry of ``methods``, labelled."""
+    """Write out an entry of ``methods``, with its label."""
     if isinstance(entry, str):
         return {"method": entry, "label": entry}
     if isinstance(entry, dict) and "method" in entry:
@@ -49,31 +49,31 @@ def _long_form(entry: Any) -> Any:
     return entry
 
 
-def merge(defaults: Written, sweep: Written) -> Written:
-    """``sweep`` over ``defaults``."""
+def merge(defaults: LocatedMapping, sweep: LocatedMapping) -> LocatedMapping:
+    """Lay ``sweep`` over ``defaults``."""
     merged = defaults.below(())
     for key, value in sweep.values.items():
         _lay(merged, (key,), value, sweep, _DEPTH.get(key, 0))
     return merged
 
 
-def _lay(merged: Written, path: Path, value: Any, sweep: Written, depth: int) -> None:
+def _lay(merged: LocatedMapping, path: Path, value: Any, sweep: LocatedMapping, depth: int) -> None:
     below: Any = merged.values
     for part in path:
         below = below.get(part) if isinstance(below, dict) else None
-    if depth and isinstance(below, dict) and isinstance(value, dict) and not renamed(path, below, value):
+    if depth and isinstance(below, dict) and isinstance(value, dict) and not names_another(path, below, value):
         for key, inner in value.items():
             _lay(merged, (*path, key), inner, sweep, depth - 1)
     else:
         merged.set(path, value, _places(sweep, path))
 
 
-def renamed(path: Path, below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
-    """Whether ``above`` names another encoder or schedule, to which the options of the one below do not belong."""
+def names_another(path: Path, below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
+    """Tell whether ``above`` names another encoder or schedule, to which the options of the one below do not belong."""
     return path[0] in ("encoders", "train") and "name" in above and above["name"] != below.get("name", above["name"])
 
 
-def _places(written: Written, path: Path) -> dict[Path, Place]:
+def _places(written: LocatedMapping, path: Path) -> dict[Path, Place]:
     return {p[len(path) :]: place for p, place in written.places.items() if p[: len(path)] == path}
 
 
@@ -98,7 +98,7 @@ class Override:
     def _error(self, message: str, suggestion: str = "") -> ConfigError:
         return ConfigError([self.place.problem(message, suggestion)])
 
-    def apply(self, written: Written) -> list[Problem]:
+    def apply(self, written: LocatedMapping) -> list[Problem]:
         """Put the value into a sweep, over whatever stood there."""
         problems = list(self._conflicts(written.values))
         if problems:
@@ -134,7 +134,7 @@ class Override:
             yield self.place.problem(f"the points of this sweep set {name}", "write points=[...] instead")
 
     def _take_from_methods(self, values: dict[str, Any]) -> None:
-        """The command line is stronger than what an entry of ``methods`` fixes for itself."""
+        """Drop what an entry of ``methods`` fixes for itself: the command line is stronger."""
         method, _, name = str(self.path[1]).rpartition(".")
         for entry in values.get("methods") or []:
             if (
@@ -146,7 +146,7 @@ class Override:
 
 
 def _path(key: str) -> Path:
-    """The path that a dotted key names. Names in ``vary`` and ``hyperparameters`` hold dots themselves."""
+    """Split a dotted key into its path. Names in ``vary`` and ``hyperparameters`` hold dots themselves."""
     first, *rest = key.split(".")
     if first == "hyperparameters" and rest:
         return (first, ".".join(rest))

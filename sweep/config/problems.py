@@ -1,10 +1,13 @@
-"""What is wrong in a configuration, where, and what to write instead."""
+"""Problems in a configuration: where they are, and what to write instead."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
+
+from data.registry import Registry
 
 Path = tuple[str | int, ...]
 """Keys and list positions that lead to a value."""
@@ -14,16 +17,16 @@ MANY_NAMES = 15
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake. ``source`` is a file or "command line"; ``key`` the dotted path there, or the override itself."""
+    """One mistake. ``origin`` is a file or "command line"; ``key`` the dotted path there, or the override itself."""
 
-    source: str
+    origin: str
     line: int | None
     key: str
     message: str
     suggestion: str = ""
 
     def __str__(self) -> str:
-        place = self.source if self.line is None else f"{self.source}:{self.line}"
+        place = self.origin if self.line is None else f"{self.origin}:{self.line}"
         said = ": ".join(part for part in (place, self.key, self.message) if part)
         return f"{said}; {self.suggestion}" if self.suggestion else said
 
@@ -34,7 +37,7 @@ class ConfigError(Exception):
 
     def __init__(self, problems: Iterable[Problem] | str) -> None:
         found = dict.fromkeys([Problem("", None, "", problems)] if isinstance(problems, str) else problems)
-        self.problems = sorted(found, key=lambda p: (p.source != COMMAND_LINE, p.source, p.line or 0))
+        self.problems = sorted(found, key=lambda p: (p.origin != COMMAND_LINE, p.origin, p.line or 0))
         super().__init__(self.problems)
 
     def __str__(self) -> str:
@@ -46,20 +49,20 @@ COMMAND_LINE = "command line"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value was written."""
+    """The place where a value was written."""
 
-    source: str
+    origin: str
     line: int | None
     key: str
 
     def problem(self, message: str, suggestion: str = "", rest: Path = ()) -> Problem:
-        """A mistake here, or at ``rest`` below."""
-        key = self.key if self.source == COMMAND_LINE else dotted(rest, self.key)
-        return Problem(self.source, self.line, key, message, suggestion)
+        """Make the problem of a mistake here, or at ``rest`` below."""
+        key = self.key if self.origin == COMMAND_LINE else dotted_key(rest, self.key)
+        return Problem(self.origin, self.line, key, message, suggestion)
 
 
-def dotted(path: Path, start: str = "") -> str:
-    """A path as people write it: ``sweeps.compare.methods[1].label``."""
+def dotted_key(path: Path, start: str = "") -> str:
+    """Write a path as people do: ``sweeps.compare.methods[1].label``."""
     text = start
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -67,9 +70,22 @@ def dotted(path: Path, start: str = "") -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """What ``name`` may have been meant to be: the nearest of ``known``, else those there are."""
+    """Suggest what ``name`` may have been meant to be: the nearest of ``known``, else those there are."""
     names = {known_name.lower(): known_name for known_name in known}
     close = difflib.get_close_matches(name.lower(), names, n=1)
     if close:
         return f"did you mean {names[close[0]]}?"
     return f"there are: {', '.join(names.values())}" if 0 < len(names) <= MANY_NAMES else ""
+
+
+def explain_absence(registry: Registry[Any], name: str) -> tuple[str, str]:
+    """Say why a method or dataset cannot be used, and which name may have been meant."""
+    if (reason := registry.refusal(name)) is not None:
+        return reason, ""
+    return f"no {registry.kind} called {name!r}", nearest(name, registry.names())
+
+
+def require_name(registry: Registry[Any], name: str) -> None:
+    """Raise ConfigError unless a method or dataset of this name can be used."""
+    if name not in registry.names():
+        raise ConfigError("; ".join(filter(None, explain_absence(registry, name))))

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_serializer, model_validator
 
-from methods.hyperparameters import Choice, Integer, LogUniform, SearchRange, Uniform
+from methods.base.hyperparameters import Choice, Integer, LogUniform, SearchRange, Uniform
 from sweep.config.problems import COMMAND_LINE, Path, Problem
-from sweep.config.source import Written
+from sweep.config.yaml_lines import LocatedMapping
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 REPORT_SEEDS = [100, 101, 102, 103, 104]
@@ -25,7 +25,7 @@ class _Spec(BaseModel):
 
 
 class Range(_Spec):
-    """What one name of ``vary`` runs through: ``auto`` (the range that the method declares), or one of
+    """The values that one name of ``vary`` runs through: ``auto`` (the range that the method declares), or one of
 
     grid, choice: [value, ...]; uniform, loguniform: [low, high]; int: [low, high], whole numbers, both included."""
 
@@ -48,14 +48,15 @@ class Range(_Spec):
             raise ValueError(f"{kind} needs a list, not {values!r}")
         if not values:
             raise ValueError(f"{kind} is empty")
-        return {"kind": kind, "values": values if kind in ("grid", "choice") else _ends(kind, values)}
+        return {"kind": kind, "values": values if kind in ("grid", "choice") else _check_ends(kind, values)}
 
     @model_serializer
     def _to_written(self) -> Any:
         return "auto" if self.kind == "auto" else {self.kind: self.values}
 
     def search_range(self) -> SearchRange:
-        """As a range to search: a grid becomes a choice. Raises ValueError for ``auto``, which the method resolves."""
+        """Turn it into a range to search: a grid becomes a choice. Raises ValueError for ``auto``, which the method
+        resolves."""
         if self.kind in ("grid", "choice"):
             return Choice(tuple(self.values))
         low, high = self.values
@@ -64,7 +65,7 @@ class Range(_Spec):
         return Uniform(low, high) if self.kind == "uniform" else LogUniform(low, high)
 
 
-def _ends(kind: str, values: list[Any]) -> list[Any]:
+def _check_ends(kind: str, values: list[Any]) -> list[Any]:
     wanted = (int,) if kind == "int" else (int, float)
     if len(values) != 2 or any(isinstance(v, bool) or not isinstance(v, wanted) for v in values):
         whole = "whole " if kind == "int" else ""
@@ -90,7 +91,7 @@ Objective = Literal["accuracy", "map", "macro_f1", "imbalance", "forward_passes"
 
 
 class SearchSpec(_Spec):
-    """Which of Optuna's samplers proposes configurations, and how many different ones are tried in each study.
+    """The search of each study: the sampler of Optuna that proposes configurations, and how many are tried.
     ``{algorithm: grid}`` is the same as no search: every point is run."""
 
     algorithm: Literal["grid", "random", "tpe", "gp", "cmaes", "qmc", "nsga2"]
@@ -100,7 +101,7 @@ class SearchSpec(_Spec):
     """What is searched for, on validation data; empty: the sweep's metric alone. Several give a Pareto front."""
     batch: int | None = Field(None, ge=1)
     """Configurations proposed at a time, the next ones when all of them have ended: the same proposals however many
-    runs train at once. null: a new one whenever there is room."""
+    runs train at once. null: a new one whenever one can be trained."""
     warm_start: list[Text] = []
     """Earlier sweeps of the same results folder whose configurations, the best first, are tried first."""
     racing: bool = False
@@ -117,7 +118,8 @@ class SchedulerSpec(_Spec):
 
 
 class ResourcesSpec(_Spec):
-    """What one run takes. cpus and gpus are those of one worker; a fraction of a GPU lets runs share it."""
+    """The resources that one run takes. cpus and gpus are those of one worker; a fraction of a GPU lets runs share
+    it."""
 
     workers: int = Field(1, ge=1)
     cpus: float = Field(1.0, gt=0)
@@ -136,7 +138,7 @@ class ResourcesSpec(_Spec):
 
 
 class BudgetSpec(_Spec):
-    """What one driver may spend: after so many hours, or so many runs trained, it starts no further run."""
+    """The budget of one driver: after so many hours, or so many runs trained, it starts no further run."""
 
     hours: float | None = Field(None, gt=0)
     runs: int | None = Field(None, ge=1)
@@ -169,13 +171,13 @@ class WandbSpec(_Spec):
 
 
 class LoggersSpec(_Spec):
-    """Where runs are logged besides the results folder."""
+    """The services that runs are logged to, besides the results folder."""
 
     mlflow: MLflowSpec | None = None
     wandb: WandbSpec | None = None
 
     def chosen(self) -> list[str]:
-        """Names of those that are on."""
+        """List those that are on."""
         return [name for name in type(self).model_fields if getattr(self, name) is not None]
 
 
@@ -216,7 +218,7 @@ class Sweep(_Spec):
     references: bool = True
     loggers: LoggersSpec = LoggersSpec()
 
-    _written: Written = PrivateAttr(default_factory=lambda: Written({}))
+    _written: LocatedMapping = PrivateAttr(default_factory=lambda: LocatedMapping({}))
 
     @field_validator("timeout", "checkpoint_every", mode="before")
     @classmethod
@@ -247,7 +249,7 @@ class Sweep(_Spec):
         return isinstance(other, Sweep) and self.model_dump() == other.model_dump()
 
     def entry_path(self, entry: MethodSpec) -> Path:
-        """Where an entry of ``methods`` was written."""
+        """Find where an entry of ``methods`` was written."""
         written = self._written.values.get("methods")
         for position, found in enumerate(written if isinstance(written, list) else []):
             if isinstance(found, dict) and found.get("label") == entry.label:
@@ -255,14 +257,14 @@ class Sweep(_Spec):
         return ("methods",)
 
     def problem(self, path: Path, message: str, suggestion: str = "") -> Problem:
-        """A mistake in what was written at ``path`` of this sweep."""
+        """Make the problem of a mistake in what was written at ``path`` of this sweep."""
         return self._written.problem(path, message, suggestion)
 
     def wrote(self, path: Path) -> bool:
-        """Whether someone wrote a value at ``path``."""
+        """Tell whether someone wrote a value at ``path``."""
         return path in self._written.places
 
     def from_command_line(self, path: Path) -> bool:
-        """Whether the value at ``path``, or anything below it, comes from the command line."""
+        """Tell whether the value at ``path``, or anything below it, comes from the command line."""
         below = [place for p, place in self._written.places.items() if p[: len(path)] == path]
-        return any(place.source == COMMAND_LINE for place in [self._written.place(path)[0], *below])
+        return any(place.origin == COMMAND_LINE for place in [self._written.place(path)[0], *below])

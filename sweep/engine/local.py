@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 
-from sweep.engine.agenda import Agenda, Nothing, Task
-from sweep.engine.ends import GRACE, Watchdog, conclude, interrupted, limit
-from sweep.failures import OvertimeError
-from sweep.progress import Progress
-from sweep.records import FinalRecord
-from sweep.train import commit_failure, commit_pruned, train
+from sweep.engine.agenda import Agenda
+from sweep.engine.progress import Progress, end_task
+from sweep.engine.tasks import Task
+from sweep.engine.watchdog import GRACE, Watchdog, forced_end, interrupted_at_forced_end
+from sweep.runs.failures import OvertimeError
+from sweep.runs.records import FinalRecord
+from sweep.runs.train import commit_failure, commit_pruned, train
+from sweep.search.proposals import Nothing
 
 OTHER_DRIVER_POLL = 0.5
 """Seconds between two looks at runs that another driver trains."""
@@ -21,20 +23,20 @@ def run_local(agenda: Agenda, progress: Progress) -> None:
 
     A run that hangs past its timeout is interrupted and the next one goes on, as long as it hangs in Python. Where it
     never returns to Python, its failure is recorded and this process ended, with exit code 1."""
-    while (task := agenda.next()) is not Nothing.EVER:
+    while (task := agenda.next()) is not Nothing.LEFT:
         if isinstance(task, Nothing):
             time.sleep(OTHER_DRIVER_POLL)
             continue
         progress.started(task)
-        conclude(agenda, progress, task, _train(task, agenda, progress))
+        end_task(agenda, progress, task, _train(task, agenda, progress))
 
 
 def _train(task: Task, agenda: Agenda, progress: Progress) -> FinalRecord:
     sweep, folder = agenda.plan.sweep, agenda.store.run(task.hash)
     timeout = sweep.timeout
-    watchdog = Watchdog(folder, timeout, limit(timeout) + GRACE, progress.stuck) if timeout is not None else None
+    watchdog = Watchdog(folder, timeout, forced_end(timeout) + GRACE, progress.stuck) if timeout is not None else None
     try:
-        with interrupted(timeout):
+        with interrupted_at_forced_end(timeout):
             for record in train(task.run, folder, timeout=timeout, checkpoint_every=sweep.checkpoint_every):
                 value = record.metrics[f"validation_{task.run.metric}"]
                 progress.epoch(task.hash, record.epoch, record.epochs, value)

@@ -1,118 +1,172 @@
-"""Replay of a search: from the journal alone, ask each proposal again and compare.
-
-The journal is a log of everything that was asked and told, so the state of the study when a proposal was asked is the
-log up to that moment. Exact for every sampler of :mod:`sweep.engine.samplers` under the version of Optuna on record
-(for the Gaussian process and CMA-ES: also of torch, scipy and cmaes, and on a machine that computes alike). Proposals
-that were moved from a study with another space cannot be asked again: their study is gone."""
+"""Replay: train a run again from its record alone, and compare every number."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import BaseJournalBackend
-from optuna.storages.journal._storage import JournalOperation
-from optuna.trial import FrozenTrial, Trial, TrialState
+from rich.console import Console
 
-from sweep.engine.journal import PROPOSAL
-from sweep.engine.samplers import sampler, suggest
-from sweep.plan import Plan, Study
+import data
+from sweep.config import ConfigError, MethodSpec, ResourcesSpec, SchedulerSpec, Sweep
+from sweep.config.problems import nearest
+from sweep.engine.agenda import Agenda
+from sweep.engine.execute import Execution, execute_agenda
+from sweep.engine.on_ray.session import RaySession
+from sweep.engine.progress import Progress
+from sweep.plan.configurations import Configuration, Plan
+from sweep.runs.code_changes import changed_code
+from sweep.runs.environment import record_environment
+from sweep.runs.identity import run_hash
+from sweep.runs.later_options import with_later
+from sweep.runs.records import FinalRecord, Run, TestRecord
+from sweep.runs.run_folder import RunFolder
+from sweep.runs.store import Store
+from sweep.search.proposals import ListProposer
+
+TOLERANCE = 1e-6
+REPLAYED = ("done", "pruned")
+
+
+class ReplayError(ConfigError):
+    """A run cannot be trained again; the message says why."""
 
 
 @dataclass(frozen=True)
-class Mismatch:
-    """A proposal that came out otherwise. recorded, again: name -> value, as Optuna holds it."""
+class Number:
+    """A recorded number and what came out this time; None where one of the two does not exist."""
 
-    number: int
-    recorded: dict[str, Any]
-    again: dict[str, Any]
-    optuna: str
-    """Version under which it was proposed."""
+    name: str
+    recorded: float | None
+    again: float | None
 
-
-@dataclass
-class Replayed:
-    """What came of asking the proposals of one study again."""
-
-    study: str
-    asked: int = 0
-    skipped: int = 0
-    """Proposals that were moved from a study with another space."""
-    mismatches: list[Mismatch] = field(default_factory=list)
+    @property
+    def same(self) -> bool:
+        """Tell whether both are within 1e-6; NaN equals NaN."""
+        if self.recorded is None or self.again is None:
+            return self.recorded is self.again
+        both_nan = math.isnan(self.recorded) and math.isnan(self.again)
+        return both_nan or abs(self.recorded - self.again) <= TOLERANCE
 
 
-class _Tape(BaseJournalBackend):
-    """A journal that is played up to a position; what is written to it is dropped."""
+@dataclass(frozen=True)
+class Replay:
+    """Outcome of a replay. changed: what differs between then and now (code, versions, processor), in words."""
 
-    def __init__(self, entries: list[dict[str, Any]]) -> None:
-        self.entries, self.position = entries, 0
+    hash: str
+    run: Run
+    numbers: list[Number]
+    changed: list[str]
 
-    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
-        yield from self.entries[log_number_from : self.position]
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Asking again leaves nothing."""
-
-
-def replay_search(planned: Plan, journal: Path) -> list[Replayed]:
-    """Ask every proposal of every study of a sweep again. Raises FileNotFoundError where there is no journal."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    lines = journal.read_bytes().splitlines(keepends=True)
-    entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
-    recorded = JournalStorage(_whole(entries))
-    names = optuna.get_all_study_names(recorded)
-    return [_replay(study, recorded, entries) for study in planned.searches if study.name in names]
+    @property
+    def same(self) -> bool:
+        return all(number.same for number in self.numbers)
 
 
-def _whole(entries: list[dict[str, Any]]) -> _Tape:
-    tape = _Tape(entries)
-    tape.position = len(entries)
-    return tape
+def find_run(store: Store, start: str) -> str:
+    """Return the run whose hash begins with ``start``. Raises ReplayError where there is none, or more than one."""
+    known = sorted(path.name for path in store.results.glob("runs/*"))
+    found = [name for name in known if name.startswith(start)]
+    if len(found) == 1:
+        return found[0]
+    why = f"{len(found)} runs begin with it" if found else nearest(start, known) or f"there are {len(known)} runs"
+    raise ReplayError(f"no single run {start!r} in {store}: {why}; python -m sweep show NAME lists runs")
 
 
-def _replay(study: Study, recorded: JournalStorage, entries: list[dict[str, Any]]) -> Replayed:
-    tape = _Tape(entries)
-    storage, found = JournalStorage(tape), Replayed(study.name)
-    known = optuna.load_study(study_name=study.name, storage=recorded)
-    trials = {trial._trial_id: trial for trial in known.get_trials(deepcopy=False)}
-    for position, trial in _asked(entries, trials):
-        how = trial.user_attrs.get(PROPOSAL, {})
-        if "sampler" not in how:
-            found.skipped += 1
-            continue
-        tape.position = position
-        again = _ask_again(study, storage, trial, how)
-        found.asked += 1
-        if again != trial.params:
-            found.mismatches.append(Mismatch(trial.number, trial.params, again, how["optuna"]))
-    return found
+def replay(
+    store: Store, hashed: str, scratch: Path, paths: Mapping[str, Any], local: bool, ray: RaySession, console: Console
+) -> Replay:
+    """Train a run of ``store`` again in the folder ``scratch``, with as many workers as it had.
+
+    paths: options of its dataset that say where the data lies, where it has moved. local: in this process, without Ray
+    (one worker). Raises ReplayError where the run has not ended well or its data is not what it was."""
+    folder = store.run(hashed)
+    recorded, run = folder.final(), folder.config()
+    if run is None or recorded is None or recorded.status not in REPLAYED:
+        status = recorded.status if recorded else "not ended"
+        raise ReplayError(f"run {hashed} is {status}: only a run that is done or was stopped early can be replayed")
+    run = _with_data_at(run, paths)
+    again = Store(scratch)
+    agenda = _ReplayAgenda(run, recorded, again)
+    try:
+        with Progress(console, f"replay of {hashed}", 1, agenda.tally) as progress:
+            execute_agenda(agenda, progress, Execution(local=local), ray)
+    finally:
+        agenda.abandon()
+    result = again.run(agenda.hash)
+    return Replay(hashed, run, list(_compare(folder, result)), list(_changes(folder, run)))
 
 
-def _asked(entries: list[dict[str, Any]], trials: dict[int, FrozenTrial]) -> Iterator[tuple[int, FrozenTrial]]:
-    """Each of ``trials`` with the length of the journal when it was about to be sampled."""
-    created = -1
-    for position, entry in enumerate(entries, start=1):
-        operation, state = entry["op_code"], entry.get("state", TrialState.RUNNING)
-        created += operation == JournalOperation.CREATE_TRIAL
-        # One whose values were given waits until it is asked for.
-        begun = operation == JournalOperation.SET_TRIAL_STATE_VALUES and state == TrialState.RUNNING
-        if begun and entry["trial_id"] in trials:
-            yield position, trials[entry["trial_id"]]
-        elif operation == JournalOperation.CREATE_TRIAL and created in trials and state != TrialState.WAITING:
-            yield position, trials[created]
+class _ReplayAgenda(Agenda):
+    """Hands out one run, and stops it early where it was."""
+
+    def __init__(self, run: Run, recorded: FinalRecord, store: Store) -> None:
+        pruned = recorded.status == "pruned"
+        sweep = Sweep(
+            name="replay",
+            methods=[MethodSpec(method=run.method, label=run.method)],
+            datasets=[run.dataset],
+            seeds=[run.seed],
+            resources=ResourcesSpec(workers=run.workers),
+            scheduler=SchedulerSpec(name="median") if pruned else None,
+            retries=0,
+        )
+        configuration = Configuration(run.method, {}, run)
+        plan = Plan(sweep, studies=[], references=[], baselines=[])
+        super().__init__(plan, store, [ListProposer([configuration])], lambda entry: None, lambda *ended: None)
+        self.hash = run_hash(run)
+        self._last = recorded.epochs_trained if pruned else None
+
+    def should_stop(self, task_hash: str, epoch: int, value: float) -> bool:
+        return epoch == self._last
 
 
-def _ask_again(study: Study, storage: JournalStorage, trial: FrozenTrial, how: dict[str, Any]) -> dict[str, Any]:
-    assert study.sweep.search is not None
-    spec = study.sweep.search.model_copy(update={"configurations": how["configurations"]})
-    replica = optuna.load_study(
-        study_name=study.name, storage=storage, sampler=sampler(spec, study.space, trial.number)
-    )
-    again = Trial(replica, trial._trial_id)
-    study.space.propose(lambda name, found: suggest(again, name, found))
-    return again.params
+def _with_data_at(run: Run, paths: Mapping[str, Any]) -> Run:
+    """Return the run with its data where it lies now. Raises ReplayError where it is missing or other data."""
+    source = data.get(run.dataset)
+    if wrong := [name for name in paths if name not in source.paths]:
+        raise ReplayError(
+            f"data.{wrong[0]} is part of what the run is, only where the data lies can be told otherwise"
+            + (f": {', '.join(sorted(source.paths))}" if source.paths else "")
+        )
+    run = run.model_copy(update={"data": {**run.data, **paths}})
+    found = source.fingerprint(source.Options.model_validate(with_later(source.Options, run.data)))
+    if found != run.fingerprint:
+        raise ReplayError(f"{run.dataset} is not the data that the run was trained on (its fingerprint has changed)")
+    return run
+
+
+def _compare(folder: RunFolder, result: RunFolder) -> Iterator[Number]:
+    """Yield every metric of the two ends: validation, and test where the run got so far."""
+    recorded, again = _metrics(folder), _metrics(result)
+    for name in dict.fromkeys([*recorded, *again]):
+        yield Number(name, recorded.get(name), again.get(name))
+
+
+def _metrics(folder: RunFolder) -> dict[str, float]:
+    final, test = folder.final(), folder.path / "test.json"
+    if final is None:
+        return {}
+    counted = {"epochs_trained": float(final.epochs_trained), "selected_epoch": float(final.selected_epoch or 0)}
+    tested = TestRecord.model_validate_json(test.read_bytes()).metrics if test.exists() else {}
+    return counted | final.metrics | tested
+
+
+def _changes(folder: RunFolder, run: Run) -> Iterator[str]:
+    """Yield in words what differs from when the run was trained."""
+    environment = folder.environment()
+    for changed in changed_code(run, environment):
+        yield f"{changed} changed"
+    if environment is None:
+        return
+    now = record_environment(run.workers)
+    for package, version in environment.packages.items():
+        if now.packages.get(package) != version:
+            yield f"{package} was {version}, is {now.packages.get(package, 'missing')}"
+    for name in ("python", "processor"):
+        then, today = getattr(environment, name), getattr(now, name)
+        if then != today:
+            yield f"{name} was {then}, is {today}"

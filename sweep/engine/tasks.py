@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sweep.plan import Configuration
-from sweep.records import FinalRecord, IndexEntry, Run
+from sweep.plan.configurations import Configuration
+from sweep.runs.records import FinalRecord, IndexEntry, Run
 
 Outcomes = dict[int, FinalRecord]
 """Seed -> how the run ended."""
@@ -24,7 +24,7 @@ class Task:
 
 
 def index_entry(task: Task) -> IndexEntry:
-    """How a run belongs to a sweep: a line of the sweep's index."""
+    """Return the line of the sweep's index that says how a run belongs to it."""
     configuration = task.configuration
     return IndexEntry(
         hash=task.hash,
@@ -57,3 +57,14 @@ class Tally:
     @property
     def total(self) -> int:
         return self.done + self.pruned + self.diverged + self.failed
+
+
+def study_of(configuration: Configuration) -> tuple[str, str]:
+    """Return the label and the dataset of a configuration, which name its study."""
+    return (configuration.label, configuration.dataset)
+
+
+def is_candidate(configuration: Configuration) -> bool:
+    """Tell whether a configuration is one of a study that is chosen from: a point of the sweep, or a searched
+    baseline."""
+    return configuration.role == "sweep" or (configuration.role == "reference" and configuration.number is not None)

@@ -10,7 +10,6 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from data._fsdd import find_recordings
 from data.av_digits import (
     SPLITS,
     AVDigits,
@@ -24,7 +23,8 @@ from data.av_digits import (
     split_recordings,
 )
 from data.base import DataError, Dataset
-from sweep.recipe import Recipe
+from data.readers.fsdd import find_recordings
+from sweep.training.recipe import Recipe
 
 
 def load(root: Path, **options: Any) -> Dataset:

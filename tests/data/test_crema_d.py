@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from media_trees import STUB, counts, ids, lines, manifests, needs_manifests, touch
+from support.dataset_folders import STUB, counts, ids, lines, manifests, needs_manifests, touch
 
 from data.base import DataError
 from data.crema_d import CLASSES, UNUSABLE, CremaD, CremaDOptions

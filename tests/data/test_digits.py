@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 from data.base import Dataset
 from data.digits import Digits, DigitsOptions, read_digits, split, view
-from sweep.recipe import Recipe
+from sweep.training.recipe import Recipe
 
 LABELS = load_digits().target
 

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from media_trees import counts, ids, lines, touch
+from support.dataset_folders import counts, ids, lines, touch
 
-from data._iemocap import CLASSES
 from data.base import DataError
 from data.iemocap import IEMOCAP, IEMOCAPOptions
 from data.prepared import Listing
+from data.readers.iemocap import CLASSES
 
 CODES = ("ang", "hap", "neu", "sad", "exc", "fru", "xxx")
 WORDS = {"ang": "Angry", "hap": "Happy", "exc": "Happy", "neu": "Neutral", "sad": "Sad"}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from media_trees import counts, ids, lines, manifests, needs_manifests, touch
+from support.dataset_folders import counts, ids, lines, manifests, needs_manifests, touch
 
 from data.base import DataError
 from data.kinetics_sounds import CLASSES, KineticsSounds, KineticsSoundsOptions

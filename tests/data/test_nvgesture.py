@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from media_trees import STUB, counts, ids, lines, touch
+from support.dataset_folders import STUB, counts, ids, lines, touch
 
 from data.base import DataError
 from data.nvgesture import NVGesture, NVGestureOptions, parse

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from media_files import noise, shaded, tone, write_picture, write_sound, write_tokenizer, write_video
-from media_trees import lines
+from support.dataset_folders import lines
+from support.media_files import noise, shaded, tone, write_picture, write_sound, write_tokenizer, write_video
 
 import data
 from data.base import DataError, Dataset

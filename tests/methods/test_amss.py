@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.toy_dataset import CLASSES, toy_dataset, toy_training
 from torch import Tensor, nn
 from torch.nn import functional as F
-from toy import CLASSES, toy_dataset, toy_training
 
 from data.base import Dataset, Split
 from methods.amss import (
@@ -29,10 +29,10 @@ from methods.amss import (
     update_ratios,
 )
 from methods.base import Method, MethodError
-from methods.fused import check_fusion
+from methods.base.fused import check_fusion
 from models import encoders
-from sweep.fit import Training
-from sweep.recipe import Recipe
+from sweep.training.loop import Training
+from sweep.training.recipe import Recipe
 
 INF, NAN = math.inf, math.nan
 

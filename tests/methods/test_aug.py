@@ -11,9 +11,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.toy_dataset import toy_training
 from torch import Tensor, nn
 from torch.nn import functional as F
-from toy import toy_training
 
 from data.base import Batch, Dataset, Split
 from methods.aug import (
@@ -26,9 +26,9 @@ from methods.aug import (
     residual_target,
 )
 from methods.base import MULTI, MethodError
-from sweep.context import TrainingContext
-from sweep.recipe import Recipe
-from sweep.workers import WorkerGroup
+from sweep.training.context import TrainingContext
+from sweep.training.recipe import Recipe
+from sweep.training.workers import WorkerGroup
 
 # Equations -----------------------------------------------------------------------------------------------------
 

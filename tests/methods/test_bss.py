@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from safetensors.torch import load, save
+from support.toy_dataset import toy_training
 from torch import Tensor, nn
 from torch.nn import functional as F
-from toy import toy_training
 
 from data.base import Dataset, Split
 from methods.base import MULTI, Method, MethodError
@@ -27,9 +27,9 @@ from methods.bss import (
     sampling_probabilities,
     successive_draws,
 )
-from sweep.context import TrainingContext
-from sweep.recipe import Recipe
-from sweep.workers import WorkerGroup
+from sweep.training.context import TrainingContext
+from sweep.training.recipe import Recipe
+from sweep.training.workers import WorkerGroup
 
 PACES = ["sqrt", "linear", "root", "geometric", "exponential", "step"]
 

@@ -8,10 +8,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-import parallel
 import pytest
 import torch
-from toy import CLASSES, toy_dataset, toy_method, toy_training
+from support import two_processes as parallel
+from support.toy_dataset import CLASSES, toy_dataset, toy_method, toy_training
 
 import methods
 from data.base import Batch

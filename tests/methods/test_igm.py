@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.toy_dataset import toy_dataset, toy_training
 from torch import Tensor, nn
 from torch.nn import functional as F
-from toy import toy_dataset, toy_training
 
 from data.base import Dataset, Split
 from methods.base import MethodError
@@ -29,9 +29,9 @@ from methods.igm import (
 )
 from models import encoders
 from models.batchnorm import SynchronizedBatchNorm
-from sweep.context import TrainingContext
-from sweep.recipe import Recipe
-from sweep.workers import WorkerGroup
+from sweep.training.context import TrainingContext
+from sweep.training.recipe import Recipe
+from sweep.training.workers import WorkerGroup
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

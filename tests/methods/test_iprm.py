@@ -22,9 +22,9 @@ from methods.iprm import (
     strength_weights,
     update_probe_weight,
 )
-from sweep.context import TrainingContext
-from sweep.recipe import Recipe
-from sweep.workers import WorkerGroup
+from sweep.training.context import TrainingContext
+from sweep.training.recipe import Recipe
+from sweep.training.workers import WorkerGroup
 
 # Equations -----------------------------------------------------------------------------------------------------
 

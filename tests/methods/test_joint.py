@@ -7,12 +7,12 @@ from torch.nn import functional as F
 
 from data.base import Dataset, Split
 from methods.base import MULTI, MethodError
-from methods.hyperparameters import Choice, Integer, LogUniform, declared
+from methods.base.hyperparameters import Choice, Integer, LogUniform, declared
 from methods.joint import Joint, JointHyperparameters
 from models import fusion as fusions
-from sweep.context import TrainingContext
-from sweep.recipe import Recipe
-from sweep.workers import WorkerGroup
+from sweep.training.context import TrainingContext
+from sweep.training.recipe import Recipe
+from sweep.training.workers import WorkerGroup
 
 
 def _encoder(inputs: int, width: int) -> nn.Module:

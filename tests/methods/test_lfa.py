@@ -9,10 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.toy_dataset import toy_dataset, toy_training
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
-from toy import toy_dataset, toy_training
 
 import methods
 from data.base import Split

@@ -8,9 +8,9 @@ from torch.nn import functional as F
 from data.base import Batch, Dataset, Split
 from methods.base import MULTI, MethodError
 from methods.unimodal import Unimodal, UnimodalHyperparameters
-from sweep.context import TrainingContext
-from sweep.recipe import Recipe
-from sweep.workers import WorkerGroup
+from sweep.training.context import TrainingContext
+from sweep.training.recipe import Recipe
+from sweep.training.workers import WorkerGroup
 
 
 def _encoder(inputs: int, width: int) -> nn.Module:

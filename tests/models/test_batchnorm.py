@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import parallel
 import pytest
 import torch
 import torch.distributed as dist
+from support import two_processes as parallel
 from torch import Tensor, nn
 
 from models.batchnorm import SynchronizedBatchNorm, frozen_statistics, synchronize

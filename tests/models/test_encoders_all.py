@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_encoders import TINY, samples, tiny
+from support.tiny_encoders import TINY, samples, tiny
 
 from models import encoders
 

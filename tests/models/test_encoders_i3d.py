@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_encoders import samples, tiny
+from support.tiny_encoders import samples, tiny
 from torch import nn
 from torch.nn import functional as F
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_encoders import TINY, samples, tiny
+from support.tiny_encoders import TINY, samples, tiny
 from torch import Tensor, nn
 from torch.nn import functional as F
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from fusion_samples import biased, random_features
+from support.fusion_samples import biased, random_features
 from torch import nn
 
 from models.fusion import (

@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
-from fusion_samples import biased, random_features
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.fusion_samples import biased, random_features
 from torch import Tensor
 from torch.distributions import Dirichlet, kl_divergence
 from torch.nn import functional as F

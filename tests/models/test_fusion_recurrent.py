@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fusion_samples import biased, random_features
+from support.fusion_samples import biased, random_features
 from torch import Tensor
 
 from models.fusion import MLLSTMFusion

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from fusion_samples import biased, random_features
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.fusion_samples import biased, random_features
 from torch import nn
 from torch.nn import functional as F
 

@@ -1,4 +1,6 @@
-"""How a modality is stored and served: the base, and the forms of sound, pictures, gestures and text."""
+"""How a modality is stored and served: one module a kind of medium, one class a form. A medium comes in; arrays of
+fixed shape go to the cache, and batches of them, augmented in training, come back from there. A form's ``repr`` and
+version enter the key of every cache: whoever changes what it stores raises its version."""
 
 from __future__ import annotations
 

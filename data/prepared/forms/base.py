@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data.base import Column
-from data.prepared.items import Medium, SplitName
+from data.prepared.lists.items import Medium, SplitName
 
 Arrays = dict[str, NDArray[np.generic]]
 

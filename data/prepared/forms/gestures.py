@@ -18,7 +18,7 @@ from data.media.video import read_window
 from data.prepared.forms.base import Arrays, Form, Stored
 from data.prepared.forms.columns import ArrayColumn, Device
 from data.prepared.forms.pictures import IMAGENET, standardise
-from data.prepared.items import Clip, Medium, SplitName
+from data.prepared.lists.items import Clip, Medium, SplitName
 
 STREAM = "gesture"
 GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)

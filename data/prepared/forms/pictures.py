@@ -15,13 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from data import _augment, _randaugment
+from data.augment.crops import crop, draw_crops, draw_flips, whole
+from data.augment.draws import Range, uniform
+from data.augment.operations import draw_operations, rand_augment
 from data.media import MediaError
 from data.media.images import read_image, resized
 from data.media.video import read_frames
 from data.prepared.forms.base import Arrays, Form, Stored
 from data.prepared.forms.columns import ArrayColumn, Device
-from data.prepared.items import Medium, SplitName
+from data.prepared.lists.items import Medium, SplitName
 
 Colour = tuple[float, float, float]
 IMAGENET: tuple[Colour, Colour] = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -46,12 +48,10 @@ def middles(count: int, segments: int) -> list[int]:
     return [(2 * segment + 1) * count // (2 * segments) for segment in range(segments)]
 
 
-def _views(
-    sizes: Tensor, generator: Generator, scale: _augment.Range | None, flip: bool
-) -> tuple[Tensor, Tensor | None]:
+def _views(sizes: Tensor, generator: Generator, scale: Range | None, flip: bool) -> tuple[Tensor, Tensor | None]:
     """Boxes [N, 4] and, where pictures are flipped, which of them."""
-    boxes = _augment.whole(len(sizes)) if scale is None else _augment.draw_crops(sizes, generator, scale)
-    return boxes, _augment.draw_flips(len(sizes), generator) if flip else None
+    boxes = whole(len(sizes)) if scale is None else draw_crops(sizes, generator, scale)
+    return boxes, draw_flips(len(sizes), generator) if flip else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ class ImageColumn(ArrayColumn[Image]):
     def gather(self, index: Tensor, device: Device) -> Tensor:
         pictures = self.take("picture", device, index)
         if self.training and self.form.size != self.form.stored_size:
-            return self._finish(_augment.crop(pictures, _augment.whole(len(index)), self.form.size))
+            return self._finish(crop(pictures, whole(len(index)), self.form.size))
         return self._finish(pictures.float())
 
     def draw(self, index: Tensor, device: Device, generator: Generator, part: slice = slice(None)) -> Tensor:
@@ -126,10 +126,10 @@ class ImageColumn(ArrayColumn[Image]):
         form = self.form
         boxes, flips = _views(self.arrays["size"][index], generator, form.crop_scale, form.flip)
         pictures = self.take("picture", device, index[part])
-        pictures = _augment.crop(pictures, boxes[part], form.size, None if flips is None else flips[part])
+        pictures = crop(pictures, boxes[part], form.size, None if flips is None else flips[part])
         if form.randaugment:
-            operations = _randaugment.draw_operations(len(index), generator)[part]
-            pictures = _randaugment.rand_augment(pictures.round_().clamp_(0, 255).byte(), operations).float()
+            operations = draw_operations(len(index), generator)[part]
+            pictures = rand_augment(pictures.round_().clamp_(0, 255).byte(), operations).float()
         return self._finish(pictures)
 
     def _finish(self, pixels: Tensor) -> Tensor:
@@ -212,19 +212,19 @@ class FramesColumn(ArrayColumn[Frames]):
             return self._finish(self.take("frames", device, index).flatten(0, 1).float())
         places = self._places(index, torch.full((len(index), self.form.frames), 0.5))
         frames = self.take("frames", device, index.unsqueeze(1), places).flatten(0, 1)
-        return self._finish(_augment.crop(frames, _augment.whole(len(frames)), self.form.size))
+        return self._finish(crop(frames, whole(len(frames)), self.form.size))
 
     def draw(self, index: Tensor, device: Device, generator: Generator, part: slice = slice(None)) -> Tensor:
         if not self.training:
             return self.gather(index[part], device)
         form, each = self.form, (len(index), self.form.frames)
-        places = self._places(index, _augment.uniform(each, (0, 1), generator))
+        places = self._places(index, uniform(each, (0, 1), generator))
         sizes = self.arrays["size"][index].repeat_interleave(form.frames, 0)
         boxes, flips = _views(sizes, generator, (0.08, 1.0) if form.random_crop else None, form.flip)
         boxes = boxes.view(*each, 4)[part].flatten(0, 1)
         flips = None if flips is None else flips.view(each)[part].flatten()
         frames = self.take("frames", device, index[part].unsqueeze(1), places[part]).flatten(0, 1)
-        return self._finish(_augment.crop(frames, boxes, form.size, flips))
+        return self._finish(crop(frames, boxes, form.size, flips))
 
     def _places(self, index: Tensor, within: Tensor) -> Tensor:
         """Frames [B, T], one a segment, at the share ``within`` [B, T] of each."""

@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from data import _augment
+from data.augment.draws import draw_integers
+from data.augment.masks import draw_spans, mask
 from data.media import MediaError
 from data.media.audio import read_audio
 from data.prepared.forms.base import Arrays, Form, Stored
 from data.prepared.forms.columns import ArrayColumn, Device
-from data.prepared.items import Medium, SplitName
+from data.prepared.lists.items import Medium, SplitName
 
 FloatName = Literal["float16", "float32"]
 
@@ -114,7 +115,7 @@ class SpectrogramColumn(ArrayColumn[Spectrogram]):
         return self._cut(index, torch.full_like(index, self._last // 2), device)
 
     def draw(self, index: Tensor, device: Device, generator: Generator, part: slice = slice(None)) -> Tensor:
-        starts = _augment.draw_integers(len(index), self._last, generator)[part]
+        starts = draw_integers(len(index), self._last, generator)[part]
         return _masked(self._cut(index[part], starts, device), self.form, len(index), generator, part)
 
     def _cut(self, index: Tensor, starts: Tensor, device: Device) -> Tensor:
@@ -188,8 +189,8 @@ def _masked(values: Tensor, form: Spectrogram | FilterBank, count: int, generato
     """``values`` [b, 1, bands, frames], the ``part`` of ``count`` samples, with SpecAugment as the form says."""
     for axis, widest in ((2, form.mask_bands), (3, form.mask_frames)):
         if widest:
-            spans = _augment.draw_spans(count, values.shape[axis], widest, generator)
-            values = _augment.mask(values, spans[part], axis)
+            spans = draw_spans(count, values.shape[axis], widest, generator)
+            values = mask(values, spans[part], axis)
     return values
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from data.media.text import encode, padding
 from data.prepared.forms.base import Arrays, Form, Stored
 from data.prepared.forms.columns import ArrayColumn, Device
-from data.prepared.items import Medium, SplitName
+from data.prepared.lists.items import Medium, SplitName
 
 
 @dataclass(frozen=True, kw_only=True)

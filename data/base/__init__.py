@@ -1,0 +1,33 @@
+"""What every dataset is made of: samples, columns, splits and the :class:`DatasetSource` that declares and loads
+them, and, below that, splits drawn by a seed and files that are read whole. Paths and options come in; a
+:class:`Dataset` of model-ready tensors goes out. Nothing here knows a dataset by name."""
+
+from __future__ import annotations
+
+from data.base.dataset import (
+    Augmentation,
+    Batch,
+    Column,
+    DataError,
+    Dataset,
+    DatasetOptions,
+    DatasetSource,
+    Split,
+    Streams,
+    require_modalities,
+    sample_shape,
+)
+
+__all__ = [
+    "Augmentation",
+    "Batch",
+    "Column",
+    "DataError",
+    "Dataset",
+    "DatasetOptions",
+    "DatasetSource",
+    "Split",
+    "Streams",
+    "require_modalities",
+    "sample_shape",
+]

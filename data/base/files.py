@@ -1,0 +1,35 @@
+"""Files of a data set: read whole, with errors for people, and digested by content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from data.base.dataset import DataError
+
+GIT_LFS_POINTER = b"version https://git-lfs"
+"""Start of the small file that stands in for one that Git LFS has not fetched."""
+
+
+def read_bytes(path: Path) -> bytes:
+    """Everything in ``path``. Raises DataError where it cannot be read, is empty, or is a Git LFS pointer that stands
+    in for the file."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+    if not content:
+        raise DataError(f"{path}: the file is empty; copy or download it again")
+    if content.startswith(GIT_LFS_POINTER):
+        raise DataError(f"{path}: a Git LFS pointer, not the file itself; run `git lfs pull` in its repository")
+    return content
+
+
+def digest(files: Iterable[tuple[str, bytes]]) -> str:
+    """16 hexadecimal digits that depend on the (name, content) pairs and their order, not on where they lie."""
+    state = hashlib.sha256()
+    for name, content in files:
+        state.update(f"{len(name)}/{name}/{len(content)}/".encode())
+        state.update(content)
+    return state.hexdigest()[:16]

@@ -1,0 +1,80 @@
+"""Decoding in several processes of this machine."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait as wait_for
+
+from data.base import DataError
+from data.prepared.cache.decoding import Report, Runner, run_here
+from data.prepared.cache.preparation import Shard
+from data.prepared.cache.records import Marker
+
+AHEAD = 2
+"""Shards that each process has before it."""
+
+
+def processors() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pool_runner(workers: int) -> Runner:
+    """Decodes shards in ``workers`` processes, which end with this one however it ends."""
+
+    def run(shards: Sequence[Shard], report: Report) -> Iterator[Marker]:
+        if workers == 1 or len(shards) == 1:
+            yield from run_here(shards, report)
+            return
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(min(workers, len(shards)), context, initializer=_end_with_parent)
+        try:
+            yield from _spread(pool, workers, shards, report)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    return run
+
+
+def _spread(pool: ProcessPoolExecutor, workers: int, shards: Sequence[Shard], report: Report) -> Iterator[Marker]:
+    ahead = deque((shard, False) for shard in shards)
+    running: dict[Future[Marker | None], Shard] = {}
+    try:
+        while ahead or running:
+            while ahead and len(running) < AHEAD * workers:
+                shard, waits = ahead.popleft()
+                running[pool.submit(Shard.run, shard, waits)] = shard
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                shard = running[done]
+                if (marker := done.result()) is None:
+                    ahead.append((shard, True))
+                else:
+                    report(len(shard.items))
+                    yield marker
+                del running[done]
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"{shards[0].cache}: a process that decodes was killed, or a decoder crashed it, on a sample of "
+            f"{', '.join(f'{s.items[0].id} to {s.items[-1].id}' for s in running.values())}; what was finished is "
+            "kept, run again to go on"
+        ) from error
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed would wait for work for ever. Ctrl-C is the parent's to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end() -> None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()

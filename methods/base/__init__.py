@@ -1,0 +1,46 @@
+"""What every method is made of: the :class:`Method` with its four stages, the :class:`Context` that a training loop
+gives it, the declaration of hyperparameters, and what methods with one of the platform's fusion modules share. Encoders
+and batches come in; logits, losses and optimizer steps go out. Nothing here knows a method by name, reads a file or
+trains; names with an underscore are not for others."""
+
+from __future__ import annotations
+
+from methods.base.context import Context
+from methods.base.fused import FusedMethod, FusionHyperparameters, FusionName, build_fusion, check_fusion
+from methods.base.hyperparameters import (
+    Choice,
+    Declared,
+    Hyperparameters,
+    Integer,
+    LogUniform,
+    SearchRange,
+    Uniform,
+    declared,
+    hyper,
+    in_epochs,
+)
+from methods.base.method import MULTI, Method, MethodError, Outputs, evaluating
+
+__all__ = [
+    "MULTI",
+    "Choice",
+    "Context",
+    "Declared",
+    "FusedMethod",
+    "FusionHyperparameters",
+    "FusionName",
+    "Hyperparameters",
+    "Integer",
+    "LogUniform",
+    "Method",
+    "MethodError",
+    "Outputs",
+    "SearchRange",
+    "Uniform",
+    "build_fusion",
+    "check_fusion",
+    "declared",
+    "evaluating",
+    "hyper",
+    "in_epochs",
+]

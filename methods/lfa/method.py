@@ -1,0 +1,227 @@
+"""The method LFA."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from data.base import Batch
+from methods.base import MULTI, Context, MethodError, Outputs, evaluating
+from methods.base.fused import FusedMethod, build_fusion, check_fusion
+from methods.base.hyperparameters import in_epochs
+from methods.lfa.equations import (
+    alpha_hypergradient,
+    alpha_schedule,
+    clipped,
+    contrastive_loss,
+    inverse_hvp,
+    js_alignment,
+    update_alpha,
+)
+from methods.lfa.hyperparameters import LFAHyperparameters
+from models import linear
+
+_VALUES = {"learned": 1.0, "constant": 0.5, "stepwise": 0.95, "exp_decay": 0.3}
+
+
+class LFA(FusedMethod):
+    """Modalities differ in how hard the labels are to fit from them, and cross-entropy alone widens that gap. So the
+    loss also aligns the features of a sample's modalities: it is (1 - α) L_CLS + α L_MM, where α starts high and falls,
+    along a fixed curve in LFA-H (``strategy: heuristic``) or learned by bilevel optimisation in LFA-LB (``learned``).
+
+    Source: Yang, Wan, Jiang, Xu, NeurIPS 2024: total loss (eq. 1), bilevel problem (2), hypergradient (3), Algorithm 1;
+    its inverse Hessian is a truncated Neumann series, as in stocBiO. The other courses of α: section 4.4, and the code.
+
+    Departures from the official code: features are aligned by InfoNCE on cosines (``alignment: js`` is the code's term
+    on the predictions of ``fusion: late``); the hypergradient is the paper's (the code takes the mean of one tensor of
+    a Hessian-vector product, with neither inverse nor sign); α starts at 1, lies in [0, 1] and moves after an epoch's
+    batches (the code: 0.95, [0.05, 0.95], before them); its outer loss is that of the training batch (``hyper_batch:
+    holdout`` is near the code's); ``strategy: fitted`` is the course that the code's command replays, and
+    ``loss_scale: 2`` its factor. Three modalities are aligned by the mean over pairs. The paper states neither τ nor
+    the learning rate of α: tune ``lr_alpha`` to the number of epochs, so that α falls to about 0.1.
+
+    Cost: one forward and one backward a step, and similarities of all samples of the joint batch for each pair of
+    modalities. ``learned`` adds one forward, three gradients and ``neumann_steps`` Hessian-vector products on
+    ``hyper_batch_size`` samples once an epoch (``inverse: identity`` has no such products).
+
+    At α = 1 the classifier has no gradient at all (``grad`` is None), so momentum and weight decay rest there too; at
+    α = 0 this is naive joint training.
+
+    State: the present α and its learning rate."""
+
+    name = "lfa"
+    title = "Label fitting and alignment (LFM)"
+    paper = "Yang, Wan, Jiang, Xu: Dynamically Learning Modality Gap, NeurIPS 2024"
+    stages = ("objective",)
+    Hyperparameters = LFAHyperparameters
+    hyperparameters: LFAHyperparameters
+
+    def __init__(
+        self, encoders: Mapping[str, nn.Module], num_classes: int, hyperparameters: LFAHyperparameters, epochs: int
+    ) -> None:
+        super().__init__(encoders, num_classes, hyperparameters, epochs)
+        hp = hyperparameters
+        branches = list(self.encoders.values())
+        self.fusion = build_fusion(hp, self.modalities, self.dims, num_classes, encoders=branches)
+        self.source = hp.unimodal_source or ("native" if hp.fusion in ("sum", "late") else "zero")
+        width = hp.proj_dim or (256 if len(set(self.dims)) > 1 else None)
+        mapped = self.dims if width and hp.alignment == "contrastive" else []
+        self.projections = nn.ModuleList(linear(d, width or d) for d in mapped)
+        self.value = _VALUES.get(hp.strategy, 0.0) if hp.alpha is None else hp.alpha
+        learned = hp.strategy == "learned"
+        self.alpha = clipped(self.value, hp.alpha_min, hp.alpha_max) if learned else self.scheduled_alpha(1)
+        self.lr_alpha = hp.lr_alpha
+        self.halve_every = in_epochs(hp.lr_alpha_halve_every, epochs)
+        self._sums = torch.zeros(3)
+        self._diagnostics: dict[str, float] = {}
+
+    @classmethod
+    def check(cls, hyperparameters: Any, modalities: tuple[str, ...]) -> None:
+        super().check(hyperparameters, modalities)
+        check_fusion(hyperparameters, modalities, side_by_side=True)
+        hp = hyperparameters
+        if hp.fusion == "late" and hp.late_train != "joint":
+            raise MethodError("lfa: fusion late needs late_train: joint; separate heads have a loss of their own")
+        if hp.unimodal_source == "aux" or hp.aux_detach:
+            raise MethodError("lfa trains no auxiliary heads: use unimodal_source native or zero, aux_detach: false")
+        if hp.alignment == "js" and hp.fusion != "late":
+            raise MethodError(f"lfa: alignment js needs fusion late (one head a modality), not {hp.fusion}")
+        low, high = hp.alpha_min, hp.alpha_max
+        start = low if hp.alpha is None or hp.strategy != "learned" else hp.alpha
+        if not low <= start <= high:
+            raise MethodError(
+                f"lfa: a learned alpha needs alpha_min <= alpha <= alpha_max, got {low}, {hp.alpha}, {high}"
+            )
+
+    def get_extra_state(self) -> dict[str, float]:
+        return {"alpha": self.alpha, "lr_alpha": self.lr_alpha}
+
+    def set_extra_state(self, state: Any) -> None:
+        self.alpha, self.lr_alpha = state["alpha"], state["lr_alpha"]
+
+    # The weight ------------------------------------------------------------------------------------------------
+
+    def scheduled_alpha(self, epoch: int) -> float:
+        """α of an epoch (from 1) on a fixed course; the fitted polynomial falls below 0 in one place."""
+        strategy = self.hyperparameters.strategy
+        if strategy not in ("heuristic", "cubic"):
+            return clipped(alpha_schedule(strategy, epoch, self.epochs, self.value))
+        return alpha_schedule(strategy, epoch - 1, self.epochs) if epoch > 1 else 1.0
+
+    def on_epoch_start(self, context: Context) -> None:
+        self._sums = torch.zeros(3, device=context.device)
+        if self.hyperparameters.strategy != "learned":
+            self.alpha = self.scheduled_alpha(context.epoch)
+
+    def on_epoch_end(self, context: Context) -> None:
+        """The learned step of α, after the epoch's batches (Algorithm 1)."""
+        hp = self.hyperparameters
+        cls_loss, alignment, samples = context.sum(self._sums).tolist()
+        self._diagnostics = {"alpha": self.alpha, "classification_loss": cls_loss / samples}
+        if self.alpha > 0:
+            self._diagnostics["alignment_loss"] = alignment / samples
+        if hp.strategy != "learned":
+            return
+        hypergradient = self.hypergradient(context)
+        if math.isfinite(hypergradient):
+            self._diagnostics["hypergradient"] = hypergradient
+        else:
+            context.warn("lfa: a hypergradient is not finite, alpha stays; try a smaller neumann_eta")
+        self.alpha = update_alpha(self.alpha, hypergradient, self.lr_alpha, hp.alpha_min, hp.alpha_max)
+        if self.halve_every and context.epoch % self.halve_every == 0:
+            self.lr_alpha /= 2
+
+    def hypergradient(self, context: Context) -> float:
+        """h of eq. 3 at the present parameters, for loss_scale 1, alike on all workers: each computes it alone on the
+        same samples, in evaluation mode and full precision. ``grad``, buffers and optimizer stay untouched."""
+        # Neither fused attention nor cuDNN's recurrent layers can be differentiated twice.
+        with evaluating(self), sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=False):
+            return self._hypergradient(context)
+
+    def _hypergradient(self, context: Context) -> float:
+        hp = self.hyperparameters
+        second_order = hp.inverse != "identity"
+        parameters = [p for p in self.parameters() if p.requires_grad]
+
+        def gradient(loss: Tensor, weight: Tensor | None = None, graph: bool = False) -> Tensor:
+            parts = torch.autograd.grad(
+                loss, parameters, weight, retain_graph=True, create_graph=graph, materialize_grads=True
+            )
+            return torch.cat([part.reshape(-1) for part in parts])
+
+        held_out, kept = self._holdout(context)
+        drawn = torch.randperm(len(kept), generator=context.generator("lfa hyper-batch", context.epoch))
+        inner = self._samples(kept[drawn[: hp.hyper_batch_size]], context)
+        outputs = self(inner)
+        cls_loss = F.cross_entropy(outputs.logits, inner.labels)
+        grad_cls = gradient(cls_loss, graph=second_order)
+        grad_mm = gradient(self.align(outputs.features), graph=second_order)
+        grad_out = grad_cls.detach()
+        if len(held_out):
+            outer = self._samples(held_out, context)
+            grad_out = gradient(F.cross_entropy(self(outer).logits, outer.labels))
+        total = (1 - self.alpha) * grad_cls + self.alpha * grad_mm
+        ihvp = inverse_hvp(lambda v: gradient(total, v), grad_out, hp.inverse, hp.neumann_steps, hp.neumann_eta)
+        bound = hp.neumann_eta * (hp.neumann_steps + 1) * grad_out.norm()
+        if hp.inverse == "neumann" and ihvp.norm() > 1.001 * bound:
+            context.warn(
+                "lfa: the Neumann series grows (negative curvature, or neumann_eta above 2 / largest curvature): the "
+                "hypergradient is unreliable; try a smaller neumann_eta"
+            )
+        return alpha_hypergradient(grad_cls.detach(), grad_mm.detach(), ihvp)
+
+    def _samples(self, index: Tensor, context: Context) -> Batch:
+        return next(context.train_batches(len(index), index=index, shard=False))
+
+    def _holdout(self, context: Context) -> tuple[Tensor, Tensor]:
+        """Training samples that are kept out for the outer loss (none unless asked for), and the others; fixed by the
+        run's seed. Raises MethodError where no others are left."""
+        hp = self.hyperparameters
+        asked = hp.strategy == "learned" and hp.hyper_batch == "holdout"
+        size = hp.hyper_batch_size if asked else 0
+        if size >= context.train_size:
+            raise MethodError(f"lfa: hyper_batch_size {size} keeps all {context.train_size} training samples out")
+        order = torch.randperm(context.train_size, generator=context.generator("lfa holdout"))
+        return order[:size], order[size:]
+
+    # The four stages -------------------------------------------------------------------------------------------
+
+    def sampler(self, context: Context) -> Tensor:
+        """Shuffled, without the samples kept out."""
+        order, (held_out, _) = super().sampler(context), self._holdout(context)
+        return order[~torch.isin(order, held_out)]
+
+    def forward(self, batch: Batch) -> Outputs:
+        features = self.encode(batch)
+        return Outputs(features, self.fusion.fuse(features).logits)
+
+    def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
+        unimodal = self.fusion.unimodal_logits(features, self.source)
+        return {MULTI: self.fusion.fuse(features).logits, **dict(zip(self.modalities, unimodal, strict=True))}
+
+    def align(self, features: list[Tensor], gather: Callable[[Tensor], Tensor] = lambda rows: rows) -> Tensor:
+        """The alignment loss (0-d) of encoder features [b, d_m]; ``gather`` brings in the other workers' negatives."""
+        if self.hyperparameters.alignment == "js":
+            return js_alignment(self.fusion.unimodal_logits(features, "native"))
+        if self.projections:
+            features = [p(f) for p, f in zip(self.projections, features, strict=True)]
+        return contrastive_loss([gather(f) for f in features], self.hyperparameters.tau)
+
+    def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
+        cls_loss = F.cross_entropy(outputs.logits, batch.labels)
+        # A term of weight 0 is left out: a gradient of 0 would still let weight decay and momentum move parameters.
+        alignment = self.align(outputs.features, context.gather) if self.alpha > 0 else torch.zeros_like(cls_loss)
+        self._sums += torch.stack([cls_loss.detach(), alignment.detach(), torch.ones_like(cls_loss)]) * len(batch)
+        terms = [weight * loss for weight, loss in ((1 - self.alpha, cls_loss), (self.alpha, alignment)) if weight > 0]
+        return self.hyperparameters.loss_scale * torch.stack(terms).sum()
+
+    def diagnostics(self) -> dict[str, float]:
+        """Of the last epoch: the α it was trained with, mean L_CLS and (where α > 0) L_MM over its batches, and the
+        hypergradient at its end."""
+        return dict(self._diagnostics)

@@ -1,0 +1,112 @@
+"""Completeness of a sweep: the runs that it asks for, and how far each of its configurations got."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from pydantic import ValidationError
+
+from data.base import DataError
+from sweep.config import ConfigError, load_frozen
+from sweep.config.schema import Objective
+from sweep.plan.build import plan
+from sweep.results.columns import read_records
+from sweep.search.racing import Decision
+
+STUDY = ["label", "dataset", "role"]
+CONFIGURATION = [*STUDY, "configuration"]
+RacedOut = Mapping[tuple[str, str, str], int]
+"""(label, dataset, configuration) -> seeds after which it was out of the race."""
+COMPLETE = "complete"
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """The frozen sweep.yaml, as far as a report needs it.
+
+    expected_runs: runs in all; None where the sweep cannot be planned here any more (its data is gone, the file is not
+    there)."""
+
+    title: str | None
+    reproduces: str | None
+    objectives: tuple[Objective, ...]
+    seeds: int
+    budget: str
+    expected_runs: int | None
+
+
+def read_request(folder: Path) -> SweepRequest:
+    """Read what the sweep in ``folder`` asked for."""
+    path = folder / "sweep.yaml"
+    document = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
+    written: dict[str, Any] = document.get("sweeps", {}).get(folder.name, document)
+    search, limits = written.get("search") or {}, written.get("budget") or {}
+    return SweepRequest(
+        title=written.get("title"),
+        reproduces=written.get("reproduces"),
+        objectives=tuple(search.get("objectives") or ()),
+        seeds=len(written.get("seeds") or ()),
+        budget=" or ".join(f"{amount:g} {unit}" for unit, amount in limits.items() if amount is not None),
+        expected_runs=_expected_runs(path) if "sweeps" in document else None,
+    )
+
+
+def _expected_runs(path: Path) -> int | None:
+    try:
+        return plan(load_frozen(path)).expected_runs()
+    except (ConfigError, DataError, OSError):
+        return None
+
+
+def raced_out_seeds(folder: Path) -> RacedOut:
+    """Read which configurations of the sweep in ``folder`` are out of the race, each with its number of seeds."""
+    out = {}
+    for line in read_records(folder / "race.jsonl"):
+        try:
+            decision = Decision.model_validate(line)
+        except ValidationError:
+            continue  # torn: a race decides anew what it cannot read
+        if not decision.stays:
+            out[decision.label, decision.dataset, decision.configuration] = len(decision.seeds)
+    return out
+
+
+def completeness_table(rows: pd.DataFrame, seeds: int = 0, out: RacedOut | None = None) -> pd.DataFrame:
+    """Tell of each configuration, in order of appearance, whether it may be ranked, and if not why.
+
+    Columns label, dataset, role, configuration, n (finished seeds), epochs (most trained), state ("complete", or why it
+    is not) and ranked, true where all its seeds have finished. Means over different numbers of seeds are no ranking.
+
+    seeds: how many each should have but under report seeds; 0: as many as the one that has most in its study."""
+    seen = rows.drop_duplicates(["hash", *CONFIGURATION])
+    counts = seen.assign(
+        **{word: seen["status"].eq(word) for word in ("done", "pruned", "failed", "diverged")},
+        trained=seen.get("epochs_trained", 0),
+        of=1,
+    )
+    aggregated = {word: (word, "sum") for word in ("done", "pruned", "failed", "diverged", "of")}
+    groups = counts.groupby(CONFIGURATION, sort=False, dropna=False)
+    table = groups.agg(**aggregated, epochs=("trained", "max")).reset_index()
+    most = table.groupby(STUDY, sort=False)["done"].transform("max")
+    wanted = most.where(table["role"].eq("report"), seeds) if seeds else most
+    table["ranked"] = table["done"].ge(wanted) & table["done"].gt(0)
+    keys = zip(table["label"], table["dataset"], table["configuration"], strict=True)
+    table["state"] = [_state(row, key in (out or {})) for row, key in zip(table.to_dict("records"), keys, strict=True)]
+    return table.rename(columns={"done": "n"})[[*CONFIGURATION, "n", "epochs", "state", "ranked"]]
+
+
+def _state(row: dict[Any, Any], out: bool) -> str:
+    n, seeds = row["done"], "seed" if row["done"] == 1 else "seeds"
+    if row["ranked"]:
+        return COMPLETE
+    if out:
+        return f"out of the race after {n} {seeds}"
+    if row["pruned"]:
+        return f"pruned after {row['epochs']:g} epochs"
+    lost = [f"{row[word]} {word}" for word in ("failed", "diverged") if row[word]]
+    return ", ".join(lost) if lost else f"{n} {seeds} so far"

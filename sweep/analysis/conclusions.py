@@ -1,0 +1,108 @@
+"""Conclusions in plain sentences: sensitivity, a search's choice, Pareto fronts, differences to joint training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from sweep.analysis.fronts import Front, objective_label, value_text
+from sweep.analysis.parts import Parts, chosen_run, configuration_name, selection_metric, shown_metric
+from sweep.analysis.statistics import differences, estimate, per_cent, sensitivity
+
+
+def conclusions(parts: Parts, fronts: Sequence[Front] = ()) -> list[str]:
+    """Draw conclusions from the parts of a sweep.
+
+    They name the sensitivity of each varied hyperparameter against seed noise, the chosen configuration or the Pareto
+    front, and the differences to joint training that exceed chance."""
+    sentences = []
+    for grid in parts.grids:
+        for axis in grid.axes:
+            rows = grid.through([axis.column])
+            column = shown_metric(rows, selection_metric(rows).removeprefix("validation_"))
+            for name, part in rows.groupby("dataset", sort=False):
+                if column:
+                    sentences.append(
+                        f"{grid.label}, {axis.label} on {name}: {sensitivity(part, axis.column, column).verdict()}"
+                    )
+    sentences += [_front_sentence(front) for front in fronts]
+    for (label, searched), rows in parts.searched.groupby(["label", "dataset"], sort=False):
+        if not fronts:
+            sentences += _search_sentences(parts, str(label), str(searched), rows)
+    compared = rows_to_compare(parts)
+    column = shown_metric(compared, selection_metric(compared).removeprefix("validation_")) if len(compared) else None
+    if column and len(parts.baseline):
+        table = differences_to_joint(parts, compared, column)
+        table = table[table["n"] > 1]
+        above, below = (table[(table["p_holm"] < 0.05) & side] for side in (table["mean"] > 0, table["mean"] < 0))
+        words = [
+            f"{len(p)} {word} ({_differences_text(p)})" for word, p in (("better", above), ("worse", below)) if len(p)
+        ]
+        outcome = " and ".join(words) if words else "none different"
+        if len(table):
+            subject = "configuration" if len(table) == 1 else "configurations"
+            text = f"Of {len(table)} {subject} compared with joint training over common seeds, {outcome} beyond chance"
+            sentences.append(f"{text} (paired t tests, Holm-corrected, 5 %).")
+    return sentences
+
+
+def _front_sentence(front: Front) -> str:
+    members, compared = front.table[front.table["front"]], int(front.table["ranked"].sum())
+    reach = [
+        f"{objective_label(o)} from {value_text(o, members[o].min())} to {value_text(o, members[o].max())}"
+        for o in front.objectives
+    ]
+    text = f"{front.label} on {front.dataset}: {len(members)} of {compared} configurations with all seeds are beaten by"
+    return f"{text} none; on that front {', '.join(reach)}." if compared else f"{text} none."
+
+
+def _differences_text(table: pd.DataFrame) -> str:
+    names = [
+        f"{name_with_role(r)} {points_text(r['mean'])} on {r['dataset']}" for r in table.head(5).to_dict("records")
+    ]
+    return "; ".join(names) + ("; ..." if len(table) > 5 else "")
+
+
+def _search_sentences(parts: Parts, label: str, dataset: str, rows: pd.DataFrame) -> list[str]:
+    best, metric = chosen_run(rows), selection_metric(rows)
+    if best is None:
+        return [f"{label} on {dataset}: no searched configuration has finished."]
+    mine = rows[rows["configuration"].eq(best["configuration"]) & rows["status"].eq("done")]
+    reached = estimate(mine[metric])
+    text = f"{label} on {dataset}: the search chose {best['point']} with {per_cent(reached.mean)} % on validation"
+    text += ", a maximum and so optimistic"
+    alike = parts.reports["label"].eq(label) & parts.reports["configuration"].eq(best["configuration"])
+    fresh = parts.reports[alike & parts.reports["status"].eq("done")]
+    column = shown_metric(fresh, metric.removeprefix("validation_")) if len(fresh) else None
+    if column is None:
+        return [f"{text}; it has not been trained under fresh seeds yet."]
+    found = estimate(fresh[column])
+    return [
+        f"{text}; under {found.n} fresh seeds it reaches {per_cent(found.mean, found.high - found.mean)} % "
+        f"({column.replace('_', ' ')})."
+    ]
+
+
+def rows_to_compare(parts: Parts) -> pd.DataFrame:
+    """Select what is compared with joint training: planned configurations and report seeds, but joint itself."""
+    rows = pd.concat([parts.planned, parts.reports])
+    return rows[~rows["hash"].isin(parts.baseline["hash"])]
+
+
+def differences_to_joint(parts: Parts, rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Compare rows and the other references with joint training over common seeds, a row a configuration."""
+    others = parts.references[~parts.references["hash"].isin({*parts.baseline["hash"], *rows["hash"]})]
+    return differences(pd.concat([rows, others]), parts.baseline, column, ["label", "point", "role"])
+
+
+def name_with_role(row: dict[Any, Any]) -> str:
+    """Name a configuration, and say where it is a reference or was trained under report seeds."""
+    role = {"reference": " (reference)", "report": " (fresh seeds)"}.get(row["role"], "")
+    return configuration_name(row) + role
+
+
+def points_text(value: float) -> str:
+    """Write a difference of shares in points, with its sign."""
+    return "–" if pd.isna(value) else f"{100 * value:+.2f}"

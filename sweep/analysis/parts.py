@@ -1,0 +1,238 @@
+"""The parts of a sweep, read off its rows: grids, points and searches, and the references beside them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sweep.analysis.statistics import is_numeric, summarise
+from sweep.results.tables import METRICS, columns_of
+
+METRIC_NAMES = {"accuracy": "accuracy", "map": "MAP", "macro_f1": "macro-F1"}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A varied name as the axis of a figure. scale: linear, log, symlog (log-like with a zero) or category."""
+
+    column: str
+    name: str
+    label: str
+    meaning: str
+    scale: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Configurations of one label whose varied names form a full grid over one dataset or several."""
+
+    label: str
+    method: str
+    rows: pd.DataFrame
+
+    @cached_property
+    def axes(self) -> tuple[Axis, ...]:
+        """List the names with more than one value."""
+        return tuple(axis(self.rows, c) for c in _varied_columns(self.rows) if self.rows[c].nunique() > 1)
+
+    def through(self, free: Iterable[str]) -> pd.DataFrame:
+        """Select the rows that share every varied value with the chosen configuration of their dataset.
+
+        ``free`` columns are excepted: a figure of some axes shows this cut through a grid of more."""
+        held = [a.column for a in self.axes if a.column not in free]
+        kept = []
+        for _, rows in self.rows.groupby("dataset", sort=False):
+            best = chosen_run(rows)
+            if held and best is not None:
+                rows = rows[(rows[held] == best[held]).all(axis=1)]
+            kept.append(rows)
+        return pd.concat(kept)
+
+
+class Parts:
+    """The parts of one sweep's runs; those that a sweep does not have are empty."""
+
+    def __init__(self, runs: pd.DataFrame) -> None:
+        self.runs = runs
+        self.swept = runs[runs["role"].eq("sweep")]
+        self.references = runs[runs["role"].eq("reference")]
+        self.reports = runs[runs["role"].eq("report")]
+        self.searched = self.swept[self.swept["number"].notna()]
+        self.planned = self.swept[self.swept["number"].isna()]
+
+    @cached_property
+    def grids(self) -> list[Grid]:
+        """List full grids to draw as curves; of explicit points that differ in their names, those of numbers alone."""
+        grids = [grid for grid, full in self._families if full and grid.axes]
+        return [g for g in grids if self._is_only_family(g.label) or all(a.scale != "category" for a in g.axes)]
+
+    @cached_property
+    def points(self) -> pd.DataFrame:
+        """Select rows to compare side by side: methods of a comparison, explicit points that form no grid."""
+        beside = {g.label for g, full in self._families if not (self._is_only_family(g.label) and full and g.axes)}
+        return self.planned[self.planned["label"].isin(beside)]
+
+    def _is_only_family(self, label: str) -> bool:
+        return sum(grid.label == label for grid, _ in self._families) == 1
+
+    @cached_property
+    def _families(self) -> list[tuple[Grid, bool]]:
+        """Group rows of one label that vary the same names; true where they form a full grid."""
+        found = []
+        for (label, method), rows in self.planned.groupby(["label", "method"], sort=False):
+            names = columns_of(rows, "vary.")
+            varies = [rows[name].notna() for name in names]
+            for part in [part for _, part in rows.groupby(varies, sort=False)] if varies else [rows]:
+                columns = _varied_columns(part)
+                full = math.prod(part[c].nunique() for c in columns) == len(part[columns].drop_duplicates())
+                found.append((Grid(str(label), str(method), part), bool(columns) and full))
+        return found
+
+    @cached_property
+    def baseline(self) -> pd.DataFrame:
+        """Select the runs of plain joint training, the references if there are any, with its runs under report seeds.
+
+        They are of one configuration a dataset: of a searched baseline the chosen one."""
+        for rows in (self.references, self.planned):
+            plain = rows[rows["method"].eq("joint")]
+            if "hp.unimodal_loss_weight" in plain:
+                plain = plain[plain["hp.unimodal_loss_weight"].fillna(0).eq(0)]
+            if len(plain):
+                plain = plain[plain["label"].eq(plain["label"].iloc[0])]
+                kept = [rows_of_one_configuration(part) for _, part in plain.groupby("dataset", sort=False)]
+                fresh = self.reports[self.reports["label"].eq(plain["label"].iloc[0])]
+                alike = fresh["configuration"].isin(pd.concat(kept)["configuration"])
+                return pd.concat([*kept, fresh[alike]])
+        return self.runs.iloc[:0]
+
+    def reference_rows(self, dataset: str) -> dict[str, pd.DataFrame]:
+        """Map labels to runs of each reference on a dataset, in order of appearance.
+
+        Of a searched reference the chosen configuration's runs are given."""
+        rows = self.references[self.references["dataset"].eq(dataset)]
+        return {str(label): rows_of_one_configuration(part) for label, part in rows.groupby("label", sort=False)}
+
+
+def rows_of_one_configuration(rows: pd.DataFrame) -> pd.DataFrame:
+    """Keep one configuration of one label on one dataset: the one that a search chose, else the first."""
+    best = chosen_run(rows) if rows["number"].notna().any() else None
+    return rows[rows["configuration"].eq((rows.iloc[0] if best is None else best)["configuration"])]
+
+
+def means_and_counts(rows: pd.DataFrame, axes: tuple[Axis, Axis], metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Tabulate the mean of ``metric`` and the finished seeds, the second axis' values down, the first one's across."""
+    across, up = axes
+    table = summarise(rows, [across.column, up.column], metric)
+    means, counts = np.full((2, len(up.values), len(across.values)), np.nan)
+    places = [up.values.index(v) for v in table[up.column]], [across.values.index(v) for v in table[across.column]]
+    means[places], counts[places] = table["mean"], table["n"]
+    return means, np.nan_to_num(counts).astype(int)
+
+
+def chosen_run(rows: pd.DataFrame) -> pd.Series | None:
+    """Choose the best configuration by its mean validation metric, and give one of its runs.
+
+    Only those with most finished seeds are compared. None where none has finished."""
+    metric = selection_metric(rows)
+    table = summarise(rows, ["configuration"], metric)
+    table = table[table["n"].eq(table["n"].max()) & table["n"].gt(0)]
+    if table.empty:
+        return None
+    best = table["configuration"].iloc[int(table["mean"].argmax())]
+    return rows[rows["configuration"].eq(best)].iloc[0]
+
+
+def selection_metric(rows: pd.DataFrame) -> str:
+    """Name the column of the validation metric by which epochs and configurations are selected."""
+    metrics = rows["metric"].dropna() if "metric" in rows else pd.Series(dtype=str)
+    return f"validation_{metrics.iloc[0] if len(metrics) else METRICS[0]}"
+
+
+def shown_metric(rows: pd.DataFrame, metric: str) -> str | None:
+    """Name the test column of ``metric`` where any run has one, else the validation column; None where neither is."""
+    for split in ("test", "validation"):
+        column = f"{split}_{metric}"
+        if column in rows and rows.loc[rows["status"].eq("done"), column].notna().any():
+            return column
+    return None
+
+
+def metric_label(column: str) -> str:
+    """Label an axis: "test_macro_f1" -> "test macro-F1 (%)"."""
+    split, metric = next((column[: -len(m) - 1], m) for m in METRICS if column.endswith(m))
+    return f"{split.replace('_', '-')} {METRIC_NAMES[metric]} (%)"
+
+
+def modalities(rows: pd.DataFrame) -> list[str]:
+    """List the modalities that the rows have metrics of, in the dataset's order."""
+    pattern = re.compile(r"(?:validation|test)_accuracy_(.+)")
+    found = [
+        m.group(1)
+        for c in columns_of(rows, "validation_", "test_")
+        if (m := pattern.fullmatch(c)) and rows[c].notna().any()
+    ]
+    return list(dict.fromkeys(found))
+
+
+def configuration_name(row: Any) -> str:
+    """Name the configuration of a run in a table: its label, and the point where it is one of several."""
+    return f"{row['label']}: {row['point']}" if row["point"] else str(row["label"])
+
+
+def axis(rows: pd.DataFrame, column: str) -> Axis:
+    """Make the axis of a column vary.NAME, with label and meaning as the method (or the recipe) declares them."""
+    name = column.removeprefix("vary.")
+    label, meaning = _label_and_meaning(name, str(rows["method"].iloc[0]))
+    return axis_with_values(Axis(column, name, label, meaning, "category", ()), rows[column].dropna())
+
+
+def axis_with_values(axis: Axis, found: Iterable[Any]) -> Axis:
+    """Give the axis other values, with the scale that suits them."""
+    values = list(dict.fromkeys(found))
+    if not is_numeric(pd.Series(values, dtype=object)):
+        return replace(axis, scale="category", values=tuple(values))
+    values = sorted(float(v) for v in values)
+    return replace(axis, scale=_scale(values), values=tuple(values))
+
+
+def _label_and_meaning(name: str, method: str) -> tuple[str, str]:
+    """Look up label and meaning of a varied name; the bare name where nobody declares it (data.NAME)."""
+    group, _, bare = name.rpartition(".")
+    if group == "train":
+        from sweep.config import Recipe  # needs torch, which tables alone do without
+
+        field = Recipe.model_fields.get(bare)
+        return (bare.replace("_", " "), (field.description or "") if field else "")
+    import methods
+    from methods.base.hyperparameters import declared
+
+    if group in ("", method) and method in methods.names():
+        found = declared(methods.get(method).Hyperparameters).get(bare)
+        if found:
+            words = bare.replace("_", " ")
+            same = found.symbol in ("", bare)
+            return (words if same else f"{found.symbol} ({words})", found.meaning)
+    return bare.replace("_", " "), ""
+
+
+def _scale(values: list[float]) -> str:
+    """Choose log where positive values span more than a decade, more evenly in the logarithm than in themselves."""
+    positive = np.array([v for v in values if v > 0])
+    if len(positive) < 2 or min(values) < 0 or positive[-1] / positive[0] < 10.5:
+        return "linear"
+    linear, log = np.diff(positive), np.diff(np.log(positive))
+    if len(linear) > 1 and log.std() / log.mean() >= linear.std() / linear.mean():
+        return "linear"
+    return "symlog" if min(values) == 0 else "log"
+
+
+def _varied_columns(rows: pd.DataFrame) -> list[str]:
+    return [c for c in columns_of(rows, "vary.") if rows[c].notna().any()]

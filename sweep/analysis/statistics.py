@@ -1,0 +1,247 @@
+"""Statistics over seeds: mean and 95 % t interval, curves, paired differences, sensitivity. Pure functions of frames.
+
+A frame has one row a run, as ``sweep.results.load`` gives it. Only finished runs (status done) enter a number; the
+others are counted beside it. Metrics are shares in [0, 1]; text is in per cent and points.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+CONFIDENCE = 0.95
+SIGNIFICANCE = 0.05
+FAILED = ("failed", "diverged", "pruned")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mean of n values with its interval; deviation, low and high are NaN for n < 2, mean too for n = 0."""
+
+    mean: float
+    low: float
+    high: float
+    deviation: float
+    n: int
+
+
+def half_width(deviation: Any, n: Any, confidence: float = CONFIDENCE) -> np.ndarray:
+    """Compute half of the t interval of a mean, t(n - 1) s / sqrt(n), elementwise; NaN where n < 2.
+
+    s: sample deviations (division by n - 1); n: counts."""
+    from scipy.special import stdtrit  # scipy takes long to import
+
+    deviation, n = np.asarray(deviation, float), np.asarray(n, float)
+    several = np.where(n > 1, n, np.nan)
+    return stdtrit(several - 1, (1 + confidence) / 2) * deviation / np.sqrt(several)
+
+
+def estimate(values: Sequence[float] | np.ndarray | pd.Series, confidence: float = CONFIDENCE) -> Estimate:
+    """Estimate mean, t interval and sample deviation of ``values``; NaN are left out. One value has no interval."""
+    kept = np.asarray(values, float)
+    kept = kept[~np.isnan(kept)]
+    mean = float(kept.mean()) if len(kept) else math.nan
+    deviation = float(kept.std(ddof=1)) if len(kept) > 1 else math.nan
+    half = float(half_width(deviation, len(kept), confidence))
+    return Estimate(mean, mean - half, mean + half, deviation, len(kept))
+
+
+def summarise(frame: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFrame:
+    """Summarise ``metric`` of each group of runs, in order of appearance.
+
+    Columns ``by``, mean, low, high, deviation, n, failed (runs that ended without a result: failed, diverged, pruned),
+    pruned (of those, the ones stopped early) and missing (no value yet)."""
+    done = frame["status"].eq("done")
+    values = frame[metric].where(done).astype(float) if metric in frame else pd.Series(np.nan, frame.index)
+    failed, pruned = frame["status"].isin(FAILED), frame["status"].eq("pruned")
+    rows = frame[list(by)].assign(value=values, failed=failed, pruned=pruned, total=1)
+    groups = rows.groupby(list(by), sort=False, dropna=False)
+    value, ended = groups["value"], groups[["failed", "pruned", "total"]].sum()
+    mean, deviation, n = value.mean(), value.std(), value.count()
+    half = half_width(deviation, n)
+    table = pd.DataFrame(
+        {
+            "mean": mean, "low": mean - half, "high": mean + half, "deviation": deviation, "n": n,
+            "failed": ended["failed"], "pruned": ended["pruned"], "missing": ended["total"] - n - ended["failed"],
+        }
+    )  # fmt: skip
+    return table.reset_index()
+
+
+def curve(frame: pd.DataFrame, x: str, metric: str) -> pd.DataFrame:
+    """Aggregate ``metric`` over seeds against the column ``x``.
+
+    Columns value, mean, low, high, deviation, n, failed, pruned, missing; numbers ascending, other values in order of
+    appearance."""
+    table = summarise(frame, [x], metric).rename(columns={x: "value"})
+    if is_numeric(table["value"]):
+        table = table.assign(value=table["value"].astype(float)).sort_values("value", kind="stable", ignore_index=True)
+    return table
+
+
+def is_numeric(values: pd.Series) -> bool:
+    """Tell whether every value is a number (truth values are not)."""
+    return all(isinstance(v, (int, float, np.number)) and not isinstance(v, (bool, np.bool_)) for v in values)
+
+
+# Differences ---------------------------------------------------------------------------------------------------
+
+
+def paired(values: pd.Series, baseline: pd.Series) -> tuple[Estimate, float]:
+    """Estimate values - baseline over common seeds, with the p-value of the paired two-sided t test.
+
+    Seeds are the index of both; NaN count as absent. p is NaN for fewer than two common seeds."""
+    difference = (values - baseline).dropna()
+    found = estimate(difference)
+    if found.n < 2:
+        return found, math.nan
+    if found.deviation == 0:
+        return found, 1.0 if found.mean == 0 else 0.0
+    from scipy.special import stdtr
+
+    statistic = found.mean / found.deviation * math.sqrt(found.n)
+    return found, float(2 * stdtr(found.n - 1, -abs(statistic)))
+
+
+def holm(p_values: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
+    """Adjust p-values for their number (Holm 1979, step-down).
+
+    The i-th smallest of k becomes the largest of (k - j + 1) p_(j), j <= i, at most 1. NaN stay NaN, uncounted."""
+    p = np.asarray(p_values, float)
+    order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]
+    adjusted = np.full(len(p), np.nan)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
+    return adjusted
+
+
+def differences(frame: pd.DataFrame, baseline: pd.DataFrame, metric: str, by: Sequence[str]) -> pd.DataFrame:
+    """Compare each group of ``frame`` with ``baseline`` on the same dataset, paired over common seeds.
+
+    Columns ``by``, dataset, mean, low, high, n, p and p_holm, corrected over all rows. Groups without a finished run
+    of the baseline on their dataset have n = 0."""
+    by = [*by, *({"dataset"} - set(by))]
+    reference = {str(dataset): _by_seed(rows, metric) for dataset, rows in baseline.groupby("dataset", sort=False)}
+    rows = []
+    for key, group in frame.groupby(by, sort=False, dropna=False):
+        named = dict(zip(by, key, strict=True))
+        found, p = paired(_by_seed(group, metric), reference.get(str(named["dataset"]), pd.Series(dtype=float)))
+        rows.append({**named, "mean": found.mean, "low": found.low, "high": found.high, "n": found.n, "p": p})
+    table = pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n", "p"])
+    return table.assign(p_holm=holm(table["p"]))
+
+
+def _by_seed(frame: pd.DataFrame, metric: str) -> pd.Series:
+    done = frame[frame["status"].eq("done")].drop_duplicates("seed").set_index("seed")
+    return done[metric].astype(float) if metric in done else pd.Series(dtype=float)
+
+
+# Sensitivity ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """The movement of a metric with a hyperparameter, against its movement with the seed.
+
+    span: largest minus smallest mean over the values; noise: deviation of one run between seeds, pooled over the
+    values; ratio: span / noise; p: of a span this large where no value matters (studentized range);
+    best, worst: the values of the largest and smallest mean; values: how many have a mean; n: fewest and most seeds;
+    pruned: values without a mean because early stopping ended their runs."""
+
+    span: float
+    noise: float
+    ratio: float
+    p: float
+    best: Any
+    worst: Any
+    values: int
+    n: tuple[int, int]
+    pruned: int = 0
+
+    def verdict(self) -> str:
+        """Say it in one plain sentence, or two."""
+        if not self.pruned:
+            return self._verdict()
+        left = f"{self.pruned} {'value was' if self.pruned == 1 else 'values were'} stopped early and left out"
+        return f"{self._verdict()} {left}: over all values the range may be larger."
+
+    def _verdict(self) -> str:
+        if self.values < 2:
+            return "Sensitivity cannot be judged: fewer than two values have a finished run."
+        moved = f"the mean moves by {100 * self.span:.1f} points over {self.values} values"
+        if math.isnan(self.noise):
+            return (
+                f"Sensitivity cannot be judged: {moved}, but with one seed a value there is no measure of seed noise."
+            )
+        fewest, most = self.n
+        seeds = f"{most}" if fewest == most else f"{fewest} to {most}"
+        against = (
+            f"{moved}, one run between seeds by {100 * self.noise:.1f} (ratio {self.ratio:.1f}; {seeds} seeds a value)"
+        )
+        p = f"p {'< 0.001' if self.p < 0.001 else f'= {self.p:.3f}'}"
+        if self.p >= SIGNIFICANCE:
+            return f"Not sensitive beyond seed noise: {against}; such a range is within chance, {p}."
+        degree = "Sensitive" if self.ratio >= 2 else "Weakly sensitive"
+        ends = f"best at {_value_text(self.best)}, worst at {_value_text(self.worst)}"
+        return f"{degree}: {against}; more than chance gives, {p}; {ends}."
+
+
+def sensitivity(frame: pd.DataFrame, x: str, metric: str) -> Sensitivity:
+    """Set the range of the mean of ``metric`` over the values of ``x`` against the pooled deviation between seeds.
+
+    Seed noise is the root of sum (n_i - 1) s_i^2 / sum (n_i - 1). The p-value is that of Tukey's studentized range,
+    span / (noise / sqrt(n)), with the harmonic mean of the n_i where they differ (Tukey-Kramer)."""
+    table = curve(frame, x, metric)
+    pruned = int((table["n"].eq(0) & table["pruned"].gt(0)).sum())
+    table = table[table["n"] > 0].reset_index(drop=True)
+    if len(table) < 2:
+        return Sensitivity(math.nan, math.nan, math.nan, math.nan, None, None, len(table), (0, 0), pruned)
+    n, mean = table["n"].to_numpy(), table["mean"]
+    span, freedom = float(mean.max() - mean.min()), int((n - 1).sum())
+    noise, p = math.nan, math.nan
+    if freedom:
+        noise = math.sqrt(float(((n - 1) * table["deviation"].fillna(0) ** 2).sum()) / freedom)
+        p = _range_p(span, noise, len(n), len(n) / float((1 / n).sum()), freedom)
+    ratio = span / noise if noise else math.inf if span else 0.0
+    best, worst = (table["value"].iloc[int(at)] for at in (np.argmax(mean), np.argmin(mean)))
+    return Sensitivity(span, noise, ratio, p, best, worst, len(n), (int(n.min()), int(n.max())), pruned)
+
+
+def _range_p(span: float, noise: float, values: int, n: float, freedom: int) -> float:
+    if noise == 0:
+        return 0.0 if span else 1.0
+    from scipy.stats import studentized_range
+
+    return float(studentized_range.sf(span / (noise / math.sqrt(n)), values, freedom))
+
+
+# Tables --------------------------------------------------------------------------------------------------------
+
+
+def compare(frame: pd.DataFrame, metrics: Sequence[str], by: Sequence[str] = ("label", "dataset")) -> pd.DataFrame:
+    """Make a table to read, one row a group: columns ``by``, n (finished runs), failed, missing, and each metric.
+
+    A metric is its mean ± half width of the interval in per cent; one known for fewer runs than n says for how many."""
+    table = frame.assign(finished=1.0).pipe(summarise, by, "finished")[[*by, "n", "failed", "missing"]]
+    for metric in metrics:
+        found = summarise(frame, by, metric)
+        cells = zip(found["mean"], found["high"] - found["mean"], found["n"], table["n"], strict=True)
+        table[metric] = [
+            per_cent(mean, half) + (f" (n = {n})" if 0 < n < runs else "") for mean, half, n, runs in cells
+        ]
+    return table
+
+
+def per_cent(mean: float, half: float = math.nan) -> str:
+    """Write a share as per cent with the half width of its interval: "89.4 ± 0.6"; "–" where there is none."""
+    if math.isnan(mean):
+        return "–"
+    return f"{100 * mean:.1f}" + ("" if math.isnan(half) else f" ± {100 * half:.1f}")
+
+
+def _value_text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, (float, np.floating)) else str(value)

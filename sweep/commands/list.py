@@ -1,0 +1,38 @@
+"""``python -m sweep list``: methods, datasets, encoders, sweeps, hyperparameters, or all about a method."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.table import Table
+
+import data
+import methods
+from data.registry import Registry
+from sweep.commands import listing, method_pages
+from sweep.commands.exit_codes import DONE
+from sweep.commands.terminal import print_refusals, terminal
+
+TABLES: dict[str, tuple[Callable[[], Table], Sequence[Registry[Any]]]] = {
+    "methods": (listing.methods_table, [methods.METHODS]),
+    "datasets": (listing.datasets_table, [data.DATASETS]),
+    "encoders": (listing.encoders_table, []),
+}
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Print what is asked for. Raises ConfigError for an unknown method."""
+    if options.what in TABLES:
+        made, registries = TABLES[options.what]
+        terminal().print(made())
+        print_refusals(*registries)
+    elif options.what == "sweeps":
+        terminal().print(listing.sweeps_table(options.file, options.results))
+    elif options.what == "method":
+        method_pages.print_pages(method_pages.method_pages(options.of, options.file), terminal())
+    else:
+        for table in listing.hyperparameter_tables(options.of):
+            terminal().print(table)
+    return DONE

@@ -1,0 +1,70 @@
+"""``python -m sweep report``: the report of what has been trained so far, and its small table for the terminal."""
+
+from __future__ import annotations
+
+import argparse
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from sweep.analysis.completeness import COMPLETE
+from sweep.analysis.conclusions import name_with_role
+from sweep.analysis.parts import Parts, modalities, selection_metric
+from sweep.commands.exit_codes import DONE
+from sweep.commands.terminal import terminal
+from sweep.config import ConfigError
+from sweep.report import configurations, write_report
+from sweep.results.tables import load, write_tables
+from sweep.runs.open_store import open_store
+from sweep.runs.store import Store
+from sweep.storage.files import StoreError
+
+IN_TERMINAL = 10
+"""Searched configurations of a label and dataset in the table for the terminal."""
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Write the report of each sweep that is named. Raises ConfigError where one has not run."""
+    store = open_store(options.results)
+    for name in options.names:
+        store.pull(name)
+        if not (store.results / name / "index.jsonl").exists():
+            raise ConfigError(f"{store}/{name} holds no runs: run the sweep first, or give its --results")
+        publish_report(store, name, terminal())
+    return DONE
+
+
+def publish_report(store: Store, name: str, console: Console) -> None:
+    """Write tables and report of a sweep, where it has any run, and print the small table. Raises StoreError."""
+    store.pull(name)
+    if not (store.results / name / "index.jsonl").exists():
+        return
+    try:
+        write_tables(store.results, name)
+        page = write_report(store.results, name)
+    except OSError as error:
+        raise StoreError(f"cannot write the report: {error}; free space or change permissions") from error
+    store.publish(name)
+    console.print(summary_table(load(store.results / name)))
+    console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
+
+
+def summary_table(frame: pd.DataFrame) -> Table:
+    """Tabulate each configuration for the terminal; of searched ones the best ten.
+
+    Columns n, validation and test of the selection metric, and test of each modality: mean ± half of the 95 % t
+    interval, per cent."""
+    metric = selection_metric(frame).removeprefix("validation_")
+    columns = [f"validation_{metric}", f"test_{metric}", *(f"test_{metric}_{m}" for m in modalities(frame))]
+    table = Table(title=", ".join(dict.fromkeys(frame["sweep"])), title_justify="left")
+    for heading in ("configuration", "dataset", "n", *(c.replace("_", " ") for c in columns)):
+        table.add_column(
+            heading, justify="left" if heading in ("configuration", "dataset") else "right", overflow="fold"
+        )
+    for row in configurations(Parts(frame), columns, IN_TERMINAL).to_dict("records"):
+        lacking = row["failed"] + row["missing"]
+        count = f"{row['n']}" + (f" (of {row['n'] + lacking})" if lacking else "")
+        unranked = "" if lacking or row["state"] == COMPLETE else " (fewer)"
+        table.add_row(name_with_role(row), row["dataset"], count + unranked, *(row[c] for c in columns))
+    return table

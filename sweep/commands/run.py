@@ -1,0 +1,82 @@
+"""``python -m sweep run``: train what is missing of sweeps, then report."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+import data
+from sweep.commands.dry_run import print_dry_run
+from sweep.commands.exit_codes import DONE, FAILED
+from sweep.commands.terminal import named_sweeps, terminal
+from sweep.config import ConfigError, Sweep
+from sweep.engine import interrupts
+from sweep.runs.environment import check_packages
+from sweep.runs.open_store import open_store
+from sweep.runs.store import Store
+from sweep.storage.files import LockedError, StoreError
+from sweep.storage.remote import is_uri
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Run the sweeps that are named, with the values that are overridden. Raises ConfigError, StoreError."""
+    return run_sweeps(options, named_sweeps(options))
+
+
+def run_sweeps(options: argparse.Namespace, sweeps: Sequence[Sweep]) -> int:
+    """Train what is missing of each sweep and report, or say what would be trained. Raises ConfigError, StoreError."""
+    check_packages()
+    store = open_store(options.results)
+    if options.dry_run:
+        for sweep in sweeps:
+            print_dry_run(sweep, store, terminal())
+        return DONE
+    check_paths(sweeps, options.results)
+    # Ray takes long to import; a dry run does without.
+    from sweep.engine.execute import Execution, execute
+    from sweep.engine.on_ray.session import RaySession
+
+    interrupts.install()
+    console, failed = terminal(), False
+    with RaySession(options.address) as ray:
+        for sweep in sweeps:
+            try:
+                tally = execute(sweep, store, Execution(options.local, options.force), ray, console)
+                failed |= bool(tally.failed or tally.diverged)
+            except KeyboardInterrupt:
+                _report_unless(options, store, sweep.name, console)
+                raise
+            except LockedError:
+                raise
+            except StoreError as error:
+                raise StoreError(f"{error}; run the same command again to go on, what was finished is kept") from error
+            _report_unless(options, store, sweep.name, console)
+    return FAILED if failed else DONE
+
+
+def _report_unless(options: argparse.Namespace, store: Store, name: str, console: Console) -> None:
+    """Write the report, where it is wanted; a first Ctrl-C lets it be finished."""
+    if not options.no_report:
+        # Matplotlib and Plotly take long to import; --no-report does without.
+        from sweep.commands.report import publish_report
+
+        with interrupts.deferred():
+            publish_report(store, name, console)
+
+
+def check_paths(sweeps: Sequence[Sweep], results: str) -> None:
+    """Refuse relative paths inside a Ray job: its working folder is a copy that is thrown away. Raises ConfigError."""
+    if "RAY_JOB_ID" not in os.environ and "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
+        return
+    remedy = "a Ray job runs in a throw-away copy of the folder; give an absolute path that all nodes share, or a URI"
+    if not is_uri(results) and not Path(results).is_absolute():
+        raise ConfigError(f"--results {results} is relative: {remedy}")
+    for sweep in sweeps:
+        for dataset, options in sweep.data.items():
+            for key in data.get(dataset).paths & options.keys():
+                if options[key] is not None and not Path(options[key]).is_absolute():
+                    raise ConfigError(f"{sweep.name}: data.{dataset}.{key} {options[key]} is relative: {remedy}")

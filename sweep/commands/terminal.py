@@ -1,0 +1,64 @@
+"""The terminal: its width, mistakes in red, and the words that commands share."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from data.registry import Registry
+from sweep.config import ConfigError, Sweep, load
+
+
+def terminal() -> Console:
+    """Give the console that commands write to: a pipe or a file gets whole lines, a terminal its own width."""
+    return Console(width=None if sys.stdout.isatty() else 160)
+
+
+def print_line(text: str, style: str = "") -> None:
+    """Write one line as it is: not wrapped, and with no meaning in brackets, which paths and reasons may hold."""
+    terminal().print(text, style=style, highlight=False, soft_wrap=True, markup=False)
+
+
+def print_refusals(*registries: Registry[Any]) -> None:
+    """Tell of each name that cannot be used, because its file cannot be imported or two classes have it."""
+    for registry in registries:
+        for sentence in registry.refusals():
+            print_line(sentence, style="yellow")
+
+
+def print_mistake(text: str) -> None:
+    """Write in red to standard error."""
+    Console(stderr=True, soft_wrap=True).print(text, style="red", highlight=False, markup=False)
+
+
+def print_interruption() -> None:
+    """Write to standard error how to go on after an interruption."""
+    text = "interrupted; run the same command again to go on"
+    Console(stderr=True, soft_wrap=True).print(text, style="yellow", highlight=False)
+
+
+def names_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part the words of a command into names and key=value."""
+    return [word for word in words if "=" not in word], [word for word in words if "=" in word]
+
+
+def named_sweeps(options: argparse.Namespace) -> list[Sweep]:
+    """Load the sweeps that a command names, with the values that it overrides. Raises ConfigError."""
+    names, overrides = names_and_overrides(options.names)
+    return load(options.file, names, overrides)
+
+
+def settings(words: Sequence[str]) -> dict[str, Any]:
+    """Read key=value words as YAML does. Raises ConfigError for any other word."""
+    found = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(f"{word!r} is no key=value")
+        found[key.removeprefix("data.")] = yaml.safe_load(value)
+    return found

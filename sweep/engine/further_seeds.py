@@ -1,0 +1,94 @@
+"""Further seeds of a configuration: the stopping rule on its first seed, and the race after each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sweep.config import Sweep
+from sweep.engine.tasks import Outcomes, Task, is_candidate, study_of
+from sweep.plan.configurations import Configuration
+from sweep.plan.objectives import DIRECTIONS, objective_value, objectives
+from sweep.runs.run_folder import RunFolder
+from sweep.search.early_stopping import StoppingRule
+from sweep.search.racing import Decision, Race, RaceLog
+
+StudyKey = tuple[str, str]
+
+
+class FurtherSeeds:
+    """Decides seed by seed how much of a configuration is trained, with one rule and one race a study: values of other
+    datasets or methods are nothing to compare with.
+
+    race_log: the decisions of the race, where the sweep has its searched configurations race."""
+
+    def __init__(self, sweep: Sweep, race_log: RaceLog | None) -> None:
+        self._sweep, self._race_log = sweep, race_log
+        self._objectives = objectives(sweep)
+        self._rules: dict[StudyKey, StoppingRule] = {}
+        self._races: dict[StudyKey, Race] = {}
+
+    # The stopping rule -----------------------------------------------------------------------------------------
+
+    def stoppable(self, configuration: Configuration) -> bool:
+        """Tell whether the stopping rule looks at the first seed of a configuration."""
+        return self._sweep.scheduler is not None and is_candidate(configuration)
+
+    def should_stop(self, task: Task, epoch: int, validated: float) -> bool:
+        """Take a validation value of a run under way; True where the stopping rule ends it."""
+        return task.stoppable and self._rule(task).report(task.hash, epoch, validated)
+
+    def learn(self, task: Task, folder: RunFolder, ended: bool) -> None:
+        """Let the stopping rule know of what an earlier driver trained of a run."""
+        if not task.stoppable:
+            return
+        records = folder.epochs()
+        metric = f"validation_{task.run.metric}"
+        self._rule(task).learn(task.hash, ((record.epoch, record.metrics[metric]) for record in records))
+        if ended:
+            self._rule(task).close(task.hash)
+
+    def close(self, task: Task) -> None:
+        """Take note that a run has ended, however."""
+        if task.stoppable:
+            self._rule(task).close(task.hash)
+
+    def _rule(self, task: Task) -> StoppingRule:
+        study, spec = study_of(task.configuration), self._sweep.scheduler
+        if study not in self._rules:
+            assert spec is not None
+            most = self._sweep.vary.get("epochs")
+            self._rules[study] = StoppingRule(spec, max(most.values) if most else task.run.epochs)
+        return self._rules[study]
+
+    # Seeds -----------------------------------------------------------------------------------------------------
+
+    def first(self, configuration: Configuration, seeds: Sequence[int]) -> int:
+        """Count the seeds that a configuration begins with."""
+        return 1 if self.stoppable(configuration) or self._races_on(configuration) else len(seeds)
+
+    def next(self, task: Task, outcomes: Outcomes, waiting: int) -> int:
+        """Count the seeds that a configuration gets after ``task``, one of its seeds, is done.
+
+        outcomes: of all its seeds that have ended. waiting: seeds that have not been started."""
+        configuration = task.configuration
+        if self._race_log is None or not self._races_on(configuration):
+            return waiting
+        (objective,) = self._objectives
+        sign = 1.0 if DIRECTIONS[objective] == "maximize" else -1.0
+        race = self._races.setdefault(study_of(configuration), Race(self._sweep.seeds))
+        race.add(configuration.key, task.run.seed, sign * objective_value(outcomes[task.run.seed], objective))
+        if not waiting:
+            return 0
+        question = Decision(
+            label=configuration.label,
+            dataset=configuration.dataset,
+            configuration=configuration.key,
+            number=configuration.number,
+            objective=objective,
+            seeds=list(outcomes),
+            stays=True,
+        )
+        return int(self._race_log.decide(question, race).stays)
+
+    def _races_on(self, configuration: Configuration) -> bool:
+        return self._race_log is not None and configuration.number is not None and configuration.role != "report"

@@ -1,0 +1,68 @@
+"""MLflow, through its own client."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
+
+from sweep.config import MLflowSpec
+
+REMEDY = "check loggers.mlflow.tracking_uri, as in http://HOST:5000 or sqlite:///mlflow.db"
+
+
+class MLflowLogger:
+    """Logs runs to one experiment, all numbers of an epoch in one request."""
+
+    def __init__(self, tracking_uri: str | None, experiment: str) -> None:
+        self._client = MlflowClient(tracking_uri)
+        self._experiment_id = _experiment_id(self._client, experiment)
+        self._ids: dict[str, str] = {}
+
+    def start(self, key: str, name: str, parameters: Mapping[str, Any]) -> None:
+        run = self._client.create_run(self._experiment_id, run_name=name)
+        self._ids[key] = run.info.run_id
+        self._client.log_batch(run.info.run_id, params=_params(parameters))
+
+    def log(self, key: str, epoch: int, numbers: Mapping[str, float]) -> None:
+        now = int(1000 * time.time())
+        metrics = [Metric(name, float(value), now, epoch) for name, value in numbers.items()]
+        self._client.log_batch(self._ids[key], metrics=metrics)
+
+    def end(self, key: str, outcome: Mapping[str, str], failed: bool) -> None:
+        run_id = self._ids.pop(key)
+        self._client.log_batch(run_id, params=_params(outcome))
+        self._client.set_terminated(run_id, "FAILED" if failed else "FINISHED")
+
+    def close(self) -> None:
+        """Do nothing: every request has been answered."""
+
+
+def _experiment_id(client: MlflowClient, name: str) -> str:
+    """Return the experiment of this name, made where there is none."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException:  # another driver may have been faster
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    return str(found.experiment_id)
+
+
+def _params(values: Mapping[str, Any]) -> list[Param]:
+    return [Param(name, str(value)) for name, value in values.items()]
+
+
+def connect(spec: MLflowSpec, sweep: str, folder: Path) -> MLflowLogger:
+    """Connect to the server that the sweep, else the environment, names. Raises what MLflow does where it cannot be
+    reached."""
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    return MLflowLogger(spec.tracking_uri, spec.experiment or sweep)

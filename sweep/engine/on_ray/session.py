@@ -1,0 +1,287 @@
+"""Ray while it is needed: how it is started or joined, quiet and with settings that were measured to matter; its
+refusals in words for people; how many runs it holds at a time."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shlex
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.prepared.cache.folder import VARIABLE as CACHE_VARIABLE
+from sweep.config import ConfigError, ResourcesSpec
+from sweep.runs.environment import CODE_VARIABLE, ROOT
+from sweep.runs.identity import PACKAGES, code_digest
+
+if TYPE_CHECKING:
+    from ray.tune import PlacementGroupFactory
+
+SETTINGS = {
+    # Tune's own loggers write five files a trial; our run folders hold more.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Tune's snapshots are not relied on: resuming is planning again.
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "10",
+    # A relative data path must mean the same in a worker as in the driver.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # How soon the death of a worker is seen (2 s by default).
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    # What became of a run whose worker died is said by us, in a line.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "A worker died or was killed|killed due to memory pressure|running low on memory",
+}
+
+OWN = {
+    # Without a word, ray.init writes a token into the user's home; a cluster of one process tree needs none.
+    "RAY_AUTH_MODE": "disabled",
+    # A process for each CPU at the start; trials, whose processes have an environment of their own, use none of them.
+    "RAY_prestart_worker_first_driver": "0",
+    # A node that is not up within 30 s counts as dead: too soon on a machine that is busy with other things.
+    "RAY_raylet_start_wait_time_s": "120",
+}
+"""Settings of a cluster that is ours."""
+
+JOINED = {
+    # Attempts, of a second each where the cluster refuses; each leaves a line on the terminal.
+    "RAY_gcs_server_port_wait_time_s": "1",
+}
+"""Settings for a cluster that others have started."""
+
+ANSWER_WITHIN = 10.0
+"""Seconds in which the head of a cluster must accept a connection."""
+
+TOKEN = "the token is read from RAY_AUTH_TOKEN, from the file that RAY_AUTH_TOKEN_PATH names, or from ~/.ray/auth_token"
+
+Amounts = dict[str, float]
+"""Ray's name of a resource -> how much of it."""
+
+ACCELERATOR_SHARE = 0.001
+"""What a worker takes of a node's mark for its kind of GPU: of no account, but only such nodes have the mark."""
+
+
+class RaySession:
+    """Ray while it is needed: the cluster at ``address`` (or RAY_ADDRESS), else one of this machine that ends with the
+    context; ``local`` is always this machine. Nothing is started before :meth:`ensure`."""
+
+    def __init__(self, address: str | None = None) -> None:
+        found = address or os.environ.get("RAY_ADDRESS")
+        self._address = None if found == "local" else found
+        self._running = False
+
+    def __enter__(self) -> RaySession:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._running:
+            import ray
+
+            ray.shutdown()
+            self._running = False
+
+    def ensure(self) -> None:
+        """Start or join Ray, where that has not been done. Raises ConfigError where a cluster cannot be joined."""
+        if self._running:
+            return
+        for name, value in {**SETTINGS, **(JOINED if self._address else OWN)}.items():
+            os.environ.setdefault(name, value)
+        if self._address:
+            self._join(self._address)
+        else:
+            import ray
+
+            path = os.pathsep.join(filter(None, [str(ROOT), _python_path()]))
+            options = _options(PYTHONPATH=path)
+            # A shell starts the workers, and Ray quotes all of their command but the interpreter: where its path has a
+            # space, it would be tried for ever.
+            options["runtime_env"]["py_executable"] = shlex.quote(sys.executable)
+            ray.init("local", include_dashboard=False, **options)
+        self._running = True
+
+    def _join(self, address: str) -> None:
+        check_address(address)
+        import ray
+
+        with shipped_code() as code:
+            # Code that is shipped is the driver's; what a job or an image brings may be another version on some node.
+            variables = {} if code else {CODE_VARIABLE: code_digest()}
+            if cache := os.environ.get(CACHE_VARIABLE):
+                variables[CACHE_VARIABLE] = cache
+            # Methods and datasets of other packages may lie on a path that the nodes share.
+            options = _options(**variables, PYTHONPATH=_python_path())
+            options["runtime_env"].update(code)
+            try:
+                ray.init(address, **options)
+            except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+                raise joining_error(error, address) from error
+
+
+def _python_path() -> str:
+    return os.environ.get("PYTHONPATH", "")
+
+
+def _options(**variables: str) -> dict[str, Any]:
+    """Return arguments of ray.init, with environment variables of the workers. One that the job around this process
+    sets is the job's to set: Ray refuses it from both."""
+    given = job_environment().get("env_vars", {})
+    variables = {"OMP_NUM_THREADS": "1", **variables}
+    return {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "runtime_env": {"env_vars": {name: value for name, value in variables.items() if name not in given}},
+    }
+
+
+# Joining a cluster ------------------------------------------------------------------------------------------------
+
+
+def check_address(address: str) -> None:
+    """Check that a Ray cluster can be at ``address``, HOST:PORT of its head or auto. Raises ConfigError within seconds
+    where none can: left to itself Ray tries for minutes."""
+    if address == "auto":
+        return
+    if "://" in address:
+        raise ConfigError(
+            f"{address} is no address that a sweep can join: on a node of the cluster give HOST:PORT of its head "
+            "(6379 unless chosen otherwise) or auto; from elsewhere use ray job submit, which takes http://HOST:8265"
+        )
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigError(f"{address!r} is no address of a Ray cluster: give HOST:PORT of its head, or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_WITHIN).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"no Ray cluster answers at {address} ({error}): start one there (ray start --head), correct --address or "
+            "RAY_ADDRESS, or leave both out to use this machine alone"
+        ) from error
+
+
+def joining_error(error: BaseException, address: str) -> ConfigError:
+    """Return an error that says why Ray refused to join the cluster at ``address``, and what to do."""
+    said = "\n".join(str(link) for link in _chain(error))
+    cluster = f"the Ray cluster at {address}"
+    if re.search(r"Unauthenticated|InvalidAuthToken|authentication token", said):
+        if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
+            return ConfigError(f"{cluster} asks for a token: set RAY_AUTH_MODE=token; {TOKEN}")
+        return ConfigError(f"{cluster} does not accept the token, or there is none: {TOKEN}")
+    versions = re.findall(r"Ray: (\S+)\s+Python: (\S+)", said)
+    if "Version mismatch" in said and len(versions) == 2:
+        theirs, ours = (f"Ray {ray} and Python {python}" for ray, python in versions)
+        return ConfigError(f"{cluster} runs {theirs}, this process {ours}: install the same versions on both")
+    if "No node info found" in said:
+        return ConfigError(
+            f"this machine is no node of {cluster}: run the command on one (ray attach, kubectl exec), or submit it "
+            "with ray job submit"
+        )
+    last = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return ConfigError(f"cannot join {cluster}: {last[-1] if last else type(error).__name__}")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def job_environment() -> dict[str, Any]:
+    """Return the runtime environment that the Ray job around this process was submitted with; {} outside jobs."""
+    given = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    return dict(given.get("runtime_env") or {})
+
+
+@contextmanager
+def shipped_code() -> Iterator[dict[str, str]]:
+    """Yield what Ray must be told so that every node imports the driver's code: a copy of the four packages, which Ray
+    packs while the context lasts. Nothing inside a job that brings its code itself."""
+    if job_environment().keys() & {"working_dir", "py_modules"}:
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="sweep-code-") as folder:
+        for package in PACKAGES:
+            shutil.copytree(ROOT / package, Path(folder, package), ignore=shutil.ignore_patterns("__pycache__"))
+        yield {"working_dir": folder}
+
+
+# Capacity ---------------------------------------------------------------------------------------------------------
+
+
+def worker_resources(needs: ResourcesSpec) -> Amounts:
+    """Return what one worker takes."""
+    wanted = {"CPU": needs.cpus, "GPU": needs.gpus}
+    if needs.accelerator:
+        wanted[f"accelerator_type:{needs.accelerator}"] = ACCELERATOR_SHARE
+    return {name: amount for name, amount in wanted.items() if amount}
+
+
+def placement(needs: ResourcesSpec) -> PlacementGroupFactory:
+    """Return what Tune reserves for a run. With several workers the trial itself takes nothing: they do."""
+    from ray.tune import PlacementGroupFactory
+
+    driver: list[Amounts] = [{}] if needs.workers > 1 else []
+    return PlacementGroupFactory(driver + [worker_resources(needs)] * needs.workers, strategy=needs.placement.upper())
+
+
+def runs_at_once(needs: ResourcesSpec) -> int:
+    """Count the runs that the cluster, as it is, holds at a time: whole workers on its nodes, placed as the sweep says.
+
+    Raises ConfigError, naming what is missing, where it never holds one."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    wanted = worker_resources(needs)
+    for name, amount in wanted.items():
+        have, takes = sum(node.get(name, 0) for node in nodes), amount * needs.workers
+        if have < takes:
+            raise ConfigError(_missing_resource(name, takes, have))
+    fits = [_workers_on(node, wanted) for node in nodes]
+    found = groups_at_once(fits, needs.workers, needs.placement)
+    if not found:
+        held = ", ".join(map(str, sorted(fits, reverse=True)))
+        workers = "a worker" if needs.workers == 1 else f"{needs.workers} workers, placed {needs.placement},"
+        raise ConfigError(
+            f"one run needs {workers} of {_in_words(wanted)}; the nodes of the Ray cluster hold {held} of them: lower "
+            "resources.cpus, gpus or workers, choose another resources.placement, or use larger nodes"
+        )
+    return found
+
+
+def groups_at_once(fits: list[int], workers: int, strategy: str) -> int:
+    """Count the groups of ``workers`` that fit at a time where each node holds ``fits`` workers: pack and spread take
+    any nodes, strict_pack one node a group, strict_spread another node for each worker of a group."""
+    if strategy == "strict_pack":
+        return sum(held // workers for held in fits)
+    most = sum(fits) // workers
+    if strategy == "strict_spread":
+        # A node gives at most one worker to each group.
+        return next((k for k in range(most, 0, -1) if sum(min(held, k) for held in fits) >= k * workers), 0)
+    return most
+
+
+def _workers_on(node: Amounts, wanted: Amounts) -> int:
+    return min(int(node.get(name, 0) / amount + 1e-9) for name, amount in wanted.items())
+
+
+def _in_words(wanted: Amounts) -> str:
+    return " and ".join(f"{amount:g} {name}" for name, amount in wanted.items() if ":" not in name)
+
+
+def _missing_resource(name: str, takes: float, have: float) -> str:
+    if ":" in name:
+        return (
+            f"no node of the Ray cluster has a GPU of the kind {name.partition(':')[2]}: correct resources.accelerator "
+            "(Ray's name, as in A100 or T4), or use another cluster"
+        )
+    return (
+        f"one run needs {takes:g} {name}, the Ray cluster has {have:g}: lower resources.cpus, gpus or workers, or use "
+        "a larger cluster"
+    )

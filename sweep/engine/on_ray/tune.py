@@ -1,0 +1,230 @@
+"""The Tune executor: the agenda's tasks as trials, and what keeps Tune from falling over the driver's own troubles."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune import Callback, Stopper
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from sweep.engine import interrupts
+from sweep.engine.agenda import Agenda
+from sweep.engine.on_ray.actors import GroupActor, RunActor
+from sweep.engine.on_ray.session import placement, runs_at_once
+from sweep.engine.progress import Progress, describe, end_task
+from sweep.engine.tasks import Task
+from sweep.engine.watchdog import forced_end, overtime_error
+from sweep.runs.failures import error_of_lost_process, oom_kills
+from sweep.runs.records import FinalRecord
+from sweep.runs.run_folder import RunFolder
+from sweep.runs.train import commit_failure, commit_pruned
+from sweep.search.proposals import Nothing
+from sweep.storage.files import StoreError
+
+
+class Unsaved:
+    """Pickles to nothing: Tune keeps what it is given for a restore that nothing here relies on."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class SweepStopper(Unsaved, Stopper):
+    """Keeps why a sweep has to end before its time: a full disk, Ctrl-C, a fault of ours. An exception in what Tune
+    calls would abort it with a traceback of its own and running trials left alone, so the body of every callback stands
+    in ``with stopper:``, which keeps the first exception, ends the trials in order, and hands it out after."""
+
+    def __init__(self) -> None:
+        self.reason: BaseException | None = None
+
+    def ask(self, reason: BaseException) -> None:
+        """End the sweep; the first reason counts."""
+        self.reason = self.reason or reason
+
+    def __enter__(self) -> SweepStopper:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if isinstance(error, Exception):
+            self.ask(error)
+            return True
+        return False
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.reason is not None
+
+    def fit(self, tuner: tune.Tuner) -> None:
+        """Run it to its end; raises what the sweep had to end for, KeyboardInterrupt among it."""
+        os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Tune's own knows only SIGINT, and not the second
+        with interrupts.deferred(lambda: self.ask(KeyboardInterrupt())), self:
+            tuner.fit()
+        if self.reason is not None:
+            raise self.reason
+
+
+class AgendaSearcher(Unsaved, Searcher):
+    """Hands the agenda's tasks to Tune as trials."""
+
+    def __init__(self, agenda: Agenda, stopper: SweepStopper) -> None:
+        super().__init__(metric=None, mode=None)
+        self.agenda, self.stopper = agenda, stopper
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        task: Task | Nothing = Nothing.LEFT
+        with self.stopper:
+            task = self.agenda.next()
+        if isinstance(task, Nothing):
+            return Searcher.FINISHED if task is Nothing.LEFT else None
+        sweep = self.agenda.plan.sweep
+        return {
+            "sweep": sweep.name,
+            "name": describe(task),
+            "run": task.run.model_dump_json(),
+            "hash": task.hash,
+            "stoppable": task.stoppable,
+            "results": self.agenda.store.address,
+            "mark": self.agenda.store.mark(),
+            "timeout": sweep.timeout,
+            "checkpoint_every": sweep.checkpoint_every,
+        }
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Do nothing: the agenda hears of ends from :class:`AgendaCallback`, which also knows why."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Keep nothing: see :class:`Unsaved`."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Keep nothing: see :class:`Unsaved`."""
+
+
+class AgendaScheduler(Unsaved, FIFOScheduler):
+    """Stops what the agenda's stopping rule stops."""
+
+    def __init__(self, agenda: Agenda, stopper: SweepStopper) -> None:
+        super().__init__()
+        self.agenda, self.stopper = agenda, stopper
+        self._waiting: deque[Trial] = deque()
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        stop = False
+        with self.stopper:
+            stop = not result["done"] and self.agenda.should_stop(
+                trial.config["hash"], result["epoch"], result["value"]
+            )
+        return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        super().on_trial_add(tune_controller, trial)
+        self._waiting.append(trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Return the one that has waited longest. Tune's own looks through all trials that there ever were, at every
+        step."""
+        while self._waiting and self._waiting[0].status != Trial.PENDING:
+            self._waiting.popleft()
+        return self._waiting[0] if self._waiting else None
+
+
+class AgendaCallback(Unsaved, Callback):
+    """Tells agenda and display what happens to the trials.
+
+    Tune makes it, by its name in an environment variable: for a callback that it is handed it imports MLflow, Weights &
+    Biases, Comet and Aim, to count which of them are in use."""
+
+    serves: tuple[Agenda, Progress, SweepStopper]
+    """Those of the sweep under way."""
+
+    def __init__(self) -> None:
+        self.agenda, self.progress, self.stopper = self.serves
+        self._started: dict[str, float] = {}
+        self._oom_kills = oom_kills()
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        task = self.agenda.task(trial.config["hash"])
+        if task is not None:
+            self._started[task.hash] = time.monotonic()
+            self.progress.started(task)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        if result["trouble"]:
+            self.stopper.ask(StoreError(result["trouble"]))
+        elif result["epoch"]:
+            self.progress.epoch(trial.config["hash"], result["epoch"], result["epochs"], result["value"])
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._conclude(trial, commit_pruned)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._conclude(trial, lambda folder: commit_failure(folder, self._cause_of_death(trial)))
+
+    def _conclude(self, trial: Trial, commit: Callable[[RunFolder], FinalRecord]) -> None:
+        """End the task of a trial as its folder says; where that says nothing, as ``commit`` makes it say."""
+        with self.stopper:
+            task = self.agenda.task(trial.config["hash"])
+            if task is not None and not self.stopper.stop_all():
+                folder = self.agenda.store.run(task.hash)
+                end_task(self.agenda, self.progress, task, folder.final() or commit(folder))
+
+    def _cause_of_death(self, trial: Trial) -> Exception:
+        """Return why the process of a trial is gone, as far as it can be known from here."""
+        # An actor that dies before it is up has not started anything.
+        timeout, began = self.agenda.plan.sweep.timeout, self._started.get(trial.config["hash"])
+        if timeout is not None and began is not None and time.monotonic() - began > forced_end(timeout):
+            return overtime_error(timeout)  # it could not even say so itself
+        account = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+        kills, self._oom_kills = oom_kills() - self._oom_kills, oom_kills()
+        return error_of_lost_process(account, kills if ray.util.get_node_ip_address() in account else 0)
+
+
+def run_tuned(agenda: Agenda, progress: Progress) -> None:
+    """Train everything on the agenda with Ray Tune, as many runs at a time as the cluster's nodes hold. Raises
+    ConfigError where they never hold one, StoreError where nothing can be written, KeyboardInterrupt after Ctrl-C."""
+    needs = agenda.plan.sweep.resources
+    actor, at_once = GroupActor if needs.workers > 1 else RunActor, runs_at_once(needs)
+    # What goes wrong with a run is recorded and said by us, in a line.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    stopper = SweepStopper()
+    AgendaCallback.serves = (agenda, progress, stopper)
+    os.environ["RAY_TUNE_CALLBACKS"] = f"{AgendaCallback.__module__}.{AgendaCallback.__name__}"
+    # Tune's own bookkeeping is thrown away with this folder.
+    with tempfile.TemporaryDirectory(prefix="sweep-tune-") as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(actor, placement(needs)),
+            tune_config=tune.TuneConfig(
+                search_alg=AgendaSearcher(agenda, stopper),
+                scheduler=AgendaScheduler(agenda, stopper),
+                num_samples=-1,
+                max_concurrent_trials=at_once,
+                reuse_actors=True,
+                trial_name_creator=lambda trial: trial.config["name"],
+                trial_dirname_creator=lambda trial: trial.config["hash"],
+            ),
+            run_config=tune.RunConfig(
+                storage_path=scratch,
+                name="sweep",
+                stop=stopper,
+                verbose=0,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        )
+        stopper.fit(tuner)

@@ -1,0 +1,75 @@
+"""The display of a preparation of media: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+from data.prepared.cache.decoding import Watcher
+from data.prepared.cache.preparation import Preparation
+from sweep.engine.progress import LOG_EVERY
+
+
+def preparation_name(work: Preparation) -> str:
+    """Return the dataset and the profile that are prepared, in words."""
+    return f"{work.dataset} ({work.profile})"
+
+
+class PreparationDisplay(Watcher):
+    """Context manager around the preparation of a dataset: one line at its begin and its end, in between a bar on a
+    terminal, a line now and then in a log."""
+
+    def __init__(self, console: Console, work: Preparation) -> None:
+        self._console, self._work = console, work
+        self._done, self._total = 0, work.size
+        self._began = self._last_line = time.monotonic()
+        self._live = Live(console=console, refresh_per_second=4, transient=True, get_renderable=self._render)
+
+    def __enter__(self) -> PreparationDisplay:
+        near = next(self._work.folder.siblings(self._work.dataset, self._work.profile), None)
+        changed = near and near.content.changes(self._work.content)
+        why = f"; changed since the cache {near.key}: {', '.join(changed)}" if near and changed else ""
+        self._say(f"{preparation_name(self._work)}: preparing {self._work.size} samples{why}")
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+        self._say(f"{preparation_name(self._work)}: {self._counts()}, {time.monotonic() - self._began:.0f} s")
+
+    def expect(self, total: int) -> None:
+        self._total = total
+
+    def advance(self, samples: int) -> None:
+        self._done += samples
+        if not self._console.is_terminal and time.monotonic() - self._last_line > LOG_EVERY:
+            self._last_line = time.monotonic()
+            self._say(f"{preparation_name(self._work)}: {self._counts()}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+    def _counts(self) -> str:
+        rate, ahead = self._done / max(time.monotonic() - self._began, 1e-9), ""
+        if 0 < self._done < self._total:
+            ahead = f", {_duration((self._total - self._done) / rate)} left"
+        return f"{self._done} of {self._total} samples prepared, {rate:.3g} a second{ahead}"
+
+    def _render(self) -> Group:
+        bar = ProgressBar(total=max(self._total, 1), completed=self._done, width=40)
+        return Group(Text(f"{preparation_name(self._work)}: {self._counts()}", style="bold"), bar)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

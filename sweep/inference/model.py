@@ -1,0 +1,157 @@
+"""A trained model outside its sweep: a folder with weights and all that is needed to build the network again.
+
+model = sweep.load_model("exports/iprm-alpha")
+probabilities = model.predict({"left": left, "profile": profile})
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+import methods
+from data.base import Column, Split, sample_shape
+from methods.base import MULTI, Method
+from models import encoders
+from sweep.config import ConfigError
+from sweep.runs.records import Run
+from sweep.training.metrics import predict_split
+from sweep.training.workers import WorkerGroup
+
+WEIGHTS = "model.safetensors"
+CARD = "model.json"
+
+
+class ModelError(ConfigError):
+    """A folder holds no model, or inputs do not fit it; the message says what to do."""
+
+
+class ModelCard(BaseModel):
+    """model.json: all that is needed to build a model again, and its origin."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+
+    sweep: str
+    label: str
+    hash: str
+    """Of the run that trained it."""
+    run: Run
+    shapes: dict[str, list[int]]
+    """Modality -> shape of one sample, in modality order."""
+    classes: list[str]
+    selected_epoch: int
+    validation: dict[str, float]
+    packages: dict[str, str]
+    """Versions that trained it."""
+
+
+class Model:
+    """A trained method, ready to predict."""
+
+    def __init__(self, card: ModelCard, method: Method, device: torch.device) -> None:
+        self.card, self.method, self.device = card, method.to(device).eval(), device
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(self.card.shapes)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.card.classes)
+
+    def logits(
+        self, inputs: Mapping[str, Tensor | np.ndarray | Column], present: Sequence[str] | None = None
+    ) -> dict[str, Tensor]:
+        """Compute logits [N, C], on the CPU, for "multi" (the fused prediction) and each modality.
+
+        inputs: modality -> [N, ...] in the model-ready form of its dataset. present: modalities to use (default: those
+        given; the features of the others are zeroed). Raises ModelError for inputs that do not fit."""
+        split = self._split(inputs)
+        used = list(present) if present is not None else [m for m in self.modalities if m in inputs]
+        if unknown := [m for m in used if m not in inputs]:
+            raise ModelError(f"no input for modality {unknown[0]!r}; given: {', '.join(inputs)}")
+        everything = set(used) == set(self.modalities)
+        found = predict_split(self.method, split, self.device, WorkerGroup(), None if everything else used)
+        return {name: values.cpu() for name, values in found.items() if name == MULTI or name in used}
+
+    def predict(self, inputs: Mapping[str, Tensor | np.ndarray], present: Sequence[str] | None = None) -> Tensor:
+        """Compute probabilities [N, C] of the fused prediction; see :meth:`logits`."""
+        return self.logits(inputs, present)[MULTI].softmax(-1)
+
+    def _split(self, inputs: Mapping[str, Tensor | np.ndarray | Column]) -> Split:
+        """Check inputs; zeros stand in for modalities that are not given."""
+        if unknown := [m for m in inputs if m not in self.card.shapes]:
+            raise ModelError(f"no modality called {unknown[0]!r}; the model reads {', '.join(self.modalities)}")
+        if not inputs:
+            raise ModelError(f"no input; the model reads {', '.join(self.modalities)}")
+        columns = {m: v if isinstance(v, Column) else torch.as_tensor(v) for m, v in inputs.items()}
+        sizes = {m: 0 if isinstance(v, Tensor) and v.ndim == 0 else len(v) for m, v in columns.items()}
+        if len(set(sizes.values())) > 1 or not all(sizes.values()):
+            said = ", ".join(f"{modality} {size}" for modality, size in sizes.items())
+            raise ModelError(f"every modality needs the same number of samples, at least one; there are: {said}")
+        for modality, values in columns.items():
+            expected, found = tuple(self.card.shapes[modality]), sample_shape(values)
+            if found != expected:
+                raise ModelError(f"a sample of {modality} has shape {found}, the model was trained on {expected}")
+            if isinstance(values, Tensor) and values.is_floating_point() and not bool(torch.isfinite(values).all()):
+                raise ModelError(f"{modality} holds numbers that are not finite")
+        rows = next(iter(sizes.values()))
+        ordered = {m: _single(columns[m]) if m in columns else torch.zeros(shape).expand(rows, *shape)
+                   for m, shape in self.card.shapes.items()}  # fmt: skip
+        return Split(ordered, torch.zeros(rows, dtype=torch.int64))
+
+
+def _single(values: Tensor | Column) -> Tensor | Column:
+    """Numbers in single precision, whole numbers as they are."""
+    return values.float() if isinstance(values, Tensor) and values.is_floating_point() else values
+
+
+def load_model(path: str | Path, device: str = "cpu") -> Model:
+    """Load the model that ``python -m sweep export`` wrote into the folder ``path``. Raises ModelError."""
+    from safetensors.torch import load_file
+
+    folder = Path(path)
+    try:
+        card = ModelCard.model_validate_json((folder / CARD).read_bytes())
+        weights = load_file(folder / WEIGHTS)
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{folder} holds no model ({error.filename} is missing); see python -m sweep export"
+        ) from error
+    except ValidationError as error:
+        raise ModelError(f"{folder / CARD} is not a model card: {error.errors()[0]['msg']}; export it again") from error
+    except OSError as error:
+        raise ModelError(f"{folder} cannot be read: {error.strerror or error}") from error
+    return Model(card, _rebuild(card, weights), torch.device(device))
+
+
+def _rebuild(card: ModelCard, weights: dict[str, Tensor]) -> Method:
+    run = card.run
+    if run.method not in methods.names():
+        absent = f"the model was trained by method {run.method!r}, which is not installed here"
+        raise ModelError(methods.refusal(run.method) or absent)
+    kind = methods.get(run.method)
+    # The weights are all in the file: a pretrained start need not be found again.
+    specs = {m: {k: v for k, v in run.encoders[m].items() if k != "pretrained"} for m in card.shapes}
+    built = {m: encoders.build(encoders.resolve(specs[m]), tuple(shape)) for m, shape in card.shapes.items()}
+    method = kind(built, len(card.classes), kind.Hyperparameters.model_validate(run.hyperparameters), run.epochs)
+    # Plain numbers that steer training are no part of the weights.
+    found = method.load_state_dict(weights, strict=False)
+    wrong = [*(k for k in found.missing_keys if not k.endswith("_extra_state")), *found.unexpected_keys]
+    if wrong:
+        raise ModelError(
+            f"the weights do not fit method {run.method} as it is here ({wrong[0]}): it has changed since the model "
+            "was trained; use that version of the code"
+        )
+    return method
+
+
+def write_card(folder: Path, card: ModelCard) -> None:
+    """Write model.json."""
+    (folder / CARD).write_text(json.dumps(card.model_dump(mode="json"), indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,109 @@
+"""Predictions of an exported model, on arrays in the form of its dataset or on a split of it, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+
+import data
+from data.base import Dataset
+from methods.base import MULTI
+from sweep.config.problems import nearest
+from sweep.inference.model import Model, ModelError
+from sweep.runs.later_options import with_later
+from sweep.training.metrics import score
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LABELS = "labels"
+"""Name of the optional array of true classes, numbered as in ``Model.classes``."""
+
+SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples to predict. inputs: modality -> [N, ...]; labels: int64 [N], or None where nobody knows them."""
+
+    inputs: dict[str, Any]
+    labels: torch.Tensor | None
+
+
+def read_arrays(path: Path, model: Model) -> Samples:
+    """Read samples of an npz file: one array a modality, [N, ...] in model-ready form, and ``labels`` where known.
+
+    Raises ModelError."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} does not exist") from error
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"{path} is no npz file of plain arrays: {error}") from error
+    labels = arrays.pop(LABELS, None)
+    if labels is not None:
+        wanted = f"{path}: labels must be whole numbers from 0 to {len(model.classes) - 1}, one a sample"
+        whole = labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)
+        if not whole or any(len(labels) != len(values) for values in arrays.values()):
+            raise ModelError(wanted)
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(model.classes):
+            raise ModelError(wanted)
+    return Samples(arrays, None if labels is None else torch.as_tensor(labels, dtype=torch.int64))
+
+
+def read_split(model: Model, name: SplitName, options: Mapping[str, Any]) -> Samples:
+    """Load a split of the model's dataset with the options of its run but for those in ``options`` (another root, say).
+
+    Raises ModelError, DataError."""
+    source = data.get(model.card.run.dataset)
+    known = list(source.Options.model_fields)
+    if unknown := [key for key in options if key not in known]:
+        raise ModelError(f"no option of {source.name} called {unknown[0]!r}; {nearest(unknown[0], known)}")
+    try:
+        chosen = source.Options.model_validate({**with_later(source.Options, model.card.run.data), **options})
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise ModelError(f"data.{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from error
+    dataset: Dataset = source.load(chosen)
+    if dataset.classes != model.classes:
+        raise ModelError(
+            f"the data has classes {', '.join(dataset.classes)}; the model knows {', '.join(model.classes)}"
+        )
+    split = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}[name]
+    return Samples(dict(split.inputs), split.labels)
+
+
+def prediction_table(model: Model, samples: Samples, without: list[str]) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Tabulate predictions, and score them where labels are known: accuracy, MAP and macro-F1.
+
+    A row a sample: prediction, probability of each class, prediction of each modality, and label where it is known.
+    without: modalities to leave out. Raises ModelError."""
+    import pandas as pd
+
+    if unknown := [m for m in without if m not in model.modalities]:
+        raise ModelError(f"no modality called {unknown[0]!r}; {nearest(unknown[0], model.modalities)}")
+    inputs = {m: values for m, values in samples.inputs.items() if m not in without}
+    logits = model.logits(inputs)
+    probabilities = logits[MULTI].softmax(-1)
+    best = probabilities.argmax(-1)
+    names = np.array(model.classes)
+    columns: dict[str, Any] = {"prediction": names[best.numpy()], "probability": probabilities.max(-1).values.numpy()}
+    if samples.labels is not None:
+        columns["label"] = names[samples.labels.numpy()]
+    for modality, own in logits.items():
+        if modality != MULTI:
+            columns[f"prediction_{modality}"] = names[own.argmax(-1).numpy()]
+    columns |= {f"p_{name}": probabilities[:, k].numpy() for k, name in enumerate(model.classes)}
+    table = pd.DataFrame(columns)
+    table.index.name = "sample"
+    if samples.labels is None:
+        return table, {}
+    found = score(logits, samples.labels, len(model.classes), "")
+    return table, {name.removeprefix("_"): value for name, value in found.items()}

@@ -1,0 +1,11 @@
+"""Plans: the studies of a sweep, their configurations, the baselines beside them, and what a search looks for.
+
+In comes a checked Sweep, out comes a :class:`Plan`. Nothing is trained here, and no result is read."""
+
+from __future__ import annotations
+
+from sweep.plan.build import plan
+from sweep.plan.configurations import Configuration, Plan, Role, Study
+from sweep.plan.validate import validate
+
+__all__ = ["Configuration", "Plan", "Role", "Study", "plan", "validate"]

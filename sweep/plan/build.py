@@ -1,0 +1,205 @@
+"""Build the plan of a sweep: its studies, their configurations, and the baselines beside them. Nothing is trained here,
+and no result is read."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import data
+import methods
+from data.base import DataError, DatasetOptions
+from sweep.config import (
+    ConfigError,
+    MethodSpec,
+    Problem,
+    Settings,
+    Sweep,
+    search_range,
+)
+from sweep.config.conditions import idle_names
+from sweep.config.resolve import target
+from sweep.plan.configurations import Configuration, Plan, Role, Study
+from sweep.plan.points import checked_settings, listed_points
+from sweep.plan.space import Space, value_in
+from sweep.runs.identity import NUMERICS, canonical, source_digest
+from sweep.runs.records import Run
+
+REFERENCES = (
+    MethodSpec(method="joint", label="joint", hyperparameters={"unimodal_loss_weight": 0.0}),
+    MethodSpec(method="joint", label="joint + unimodal losses", hyperparameters={"unimodal_loss_weight": 1.0}),
+)
+"""The baselines that every figure carries."""
+
+
+def plan(sweep: Sweep) -> Plan:
+    """Plan every configuration that can be known before training. Raises ConfigError with every mistake: values that do
+    not go together, data that cannot be found."""
+    workshop, problems = _ConfigurationBuilder(), list[Problem]()
+    studies = [
+        _study(sweep, entry, dataset, "sweep", workshop, problems)
+        for entry, dataset in itertools.product(sweep.methods, sweep.datasets)
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return Plan(sweep, studies, *_references(sweep, studies, workshop))
+
+
+def _study(
+    sweep: Sweep, entry: MethodSpec, dataset: str, role: Role, workshop: _ConfigurationBuilder, problems: list[Problem]
+) -> Study:
+    space, found = Space(sweep, entry, dataset), dict[str, Configuration]()
+    base: Configuration | None = None
+    if space:
+        try:
+            base = workshop.base(sweep, entry, dataset)
+        except ConfigError as error:
+            problems += error.problems
+    first = _default_values(space, base.template) if base else []
+    for values, key in listed_points(sweep, entry, dataset):
+        try:
+            configuration = workshop.configuration(sweep, entry, dataset, values, *key)
+        except ConfigError as error:
+            problems += error.problems
+        else:
+            if space and space.holds(configuration.values):
+                first.append(space.values_in(configuration.template))
+            else:
+                # A point may repeat one of the grid, or write out what is the default.
+                found.setdefault(configuration.key, replace(configuration, role=role))
+    distinct = {canonical(values): values for values in reversed(first)}
+    own = list(found.values())
+
+    def proposed(values: Mapping[str, Any]) -> Configuration:
+        return replace(workshop.configuration(sweep, entry, dataset, values, "vary"), role=role)
+
+    return Study(
+        sweep, entry, dataset, space, own, list(distinct.values())[::-1], base.key if base else None, role, proposed
+    )
+
+
+def _default_values(space: Space, default: Run) -> list[dict[str, Any]]:
+    """Return the defaults as the first point, where a search can propose all of them."""
+    values = space.propose(lambda name, found: value_in(default, name))
+    return [values] if space.holds(values) else []
+
+
+def _references(
+    sweep: Sweep, studies: list[Study], workshop: _ConfigurationBuilder
+) -> tuple[list[Configuration], list[Study]]:
+    """Plan the baselines on every dataset that allows them, but for those that the sweep trains as its own. Where the
+    sweep is a search they are searched too, over those of its names that exist for them, else they are one
+    configuration."""
+    if not sweep.references:
+        return [], []
+    bases = (workshop.base(study.sweep, study.entry, study.dataset) for study in studies if study.space)
+    listed = (configuration for study in studies for configuration in study.configurations)
+    own = {configuration.key for configuration in [*listed, *filter(None, bases)]}
+    names = {study.name for study in studies}
+    single, searched = [], []
+    for entry, dataset in itertools.product(REFERENCES, sweep.datasets):
+        plain = _reference_sweep(sweep, entry)
+        base = workshop.base(plain, entry, dataset)
+        if base is None or base.key in own:
+            continue
+        study = _study(plain, entry, dataset, "reference", workshop, [])
+        if study.space and study.name not in names:
+            searched.append(study)
+        elif not study.space:
+            single.append(replace(base, role="reference"))
+    return single, searched
+
+
+def _reference_sweep(sweep: Sweep, entry: MethodSpec) -> Sweep:
+    """Make the sweep a baseline's own: without points and fixed hyperparameters, varying what exists for the
+    baseline."""
+    known = methods.get(entry.method).Hyperparameters.model_fields.keys() - entry.hyperparameters.keys()
+    kept = {
+        name: found
+        for name, found in sweep.vary.items()
+        if target(name).section != "hyperparameters"
+        or (name in known and search_range(found, name, entry.method) is not None)
+    }
+    update = {"methods": [entry], "hyperparameters": {}, "points": [], "vary": kept if sweep.search else {}}
+    return sweep.model_copy(update=update)
+
+
+class _ConfigurationBuilder:
+    """Builds configurations, asking for the fingerprint of each dataset once."""
+
+    def __init__(self) -> None:
+        self._fingerprints: dict[str, str] = {}
+
+    def configuration(
+        self, sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, Any], *key: str | int
+    ) -> Configuration:
+        """Build one configuration. Raises ConfigError where it cannot be trained."""
+        return self._built(sweep, entry, dataset, values, checked_settings(sweep, entry, dataset, values, *key))
+
+    def base(self, sweep: Sweep, entry: MethodSpec, dataset: str) -> Configuration | None:
+        """Build the one with nothing varied; None where what is varied cannot be left out. Raises ConfigError where the
+        data cannot be found."""
+        try:
+            settings = checked_settings(sweep, entry, dataset, {}, "vary")
+        except ConfigError:
+            return None
+        return self._built(sweep, entry, dataset, {}, settings)
+
+    def _built(
+        self, sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, Any], settings: Settings
+    ) -> Configuration:
+        method, source = methods.get(entry.method), data.get(dataset)
+        template = Run(
+            method=entry.method,
+            hyperparameters=settings.hyperparameters.model_dump(mode="json"),
+            dataset=dataset,
+            data=_with_absolute_paths(settings.options.model_dump(mode="json"), source.paths),
+            fingerprint=self._fingerprint(sweep, dataset, settings.options),
+            encoders={
+                m: _with_absolute_paths(encoder, _path_options(encoder)) for m, encoder in settings.encoders.items()
+            },
+            train=settings.train,
+            epochs=settings.epochs,
+            metric=sweep.metric,
+            patience=sweep.patience,
+            test_peak=source.test_peak if sweep.test_peak is None else sweep.test_peak,
+            seed=0,
+            source={"method": source_digest(method), "dataset": source_digest(source)},
+            workers=sweep.resources.workers,
+            numerics=NUMERICS,
+        )
+        idle = idle_names(settings.hyperparameters)
+        shown = {name: value for name, value in values.items() if not _sets(name, idle)}
+        return Configuration(entry.label, shown, template)
+
+    def _fingerprint(self, sweep: Sweep, dataset: str, options: DatasetOptions) -> str:
+        key = f"{dataset}/{canonical(options.model_dump(mode='json'))}"
+        if key not in self._fingerprints:
+            try:
+                self._fingerprints[key] = data.get(dataset).fingerprint(options)
+            except DataError as error:
+                raise ConfigError([sweep.problem(("data", dataset), str(error))]) from error
+        return self._fingerprints[key]
+
+
+def _with_absolute_paths(options: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:
+    """Make those of ``options`` that are in ``paths`` absolute: a worker starts in another folder than the driver."""
+    return {
+        name: str(Path(value).expanduser().absolute()) if name in paths and value is not None else value
+        for name, value in options.items()
+    }
+
+
+def _path_options(encoder: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name the option of an encoder that is a path, where it is one and not the name of a weight set."""
+    pretrained = encoder.get("pretrained")
+    return ("pretrained",) if isinstance(pretrained, str) and Path(pretrained).expanduser().exists() else ()
+
+
+def _sets(name: str, hyperparameters: list[str]) -> bool:
+    """Tell whether a varied name sets one of ``hyperparameters``."""
+    aim = target(name)
+    return aim.section == "hyperparameters" and aim.path[0] in hyperparameters

@@ -1,0 +1,54 @@
+"""The points of a sweep before they are configurations: values, with where they were written, and their settings."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from methods.base.hyperparameters import Choice, SearchRange
+from sweep.config import (
+    ConfigError,
+    MethodSpec,
+    Settings,
+    Sweep,
+    point_values,
+    refusal,
+    resolve,
+    search_range,
+    varied_names,
+)
+
+
+def listed_points(
+    sweep: Sweep, entry: MethodSpec, dataset: str
+) -> Iterator[tuple[dict[str, Any], tuple[str | int, ...]]]:
+    """Give the values of each configuration of the grid, then of each point, with the key they were written under."""
+    points = [(i, point_values(sweep, point, entry.method, dataset)) for i, point in enumerate(sweep.points)]
+    own = [(i, values) for i, values in points if values is not None]
+    names = varied_names(sweep, entry.method, dataset)
+    if not sweep.search and (names or not own):
+        grids = [_finite_values(search_range(sweep.vary[name], name, entry.method)) for name in names]
+        for point in itertools.product(*grids):
+            yield dict(zip(names, point, strict=True)), ("vary",)
+    elif sweep.search and not names and not own:
+        yield {}, ("vary",)
+    for i, values in own:
+        yield values, ("points", i)
+
+
+def _finite_values(found: SearchRange | None) -> tuple[Any, ...]:
+    assert isinstance(found, Choice), "a range without a search is refused before"
+    return found.values
+
+
+def checked_settings(
+    sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, Any], *key: str | int
+) -> Settings:
+    """Resolve the settings of one point, written under the key ``key``. Raises ConfigError where it cannot be
+    trained."""
+    settings = resolve(sweep, entry, dataset, values, lambda name: (*key, name))
+    if (reason := refusal(entry, dataset, settings)) is not None:
+        said = ", ".join(f"{name} = {value}" for name, value in values.items())
+        raise ConfigError([sweep.problem(key, f"{reason}, with {said}" if said else reason)])
+    return settings

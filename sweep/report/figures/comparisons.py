@@ -1,0 +1,128 @@
+"""Figures that put configurations side by side: dots with intervals, and paired differences to joint training."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from sweep.analysis.parts import Parts, configuration_name, metric_label, modalities
+from sweep.analysis.statistics import differences, estimate, summarise
+from sweep.report.figures.style import (
+    COLOURS,
+    DASHES,
+    FUSED,
+    GREY,
+    MARKERS,
+    Drawing,
+    add_legend,
+    finished_values,
+    protocol,
+    references_text,
+    seed_count,
+)
+
+
+def draw_comparison(parts: Parts, rows: pd.DataFrame, column: str, stem: str) -> Drawing:
+    """Draw a dot with interval a configuration, in the order given: fused left, each modality right, datasets below."""
+    datasets, streams, names = list(dict.fromkeys(rows["dataset"])), modalities(rows), _names(rows)
+    size = (5.6 + 0.055 * max(map(len, names.values())), len(datasets) * (0.27 * len(names) + 0.75) + 0.5)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(len(datasets), 2, sharey=True, squeeze=False)
+    for (left, right), dataset in zip(panels, datasets, strict=True):
+        part = rows[rows["dataset"].eq(dataset)]
+        present = {str(name) for name in names.values()}
+        for (label, reference), dash in zip(parts.reference_rows(dataset).items(), itertools.cycle(DASHES)):
+            found = estimate(100 * finished_values(reference, dataset, column))
+            if found.n and label not in present:
+                left.axvspan(found.low, found.high, color=GREY, alpha=0.08, linewidth=0)
+                left.axvline(found.mean, color=GREY, linestyle=dash, linewidth=1.1, label=label)
+        for index, name in enumerate([FUSED, *streams]):
+            values = column if name == FUSED else f"{column}_{name}"
+            table = summarise(part, ["label", "point"], values)
+            y = np.array([list(names).index(key) for key in zip(table["label"], table["point"], strict=True)])
+            shift = 0.0 if name == FUSED else 0.16 * (index - (len(streams) + 1) / 2)
+            half = np.nan_to_num(100 * (table["high"] - table["mean"]))
+            style = {
+                "fmt": MARKERS[index % len(MARKERS)],
+                "color": COLOURS[index % len(COLOURS)],
+                "elinewidth": 1.3,
+                "capsize": 2.5,
+            }
+            ax = left if name == FUSED else right
+            ax.errorbar(
+                100 * table["mean"], y + shift, xerr=half, **style, markersize=5.5 if name == FUSED else 4, label=name
+            )
+        left.set_yticks(range(len(names)), list(names.values()))
+        left.set_ylim(len(names) - 0.5, -0.5)
+        left.set_title(f"{dataset}, {seed_count(part)}: fused", loc="left")
+        right.set_title("each modality", loc="left")
+        for ax in (left, right):
+            ax.grid(visible=False, axis="x")
+    for ax in panels[-1]:
+        ax.set_xlabel(metric_label(column))
+    add_legend(figure, panels.ravel())
+    return Drawing(
+        stem,
+        f"{metric_label(column)} of each configuration. {protocol(rows, column)} {references_text(parts)}",
+        figure,
+        "comparison",
+    )
+
+
+def draw_differences(parts: Parts, rows: pd.DataFrame, column: str, stem: str) -> Iterator[Drawing]:
+    """Draw paired differences to joint training over common seeds, with the Holm-corrected p-value.
+
+    Nothing is drawn where no configuration but joint itself has common seeds."""
+    others = rows[~rows["hash"].isin(parts.baseline["hash"])]
+    if others.empty:
+        return
+    table = differences(others, parts.baseline, column, ["label", "point"])
+    if not table["n"].any():
+        return
+    names, datasets = _names(others), list(dict.fromkeys(others["dataset"]))
+    figure = Figure(
+        figsize=(0.9 + 0.055 * max(map(len, names.values())) + 2.7 * len(datasets), 0.27 * len(names) + 1.0),
+        layout="constrained",
+    )
+    for ax, dataset in zip(figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0], datasets, strict=True):
+        part = table[table["dataset"].eq(dataset) & table["n"].gt(0)]
+        y = [list(names).index(key) for key in zip(part["label"], part["point"], strict=True)]
+        ax.axvline(0, color=GREY, linewidth=1, linestyle="--")
+        ax.errorbar(
+            100 * part["mean"],
+            y,
+            xerr=np.nan_to_num(100 * (part["high"] - part["mean"])),
+            fmt="o",
+            color=COLOURS[0],
+            capsize=2.5,
+        )
+        for at, p, n in zip(y, part["p_holm"], part["n"], strict=True):
+            text = f"n = {n}" if np.isnan(p) else f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}, n = {n}"
+            ax.annotate(text, (1.02, at), xycoords=("axes fraction", "data"), va="center", fontsize=6.5, color=GREY)
+        ax.set_yticks(range(len(names)), list(names.values()))
+        ax.set_ylim(len(names) - 0.5, -0.5)
+        ax.grid(visible=False, axis="x")
+        ax.set_title(dataset, loc="left")
+        ax.set_xlabel(f"{metric_label(column).replace(' (%)', '')} minus joint (points)")
+    text = f"Paired differences of the fused {metric_label(column)} to joint training over common seeds"
+    tests = f"p-values of paired t tests, Holm-corrected over the {len(table)} comparisons"
+    yield Drawing(
+        stem,
+        f"{text}, mean and 95 % t interval; {tests}.",
+        figure,
+        "comparison",
+    )
+
+
+def _names(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """Map (label, point) to names, in order of appearance; one label alone need not be said."""
+    single = rows["label"].nunique() == 1
+    found = rows.drop_duplicates(["label", "point"])
+    return {
+        (r["label"], r["point"]): (r["point"] if single and r["point"] else configuration_name(r))
+        for _, r in found.iterrows()
+    }

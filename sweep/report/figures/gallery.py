@@ -1,0 +1,133 @@
+"""Every figure of a sweep, in the order of importance, and on disk as PDF, SVG and PNG."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from sweep.analysis.completeness import raced_out_seeds, read_request
+from sweep.analysis.fronts import pareto_fronts
+from sweep.analysis.parts import Axis, Grid, Parts, selection_metric, shown_metric
+from sweep.report.figures.comparisons import draw_comparison, draw_differences
+from sweep.report.figures.curves import draw_curve, inert_below, scale_axis
+from sweep.report.figures.heat_maps import draw_heat_map
+from sweep.report.figures.pareto import draw_fronts
+from sweep.report.figures.published import draw_beside, published_curves_over
+from sweep.report.figures.search import search_drawings
+from sweep.report.figures.style import FORMATS, STYLE, Drawing, Kind, save, slug
+from sweep.report.figures.trajectories import draw_trajectories
+from sweep.results.tables import METRICS
+
+MOST_FIGURES = 60
+MOST_OF_LARGE = 4
+LARGE = 5000
+"""Runs from which on a sweep is large: only so many figures are drawn, those of the selection metric first."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A figure on disk: the folder's files STEM.pdf, STEM.svg and STEM.png.
+
+    shown: a report shows it, as those of the selection metric, where it only links to others."""
+
+    stem: str
+    caption: str
+    kind: Kind
+    shown: bool
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The figures of a sweep. left: how many, at least, were not drawn because there would be too many."""
+
+    saved: list[Saved]
+    left: int
+
+
+def save_figures(sweep: Path, parts: Parts, epochs: pd.DataFrame) -> Gallery:
+    """Draw the figures of the sweep in the folder ``sweep`` into its report/figures/, with captions.txt beside them.
+    parts, epochs: its runs and epochs, as ``sweep.results.load`` gives them."""
+    folder = sweep / "report" / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    most = MOST_OF_LARGE if len(parts.runs) > LARGE else MOST_FIGURES
+    metric = slug(selection_metric(parts.runs).removeprefix("validation_"))
+    saved, waiting = list[Saved](), deque(_painters(sweep, parts, epochs))
+    with rc_context(STYLE):
+        while waiting and len(saved) < most:
+            for drawing in itertools.islice(waiting.popleft()(), most - len(saved)):
+                lay_out(drawing.figure)
+                for form in FORMATS:
+                    save(drawing.figure, folder / f"{drawing.stem}.{form}")
+                shown = drawing.kind in ("pareto", "trajectory", "search") or drawing.stem.endswith(metric)
+                saved.append(Saved(drawing.stem, drawing.caption, drawing.kind, shown))
+    (folder / "captions.txt").write_text("".join(f"{s.stem}: {s.caption}\n\n" for s in saved), encoding="utf-8")
+    return Gallery(saved, len(waiting))
+
+
+def lay_out(figure: Figure) -> None:
+    """Place the parts of a figure for good: once, not once a format."""
+    FigureCanvasAgg(figure)
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
+        engine.execute(figure)  # tick labels settle in the second pass
+        figure.set_layout_engine(None)  # with an engine, if only a placeholder, each format draws twice
+
+
+def drawings(sweep: Path, parts: Parts, epochs: pd.DataFrame) -> Iterator[Drawing]:
+    """Draw every figure of a sweep, those of the selection metric first.
+
+    Curves and heat maps of the grids, comparisons of points, methods and report seeds, published curves, Pareto fronts,
+    diagnostics, searches."""
+    for draw in _painters(sweep, parts, epochs):
+        yield from draw()
+
+
+def _painters(sweep: Path, parts: Parts, epochs: pd.DataFrame) -> Iterator[Callable[[], Iterable[Drawing]]]:
+    """Give a function for each group of figures that draws it, the most important first."""
+    request, first = read_request(sweep), selection_metric(parts.runs).removeprefix("validation_")
+    if len(request.objectives) > 1:
+        yield lambda: draw_fronts(
+            parts, pareto_fronts(parts, request.objectives, request.seeds, raced_out_seeds(sweep))
+        )
+    for metric in (first, *(m for m in METRICS if m != first)):
+        yield from _painters_of_metric(parts, epochs, metric)
+        if metric == first:
+            yield lambda: draw_trajectories(parts, epochs)
+            yield lambda: search_drawings(sweep, first)
+
+
+def _painters_of_metric(parts: Parts, epochs: pd.DataFrame, metric: str) -> Iterator[Callable[[], Iterable[Drawing]]]:
+    for grid in parts.grids:
+        prefix = f"{slug(grid.label)}-" if len({g.label for g in parts.grids}) > 1 else ""
+        column = shown_metric(grid.rows, metric)
+        if column is None:
+            continue
+        for axis in grid.axes:
+            stem = f"{prefix}{slug(axis.name)}"
+            yield partial(_curve, parts, grid, axis, column, f"{stem}-{slug(metric)}", epochs)
+            if published_curves_over(grid, axis, column):
+                name = f"{stem}-published-{slug(metric)}"
+                yield partial(lambda *found: [draw_beside(*found)], grid, axis, column, name, scale_axis)
+        for first, second in itertools.combinations(grid.axes, 2):
+            stem = f"{prefix}{slug(first.name)}-{slug(second.name)}-{slug(metric)}"
+            yield partial(lambda *found: [draw_heat_map(*found)], parts, grid, (first, second), column, stem)
+    for rows, stem in ((parts.points, "compare"), (parts.reports, "report-seeds")):
+        column = shown_metric(rows, metric) if len(rows) else None
+        if column is None:
+            continue
+        yield partial(lambda *found: [draw_comparison(*found)], parts, rows, column, f"{stem}-{slug(metric)}")
+        if len(parts.baseline):
+            yield partial(draw_differences, parts, rows, column, f"{stem}-differences-{slug(metric)}")
+
+
+def _curve(parts: Parts, grid: Grid, axis: Axis, column: str, stem: str, epochs: pd.DataFrame) -> list[Drawing]:
+    return [draw_curve(parts, grid, axis, column, stem, inert_below(grid, axis, epochs))]

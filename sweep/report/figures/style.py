@@ -1,0 +1,123 @@
+"""Palette, style, captions, counts of seeds and files on disk, shared by all figures."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from sweep.analysis.parts import Axis, Parts, selection_metric
+
+FUSED = "fused"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's palette, told apart with any colour vision; the first is the fused prediction's."""
+MARKERS = ("o", "s", "^", "D", "v", "P")
+GREY = "#4d4d4d"
+DASHES: tuple[Any, ...] = ("--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
+FORMATS = ("pdf", "svg", "png")
+STYLE: dict[Any, Any] = {
+    "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8.5, "xtick.labelsize": 7.5, "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7,
+    "axes.edgecolor": GREY,
+    "xtick.color": GREY, "ytick.color": GREY, "xtick.labelcolor": "black", "ytick.labelcolor": "black",
+    "figure.constrained_layout.w_pad": 0.07, "figure.constrained_layout.h_pad": 0.06, "axes.grid": True,
+    "axes.axisbelow": True, "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "legend.frameon": False, "pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "sweep", "figure.dpi": 200,
+}  # fmt: skip
+
+
+Kind = Literal["curve", "comparison", "published", "pareto", "trajectory", "search"]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with the stem of its files and the caption that a paper needs. kind: where a report shows it."""
+
+    stem: str
+    caption: str
+    figure: Figure
+    kind: Kind = "curve"
+
+
+def finished_values(rows: pd.DataFrame, dataset: str, column: str) -> pd.Series:
+    """Select a column of the finished runs on a dataset; empty where there is no such column."""
+    kept = rows[rows["dataset"].eq(dataset) & rows["status"].eq("done")]
+    return kept[column] if column in kept else pd.Series(dtype=float)
+
+
+def protocol(rows: pd.DataFrame, column: str) -> str:
+    """Tell a reader where the numbers come from: datasets, epochs, seeds, selection."""
+    epochs = sorted({int(e) for e in rows["epochs"].dropna()}) if "epochs" in rows else []
+    trained = f"{' or '.join(map(str, epochs))} epochs; " if epochs else ""
+    chosen_by = selection_metric(rows).replace("_", " ")
+    shown = (
+        "test split at the selected epoch"
+        if column.startswith("test")
+        else "no test metrics recorded, so validation is shown"
+    )
+    datasets = ", ".join(dict.fromkeys(rows["dataset"]))
+    over = f"Mean and 95 % t interval over {seed_count(rows)} ({datasets})"
+    return f"{over}; {trained}epoch selected by {chosen_by}; {shown}."
+
+
+def seed_count(rows: pd.DataFrame) -> str:
+    """Count finished seeds a configuration: "n = 3 seeds", "n = 2 to 3 seeds"."""
+    counts = rows["status"].eq("done").groupby([rows["dataset"], rows["configuration"]]).sum()
+    fewest, most = int(counts.min()), int(counts.max())
+    return f"n = {most if fewest == most else f'{fewest} to {most}'} seed{'s' if most != 1 else ''}"
+
+
+def references_text(parts: Parts) -> str:
+    """Name the reference lines of a figure by their dashes."""
+    names = [str(label) for label in dict.fromkeys(parts.references["label"])]
+    styles = ("dashed", "dotted", "dash-dotted", "dash-dot-dotted")
+    return (
+        f"Reference lines: {', '.join(f'{n} ({s})' for n, s in zip(names, itertools.cycle(styles)))}." if names else ""
+    )
+
+
+def positions(values: pd.Series, axis: Axis) -> np.ndarray:
+    """Place values on the axis: at themselves, or at their number among the categories."""
+    found = [axis.values.index(v) for v in values] if axis.scale == "category" else list(values)
+    return np.array(found, float)
+
+
+def slug(text: str) -> str:
+    """Make ``text`` part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def add_legend(figure: Figure, panels: Iterable[Axes]) -> None:
+    """Add one legend above all panels, the fused prediction first."""
+    entries = {label: handle for ax in panels for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    order = sorted(entries, key=lambda label: label != FUSED)
+    longest = max(map(len, order), default=0)
+    columns = max(1, int(figure.get_figwidth() / max(0.9, 0.5 + 0.068 * longest)))
+    figure.legend(
+        [entries[label] for label in order], order, loc="outside upper center", ncols=min(len(order), columns)
+    )
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure without dates, so that the same figure gives the same bytes."""
+    FigureCanvasAgg(figure)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    dates = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+    figure.savefig(partial, metadata=dates.get(path.suffix))
+    partial.replace(path)
+
+
+def tick_text(value: Any) -> str:
+    """Write a value as a tick label."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,285 @@
+"""Interactive plots of the report: curves over a hyperparameter, learning curves, the views of a search."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from sweep.analysis.parts import (
+    Axis,
+    Grid,
+    Parts,
+    chosen_run,
+    configuration_name,
+    means_and_counts,
+    metric_label,
+    modalities,
+    selection_metric,
+)
+from sweep.analysis.search_results import SearchResult, importances
+from sweep.analysis.statistics import curve, estimate, summarise
+from sweep.report.figures.style import COLOURS, FUSED, GREY, MARKERS, tick_text
+from sweep.results.tables import METRICS, columns_of
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+PLOTLY_DASHES = ("dash", "dot", "dashdot", "longdash")
+SYMBOLS = dict(zip(MARKERS, ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross"), strict=True))
+Trace = dict[str, Any]
+"""A line of a plot, by the names of Plotly's scatter traces."""
+MOST_LINES = 24
+"""Configurations whose learning curves are drawn: the best on validation data."""
+
+
+def curve_plot(parts: Parts, grid: Grid, axis: Axis, dataset: str, metrics: Sequence[str] = METRICS) -> Figure:
+    """Plot metrics against one varied hyperparameter: mean and 95 % t interval, fused and each modality.
+
+    References are lines; a menu changes the metric, the legend hides series. metrics: those of the menu."""
+    rows = grid.through([axis.column])
+    rows = rows.loc[rows["dataset"].eq(dataset), [axis.column, "status", *columns_of(rows, "validation_", "test_")]]
+    views = []
+    for split, metric in itertools.product(("test", "validation"), metrics):
+        column = f"{split}_{metric}"
+        if column in rows and rows[column].notna().any():
+            views.append((metric_label(column), _curve_traces(parts, rows, axis, column, dataset)))
+    figure = _with_menu(views)
+    figure.update_xaxes(
+        title_text=axis.label,
+        type="log" if axis.scale == "log" else "category" if axis.scale == "category" else "linear",
+    )
+    return figure
+
+
+def _curve_traces(parts: Parts, rows: pd.DataFrame, axis: Axis, column: str, dataset: str) -> list[Trace]:
+    traces: list[Trace] = []
+    for index, name in enumerate([FUSED, *modalities(rows)]):
+        values = column if name == FUSED else f"{column}_{name}"
+        table, colour = curve(rows, axis.column, values), COLOURS[index % len(COLOURS)]
+        x = [str(v) if axis.scale == "category" else v for v in table["value"]]
+        text = [
+            f"n = {n}" + (f", {f} failed or pruned" if f else "")
+            for n, f in zip(table["n"], table["failed"], strict=True)
+        ]
+        mean, half = 100 * table["mean"], 100 * (table["high"] - table["mean"])
+        line = {"color": colour, "width": 3.5 if name == FUSED else 2}
+        shown: Any = True if name == FUSED else "legendonly"
+        style: dict[str, Any] = {"name": name, "legendgroup": name, "line": line, "text": text, "visible": shown}
+        if axis.scale == "category":
+            style |= {"mode": "markers", "error_y": {"array": half.fillna(0), "thickness": 1.5}}
+        else:
+            outline = band_outline(np.array(x, float), (mean - half).to_numpy(), (mean + half).to_numpy())
+            band = {
+                "fill": "toself",
+                "fillcolor": colour,
+                "opacity": 0.18,
+                "line": {"width": 0},
+                "hoverinfo": "skip",
+                "mode": "lines",
+                "visible": shown,
+            }
+            traces.append({"x": outline[0], "y": outline[1], "legendgroup": name, "showlegend": False, **band})
+            style |= {"mode": "lines+markers", "error_y": {"array": half.fillna(0), "thickness": 0.8, "width": 0}}
+        symbol = SYMBOLS[MARKERS[index % len(MARKERS)]]
+        symbols = [symbol if n == table["n"].max() else f"{symbol}-open" for n in table["n"]]
+        marker = {"symbol": symbols, "size": 8, "color": colour}
+        traces.append({"x": x, "y": mean, "marker": marker, "hovertemplate": "%{x}: %{y:.2f} (%{text})", **style})
+        empty = [(at, f) for at, n, f in zip(x, table["n"], table["pruned"], strict=True) if n == 0]
+        if empty and name == FUSED and mean.notna().any():
+            words = ["pruned" if pruned else "no finished run" for _, pruned in empty]
+            cross = {"symbol": "x-thin-open", "size": 10, "color": "#B00020"}
+            traces.append(
+                {
+                    "x": [at for at, _ in empty], "y": [mean.min()] * len(empty), "mode": "markers", "marker": cross,
+                    "text": words, "name": "pruned, or no finished run",
+                    "hovertemplate": "%{x}: %{text}<extra></extra>",
+                }
+            )  # fmt: skip
+        ends = (
+            [str(axis.values[0]), str(axis.values[-1])]
+            if axis.scale == "category"
+            else [axis.values[0], axis.values[-1]]
+        )
+        for (label, reference), dash in zip(
+            parts.reference_rows(dataset).items(), itertools.cycle(PLOTLY_DASHES), strict=False
+        ):
+            done = reference[reference["status"].eq("done")]
+            found = estimate(100 * done[values]) if values in done else estimate([])
+            if found.n:
+                title = label if name == FUSED else f"{label}, {name}"
+                rule = {"color": GREY if name == FUSED else colour, "dash": dash, "width": 1.3}
+                hover = f"{title}: {found.mean:.2f} (n = {found.n})"
+                traces.append(
+                    {
+                        "x": ends, "y": [found.mean] * 2, "mode": "lines", "name": title, "legendgroup": name,
+                        "line": rule, "hovertemplate": hover, "visible": shown,
+                    }
+                )  # fmt: skip
+    return traces
+
+
+def band_outline(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[list[float], list[float]]:
+    """Outline the area between ``low`` and ``high``: one polygon for each stretch without NaN, NaN between them.
+
+    So no interval is drawn where none is known."""
+    places: list[float] = []
+    heights: list[float] = []
+    known = np.flatnonzero(~np.isnan(low))
+    for part in np.split(known, np.flatnonzero(np.diff(known) > 1) + 1):
+        places += [*x[part], *x[part][::-1], np.nan]
+        heights += [*high[part], *low[part][::-1], np.nan]
+    return places, heights
+
+
+def learning_plot(rows: pd.DataFrame, epochs: pd.DataFrame) -> Figure | None:
+    """Plot each validation metric, the loss and each diagnostic against the epoch, a line a configuration.
+
+    Lines are means over finished seeds; ``rows`` and ``epochs`` are those of one dataset. None where nothing has
+    finished."""
+    from plotly.colors import sample_colorscale
+
+    done = epochs[epochs["status"].eq("done")]
+    if done.empty:
+        return None
+    ranked = summarise(rows, ["configuration"], selection_metric(rows)).sort_values("mean", ascending=False)[
+        "configuration"
+    ]
+    shown = rows.drop_duplicates("configuration")
+    shown = shown[shown["configuration"].isin(ranked[:MOST_LINES])]
+    colours = COLOURS if len(shown) <= len(COLOURS) else sample_colorscale("Viridis", np.linspace(0, 0.95, len(shown)))
+    names = {r["configuration"]: configuration_name(r) for _, r in shown.iterrows()}
+    tint = dict(zip(names, itertools.cycle(colours), strict=False))
+    done = done[done["configuration"].isin(names)].drop_duplicates(["hash", "epoch"])
+    columns = columns_of(done, "validation_", "loss", "diag.")
+    columns = [selection_metric(rows), *(c for c in columns if c != selection_metric(rows) and done[c].notna().any())]
+    views = []
+    for column in columns:
+        factor = 100 if column.startswith("validation_") else 1
+        means = (factor * done.groupby(["configuration", "epoch"])[column].mean()).dropna()
+        traces = [
+            {
+                "x": means[key].index, "y": means[key], "mode": "lines", "name": name,
+                "line": {"color": tint[key], "width": 1.8}, "hovertemplate": "epoch %{x}: %{y:.3g}",
+            }
+            for key, name in names.items()
+            if key in means
+        ]  # fmt: skip
+        words = column.removeprefix("diag.").replace("_", " ")
+        views.append((words + (" (%)" if factor == 100 else ""), traces))
+    figure = _with_menu(views)
+    figure.update_xaxes(title_text="epoch")
+    return figure
+
+
+def heat_plot(grid: Grid, axes: tuple[Axis, Axis], column: str, dataset: str) -> Figure:
+    """Plot the mean over seeds for each pair of values of two hyperparameters."""
+    import plotly.graph_objects as go
+
+    across, up = axes
+    rows = grid.through([across.column, up.column])
+    means, counts = means_and_counts(rows[rows["dataset"].eq(dataset)], axes, column)
+    x, y = [tick_text(v) for v in across.values], [tick_text(v) for v in up.values]
+    hover = f"{across.label} %{{x}}, {up.label} %{{y}}: %{{z:.2f}} (n = %{{customdata}})<extra></extra>"
+    heat = go.Heatmap(
+        x=x, y=y, z=100 * means, customdata=counts, colorscale="Cividis",
+        texttemplate="%{z:.1f}", hovertemplate=hover,
+        colorbar={"title": {"text": metric_label(column), "side": "right"}},
+    )  # fmt: skip
+    figure = go.Figure(heat)
+    best = chosen_run(grid.rows[grid.rows["dataset"].eq(dataset)])
+    if best is not None:
+        place = {"x": [x[across.values.index(best[across.column])]], "y": [y[up.values.index(best[up.column])]]}
+        box = {"symbol": "square-open", "size": 30, "color": COLOURS[1], "line": {"width": 3}}
+        figure.add_trace(go.Scatter(**place, mode="markers", marker=box, name="chosen on validation", hoverinfo="name"))
+    figure.update_layout(
+        **_LAYOUT, xaxis={"title": across.label, "type": "category"}, yaxis={"title": up.label, "type": "category"}
+    )
+    return figure
+
+
+def search_plots(search: SearchResult) -> list[tuple[str, Figure | str]]:
+    """Plot a study: history, slices, parallel coordinates, importances.
+
+    Each comes with its heading; text stands for a plot that cannot be drawn, and says why."""
+    import plotly.graph_objects as go
+    from optuna import visualization
+
+    done = search.trials("COMPLETE")
+    if not done:
+        return [("Optimisation history", "No trial has finished.")]
+    options: dict[str, Any] = {"target": search.value, "target_name": search.title}
+    numbers, values = [t.number for t in done], [search.value(t) for t in done]
+    points = go.Scatter(x=numbers, y=values, mode="markers", name="finished", marker_color=COLOURS[0])
+    best = go.Scatter(
+        x=numbers,
+        y=search.best_so_far(values),
+        mode="lines",
+        name="best so far",
+        line={"color": COLOURS[1], "shape": "hv"},
+    )
+    history = go.Figure([points, best])
+    history.update_layout(xaxis_title="trial", yaxis_title=search.title)
+    plots: list[tuple[str, Figure | str]] = [
+        ("Optimisation history", history),
+        ("Slices", visualization.plot_slice(search.study, **options)),
+    ]
+    if len(search.common) > 1:
+        parallel = visualization.plot_parallel_coordinate(search.study, params=search.common, **options)
+        plots.append(("Parallel coordinates", parallel))
+        shares = importances(search)
+        if isinstance(shares, str):
+            plots.append(("Importances", shares))
+        else:
+            names = [s.name for s in shares]
+            bars = go.Bar(
+                x=[s.share for s in shares],
+                y=names,
+                orientation="h",
+                marker_color=COLOURS[0],
+                name="share of importance",
+            )
+            tick = {"symbol": "line-ns-open", "size": 16, "color": "black", "line": {"width": 2}}
+            chance = go.Scatter(
+                x=[s.chance for s in shares], y=names, mode="markers", marker=tick, name="95 % of chance"
+            )
+            figure = go.Figure([bars, chance])
+            figure.update_yaxes(autorange="reversed")
+            plots.append(("Importances", figure))
+    for _, figure in plots:
+        if not isinstance(figure, str):
+            figure.update_layout(**_LAYOUT, title=None)
+    return plots
+
+
+_LAYOUT: dict[str, Any] = {
+    "template": "plotly_white", "height": 460, "margin": {"t": 60, "l": 70, "r": 20, "b": 60},
+    "font": {"family": "system-ui, sans-serif", "size": 13},
+}  # fmt: skip
+
+
+def _with_menu(views: list[tuple[str, list[Trace]]]) -> Figure:
+    """Join several views in one figure, of which a menu shows one."""
+    import plotly.graph_objects as go
+
+    traces = [(owner, trace) for owner, (_, several) in enumerate(views) for trace in several]
+
+    def visibilities(number: int) -> list[Any]:
+        return [trace.get("visible", True) if owner == number else False for owner, trace in traces]
+
+    buttons = [
+        {"label": title, "method": "update", "args": [{"visible": visibilities(number)}, {"yaxis.title.text": title}]}
+        for number, (title, _) in enumerate(views)
+    ]
+    menu = {"buttons": buttons, "x": 0, "y": 1.14, "xanchor": "left", "yanchor": "top", "direction": "down"}
+    # All at once: Plotly checks and copies its traces at each step.
+    data = [
+        {"type": "scatter", **trace, "visible": shown}
+        for (_, trace), shown in zip(traces, visibilities(0), strict=True)
+    ]
+    figure = go.Figure(data)
+    figure.update_layout(**_LAYOUT, updatemenus=[menu], yaxis={"title": {"text": views[0][0] if views else ""}})
+    return figure

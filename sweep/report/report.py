@@ -1,0 +1,173 @@
+"""The report of a sweep: one HTML page that opens offline."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.resources import files
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from sweep.analysis.code_versions import mixed_code_sentences
+from sweep.analysis.completeness import raced_out_seeds, read_request
+from sweep.analysis.conclusions import conclusions
+from sweep.analysis.fronts import pareto_fronts
+from sweep.analysis.parts import Parts, selection_metric, shown_metric
+from sweep.analysis.search_results import IMPORTANCE_NOTE, search_results
+from sweep.analysis.statistics import FAILED
+from sweep.report.blocks import Block, Section, plot_html
+from sweep.report.figures.gallery import LARGE, Gallery, Saved, save_figures
+from sweep.report.plots import MOST_LINES, curve_plot, heat_plot, learning_plot, search_plots
+from sweep.report.runs import budget_blocks, configuration_blocks, environment_blocks, failure_blocks
+from sweep.report.tables import number_blocks, pareto_blocks, published_blocks
+from sweep.results.tables import METRICS, load
+from sweep.runs.failures import describe_causes
+
+MOST_PLOTS = 24
+"""Interactive curves of a page; of more grids the first."""
+
+
+def write_report(results: Path, name: str) -> Path:
+    """Write results/NAME/report/index.html with its figures and return its path. Raises ResultsError where the sweep
+    has no results."""
+    folder = results / name
+    runs, epochs = load(folder), load(folder, "epoch")
+    parts, request, out = Parts(runs), read_request(folder), raced_out_seeds(folder)
+    text = (folder / "sweep.yaml").read_text(encoding="utf-8") if (folder / "sweep.yaml").exists() else ""
+    gallery = save_figures(folder, parts, epochs)
+    saved = gallery.saved
+    compared = pareto_fronts(parts, request.objectives, request.seeds, out) if len(request.objectives) > 1 else []
+    sections = [
+        Section("curves", "Curves", _curves(parts)),
+        Section("pareto", "Several objectives", pareto_blocks(parts, compared) + _pictures(saved, folder, "pareto")),
+        Section("tables", "Numbers", number_blocks(parts, request.seeds, out, compared)),
+        Section("published", "Published numbers", _pictures(saved, folder, "published") + published_blocks(parts)),
+        Section("learning", "Learning curves", _learning(runs, epochs)),
+        Section("diagnostics", "Diagnostics", _pictures(saved, folder, "trajectory")),
+        Section("search", "Search", _search(folder, selection_metric(runs).removeprefix("validation_"))),
+        Section("figures", "Figures", _figures(gallery, folder)),
+        Section("budgets", "Budgets", budget_blocks(runs, request, len(out))),
+        Section("failures", "Failures and retries", failure_blocks(results, runs)),
+        Section("configuration", "Configuration and data", configuration_blocks(results, runs, text)),
+        Section("environment", "Environment and cost", environment_blocks(runs)),
+    ]
+    template = files("sweep.report").joinpath("report_page.html").read_text(encoding="utf-8")
+    chosen_by = selection_metric(runs).replace("_", " ")
+    page = Environment(autoescape=True).from_string(template)
+    rendered = page.render(
+        title=request.title or name,
+        name=name,
+        reproduces=request.reproduces,
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        counts=_counts(runs, len(out)),
+        mixed=mixed_code_sentences(runs),
+        conclusions=conclusions(parts, compared),
+        protocol=f"Epochs and configurations are selected by {chosen_by}; test numbers are the selected epoch's.",
+        sections=[section for section in sections if section.blocks],
+        plotly_js=Markup(get_plotlyjs()),
+    )
+    target = folder / "report" / "index.html"
+    partial = target.with_name(f".index.{os.getpid()}.html")
+    partial.write_text(rendered, encoding="utf-8")
+    return partial.replace(target)
+
+
+# Sections ------------------------------------------------------------------------------------------------------
+
+
+def _counts(runs: pd.DataFrame, raced: int) -> list[tuple[str, bool]]:
+    """Count runs by status for the top of the page; true marks bad news."""
+    ran = runs.drop_duplicates("hash")
+    counts = Counter(ran["status"])
+    said = []
+    for status in ("done", "failed", "diverged", "pruned", "running", "missing"):
+        if counts[status] or status in ("done", *FAILED, "missing"):
+            bad = status in ("failed", "diverged") and counts[status] > 0
+            kinds = Counter(ran.loc[ran["status"].eq("failed"), "cause"].fillna("error")) if status == "failed" else {}
+            said.append((f"{counts[status]} {status}" + (f" ({describe_causes(kinds)})" if kinds else ""), bad))
+    if raced:
+        said.append((f"{raced} {'configuration' if raced == 1 else 'configurations'} out of the race", False))
+    again = int(ran["attempts"].fillna(1).gt(1).sum()) if "attempts" in ran else 0
+    return [*said, (f"{again} started more than once", False)] if again else said
+
+
+def _curves(parts: Parts) -> list[Block]:
+    blocks, metric = list[Block](), selection_metric(parts.runs).removeprefix("validation_")
+    metrics = (metric,) if len(parts.runs) > LARGE else METRICS
+    for grid in parts.grids:
+        for dataset in dict.fromkeys(grid.rows["dataset"]):
+            for first, second in combinations(grid.axes, 2):
+                column = shown_metric(grid.rows, selection_metric(grid.rows).removeprefix("validation_"))
+                if column:
+                    heading = f"{grid.label} on {dataset}: {first.label} and {second.label}"
+                    blocks.append(Block(heading, plot=plot_html(heat_plot(grid, (first, second), column, dataset))))
+            for axis in grid.axes:
+                text = (
+                    f"{axis.label}: {axis.meaning}. " if axis.meaning else ""
+                ) + "Click a modality in the legend to show it. Hollow: fewer seeds than the others."
+                if len(grid.axes) > 1:
+                    text += " The other varied hyperparameters are at the chosen configuration."
+                heading = f"{grid.label} on {dataset}: {axis.label}"
+                blocks.append(Block(heading, text, plot=plot_html(curve_plot(parts, grid, axis, dataset, metrics))))
+                if len(blocks) >= MOST_PLOTS:
+                    return [
+                        *blocks,
+                        Block(text=f"The first {MOST_PLOTS} curves are drawn; the tables have the others."),
+                    ]
+    return blocks
+
+
+def _learning(runs: pd.DataFrame, epochs: pd.DataFrame) -> list[Block]:
+    blocks = []
+    for dataset, rows in runs.groupby("dataset", sort=False):
+        figure = learning_plot(rows, epochs[epochs["dataset"].eq(dataset)])
+        if figure is not None:
+            text = (
+                "Mean over the finished seeds that reached the epoch; the menu shows other metrics, loss, diagnostics."
+            )
+            if rows["configuration"].nunique() > MOST_LINES:
+                text += f" The {MOST_LINES} best configurations on validation data are drawn."
+            blocks.append(Block(str(dataset), text, plot=plot_html(figure)))
+    return blocks
+
+
+def _search(folder: Path, metric: str) -> list[Block]:
+    blocks = []
+    for search in search_results(folder, metric):
+        for heading, plot in search_plots(search):
+            objective = f" ({search.title})" if search.is_one_of_several else ""
+            title = f"{search.label} on {search.dataset}: {heading.lower()}{objective}"
+            words = IMPORTANCE_NOTE if heading == "Importances" else ""
+            blocks.append(Block(title, plot) if isinstance(plot, str) else Block(title, words, plot=plot_html(plot)))
+    return blocks
+
+
+def _pictures(saved: Sequence[Saved], folder: Path, kind: str) -> list[Block]:
+    """Show the figures of one kind."""
+    return [_picture(figure, folder, True) for figure in saved if figure.kind == kind and figure.shown]
+
+
+def _figures(gallery: Gallery, folder: Path) -> list[Block]:
+    """Show every figure that no other section shows; of those of other metrics link to the files."""
+    rest = [f for f in gallery.saved if f.kind not in ("pareto", "published", "trajectory") or not f.shown]
+    blocks = [_picture(figure, folder, figure.shown) for figure in rest]
+    if gallery.left:
+        said = "Further figures, of other metrics and methods, are not drawn of a sweep of this size."
+        blocks.append(Block(text=f"{said} The interactive plots and the tables have their numbers."))
+    tables = tuple((f, f"../{f}") for f in ("runs.parquet", "runs.csv", "epochs.parquet") if (folder / f).exists())
+    return [*blocks, Block("Tables", links=tables)] if tables else blocks
+
+
+def _picture(figure: Saved, folder: Path, shown: bool) -> Block:
+    links = tuple((form.upper(), f"figures/{figure.stem}.{form}") for form in ("pdf", "svg", "png"))
+    image = (folder / "report" / "figures" / f"{figure.stem}.png").read_bytes() if shown else b""
+    source = f"data:image/png;base64,{base64.b64encode(image).decode()}" if shown else ""
+    return Block(image=source, caption=figure.caption, links=links)

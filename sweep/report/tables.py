@@ -1,0 +1,270 @@
+"""Tables of the report: configurations, differences to joint training, Pareto fronts, published numbers beside ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from sweep.analysis.completeness import COMPLETE, CONFIGURATION, RacedOut, completeness_table
+from sweep.analysis.conclusions import differences_to_joint, name_with_role, points_text, rows_to_compare
+from sweep.analysis.fronts import Front, objective_label, value_text
+from sweep.analysis.parts import METRIC_NAMES, Parts, chosen_run, modalities, selection_metric, shown_metric
+from sweep.analysis.statistics import compare, estimate, per_cent, summarise
+from sweep.published import DATASETS, FUSED, PROTOCOL, Cell, cells_of, sources
+from sweep.report.blocks import Block, Table
+
+BEST_ROWS = 20
+"""Configurations of a search, or of a large grid, that the tables show."""
+MOST_PLANNED = 100
+KEY = ("label", "point", "role", "dataset", "configuration")
+
+
+def configurations(
+    parts: Parts, columns: Sequence[str], most: int, seeds: int = 0, out: RacedOut | None = None
+) -> pd.DataFrame:
+    """Tabulate configurations, one a row, by dataset, references first.
+
+    Of searched ones the best ``most`` a label and dataset are kept, and so of planned ones where there are more than
+    MOST_PLANNED. Column ``state``: "complete", or why a configuration has fewer seeds. Those with all their seeds are
+    ranked; the others follow, unranked."""
+    searched = pd.concat([parts.searched, parts.references[parts.references["number"].notna()]])
+    planned, unsearched = parts.planned, parts.references[parts.references["number"].isna()]
+    if planned["configuration"].nunique() > MOST_PLANNED:
+        searched, planned = pd.concat([searched, planned]), planned.iloc[:0]
+    groups = [unsearched[~unsearched["hash"].isin(planned["hash"])], planned]
+    for _, rows in searched.groupby(["label", "dataset"], sort=False):
+        means = summarise(rows, ["configuration"], selection_metric(rows)).set_index("configuration")["mean"]
+        states = completeness_table(rows, seeds, out)
+        states = states.assign(mean=states["configuration"].map(means)).sort_values(
+            ["ranked", "mean"], ascending=False, kind="stable"
+        )
+        place = {key: number for number, key in enumerate(states["configuration"].head(most))}
+        kept = rows[rows["configuration"].isin(place)]
+        groups.append(kept.assign(_rank=kept["configuration"].map(place)).sort_values("_rank", kind="stable"))
+    rows = pd.concat([*groups, parts.reports])
+    table = compare(rows, columns, KEY).merge(
+        completeness_table(rows, seeds, out)[[*CONFIGURATION, "state"]], on=CONFIGURATION
+    )
+    place = {dataset: number for number, dataset in enumerate(dict.fromkeys(parts.runs["dataset"]))}
+    return table.sort_values("dataset", key=lambda names: names.map(place), kind="stable", ignore_index=True)
+
+
+def number_blocks(parts: Parts, seeds: int, out: RacedOut, fronts: Sequence[Front]) -> list[Block]:
+    """Show all metrics of the configurations, and their differences to joint training."""
+    runs, metric = parts.runs, selection_metric(parts.runs).removeprefix("validation_")
+    streams = modalities(runs)
+    scores = [
+        f"{split}_{metric}{suffix}" for split in ("validation", "test") for suffix in ("", *(f"_{m}" for m in streams))
+    ]
+    others = [f"test_{m}" for m in METRIC_NAMES if m != metric]
+    wanted = [*scores, *others, "validation_imbalance", "test_imbalance", f"test_peak_{metric}"]
+    columns = [c for c in wanted if c in runs and runs[c].notna().any()]
+    if f"test_peak_{metric}" in columns and f"test_{metric}" in columns:
+        parts = Parts(runs.assign(optimism=runs[f"test_peak_{metric}"] - runs[f"test_{metric}"]))
+        columns.append("optimism")
+    table = configurations(parts, columns, BEST_ROWS, seeds, out)
+    fewer = table["state"].ne(COMPLETE)
+    headings = ["configuration", "dataset", "n", "failed", "missing", *(c.replace("_", " ") for c in columns)]
+    rows = [
+        [name_with_role(r), *(str(r[c]) for c in ("dataset", "n", "failed", "missing", *columns))]
+        for r in table.to_dict("records")
+    ]
+    if fewer.any():
+        headings.insert(5, "standing")
+        for row, state in zip(rows, table["state"], strict=True):
+            row.insert(5, state)
+    found = {(b["label"], b["configuration"]) for b in chosen_runs(parts)}
+    if fronts:
+        found = {(f.label, key) for f in fronts for key in f.table.loc[f.table["front"], "configuration"]}
+    best = {
+        i
+        for i, r in enumerate(table.to_dict("records"))
+        if (r["label"], r["configuration"]) in found and r["role"] == "sweep"
+    }
+    note = _note(parts, columns, bool(fewer.any()))
+    note += (
+        "" if not best else " Highlighted: the Pareto front." if fronts else " Highlighted: chosen on validation data."
+    )
+    return [Block("Configurations", table=Table(headings, rows, best, note)), *difference_blocks(parts, metric)]
+
+
+def _note(parts: Parts, columns: Sequence[str], fewer: bool) -> str:
+    note = (
+        "Per cent, mean ± half of the 95 % t interval over n finished seeds. Imbalance: largest minus smallest Shapley "
+        "value of a modality."
+    )
+    if "optimism" in columns:
+        note += (
+            " test peak is the best test epoch, the protocol of published code, never used for selection; optimism is "
+            "what it adds to the honest number."
+        )
+    many = (parts.searched["configuration"].nunique(), parts.planned["configuration"].nunique())
+    if many[0] > BEST_ROWS or many[1] > MOST_PLANNED:
+        note += f" Of many configurations the best {BEST_ROWS} on validation of each method and dataset are shown."
+    if fewer:
+        note += " Means over fewer seeds than the others' are comparable with none, and not ranked."
+    return note
+
+
+def chosen_runs(parts: Parts) -> list[pd.Series]:
+    """Give a run of the chosen configuration of each study that chooses."""
+    several = parts.swept.groupby(["label", "dataset"], sort=False)
+    found = [chosen_run(rows) for _, rows in several if rows["configuration"].nunique() > 1]
+    return [run for run in found if run is not None]
+
+
+def difference_blocks(parts: Parts, metric: str) -> list[Block]:
+    """Show the paired differences to joint training; nothing where there is no joint training to compare with."""
+    rows = rows_to_compare(parts)
+    column = shown_metric(rows, metric) if len(rows) else None
+    if column is None or parts.baseline.empty:
+        return []
+    table = differences_to_joint(parts, rows, column)
+    lines = [
+        [
+            name_with_role(r), r["dataset"], str(r["n"]), points_text(r["mean"]),
+            "–" if r["n"] < 2 else f"{points_text(r['low'])} to {points_text(r['high'])}",
+            _p_text(r["p"]), _p_text(r["p_holm"]),
+        ]
+        for r in table.to_dict("records")
+    ]  # fmt: skip
+    headings = ["configuration", "dataset", "common seeds", "difference", "95 % interval", "p", "p (Holm)"]
+    note = (
+        f"Points of {column.replace('_', ' ')} above joint training under the same seeds; p of paired t tests, "
+        "Holm-corrected over the table."
+    )
+    return [Block("Differences to joint training", table=Table(headings, lines, note=note))]
+
+
+def _p_text(value: float) -> str:
+    return "–" if pd.isna(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+# Pareto fronts -------------------------------------------------------------------------------------------------
+
+
+def pareto_blocks(parts: Parts, fronts: Sequence[Front]) -> list[Block]:
+    """Show the members of each front and the references, with their test metric under fresh seeds where they have one.
+
+    The note counts the others: beaten, or not compared."""
+    blocks = []
+    for front in fronts:
+        metric = shown_metric(parts.runs, selection_metric(parts.runs).removeprefix("validation_"))
+        headings = ["configuration", "n", *(objective_label(o) for o in front.objectives)]
+        headings += [f"{metric.replace('_', ' ')}, fresh seeds"] if metric else []
+        members = front.table[front.table["front"]].sort_values(front.objectives[0], ascending=False)
+        rows = [_pareto_row(parts, front, r, r["point"] or front.label, metric) for r in members.to_dict("records")]
+        for label, own in front.references.items():
+            for r in own.to_dict("records"):
+                which = f": {r['point']}" if r["point"] else ""
+                rows.append(_pareto_row(parts, front, r, f"{label} (reference){which}", metric))
+        beaten = int((front.table["ranked"] & ~front.table["front"]).sum())
+        note = f"Beaten by one that is as good in every objective and better in one: {beaten}."
+        unranked = front.table[~front.table["ranked"]]
+        if len(unranked) or front.lost:
+            states = unranked["state"].value_counts()
+            said = [f"{count} {state}" for state, count in states.items()]
+            said += [f"{front.lost} without a finished seed"] if front.lost else []
+            note += f" Not compared: {', '.join(said)}."
+        table = Table(headings, rows, set(range(len(members))), note)
+        blocks.append(Block(f"Pareto front of {front.label} on {front.dataset}", table=table))
+    return blocks
+
+
+def _pareto_row(parts: Parts, front: Front, row: dict[Any, Any], name: str, metric: str | None) -> list[str]:
+    values = [value_text(o, row[o], row[f"{o}_high"] - row[o]) for o in front.objectives]
+    fresh = parts.reports[parts.reports["configuration"].eq(row["configuration"]) & parts.reports["status"].eq("done")]
+    if metric is None:
+        return [name, str(row["n"]), *values]
+    found = estimate(fresh[metric])
+    tested = per_cent(found.mean, found.high - found.mean) + (f" (n = {found.n})" if found.n else "")
+    return [name, str(row["n"]), *values, tested]
+
+
+# Published numbers ---------------------------------------------------------------------------------------------
+
+
+def published_blocks(parts: Parts) -> list[Block]:
+    """Show the authors' numbers of the same methods and variants.
+
+    Those on the same dataset stand beside ours, those on others in a table of their own, so that orderings can be
+    compared."""
+    metric = selection_metric(parts.runs).removeprefix("validation_")
+    beside, elsewhere = list[list[str]](), list[list[str]]()
+    own = _representative_runs(parts)
+    printed = {key: cells_of(str(r["method"]), _hyperparameters(r)) for key, r in own.items()}
+    datasets = [d for d in DATASETS if any(c.dataset == d and c.metric == metric for f in printed.values() for c in f)]
+    for key, row in own.items():
+        here = [c for c in printed[key] if c.dataset == row["dataset"]]
+        streams = dict.fromkeys(c.modality for c in here)
+        for stream, name in ((s, m) for s in streams for m in METRIC_NAMES):
+            column = f"test_{name}" + ("" if stream == FUSED else f"_{stream}")
+            if values := [c for c in here if (c.modality, c.metric) == (stream, name)]:
+                ours = [_own_number(parts, row, c) for c in (column, column.replace("test_", "test_peak_", 1))]
+                what = METRIC_NAMES[name] + ("" if stream == FUSED else f" of {stream}")
+                beside.append(
+                    [name_with_role(row), row["dataset"], what, *ours, _numbers_text(values), _places_text(values)]
+                )
+        others = [c for c in printed[key] if (c.metric, c.modality) == (metric, FUSED)]
+        if others and not here:
+            own_number = _own_number(parts, row, f"test_{metric}")
+            cells = [_numbers_text([c for c in others if c.dataset == d]) for d in datasets]
+            elsewhere.append([name_with_role(row), f"{row['dataset']}: {own_number}", *cells, _places_text(others)])
+    blocks = []
+    if beside:
+        headings = ["configuration", "dataset", "metric", "ours", "ours, best test epoch", "published", "printed in"]
+        blocks.append(Block("Published, on the same dataset", table=Table(headings, beside, note=PROTOCOL)))
+    if elsewhere:
+        headings = ["configuration", "ours", *(DATASETS[d] for d in datasets), "printed in"]
+        note = f"Fused {METRIC_NAMES[metric]} in per cent; the sources disagree where there are two numbers. {PROTOCOL}"
+        blocks.append(Block("Published, on other datasets", table=Table(headings, elsewhere, note=note)))
+    cited = dict.fromkeys(c.source for found in printed.values() for c in found)
+    if blocks:
+        names = sources()
+        blocks.append(Block(text=" ".join(f"{names[s][0]}: {names[s][1]}." for s in cited)))
+    return blocks
+
+
+def _representative_runs(parts: Parts) -> dict[tuple[str, ...], dict[Any, Any]]:
+    """Give a run of each configuration that represents its method.
+
+    These are references, points, variants (grids over words), and the choice of a grid over numbers or of a search."""
+    variants = [g.rows for g in parts.grids if all(axis.scale == "category" for axis in g.axes)]
+    best = pd.DataFrame(chosen_runs(parts))
+    rows = pd.concat([parts.references, parts.points, *variants, best])
+    found = rows.drop_duplicates(["role", "label", "dataset", "configuration"])
+    searched = found["role"].eq("reference") & found["number"].notna()
+    return {(r["role"], r["label"], r["dataset"], r["configuration"]): r for r in found[~searched].to_dict("records")}
+
+
+def _hyperparameters(row: dict[Any, Any]) -> dict[str, Any]:
+    return {str(k).removeprefix("hp."): v for k, v in row.items() if str(k).startswith("hp.")}
+
+
+def _own_number(parts: Parts, row: dict[Any, Any], column: str) -> str:
+    runs = parts.runs
+    mine = runs[
+        runs["configuration"].eq(row["configuration"]) & runs["role"].eq(row["role"]) & runs["status"].eq("done")
+    ]
+    found = estimate(mine.drop_duplicates("hash")[column] if column in mine else [])
+    return per_cent(found.mean, found.high - found.mean)
+
+
+def _numbers_text(found: Sequence[Cell]) -> str:
+    """List the distinct numbers, as printed."""
+    return " / ".join(f"{value:.2f}" for value in sorted({c.value for c in found})) or "–"
+
+
+def _places_text(found: Sequence[Cell]) -> str:
+    """Cite the place of each of the numbers."""
+    several = len({(c.dataset, c.metric, c.modality) for c in found}) > 1
+    if several:
+        return "; ".join(dict.fromkeys(c.citation for c in found))
+    places: dict[float, list[str]] = {}
+    for cell in found:
+        places.setdefault(cell.value, []).append(cell.citation)
+    if len(places) == 1:
+        return "; ".join(dict.fromkeys(next(iter(places.values()))))
+    return "; ".join(f"{value:.2f}: {', '.join(dict.fromkeys(where))}" for value, where in sorted(places.items()))

@@ -1,0 +1,291 @@
+"""The records of many runs as columns, read fast: files several at a time, and without checking every record again, for
+it was checked when it was written."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shlex
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic_core import from_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+COSTS = ("seconds", "seconds_per_epoch", "samples", "forward_passes", "samples_per_second", "peak_memory_mib")
+
+FOLDERS = "env.folders."
+"""What the columns begin with that tell the code of data/, methods/, models/ and sweep/ outside every identity."""
+
+RUN_FILES = ("config.json", "environment.json", "final.json", "test.json")
+SECTIONS = {"hyperparameters": "hp.", "train": "train.", "data": "data.", "encoders": "encoder."}
+"""Parts of a configuration, and what their columns' names begin with."""
+
+T = TypeVar("T")
+
+GROUPS = {"metrics": "", "diagnostics": "diag."}
+"""Numbers of an epoch that have names of their own, and what their columns' names begin with."""
+
+THREADS = 8
+AT_ONCE = 500
+"""Runs whose files are held in memory at a time."""
+
+
+class Columns:
+    """Rows of different keys, collected as columns."""
+
+    def __init__(self, *names: str) -> None:
+        self._columns: dict[str, list[Any]] = {name: [] for name in names}
+        self._rows = 0
+
+    def extend(self, several: Mapping[str, Sequence[Any]], count: int) -> None:
+        """Add ``count`` rows at once, by column."""
+        for name, values in several.items():
+            column = self._columns.setdefault(name, [])
+            column.extend([None] * (self._rows - len(column)))
+            column.extend(values)
+        self._rows += count
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Return every column, None where a row lacks it."""
+        return {name: column + [None] * (self._rows - len(column)) for name, column in self._columns.items()}
+
+    def frame(self) -> pd.DataFrame:
+        import pandas as pd  # here, so that reading an index alone stays fast
+
+        return pd.DataFrame(self.columns())
+
+
+def as_columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Turn rows into columns, None where a row lacks one."""
+    names = dict.fromkeys(itertools.chain.from_iterable(rows))
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def read_runs(folder: Path, hashes: Iterable[str]) -> dict[str, list[Any]]:
+    """Read what the folders of runs say, as columns, a row each in the order of ``hashes``."""
+    table, environments = Columns(), dict[bytes, dict[str, Any]]()
+    found = _read_files(folder, hashes, RUN_FILES)
+    while several := list(itertools.islice(found, AT_ONCE)):
+        table.extend(_run_columns(folder, several, environments), len(several))
+    return table.columns()
+
+
+def read_epochs(folder: Path, hashes: Iterable[str]) -> pd.DataFrame:
+    """Read every epoch of runs, a row each, with the column ``hash``. Of one written twice (a resumed run) the last
+    stands."""
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    parts, names, counts = list[pa.Table](), list[str](), list[int]()
+    written = ((name, content) for name, (content,) in _read_files(folder, hashes, ("metrics.jsonl",)) if content)
+    while several := dict(itertools.islice(written, AT_ONCE)):
+        # As typed columns from the start: the numbers of a million epochs would be too many objects.
+        part, epochs = _epoch_table(folder, several)
+        parts.append(part)
+        names += several
+        counts += epochs
+    if not sum(counts):
+        return pd.DataFrame({"hash": [], "epoch": []}, dtype=object)
+    frame = pa.concat_tables(parts, promote_options="permissive").to_pandas()
+    frame = frame.assign(_run=np.repeat(np.arange(len(names)), counts)).drop_duplicates(["_run", "epoch"], keep="last")
+    frame = frame.sort_values(["_run", "epoch"], ignore_index=True)
+    frame.insert(0, "hash", np.array(names, dtype=object)[frame.pop("_run")])
+    return frame
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Read the records of a file with one a line, none where there is no file; see :func:`parse_records`."""
+    content = _read_bytes(str(path))
+    return parse_records(content, path) if content else []
+
+
+def run_stamps(folder: Path, hashes: Iterable[str]) -> tuple[tuple[int, int] | None, ...]:
+    """Stamp each run by what changes whenever it does: time and size of what it wrote last."""
+    return tuple(
+        _file_stamp(f"{folder}/{name}/final.json") or _file_stamp(f"{folder}/{name}/metrics.jsonl") for name in hashes
+    )
+
+
+def _file_stamp(path: str) -> tuple[int, int] | None:
+    try:
+        state = os.stat(path)
+    except OSError:
+        return None
+    return state.st_mtime_ns, state.st_size
+
+
+# Files -------------------------------------------------------------------------------------------------------------
+
+
+def _read_files(folder: Path, hashes: Iterable[str], names: Sequence[str]) -> Iterator[tuple[str, list[bytes | None]]]:
+    """Read files of runs, None for one that is not there."""
+
+    def several(some: Sequence[str]) -> list[tuple[str, list[bytes | None]]]:
+        return [(run_hash, [_read_bytes(f"{folder}/{run_hash}/{name}") for name in names]) for run_hash in some]
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for part in _chunks(list(hashes), AT_ONCE):
+            # A part as a whole: threads that read while another one parses only wait for each other.
+            for found in list(pool.map(several, _chunks(part, AT_ONCE // THREADS))):
+                yield from found
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _read_bytes(path: str) -> bytes | None:
+    try:
+        file = os.open(path, os.O_RDONLY)  # open() asks the system four questions more, a hundred thousand times
+    except FileNotFoundError:
+        return None
+    try:
+        return os.read(file, os.fstat(file).st_size)
+    finally:
+        os.close(file)
+
+
+def parse_records(content: bytes, path: Path) -> list[dict[str, Any]]:
+    """Parse the records of a file with one a line. A torn last line is no record yet; any other that cannot be read is
+    left out with a warning."""
+    lines = content.splitlines()
+    try:
+        found: list[dict[str, Any]] = from_json(b"[" + b",".join(lines) + b"]", cache_strings="keys")
+        return found
+    except ValueError:
+        return [
+            record for number, line in enumerate(lines) if (record := _parse_record(line, path, number, len(lines)))
+        ]
+
+
+def _parse_record(line: bytes, path: Path, number: int, of: int) -> dict[str, Any] | None:
+    try:
+        record: dict[str, Any] = from_json(line)
+    except ValueError as error:
+        if number + 1 < of:
+            warnings.warn(f"{path}, line {number + 1} cannot be read ({error}): it is left out", stacklevel=2)
+        return None
+    return record
+
+
+def _parse_json(content: bytes | None, folder: str, name: str) -> dict[str, Any]:
+    """Parse a whole file, {} where there is none; one that cannot be read is left out with a warning."""
+    if content is None:
+        return {}
+    try:
+        found: dict[str, Any] = from_json(content, cache_strings="all")
+    except ValueError as error:
+        warnings.warn(f"{folder}/{name} cannot be read ({error}): run the sweep again", stacklevel=2)
+        return {}
+    return found
+
+
+# Columns -----------------------------------------------------------------------------------------------------------
+
+
+def _run_columns(
+    folder: Path, several: Sequence[tuple[str, list[bytes | None]]], known: dict[bytes, dict[str, Any]]
+) -> dict[str, list[Any]]:
+    """Collect the columns of several runs, each with the contents of its files. known: environments met so far."""
+    configs, finals, tests = list[dict[str, Any]](), list[dict[str, Any]](), list[dict[str, Any]]()
+    environments = list[dict[str, Any]]()
+    for run_hash, (config, environment, final, test) in several:
+        run = f"{folder}/{run_hash}"
+        configs.append(_parse_json(config, run, "config.json"))
+        environments.append(_environment_columns(environment, run, known))
+        finals.append(_parse_json(final, run, "final.json"))
+        tests.append(_parse_json(test, run, "test.json") if finals[-1] else {})
+    names = ("fingerprint", "workers", "metric", "epochs", "patience", "numerics")
+    columns = as_columns([{name: config[name] for name in names if name in config} for config in configs])
+    for section, prefix in SECTIONS.items():
+        columns |= with_prefix(prefix, as_columns([config.get(section, {}) for config in configs]))
+    columns |= as_columns(
+        [_end_columns(final, folder / run_hash) for final, (run_hash, _) in zip(finals, several, strict=True)]
+    )
+    pairs = zip(finals, tests, strict=True)
+    columns |= as_columns([final.get("metrics", {}) | test.get("metrics", {}) for final, test in pairs])
+    return columns | as_columns(environments)
+
+
+def _end_columns(final: Mapping[str, Any], run: Path) -> dict[str, Any]:
+    """Collect the columns of how a run ended; of one that has not, whether it has begun."""
+    if not final:
+        return {"status": "running" if read_records(run / "metrics.jsonl") else "missing"}
+    ended = {key: final.get(key) for key in ("status", "reason", "cause", "epochs_trained", "attempts", *COSTS)}
+    return ended | {"epoch": final.get("selected_epoch")}
+
+
+def _environment_columns(content: bytes | None, folder: str, known: dict[bytes, dict[str, Any]]) -> dict[str, Any]:
+    """Collect the columns of an environment. ``known`` are those met so far: thousands of runs share all but when they
+    started."""
+    if content is None:
+        return {}
+    shared, _, started = content.rpartition(b'"started":')
+    if shared and shared in known:
+        return known[shared] | {"env.started": started.decode(errors="replace").strip(' \n}"')}
+    environment = _parse_json(content, folder, "environment.json")
+    packages = environment.pop("packages", {})
+    if "command" in environment:
+        environment["command"] = shlex.join(environment["command"])
+    if "gpus" in environment:
+        environment["gpus"] = ", ".join(environment["gpus"])
+    folders = environment.pop("folders", {})
+    columns = {f"env.{name}": table_cell(value) for name, value in environment.items()}
+    columns |= {f"{FOLDERS}{name}": found for name, found in folders.items()}
+    columns |= {f"env.packages.{name}": version for name, version in packages.items()}
+    if environment:
+        known[shared] = columns
+    return columns
+
+
+def _epoch_table(folder: Path, several: Mapping[str, bytes]) -> tuple[pa.Table, list[int]]:
+    """Parse the lines of metrics.jsonl of runs into one table; also return how many each run has."""
+    import pyarrow as pa
+
+    try:
+        return _table_of_lines(list(several.values()))
+    except pa.ArrowInvalid:
+        return _table_of_lines(
+            [_readable_lines(content, folder / name / "metrics.jsonl") for name, content in several.items()]
+        )
+
+
+def _table_of_lines(contents: Sequence[bytes]) -> tuple[pa.Table, list[int]]:
+    """Parse records of files with one a line; also return how many each file has. Raises ArrowInvalid where one cannot
+    be read."""
+    import pyarrow as pa
+    from pyarrow import json as arrow_json
+
+    counts = [content.count(b"\n") + (not content.endswith(b"\n") and content != b"") for content in contents]
+    if not sum(counts):
+        return pa.table({}), counts
+    table = arrow_json.read_json(pa.BufferReader(b"\n".join(contents))).flatten()
+    if len(table) != sum(counts):
+        raise pa.ArrowInvalid("records and lines are not the same number")
+    names = [name.split(".", 1) for name in table.column_names]
+    return table.rename_columns([GROUPS[n[0]] + n[1] if n[0] in GROUPS else ".".join(n) for n in names]), counts
+
+
+def _readable_lines(content: bytes, path: Path) -> bytes:
+    """Keep the lines of a file that are records; see :func:`parse_records`."""
+    lines = content.splitlines()
+    return b"\n".join(line for number, line in enumerate(lines) if _parse_record(line, path, number, len(lines)))
+
+
+def with_prefix(prefix: str, columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """Put the columns of a group under its names."""
+    return {prefix + name: list(map(table_cell, values)) for name, values in columns.items()}
+
+
+def table_cell(value: Any) -> Any:
+    """Fit a value to a table: lists and objects as JSON."""
+    return json.dumps(value) if isinstance(value, (list, dict)) else value

@@ -1,0 +1,206 @@
+"""Results as data frames: the run folders are the truth, these tables are read off them.
+
+``load("results/iprm-alpha")`` gives one row a run, ``load("results/iprm-alpha", "epoch")`` one row an epoch of a run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sweep.results.columns import (
+    Columns,
+    as_columns,
+    parse_records,
+    read_epochs,
+    read_records,
+    read_runs,
+    run_stamps,
+    table_cell,
+)
+from sweep.runs.records import IndexEntry
+from sweep.storage.files import guarded
+from sweep.storage.remote import is_uri
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPLITS = ("validation", "test", "test_peak")
+METRICS = ("accuracy", "map", "macro_f1")
+FINISHED = ("done", "pruned", "diverged", "failed")
+"""Ends that final.json records; beside them ``running`` (begun, not committed) and ``missing`` (not begun)."""
+
+Level = Literal["run", "epoch"]
+
+_IDENTITY = (
+    "sweep",
+    "method",
+    "label",
+    "dataset",
+    "seed",
+    "status",
+    "hash",
+    "role",
+    "configuration",
+    "number",
+    "point",
+)
+_ALWAYS = (*_IDENTITY, "reason", "cause", "epoch", *(f"{split}_{metric}" for split in SPLITS for metric in METRICS))
+
+
+class ResultsError(ValueError):
+    """A folder holds no results; the message names it and the remedy."""
+
+
+def load(path: str | Path, level: Level = "run") -> pd.DataFrame:
+    """Load the results of one sweep (``results/NAME``) or of all sweeps (``results``), by path or URI.
+
+    level "run": one row a run and sweep, with the columns
+
+    - sweep, method, label, dataset, seed, status, hash, role, configuration, number, point, reason, cause;
+      status: done, pruned, diverged, failed, running (begun, not committed) or missing (not begun);
+      point: the varied values as text;
+    - vary.NAME as the sweep writes it (a null is the text "null", a name that a run does not vary is missing),
+      hp.NAME (resolved hyperparameters), train.NAME, data.NAME, encoder.MODALITY, fingerprint, workers, metric;
+    - epoch (selected on validation data), epochs (budget), epochs_trained, attempts;
+    - {validation,test,test_peak}_{accuracy,map,macro_f1}[_MODALITY] in [0, 1], {validation,test}_imbalance and
+      {validation,test}_shapley_MODALITY;
+    - seconds, seconds_per_epoch, samples, forward_passes, samples_per_second, peak_memory_mib, env.NAME.
+
+    level "epoch": one row an epoch, with the columns that name the run, vary.NAME, hp.NAME, epoch, epochs, loss,
+    learning_rate, the costs, the metrics of that epoch and diag.NAME. Of an epoch written twice (a resumed run) the
+    last stands.
+
+    A last line that a crash tore is left out; so is, with a warning that names it, any other that cannot be read. What
+    was read is kept, and read again only when the index or a run has changed. Raises ResultsError where there is
+    nothing to read, StoreError where a URI cannot be reached.
+    """
+    if level not in ("run", "epoch"):
+        raise ResultsError(f"level must be 'run' or 'epoch', not {level!r}")
+    path = _locate(path)
+    sweeps = _sweep_folders(path)
+    folder = (path.parent if (path / "index.jsonl").exists() else path) / "runs"
+    indices = [sweep / "index.jsonl" for sweep in sweeps]
+    written = [index.read_bytes() for index in indices]
+    entries = [
+        (i.parent.name, entry) for i, content in zip(indices, written, strict=True) for entry in _index_rows(i, content)
+    ]
+    hashes = list(dict.fromkeys(entry["hash"] for _, entry in entries))
+    stamp = (*written, *run_stamps(folder, hashes))
+    if (key := (str(path.resolve()), level)) in _cached_frames and _cached_frames[key][0] == stamp:
+        return _cached_frames[key][1].copy(deep=False)
+    if level == "run":
+        frame = _run_rows(entries, hashes, read_runs(folder, hashes))
+    else:
+        runs, epochs = load(path), read_epochs(folder, hashes)
+        frame = runs[[*_IDENTITY, *columns_of(runs, "vary.", "hp.")]].merge(epochs, on="hash")
+    for old in [old for old in _cached_frames if old[0] != key[0]]:
+        del _cached_frames[old]
+    _cached_frames[key] = (stamp, frame)
+    return frame.copy(deep=False)
+
+
+_cached_frames: dict[tuple[str, Level], tuple[Any, pd.DataFrame]] = {}
+"""The frames of the folder that was read last, each with what tells whether they still hold."""
+
+
+def write_tables(results: str | Path, name: str) -> list[Path]:
+    """Write runs.parquet, runs.csv and epochs.parquet of the sweep ``name``, each atomically. Returns their paths.
+    Raises StoreError where they cannot be written."""
+    folder = Path(results) / name
+    runs, epochs = _without_mixed_types(load(folder)), _without_mixed_types(load(folder, "epoch"))
+    paths = [folder / file for file in ("runs.parquet", "runs.csv", "epochs.parquet")]
+    for target, frame in zip(paths, (runs, runs, epochs), strict=True):
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        with guarded("write", target):
+            if target.suffix == ".csv":
+                frame.to_csv(partial, index=False)
+            else:
+                frame.to_parquet(partial, index=False)
+            partial.replace(target)
+    return paths
+
+
+def index_entries(results: str | Path, name: str) -> list[IndexEntry]:
+    """List the runs of the sweep ``name`` as its index does; none where it has not run."""
+    return [IndexEntry(**line) for line in read_records(Path(results) / name / "index.jsonl")]
+
+
+def columns_of(frame: pd.DataFrame, *prefixes: str) -> list[str]:
+    """List the columns that begin with any of ``prefixes``, in order."""
+    return [str(column) for column in frame if str(column).startswith(prefixes)]
+
+
+def _locate(path: str | Path) -> Path:
+    """Find the folder to read: of a URI, the mirror, after the records have been brought there."""
+    if not is_uri(path):
+        return Path(path)
+    from sweep.runs.open_store import local_folder  # needs torch, which reading alone does not
+
+    return local_folder(str(path))
+
+
+def _sweep_folders(path: Path) -> list[Path]:
+    if (path / "index.jsonl").exists():
+        return [path]
+    found = sorted(index.parent for index in path.glob("*/index.jsonl"))
+    if not found:
+        raise ResultsError(f"no results in {path}: neither a sweep's folder nor a folder of sweeps; run a sweep first")
+    return found
+
+
+def _run_rows(
+    entries: Sequence[tuple[str, dict[str, Any]]], hashes: Sequence[str], runs: Mapping[str, Sequence[Any]]
+) -> pd.DataFrame:
+    """Join the lines of indices with the columns of their runs; ``hashes`` are those of the runs, in order."""
+    table, place = Columns(*_ALWAYS), {run_hash: number for number, run_hash in enumerate(hashes)}
+    rows = [place[entry["hash"]] for _, entry in entries]
+    columns = as_columns([{"sweep": sweep, **entry} for sweep, entry in entries])
+    table.extend(columns | {name: [values[row] for row in rows] for name, values in runs.items()}, len(entries))
+    frame = table.frame()
+    metrics = [f"{split}_{metric}" for split in SPLITS for metric in METRICS]
+    frame = frame.astype(dict.fromkeys(metrics, "float64"))
+    groups = ("vary.", "hp.", "train.", "data.", "encoder.", "env.")
+    rank = {prefix: number for number, prefix in enumerate(groups, start=1)}
+    rank["env."] = len(groups) + 2
+    order = sorted(
+        map(str, frame), key=lambda c: 0 if c in _IDENTITY else rank.get(c.split(".")[0] + ".", len(groups) + 1)
+    )
+    return frame[order].copy()  # columns added one by one lie scattered in memory
+
+
+@lru_cache(maxsize=16)
+def _index_rows(index: Path, content: bytes) -> list[dict[str, Any]]:
+    """Parse the lines of a sweep's index; of lines that say the same of a run the last stands."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
+    for line in parse_records(content, index):
+        key = (line["hash"], line["role"], line["label"], json.dumps(line["values"]))
+        values = line.pop("values")
+        point = ", ".join(f"{key}={_as_text(value)}" for key, value in values.items())
+        varied = {f"vary.{key}": "null" if value is None else table_cell(value) for key, value in values.items()}
+        found[key] = {**line, "point": point, **varied}
+    # Studies take turns while they run; a reader wants each in one piece.
+    first: dict[tuple[str, str], int] = {}
+    for row in found.values():
+        first.setdefault((row["label"], row["dataset"]), len(first))
+    return sorted(found.values(), key=lambda row: first[row["label"], row["dataset"]])
+
+
+def _as_text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+
+
+def _without_mixed_types(frame: pd.DataFrame) -> pd.DataFrame:
+    """Turn columns that mix types (a hyperparameter that is a number here and a word there) into text."""
+    import pandas as pd
+
+    mixed = [
+        c
+        for c in frame
+        if frame[c].dtype == object and pd.api.types.infer_dtype(frame[c], skipna=True).startswith("mixed")
+    ]
+    return frame.assign(**{str(c): frame[c].map(_as_text, na_action="ignore") for c in mixed})

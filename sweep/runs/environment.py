@@ -1,0 +1,108 @@
+"""What a run ran on, recorded with it; and the check that one and the same code is imported everywhere."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from sweep.runs.identity import code_digest, folder_digests
+from sweep.runs.records import EnvironmentRecord
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "torchaudio",
+    "ray",
+    "optuna",
+    "transformers",
+    "scikit-learn",
+    "numpy",
+)
+
+
+CODE_VARIABLE = "SWEEP_DRIVER_CODE"
+"""Tells the workers on a cluster the digest of their driver's code."""
+
+
+def check_packages() -> None:
+    """One and the same code everywhere: the four packages come from one root, and those of a worker are its driver's.
+    Raises ImportError, naming the folder that shadows one of them, or the node whose code differs."""
+    import data
+    import methods
+    import models
+
+    for package in (data, methods, models):
+        found = Path(str(package.__file__)).resolve().parent
+        if found.parent != ROOT:
+            raise ImportError(
+                f"package {package.__name__!r} was imported from {found}, but sweep lies in {ROOT}: another folder or "
+                f"package called {package.__name__!r} comes first on the Python path; run from elsewhere or rename it"
+            )
+    if os.environ.get(CODE_VARIABLE, code_digest()) != code_digest():
+        raise ImportError(
+            f"the code on {socket.gethostname()}, in {ROOT}, is not the driver's: install the same version on every "
+            "node, or submit the sweep with ray job submit --working-dir ., which sends the code along"
+        )
+
+
+def record_environment(workers: int) -> EnvironmentRecord:
+    """Versions, code, git revision, hardware and command line of this process."""
+    fixed = _fixed()
+    return fixed.model_copy(update={"workers": workers, "started": datetime.now(UTC).isoformat(timespec="seconds")})
+
+
+@cache
+def _fixed() -> EnvironmentRecord:
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return EnvironmentRecord(
+        packages={name: found for name in PACKAGES if (found := _version(name))},
+        python=platform.python_version(),
+        code=code_digest(),
+        folders=folder_digests(),
+        git=_git_revision(),
+        hostname=socket.gethostname(),
+        platform=platform.platform(),
+        processor=_processor(),
+        cpus=os.cpu_count() or 0,
+        gpus=gpus,
+        command=sys.argv,
+        workers=1,
+        started="",
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_revision() -> str | None:
+    """Revision of the code's repository, with "+changes" where the working tree differs; None without git."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--dirty=+changes", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )

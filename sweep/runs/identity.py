@@ -1,0 +1,138 @@
+"""What makes two runs the same: a hash of everything that can change a result, and of nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import data
+import methods
+from sweep.runs.later_options import without_later
+from sweep.runs.module_imports import PACKAGES
+from sweep.runs.reached_code import CONTRACT, COUNTED, DIGITS, hex_digest, source_digest
+from sweep.runs.records import Run
+from sweep.training.numerics import NUMERICS
+
+__all__ = [
+    "NUMERICS",
+    "canonical",
+    "code_digest",
+    "configuration_hash",
+    "content_digest",
+    "digest",
+    "folder_digests",
+    "run_hash",
+    "source_digest",
+]
+
+
+def canonical(value: Any) -> str:
+    """One text for all values that mean the same: 1, 1.0 and 1e0 agree, so do 0.0 and -0.0; the order of keys does not
+    count, that of lists does; true is no number.
+
+    Takes null, bool, finite numbers, text, lists and mappings with text as keys. Raises TypeError, ValueError."""
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        number = float(value)
+        return int(number) if number.is_integer() else number
+    if isinstance(value, Mapping):
+        wrong = [key for key in value if not isinstance(key, str)]
+        if wrong:
+            raise TypeError(f"a key must be text, not {wrong[0]!r}")
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+def digest(value: Any) -> str:
+    """16 hexadecimal digits of the SHA-256 of :func:`canonical`."""
+    return hex_digest(canonical(value))
+
+
+def run_hash(run: Run) -> str:
+    """Identity of a run, 16 hexadecimal digits. Left out is what cannot change the result: where the data lies, which
+    device computes, and the number of workers where the method gives the same updates with any."""
+    return digest(_identity(run))
+
+
+def configuration_hash(run: Run) -> str:
+    """Identity of a run without its seed."""
+    identity = _identity(run)
+    del identity["seed"]
+    return digest(identity)
+
+
+def _identity(run: Run) -> dict[str, Any]:
+    method, source = methods.get(run.method), data.get(run.dataset)
+    identity = without_later(Run, run.model_dump(mode="json"))
+    identity["data"] = without_later(source.Options, identity["data"])
+    del identity["train"]["device"]
+    for encoder in identity["encoders"].values():
+        # Weights to start from count by what they are, not by where they lie.
+        if isinstance(pretrained := encoder.get("pretrained"), str) and Path(pretrained).expanduser().exists():
+            encoder["pretrained"] = content_digest(Path(pretrained).expanduser())
+    identity["data"] = {name: value for name, value in identity["data"].items() if name not in source.paths}
+    if not method.world_size_matters(method.Hyperparameters.model_validate(run.hyperparameters)):
+        del identity["workers"]
+    return identity
+
+
+def content_digest(path: Path) -> str:
+    """Digest of a file's content, or of all files of a folder with their names in it (hidden ones left out); a file is
+    read again only when its time or size has changed. Raises OSError."""
+    if path.is_dir():
+        names = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+        shown = {name: file for name, file in names.items() if not any(p.startswith(".") for p in name.split("/"))}
+        return digest({name: content_digest(file) for name, file in shown.items()})
+    state = path.stat()
+    return _content_digest(path, state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _content_digest(path: Path, changed: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
+
+
+@cache
+def code_digest() -> str:
+    """Digest of every module of the four packages, as they were when this process first asked: of their text, which
+    takes milliseconds where their syntax takes a second."""
+    return digest(_text_digests())
+
+
+@cache
+def folder_digests() -> dict[str, str]:
+    """Digest of the code that no run's identity covers, by folder: of data/ and methods/ the contract modules, of
+    models/ and sweep/ everything."""
+    outside = {file: text for file, text in _text_digests().items() if not _covered(file)}
+    return {
+        package: digest({file: text for file, text in outside.items() if file.startswith(f"{package}/")})
+        for package in PACKAGES
+    }
+
+
+def _covered(file: str) -> bool:
+    name = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return name.partition(".")[0] in COUNTED and name not in CONTRACT
+
+
+@cache
+def _text_digests() -> dict[str, str]:
+    """Digest of the text of each module, by its path from the root."""
+    root = Path(__file__).resolve().parents[2]
+    files = sorted(file for package in PACKAGES for file in (root / package).rglob("*.py"))
+    return {file.relative_to(root).as_posix(): hex_digest(file.read_text(encoding="utf-8")) for file in files}

@@ -1,0 +1,231 @@
+"""The folder of one run: its records, checkpoint and weights, written so that a kill spoils nothing."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from pydantic import BaseModel, ValidationError
+
+from sweep.runs.records import EnvironmentRecord, FinalRecord, Run, TestRecord
+from sweep.storage.files import (
+    PARTIAL,
+    append_line,
+    guarded,
+    make_folder,
+    write_atomic,
+)
+from sweep.training.epoch_record import EpochRecord
+
+R = TypeVar("R", bound=BaseModel)
+
+
+class RunFolder:
+    """The records, checkpoint and weights of one run. Whatever cannot be written raises StoreError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    # While it runs ---------------------------------------------------------------------------------------------
+
+    def open(self, run: Run, environment: EnvironmentRecord) -> None:
+        """Make the folder and say what runs here, and where; clear away what an interrupted write left."""
+        make_folder(self.path)
+        with guarded("clean", self.path):
+            for partial in self.path.glob(PARTIAL):
+                partial.unlink(missing_ok=True)
+        self._write_record("config.json", run)
+        self._write_record("environment.json", environment)
+
+    def append(self, record: EpochRecord) -> None:
+        """Append one more epoch. Its checkpoint is saved after it: a line without a checkpoint is cut on resuming."""
+        self._append("metrics.jsonl", record.model_dump_json())
+
+    def rewind(self, epoch: int) -> None:
+        """Forget the epochs after ``epoch`` and whatever an interrupted write left of them. What cannot be gone on
+        from, or has been lost, is said in log.txt."""
+        found = self.epochs()
+        kept = [record for record in found if record.epoch <= epoch]
+        self._write("metrics.jsonl", "".join(record.model_dump_json() + "\n" for record in kept).encode())
+        if epoch == 0 and found:
+            self.log(
+                f"there is no checkpoint to go on from: training starts again (epoch {found[-1].epoch} was reached)"
+            )
+        lost = set(range(1, epoch + 1)) - {record.epoch for record in kept}
+        if lost:
+            self.log(f"metrics.jsonl was damaged: what it said of epochs {', '.join(map(str, sorted(lost)))} is lost")
+
+    def log(self, message: str) -> None:
+        """Append a line to log.txt."""
+        self._append("log.txt", message.rstrip("\n"))
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint, atomically."""
+        buffer = io.BytesIO()
+        torch.save({**state, "run": self.path.name}, buffer)
+        self._write("checkpoint.pt", buffer.getvalue())
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """Load the last checkpoint on the CPU; None where there is none. One that cannot be read, or belongs to another
+        run (a copied folder), is set aside as checkpoint.unreadable and said so in log.txt."""
+        content = self._read("checkpoint.pt")
+        if content is None:
+            return None
+        try:
+            state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            owner = state.pop("run")
+        except Exception as error:  # torch.load raises whatever the damaged bytes lead to
+            self._set_aside(f"cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})")
+            return None
+        if owner != self.path.name:
+            self._set_aside(f"belongs to run {owner}")
+            return None
+        return state
+
+    def _set_aside(self, why: str) -> None:
+        if self._rename("checkpoint.pt", "checkpoint.unreadable"):
+            self.log(f"checkpoint.pt {why}; kept as checkpoint.unreadable, training starts again")
+
+    def commit(self, final: FinalRecord, test: TestRecord | None = None, weights: dict[str, Any] | None = None) -> None:
+        """End the run: test.json and weights first, final.json last; the checkpoint goes unless the run failed."""
+        if test is not None:
+            self._write_record("test.json", test)
+        if weights is not None:
+            self._write_weights(weights)
+        self._secure()
+        self._write_record("final.json", final, durable=True)
+        if final.status != "failed":
+            self._remove("checkpoint.pt")
+
+    def reopen(self) -> None:
+        """Take the commit back, so that the run is trained (or, with its checkpoint, trained on). Why it failed stays
+        on record."""
+        final = self.final()
+        if final is not None and final.status == "failed":
+            self._note({"failed": final.reason or ""})
+        self._remove("final.json")
+
+    def forget(self) -> None:
+        """Take the commit, the checkpoint and the memory of attempts back: the run starts from nothing."""
+        for name in ("final.json", "checkpoint.pt", "attempts.jsonl"):
+            self._remove(name)
+
+    # Attempts --------------------------------------------------------------------------------------------------
+
+    def note_start(self) -> None:
+        """Note that training is started once more, from nothing or from a checkpoint."""
+        self._note({"started": datetime.now(UTC).isoformat(timespec="seconds")})
+
+    def attempts(self) -> int:
+        """Count how often training was started, those included that a kill ended."""
+        return sum("started" in note for note in self._notes())
+
+    def failures(self) -> list[str]:
+        """List the reasons of the attempts that failed and were taken back, the oldest first."""
+        return [note["failed"] for note in self._notes() if "failed" in note]
+
+    def _notes(self) -> list[dict[str, str]]:
+        return [note for line in (self._read("attempts.jsonl") or b"").splitlines() if (note := _parse_note(line))]
+
+    def _note(self, note: dict[str, str]) -> None:
+        lines = [json.dumps(line) + "\n" for line in [*self._notes(), note]]
+        self._write("attempts.jsonl", "".join(lines).encode())
+
+    def drop_weights(self) -> None:
+        self._remove("weights.safetensors")
+
+    def _write_record(self, name: str, record: BaseModel, durable: bool = False) -> None:
+        self._write(name, (record.model_dump_json(indent=2) + "\n").encode(), durable)
+
+    def _write_weights(self, weights: dict[str, Any]) -> None:
+        from safetensors.torch import save
+
+        tensors = {name: value.contiguous().clone() for name, value in weights.items() if torch.is_tensor(value)}
+        self._write("weights.safetensors", save(tensors))
+
+    # Reading ---------------------------------------------------------------------------------------------------
+
+    def epochs(self) -> list[EpochRecord]:
+        """Read every whole line of metrics.jsonl; what a crash tore is left out."""
+        content = self._read("metrics.jsonl") or b""
+        return [record for line in content.splitlines() if (record := _parse_record(EpochRecord, line)) is not None]
+
+    def final(self) -> FinalRecord | None:
+        """Read how the run ended; None while it has not. With a record that a power cut or a damaged disk has spoilt it
+        has not: the run is trained again."""
+        final = self._record("final.json", FinalRecord)
+        return None if final is None or any(map(self._spoilt, ("config.json", "test.json"))) else final
+
+    def config(self) -> Run | None:
+        return self._record("config.json", Run)
+
+    def environment(self) -> EnvironmentRecord | None:
+        return self._record("environment.json", EnvironmentRecord)
+
+    def file(self, name: str) -> Path | None:
+        """Find the path of a file of the run, for instance ``weights.safetensors``; None where there is none."""
+        path = self.path / name
+        return path if path.exists() else None
+
+    def _record(self, name: str, kind: type[R]) -> R | None:
+        content = self._read(name)
+        return None if content is None else _parse_record(kind, content)
+
+    # Files -----------------------------------------------------------------------------------------------------
+
+    def _read(self, name: str) -> bytes | None:
+        with guarded("read", self.path / name):
+            try:
+                return (self.path / name).read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def _write(self, name: str, content: bytes, durable: bool = False) -> None:
+        write_atomic(self.path / name, content, durable)
+
+    def _append(self, name: str, line: str) -> None:
+        append_line(self.path / name, line)
+
+    def _remove(self, name: str) -> None:
+        with guarded("remove", self.path / name):
+            (self.path / name).unlink(missing_ok=True)
+
+    def _rename(self, name: str, to: str) -> bool:
+        """Rename a file, or return False where there is none: of several workers of a run one is the first."""
+        with guarded("rename", self.path / name):
+            try:
+                (self.path / name).replace(self.path / to)
+            except FileNotFoundError:
+                return False
+        return True
+
+    def _secure(self) -> None:
+        """Bring whatever the run has left to where it belongs, before the commit says so."""
+
+    def _spoilt(self, name: str) -> bool:
+        """Tell whether a power cut emptied a file written shortly before. Only the commit is made to survive one at
+        once: that takes milliseconds a file."""
+        try:
+            return (self.path / name).stat().st_size == 0
+        except FileNotFoundError:
+            return False
+
+
+def _parse_note(line: bytes) -> dict[str, str]:
+    """Parse a line of JSON; {} where a power cut spoilt it."""
+    try:
+        note: dict[str, str] = json.loads(line)
+    except ValueError:
+        return {}
+    return note
+
+
+def _parse_record(kind: type[R], content: bytes) -> R | None:
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError:
+        return None

@@ -1,0 +1,85 @@
+"""Early stopping at equal epochs: Optuna's pruners, asked by every executor alike."""
+
+from __future__ import annotations
+
+import math
+from binascii import crc32
+from collections.abc import Iterable
+
+import optuna
+from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
+
+from sweep.config import SchedulerSpec
+
+MEDIAN_STARTUP = 4
+"""Finished first seeds before the median rule stops anything."""
+
+
+class StoppingRule:
+    """Compares runs of at most ``epochs`` by their validation values at equal epochs; higher is better.
+
+    asha: asynchronous successive halving, of the runs that reach a rung (grace, grace * reduction, ... epochs) the best
+    1 / reduction go on (Li et al., MLSys 2020). hyperband: the same in several brackets, each with a later first rung,
+    of the sizes of Li et al., JMLR 2018; no run is compared with those of another bracket, and it belongs to the one
+    that its hash says, whenever and beside whatever it is trained (Optuna's own goes by the name of the study and the
+    number of the trial). median: a run whose best value is below the median of the others' at the same epoch ends."""
+
+    def __init__(self, spec: SchedulerSpec, epochs: int) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._brackets = [
+            (optuna.create_study(direction="maximize", pruner=pruner), size) for pruner, size in _pruners(spec, epochs)
+        ]
+        self._trials: dict[str, optuna.Trial] = {}
+        self._last: dict[str, tuple[int, float]] = {}
+        self._stopped: set[str] = set()
+
+    def bracket(self, run_hash: str) -> int:
+        """Number the bracket of a run."""
+        place = crc32(run_hash.encode()) % sum(size for _, size in self._brackets)
+        for number, (_, size) in enumerate(self._brackets):
+            if place < size:
+                return number
+            place -= size
+        raise AssertionError("a place lies within the sum of all sizes")
+
+    def learn(self, run_hash: str, values: Iterable[tuple[int, float]]) -> None:
+        """Take epochs and values that an earlier driver trained."""
+        for epoch, value in values:
+            self.report(run_hash, epoch, value)
+
+    def report(self, run_hash: str, epoch: int, value: float) -> bool:
+        """Take the validation value of a run after ``epoch``; True where the run should end. An epoch that is trained
+        again after an interruption counts once."""
+        if run_hash not in self._trials:
+            self._trials[run_hash] = self._brackets[self.bracket(run_hash)][0].ask()
+        if epoch > self._last.get(run_hash, (0, 0.0))[0]:
+            self._last[run_hash] = (epoch, value)
+            trial = self._trials[run_hash]
+            trial.report(value, epoch)
+            if trial.should_prune():
+                self._stopped.add(run_hash)
+        return run_hash in self._stopped and epoch >= self._last[run_hash][0]
+
+    def close(self, run_hash: str) -> None:
+        """Take note that a run has ended, however: its values stay to compare others with."""
+        trial = self._trials.pop(run_hash, None)
+        if trial is not None:
+            self._brackets[self.bracket(run_hash)][0].tell(trial, self._last.pop(run_hash)[1])
+
+
+def _pruners(spec: SchedulerSpec, epochs: int) -> list[tuple[BasePruner, int]]:
+    """Make the rule of each bracket; also return how many runs it gets in proportion."""
+    if spec.name == "median":
+        return [(MedianPruner(n_startup_trials=MEDIAN_STARTUP, n_warmup_steps=spec.grace), 1)]
+    brackets = 1
+    while spec.name == "hyperband" and spec.grace * spec.reduction**brackets <= epochs:
+        brackets += 1
+    return [
+        (
+            SuccessiveHalvingPruner(
+                min_resource=spec.grace, reduction_factor=spec.reduction, min_early_stopping_rate=number
+            ),
+            math.ceil(brackets * spec.reduction ** (brackets - 1 - number) / (brackets - number)),
+        )
+        for number in range(brackets)
+    ]

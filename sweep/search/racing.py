@@ -1,0 +1,124 @@
+"""Racing over seeds: a configuration that the leader beats clearly on the seeds so far gets no further ones.
+
+Means over different numbers of seeds are never compared: the leader, the best of those that have all seeds, is looked
+at on the seeds that the other one has. How much a difference of two means over n seeds may owe to chance is judged by
+the t interval t(d) s √(2 / n), where s is the sample deviation within configurations, pooled over all of the study, and
+d its degrees of freedom (Maron and Moore, Hoeffding races, NIPS 1993, with Student's interval for Hoeffding's)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sweep.storage.files import append_line, write_atomic
+
+LEAST_DEGREES = 4
+"""Degrees of freedom below which nothing is decided."""
+CONFIDENCE = 0.95
+
+
+class Decision(BaseModel):
+    """A decision on a configuration in the race after some seeds, a line of race.jsonl in the folder of the sweep.
+
+    A configuration with ``stays: false`` was trained under ``seeds`` alone: its mean is comparable with no other."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: str
+    dataset: str
+    configuration: str
+    """Hash of the run without its seed."""
+    number: int | None
+    """Of the Optuna trial."""
+    objective: str
+    seeds: list[int]
+    """Those it has finished."""
+    stays: bool
+    leader: str | None = None
+    """Configuration it was compared with; null where there was nothing to compare with yet."""
+    difference: float | None = None
+    """Its mean less the leader's over ``seeds``; negative is worse."""
+    margin: float | None = None
+    """Half width of the interval of that difference."""
+
+
+def margin(deviation: float, degrees: int, seeds: int) -> float:
+    """Compute the half width of the interval of a difference of two means over ``seeds`` values each of this
+    deviation."""
+    from scipy.special import stdtrit  # scipy takes long to import
+
+    return float(stdtrit(degrees, (1 + CONFIDENCE) / 2)) * deviation * math.sqrt(2 / seeds)
+
+
+class Race:
+    """The configurations of one study. All values are better the higher they are."""
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self._seeds = list(seeds)
+        self._values: dict[str, dict[int, float]] = {}
+        self._spread: dict[str, float] = {}
+        self._degrees = 0
+        self._leader: tuple[float, str] | None = None
+
+    def add(self, configuration: str, seed: int, value: float) -> None:
+        """Take a finished seed of a configuration."""
+        own = self._values.setdefault(configuration, {})
+        own[seed] = value
+        if len(own) > 1:
+            mean = sum(own.values()) / len(own)
+            self._spread[configuration] = sum((each - mean) ** 2 for each in own.values())
+            self._degrees += 1
+        if len(own) == len(self._seeds):
+            complete = sum(own.values()) / len(own)
+            if self._leader is None or complete > self._leader[0]:
+                self._leader = (complete, configuration)
+
+    def compare(self, configuration: str) -> tuple[str, float, float] | None:
+        """Return the leader, how much better than it a configuration is on the seeds that it has, and the half width of
+        the interval of that difference; None where there are no two configurations to compare, or too few degrees of
+        freedom."""
+        if self._leader is None or self._leader[1] == configuration or self._degrees < LEAST_DEGREES:
+            return None
+        own, best = self._values[configuration], self._values[self._leader[1]]
+        difference = sum(own[seed] - best[seed] for seed in own) / len(own)
+        deviation = math.sqrt(sum(self._spread.values()) / self._degrees)
+        return self._leader[1], difference, margin(deviation, self._degrees, len(own))
+
+
+class RaceLog:
+    """The decisions of a sweep. One that was made is never made again: an interrupted sweep goes on as it began."""
+
+    def __init__(self, path: Path, fresh: bool) -> None:
+        """fresh: forget the decisions of earlier drivers."""
+        self._path = path
+        self._made: dict[tuple[str, ...], Decision] = {}
+        text = path.read_text(encoding="utf-8") if path.exists() and not fresh else ""
+        for line in text.splitlines():
+            try:
+                decision = Decision.model_validate_json(line)
+            except ValidationError:  # torn: the process died while it wrote
+                break
+            self._made[_key(decision)] = decision
+        lines = [decision.model_dump_json() + "\n" for decision in self._made.values()]
+        if path.exists():
+            write_atomic(path, "".join(lines).encode())
+
+    def decide(self, open_question: Decision, race: Race) -> Decision:
+        """Look up the decision on a configuration with these seeds, else make the one that the race leads to now."""
+        if (made := self._made.get(_key(open_question))) is not None:
+            return made
+        decision = open_question
+        if (compared := race.compare(open_question.configuration)) is not None:
+            leader, difference, width = compared
+            found = {"leader": leader, "difference": difference, "margin": width, "stays": difference + width >= 0}
+            decision = open_question.model_copy(update=found)
+        self._made[_key(decision)] = decision
+        append_line(self._path, decision.model_dump_json())
+        return decision
+
+
+def _key(decision: Decision) -> tuple[str, ...]:
+    return (decision.label, decision.dataset, decision.configuration, decision.objective, str(decision.seeds))

@@ -1,0 +1,76 @@
+"""Files that a kill, a full disk or a power cut cannot spoil, and errors that say what to do about those."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+PARTIAL = ".*.partial"
+"""Names of files that are being written."""
+
+_REMEDIES = {
+    errno.ENOSPC: "free space",
+    errno.EDQUOT: "free space, or ask for a larger quota",
+    errno.EFBIG: "raise the limit on file sizes",
+    errno.EACCES: "make it writable or choose another --results",
+    errno.EPERM: "make it writable or choose another --results",
+    errno.EROFS: "make it writable or choose another --results",
+    errno.ENOTDIR: "a file stands where a folder is needed; choose another --results",
+    errno.EEXIST: "a file stands where a folder is needed; choose another --results",
+    errno.EISDIR: "a folder stands where a file is needed; remove it",
+}
+
+
+class StoreError(RuntimeError):
+    """The results cannot be used; the message names the path and the remedy."""
+
+
+class LockedError(StoreError):
+    """Another live driver works on this sweep."""
+
+
+@contextmanager
+def guarded(doing: str, path: object) -> Iterator[None]:
+    """Turn whatever the operating system refuses into a StoreError. doing: "write", "make"; path: to what."""
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "check the disk or the network, then run again")
+        raise StoreError(f"cannot {doing} {path}: {error.strerror or error}; {remedy}") from error
+
+
+def write_atomic(path: Path, content: bytes, durable: bool = False) -> None:
+    """Write under a temporary name, then rename, so that a killed process leaves the old file or the new one.
+    durable: survive a power cut too. Raises StoreError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with guarded("write", path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one more line; after a torn one it starts a line of its own. Raises StoreError."""
+    with guarded("write", path), path.open("a+b") as file:
+        if file.seek(0, os.SEEK_END) > 0:
+            file.seek(-1, os.SEEK_END)
+            torn = file.read(1) != b"\n"
+            line = f"\n{line}" if torn else line
+        file.write(line.encode() + b"\n")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it where they are missing. Raises StoreError."""
+    with guarded("make", path):
+        path.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,137 @@
+"""Metrics of a whole split, for the fused prediction and each modality, and the imbalance between modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from math import factorial, prod
+
+import torch
+from torch import Tensor
+
+from data.base import Split, sample_shape
+from methods.base import MULTI, Method, evaluating
+from sweep.training.workers import WorkerGroup, worker_slice
+
+METRICS = ("accuracy", "map", "macro_f1")
+EVALUATION_BATCH = 512
+"""Samples predicted at a time, at most."""
+EVALUATION_BYTES = 64 * 2**20
+"""Size of their inputs, at most: what an encoder keeps of one sample is several times as large."""
+
+
+def metric_name(prefix: str, metric: str, prediction: str = MULTI) -> str:
+    """Name a metric as records and tables do: ``validation_accuracy``, ``test_map_audio``."""
+    return f"{prefix}_{metric}" if prediction == MULTI else f"{prefix}_{metric}_{prediction}"
+
+
+@torch.no_grad()
+def predict_split(
+    method: Method, split: Split, device: torch.device, workers: WorkerGroup, present: Sequence[str] | None = None
+) -> dict[str, Tensor]:
+    """Predict logits [n, C] in float32 of every sample of a split, for "multi" and each modality, in evaluation mode;
+    each worker predicts its share and all receive the whole."""
+    mine = worker_slice(len(split), workers.size, workers.rank)
+    parts = torch.arange(mine.start, mine.stop).split(_at_a_time(split))
+    with evaluating(method):
+        batches = [method.predict(split.gather(part, device), present) for part in parts]
+    local = {name: torch.cat([batch[name].float() for batch in batches]) for name in batches[0]}
+    counts = [worker_slice(len(split), workers.size, rank) for rank in range(workers.size)]
+    return {name: workers.gather(logits, [c.stop - c.start for c in counts]) for name, logits in local.items()}
+
+
+def _at_a_time(split: Split) -> int:
+    numbers = sum(prod(sample_shape(values)) for values in split.inputs.values())
+    return max(1, min(EVALUATION_BATCH, EVALUATION_BYTES // (4 * numbers)))
+
+
+def score(predictions: Mapping[str, Tensor], labels: Tensor, num_classes: int, prefix: str) -> dict[str, float]:
+    """Compute accuracy, MAP and macro-F1 in [0, 1] of logits [n, C] against labels [n], named by :func:`metric_name`.
+
+    MAP: mean over classes of one-against-rest average precision on softmax scores; classes without positives are
+    left out (see :func:`absent_classes`). macro-F1: plain mean over the classes present in labels or predictions."""
+    scores = {name: logits.softmax(-1) for name, logits in predictions.items()}
+    positives = torch.nn.functional.one_hot(labels, num_classes)
+    present = positives.sum(0) > 0
+    # One call over the columns of every prediction: there may be many of few samples.
+    columns = torch.cat([s[:, present] for s in scores.values()], dim=1)
+    precision = average_precision(columns, positives[:, present].repeat(1, len(scores)))
+    values: dict[str, float] = {}
+    for (name, s), average in zip(scores.items(), precision.view(len(scores), -1).mean(1), strict=True):
+        chosen = s.argmax(-1)
+        found = {
+            "accuracy": (chosen == labels).double().mean(),
+            "map": average,
+            "macro_f1": macro_f1(chosen, labels, num_classes),
+        }
+        values |= {metric_name(prefix, metric, name): float(value) for metric, value in found.items()}
+    return values
+
+
+def average_precision(scores: Tensor, positives: Tensor) -> Tensor:
+    """Compute the average precision [K] in [0, 1], float64, of scores [n, K] against ``positives`` [n, K] (0 or 1; at
+    least one in each column): the sum over thresholds k of (recall_k - recall_(k-1)) precision_k. Equal scores share a
+    threshold."""
+    order = scores.argsort(0, descending=True)
+    ranked, hits = scores.gather(0, order), positives.gather(0, order).double()
+    rank = torch.arange(len(scores), device=scores.device).unsqueeze(1)
+    precision = hits.cumsum(0) / (rank + 1)
+    # Each hit counts with the precision at the last sample of its score.
+    last = torch.cat([ranked[1:] != ranked[:-1], torch.ones_like(ranked[:1], dtype=torch.bool)])
+    ends = torch.where(last, rank, len(scores)).flip(0).cummin(0).values.flip(0)
+    return (hits * precision.gather(0, ends)).sum(0) / hits.sum(0)
+
+
+def macro_f1(chosen: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Average over classes 2 TP / (2 TP + FP + FN) in [0, 1], float64: of ``chosen`` [n] against labels [n], over the
+    classes that occur in either; one that is never chosen rightly counts 0."""
+    hits, picked, real = (
+        torch.bincount(found, minlength=num_classes).double() for found in (labels[chosen == labels], chosen, labels)
+    )
+    seen = picked + real > 0
+    return (2 * hits[seen] / (picked + real)[seen]).mean()
+
+
+def absent_classes(labels: Tensor, classes: Sequence[str]) -> list[str]:
+    """List the classes without any sample: their average precision does not exist and is left out of MAP."""
+    seen = set(labels.unique().tolist())
+    return [name for number, name in enumerate(classes) if number not in seen]
+
+
+def shapley_values(modalities: Sequence[str], accuracy: Callable[[tuple[str, ...]], float]) -> dict[str, float]:
+    """Compute each modality's Shapley value, phi_m = sum over S without m of |S|! (M - |S| - 1)! / M! (acc(S + m) -
+    acc(S)).
+
+    accuracy: subset of the modalities, in their order -> accuracy; asked once for each of the 2^M subsets. The values
+    add up to acc(all) - acc(none)."""
+    known = {s: accuracy(s) for size in range(len(modalities) + 1) for s in combinations(modalities, size)}
+    total = factorial(len(modalities))
+    values = dict.fromkeys(modalities, 0.0)
+    for subset, without in known.items():
+        weight = (
+            factorial(len(subset)) * factorial(len(modalities) - len(subset) - 1) / total
+            if (len(subset) < len(modalities))
+            else 0.0
+        )
+        for modality in set(modalities) - set(subset):
+            joined = tuple(m for m in modalities if m in subset or m == modality)
+            values[modality] += weight * (known[joined] - without)
+    return values
+
+
+def imbalance(
+    method: Method, split: Split, device: torch.device, workers: WorkerGroup, prefix: str
+) -> dict[str, float]:
+    """Compute the Shapley value of each modality's features for the fused accuracy (absent features zeroed, the empty
+    subset scores the majority share) as ``PREFIX_shapley_MODALITY``, and max - min of them as ``PREFIX_imbalance``."""
+    labels = split.labels.to(device)
+
+    def accuracy(present: tuple[str, ...]) -> float:
+        if not present:
+            return float(labels.bincount().max() / len(labels))
+        logits = predict_split(method, split, device, workers, present)[MULTI]
+        return float((logits.argmax(-1) == labels).float().mean())
+
+    values = shapley_values(method.modalities, accuracy)
+    named = {f"{prefix}_shapley_{modality}": value for modality, value in values.items()}
+    return named | {f"{prefix}_imbalance": max(values.values()) - min(values.values())}

@@ -1,0 +1,116 @@
+"""Sound of any file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.media_files import STUB, shaded, tone, write_sound, write_video
+
+from data.base import DataError
+from data.media import MediaError
+from data.media._files import require_package
+from data.media.audio import read_audio, resample
+
+
+def test_wav_samples_are_shares_of_full_scale_whatever_their_width(tmp_path: Path) -> None:
+    from scipy.io import wavfile
+
+    shares = [0.0, 0.5, -1.0]
+    for kind, values in {
+        "u1": [128, 192, 0],
+        "<i2": [0, 2**14, -(2**15)],
+        "<i4": [0, 2**30, -(2**31)],
+        "<f4": shares,
+    }.items():
+        wavfile.write(tmp_path / "a.wav", 8000, np.array(values, kind))
+        wave = read_audio(tmp_path / "a.wav", 8000)
+        assert wave.dtype == torch.float32
+        assert wave.tolist() == shares
+
+
+def test_channels_are_averaged_and_peaks_clipped(tmp_path: Path) -> None:
+    stereo = np.array([[0.5, -0.25], [0.0, 0.5]], np.float32)
+    assert read_audio(write_sound(tmp_path / "a.wav", stereo, 8000), 8000).tolist() == [0.125, 0.25]
+    from scipy.io import wavfile
+
+    wavfile.write(tmp_path / "b.wav", 8000, np.array([3.0, -2.0, 0.5], np.float32))
+    assert read_audio(tmp_path / "b.wav", 8000).tolist() == [1.0, -1.0, 0.5]
+
+
+@pytest.mark.parametrize(("found", "rate"), [(16000, 22050), (16000, 35400), (44100, 16000), (16001, 16000)])
+def test_resampling_keeps_a_tone(found: int, rate: int) -> None:
+    wave = resample(torch.from_numpy(tone(found, 0.5)), found, rate)
+    assert len(wave) == rate // 2
+    inner = slice(rate // 20, -rate // 20)  # the filter meets zeros at the ends
+    assert torch.allclose(wave[inner], torch.from_numpy(tone(rate, 0.5))[inner], atol=2e-4)
+    assert resample(wave, rate, rate) is wave
+
+
+@pytest.mark.parametrize("suffix", [".flv", ".mp4", ".avi"])
+def test_the_sound_of_a_video_is_that_of_the_wav(tmp_path: Path, suffix: str) -> None:
+    sound = tone(22050, 0.5)
+    wave = read_audio(write_video(tmp_path / f"a{suffix}", shaded(15), 30, sound), 22050)
+    assert 0.5 <= len(wave) / 22050 < 0.65  # codecs pad by a block or two
+    spectrum = torch.fft.rfft(wave[2000:10000] * torch.hann_window(8000)).abs()
+    assert abs(spectrum.argmax().item() * 22050 / 8000 - 440) < 22050 / 8000
+    assert wave.abs().max().item() == pytest.approx(0.5, abs=0.1)
+
+
+def test_files_without_sound_are_refused_with_the_reason(tmp_path: Path) -> None:
+    for name, content, reason in [
+        ("gone.wav", None, "cannot be read (No such file or directory); check the path and its permissions"),
+        ("zero.wav", b"", "the file is empty; copy or download it again"),
+        ("stub.wav", STUB, "a Git LFS pointer, not the file itself; run `git lfs pull` in its repository"),
+        ("stub.flv", STUB, "a Git LFS pointer, not the file itself; run `git lfs pull` in its repository"),
+        ("text.wav", b"hello, I am no sound at all, but text", "not a WAV file that can be read (File format b'hell'"),
+        ("text.mp3", b"hello, I am no sound at all, but text", "damaged or of an unknown kind (Invalid data"),
+    ]:
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(MediaError) as caught:
+            read_audio(path, 8000)
+        assert caught.value.path == path
+        assert caught.value.reason.startswith(reason)
+
+
+def test_a_wav_without_samples_or_with_infinite_ones_is_refused(tmp_path: Path) -> None:
+    from scipy.io import wavfile
+
+    with pytest.raises(MediaError, match=r"none\.wav: no samples"):
+        read_audio(write_sound(tmp_path / "none.wav", np.zeros(0, np.float32), 8000), 8000)
+    wavfile.write(tmp_path / "inf.wav", 8000, np.array([0, np.inf], np.float32))
+    with pytest.raises(MediaError, match=r"inf\.wav: samples that are not finite"):
+        read_audio(tmp_path / "inf.wav", 8000)
+
+
+def test_a_wav_whose_header_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    for rate in (0, 4_000_000):
+        with pytest.raises(MediaError, match=rf"rate\.wav: a sample rate of {rate} Hz; convert it again"):
+            read_audio(write_sound(tmp_path / "rate.wav", tone(8000, 0.1), rate), 8000)
+    path = write_sound(tmp_path / "a.wav", tone(8000, 0.1), 8000)
+    path.write_bytes(path.read_bytes().replace(b"data", b"atad", 1))
+    with pytest.raises(MediaError, match=r"a\.wav: a WAV file without format or samples"):
+        read_audio(path, 8000)
+
+
+@pytest.mark.parametrize("share", [0.99, 0.5, 0.002])
+def test_a_truncated_wav_is_refused(tmp_path: Path, share: float) -> None:
+    path = write_sound(tmp_path / "a.wav", tone(8000, 1), 8000)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(MediaError, match=r"a\.wav: (truncated|not a WAV file that can be read)"):
+        read_audio(path, 8000)
+
+
+def test_a_video_without_sound_says_so(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"a\.flv: no audio stream"):
+        read_audio(write_video(tmp_path / "a.flv", shaded(3)), 8000)
+
+
+def test_a_missing_library_is_no_fault_of_the_file() -> None:
+    with pytest.raises(DataError, match="reading sound needs the package not-there: pip install not-there"):
+        require_package("not_there", "not-there", "reading sound")

@@ -1,0 +1,121 @@
+"""Pictures of any file."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.media_files import STUB, noise, write_picture
+
+from data.media import MediaError
+from data.media.images import read_image, resized
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [("a.png", "RGB"), ("a.png", "RGBA"), ("a.png", "L"), ("a.png", "P"), ("a.png", "1"), ("a.jpg", "CMYK")],
+)
+def test_every_kind_of_picture_becomes_rgb(tmp_path: Path, name: str, mode: str) -> None:
+    from PIL import Image
+
+    path = write_picture(tmp_path / name, noise(6, 8), mode)
+    with Image.open(path) as opened:
+        assert opened.mode == mode
+        expected = np.asarray(opened.convert("RGB"))
+    picture = read_image(path)
+    assert picture.mode == "RGB"
+    assert picture.size == (8, 6)
+    assert np.array_equal(np.asarray(picture), expected)
+
+
+def test_transparency_is_dropped(tmp_path: Path) -> None:
+    from PIL import Image
+
+    pixels = np.dstack([noise(4, 4), np.zeros((4, 4), np.uint8)])
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert np.array_equal(np.asarray(read_image(tmp_path / "a.png")), pixels[..., :3])
+
+
+def test_greyscale_of_sixteen_bits_keeps_its_shades(tmp_path: Path) -> None:
+    from PIL import Image
+
+    shades = np.arange(64, dtype=np.uint16).reshape(8, 8)
+    Image.fromarray(1024 * shades + 7).save(tmp_path / "a.png")
+    assert np.array_equal(np.asarray(read_image(tmp_path / "a.png")), np.stack([4 * shades] * 3, -1))
+
+
+def test_exif_orientation_is_left_alone(tmp_path: Path) -> None:
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    Image.fromarray(noise(6, 8)).save(tmp_path / "a.jpg", exif=exif)
+    assert read_image(tmp_path / "a.jpg").size == (8, 6)
+
+
+def test_one_pixel_is_a_picture(tmp_path: Path) -> None:
+    pixel = np.array([[[10, 20, 30]]], np.uint8)
+    picture = read_image(write_picture(tmp_path / "a.png", pixel))
+    assert np.array_equal(resized(picture, 5, 4), np.broadcast_to(pixel.transpose(2, 0, 1), (3, 5, 4)))
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (11, 7), (32, 24)])
+def test_resizing_is_torchvisions_to_the_bit(shape: tuple[int, int]) -> None:
+    from PIL import Image
+    from torchvision.transforms import functional as F
+
+    picture = Image.fromarray(noise(*shape))
+    expected = np.asarray(F.resize(picture, [32, 24])).transpose(2, 0, 1)
+    assert np.array_equal(resized(picture, 32, 24), expected)
+    assert np.array_equal(resized(np.asarray(picture), 32, 24), expected)
+    assert resized(np.zeros((4, 4), np.uint8), 2, 3).shape == (1, 2, 3)
+
+
+def test_a_truncated_picture_is_used_or_refused_as_asked(tmp_path: Path) -> None:
+    from PIL import ImageFile
+
+    path = write_picture(tmp_path / "a.jpg", noise(64, 64))
+    whole = np.asarray(read_image(path))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(MediaError, match=r"a\.jpg: damaged \(.*truncated.*\); copy or download it again"):
+        read_image(path)
+    part = np.asarray(read_image(path, allow_truncated=True))
+    assert part.shape == whole.shape
+    assert np.array_equal(part[:8], whole[:8])
+    assert not np.array_equal(part[-16:], whole[-16:])
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def test_files_that_are_no_picture_are_refused_with_the_reason(tmp_path: Path) -> None:
+    for content, reason in [
+        (b"", "the file is empty"),
+        (STUB, "a Git LFS pointer"),
+        (b"<html>404 not found</html>", "not a picture of a known kind; copy or convert it again"),
+    ]:
+        (tmp_path / "a.jpg").write_bytes(content)
+        with pytest.raises(MediaError, match=rf"a\.jpg: {reason}"):
+            read_image(tmp_path / "a.jpg", allow_truncated=True)
+    with pytest.raises(MediaError, match=r"gone\.jpg: cannot be read \(No such file"):
+        read_image(tmp_path / "gone.jpg")
+    path = write_picture(tmp_path / "b.png", noise(64, 64))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(MediaError, match=r"b\.png: damaged"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("edge", [10_000, 60_000])
+def test_a_decompression_bomb_is_refused_unopened(tmp_path: Path, edge: int) -> None:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", edge, edge, 8, 2, 0, 0, 0)
+    path = tmp_path / "bomb.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")))
+    with pytest.raises(MediaError, match=r"bomb\.png: more than 89 million pixels; make it smaller or remove it"):
+        read_image(path, allow_truncated=True)

@@ -1,0 +1,172 @@
+"""Every medium is decoded once, whatever kills the work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from support.binary_files_dataset import LENGTH, contents, shelf, write_shelf
+
+import data
+from data.base import DataError
+from data.prepared.cache.decoding import Watcher, markers_and_pending, prepare
+
+ROOT = Path(data.__file__).parents[1]
+
+
+CHILD = """
+import resource, sys
+from support.binary_files_dataset import shelf
+from data.prepared.cache.decoding import Watcher, prepare
+class Told(Watcher):
+    def advance(self, samples):
+        print(samples, flush=True)
+root, pause, limit = sys.argv[1:]
+if int(limit):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+prepare(shelf(root, pause=float(pause)), watcher=Told())
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_shelf(tmp_path / "shelf")
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "caches"))
+    return tmp_path / "caches"
+
+
+def child(root: Path, cache: Path, pause: float = 0.0, limit: int = 0) -> subprocess.Popen[str]:
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = {**os.environ, "SWEEP_CACHE": str(cache), "PYTHONPATH": path}
+    command = [sys.executable, "-c", CHILD, str(root), str(pause), str(limit)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+class Counter(Watcher):
+    expected = done = 0
+
+    def expect(self, samples: int) -> None:
+        self.expected += samples
+
+    def advance(self, samples: int) -> None:
+        self.done += samples
+
+
+def test_every_sample_is_stored_with_its_label_and_id(root: Path, caches: Path) -> None:
+    work, told = shelf(root), Counter()
+    meta = prepare(work, watcher=told)
+    assert (told.expected, told.done) == (52, 52)
+    assert meta.samples == {"train": 40, "validation": 6, "test": 6}
+    assert work.folder.path == caches / f"shelf-short-{work.key}"
+    samples, arrays = work.folder.samples("train"), work.folder.arrays("train")["bytes"]
+    assert samples.ids[3] == "train/003_1"
+    assert samples.labels.tolist() == [0, 1] * 20
+    assert samples.rows.tolist() == list(range(40))
+    content = (root / "train/003_1.bin").read_bytes()
+    assert bytes(arrays["bytes"][3].numpy()) == content + bytes(LENGTH - len(content))  # a hole is zero
+    assert arrays["count"].tolist() == [LENGTH - number % 7 for number in range(40)]
+    assert {v.dtype for v in arrays.values()} == {torch.uint8, torch.int64}
+
+
+def test_a_complete_cache_is_used_as_it_is(root: Path) -> None:
+    work = shelf(root)
+    prepare(work)
+    before = contents(work.folder.path)
+    told = Counter()
+    assert prepare(shelf(root), watcher=told).samples == {"train": 40, "validation": 6, "test": 6}
+    assert told.done == 0
+    assert contents(work.folder.path) == before
+
+
+def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_bytes(root: Path, caches: Path, tmp_path: Path) -> None:
+    work = shelf(root, pause=0.02)
+    process = child(root, tmp_path / "other", pause=0.02)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    shutil.move(tmp_path / "other", caches)
+    assert work.folder.meta() is None
+    markers, pending = markers_and_pending(work.folder, work.shards)
+    assert markers
+    assert pending
+    told = Counter()
+    prepare(work, watcher=told)
+    assert told.done == sum(len(shard.items) for shard in pending) < 52
+    resumed = {name: content for name, content in contents(work.folder.path).items() if "/." not in f"/{name}"}
+    shutil.rmtree(caches)
+    prepare(work)
+    assert contents(work.folder.path) == resumed
+
+
+def test_two_processes_at_once_share_the_work(root: Path, caches: Path) -> None:
+    processes = [child(root, caches, pause=0.005) for _ in range(2)]
+    ends = [process.communicate() for process in processes]
+    assert [(process.returncode, err) for process, (_, err) in zip(processes, ends, strict=True)] == [(0, "")] * 2
+    both = contents(shelf(root, pause=0.005).folder.path)
+    shutil.rmtree(caches)
+    prepare(shelf(root, pause=0.005))
+    assert contents(shelf(root, pause=0.005).folder.path) == both
+
+
+def test_a_full_disk_leaves_an_error_and_a_cache_that_goes_on(root: Path, caches: Path) -> None:
+    process = child(root, caches, limit=2000)  # the training arrays are larger, the others are not
+    _, err = process.communicate()
+    assert process.returncode == 1
+    folder = shelf(root).folder.path
+    assert f"{folder}: no room for the next 1.1 KiB (File too large), " in err
+    assert "are free: make room, or set SWEEP_CACHE" in err
+    prepare(shelf(root))
+    after = contents(folder)
+    shutil.rmtree(caches)
+    prepare(shelf(root))
+    assert contents(folder) == after
+
+
+def test_corrupt_files_are_listed_with_their_reason_and_refused_past_the_share(root: Path) -> None:
+    for number in (3, 5):
+        (root / f"train/00{number}_1.bin").write_bytes(b"")
+    with pytest.raises(
+        DataError,
+        match=r"2 of 52 .* 3.8 % where allowed_missing is 0 %: train/003_1 \(.*the file is empty\); train/005_1",
+    ):
+        prepare(shelf(root))
+    with pytest.raises(DataError, match=r"allowed_missing is 2 %"):
+        prepare(shelf(root, allowed_missing=0.02))
+    work = shelf(root, allowed_missing=0.04)
+    meta = prepare(work)
+    assert [(s.split, s.row, s.id) for s in meta.skipped] == [("train", 3, "train/003_1"), ("train", 5, "train/005_1")]
+    assert meta.samples["train"] == 38
+    samples = work.folder.samples("train")
+    assert len(samples.ids) == 40
+    assert samples.rows.tolist() == [n for n in range(40) if n not in (3, 5)]
+    assert samples.labels.tolist() == [n % 2 for n in range(40) if n not in (3, 5)]
+    with pytest.raises(DataError, match="2 of 52"):  # the cache is there, but may not be used so
+        prepare(shelf(root))
+
+
+def test_a_refused_file_is_tried_again_when_it_may_have_been_mended(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = root / "test/000_0.bin"
+    read = Path.read_bytes
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Path, "read_bytes", lambda path: (_ for _ in ()).throw(PermissionError(13, "Permission denied", str(path)))
+            if path == locked else read(path)
+        )  # fmt: skip
+        with pytest.raises(DataError, match=r"test/000_0 \(.*Permission denied.*000_0.bin"):
+            prepare(shelf(root))
+    told = Counter()
+    assert prepare(shelf(root), watcher=told).skipped == ()
+    assert told.done == 6

@@ -1,0 +1,213 @@
+"""Methods with a fusion module: what they refuse, and joint training with every kind of ``channel`` on small images."""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+from typing import Any
+
+import pytest
+import torch
+from support import two_processes as parallel
+
+import methods
+from data.base import Batch, Dataset, Split
+from methods.base import MethodError
+from methods.base.fused import FusionHyperparameters, check_fusion
+from methods.joint import Joint, JointHyperparameters
+from models import encoders
+from models.batchnorm import SynchronizedBatchNorm
+from models.fusion import CENFusion, MMTMFusion
+from sweep.training import seeds
+from sweep.training.loop import Training
+from sweep.training.recipe import Recipe
+from sweep.training.workers import WorkerGroup
+
+CLASSES, NAMES = 3, ("audio", "video", "text")
+CASES: list[tuple[dict[str, Any], int]] = [
+    ({}, 2),
+    ({"mmtm_stages": [1, 3], "mmtm_scale": 2.0, "unimodal_loss_weight": 0.5}, 3),
+    ({"unimodal_source": "aux", "unimodal_loss_weight": 1.0, "aux_detach": True}, 2),
+    ({"channel_mode": "cen", "cen_threshold": 0.9, "cen_l1": 0.01}, 2),
+    ({"channel_mode": "cen", "cen_threshold": 0.9, "cen_l1": 0.01, "unimodal_loss_weight": 0.5}, 3),
+]
+IDS = [f"{options.get('channel_mode', 'mmtm')}-{m}-{k}" for k, (options, m) in enumerate(CASES)]
+same = functools.partial(torch.testing.assert_close, atol=0, rtol=0)
+every_case = pytest.mark.parametrize(("options", "modalities"), CASES, ids=IDS)
+
+
+def _dataset(modalities: int) -> Dataset:
+    """A bright corner a class in images of a different number of channels; 21 training samples in batches of 8."""
+    draw = torch.Generator().manual_seed(7)
+
+    def images(labels: torch.Tensor, channels: int) -> torch.Tensor:
+        x = torch.randn(len(labels), channels, 6, 6, generator=draw)
+        for row, label in enumerate(labels.tolist()):
+            x[row, :, 3 * (label // 2) :, 3 * (label % 2) :] += 1.5
+        return x
+
+    def split(size: int) -> Split:
+        labels = torch.arange(size) % CLASSES
+        return Split({m: images(labels, 1 + k % 2) for k, m in enumerate(NAMES[:modalities])}, labels)
+
+    return Dataset("images", NAMES[:modalities], ("a", "b", "c"), split(21), split(9), split(10))
+
+
+def _method(dataset: Dataset, options: dict[str, Any], epochs: int = 2) -> Joint:
+    torch.manual_seed(seeds.derive(3, "initialisation"))
+    built = {m: encoders.build({"name": "cnn", "width": 4}, shape) for m, shape in dataset.shapes().items()}
+    hyperparameters = JointHyperparameters.model_validate({"fusion": "channel", **options})
+    method = Joint(built, dataset.num_classes, hyperparameters, epochs)
+    # Scales on both sides of the threshold from the first step.
+    for encoder in method.encoders.values():
+        for norm in encoder.modules():
+            if isinstance(norm, SynchronizedBatchNorm):
+                torch.nn.init.uniform_(norm.weight, 0.6, 1.2)
+    return method
+
+
+def _training(
+    options: dict[str, Any],
+    modalities: int,
+    state: dict[str, Any] | None = None,
+    epochs: int = 2,
+    precision: str = "fp32",
+) -> Training:
+    dataset = _dataset(modalities)
+    settings = Recipe(batch_size=8, lr=0.05, precision=precision)
+    return Training(_method(dataset, options, epochs), dataset, settings, seed=3, state=state, workers=WorkerGroup())
+
+
+def _trained(options: dict[str, Any], modalities: int) -> dict[str, Any]:
+    training = _training(options, modalities)
+    records = list(training.epochs())
+    state = training.state_dict()["method"]
+    return {"loss": [r.loss for r in records], "metrics": [r.metrics for r in records], "state": state}
+
+
+def _train_all() -> list[dict[str, Any]]:
+    return [_trained(*case) for case in CASES]
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    results = parallel.run_workers(2, tmp_path_factory.mktemp("workers"), _train_all)
+    return {identifier: [results[rank][k] for rank in range(2)] for k, identifier in enumerate(IDS)}
+
+
+# Joint training with channel fusion ----------------------------------------------------------------------------
+
+
+@every_case
+def test_two_workers_follow_one(options: dict[str, Any], modalities: int, two_workers: Any, request: Any) -> None:
+    alone, (first, second) = _trained(options, modalities), two_workers[request.node.callspec.id]
+    for key in ("loss", "state"):
+        torch.testing.assert_close(first[key], alone[key], atol=2e-4, rtol=2e-3)
+    same(second, first)
+
+
+@every_case
+def test_resumed_run_equals_an_uninterrupted_one(options: dict[str, Any], modalities: int) -> None:
+    whole, interrupted = _training(options, modalities), _training(options, modalities)
+    expected = list(whole.epochs())
+    next(interrupted.epochs())
+    buffer = io.BytesIO()
+    torch.save(interrupted.state_dict(), buffer)
+    buffer.seek(0)
+    resumed = _training(options, modalities, state=torch.load(buffer, weights_only=True))
+    assert [record.loss for record in resumed.epochs()] == [record.loss for record in expected[1:]]
+    same(resumed.state_dict()["method"], whole.state_dict()["method"])
+    same(resumed.result().test, whole.result().test)
+
+
+@every_case
+def test_trains_in_half_precision(options: dict[str, Any], modalities: int) -> None:
+    training = _training(options, modalities, precision="bf16")
+    assert all(math.isfinite(record.loss) for record in training.epochs())
+    assert all(parameter.isfinite().all() for parameter in training.method.parameters())
+
+
+@every_case
+def test_predictions(options: dict[str, Any], modalities: int) -> None:
+    dataset = _dataset(modalities)
+    method = _method(dataset, options).eval()
+    batch = dataset.test.gather(torch.arange(5))
+    predicted = method.predict(batch)
+    inputs = list(batch.inputs.values())
+    output = method.fusion(inputs)
+    own = method.fusion.unimodal_logits(output.features, options.get("unimodal_source"))
+    same(predicted, dict(zip(("multi", *dataset.modalities), [output.logits, *own], strict=True)))
+    same(method.predict(batch, present=dataset.modalities), predicted)
+    alone = method.predict(dataset.test.gather(torch.tensor([2])))
+    torch.testing.assert_close(alone["multi"][0], predicted["multi"][2])
+
+
+@every_case
+def test_absent_modalities_do_not_count(options: dict[str, Any], modalities: int) -> None:
+    dataset = _dataset(modalities)
+    method = _method(dataset, options).eval()
+    batch = dataset.test.gather(torch.arange(5))
+    changed = {m: x if m == "video" else x + 1 for m, x in batch.inputs.items()}
+    before = method.predict(batch, present=["video"])
+    after = method.predict(Batch(changed, batch.labels, batch.index), present=["video"])
+    same(after, before)
+    assert not torch.equal(method.predict(batch)["multi"], before["multi"])
+
+
+@every_case
+def test_the_state_holds_every_encoder_once(options: dict[str, Any], modalities: int) -> None:
+    method = _method(_dataset(modalities), options)
+    assert isinstance(method.fusion, CENFusion if options.get("channel_mode") == "cen" else MMTMFusion)
+    assert not any(name.startswith("fusion.encoders") for name in method.state_dict())
+    assert all(a is b for a, b in zip(method.fusion.encoders, method.encoders.values(), strict=True))
+
+
+def test_channel_fusion_learns() -> None:
+    for options in ({}, {"channel_mode": "cen", "cen_threshold": 0.9}):
+        losses = [record.loss for record in _training(options, 2, epochs=4).epochs()]
+        assert losses[-1] < 0.8 * losses[0]
+
+
+# What is refused -----------------------------------------------------------------------------------------------
+
+
+def test_encoders_without_stages_are_refused_by_name() -> None:
+    built = {"video": encoders.build("cnn", (1, 8, 8)), "text": encoders.build("mlp", (8,))}
+    with pytest.raises(MethodError, match="convolutional encoders, which text does not have; give it encoder cnn"):
+        Joint(built, 3, JointHyperparameters(fusion="channel"), epochs=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fusion": "etmc"}, "fusion etmc is trained by a loss of its own"),
+        ({"fusion": "channel", "channel_mode": "cen"}, r"fusion channel \(cen\) is trained by a loss of its own"),
+    ],
+)
+def test_methods_with_an_objective_of_their_own_refuse(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(MethodError, match=message):
+        check_fusion(FusionHyperparameters(**options), ("audio", "video"))
+    Joint.check(JointHyperparameters(**options), ("audio", "video"))
+    for name in methods.names():
+        kind = methods.get(name)
+        if issubclass(kind.Hyperparameters, FusionHyperparameters) and name != "joint":
+            with pytest.raises(MethodError, match=message):
+                kind.check(kind.Hyperparameters(**options), ("audio", "video"))
+
+
+def test_channel_is_for_methods_that_run_the_encoders_side_by_side() -> None:
+    mmtm = FusionHyperparameters(fusion="channel")
+    check_fusion(mmtm, ("audio", "video"), side_by_side=True)
+    with pytest.raises(MethodError, match="fusion channel runs the encoders of all modalities together"):
+        check_fusion(mmtm, ("audio", "video"))
+    cen = FusionHyperparameters(fusion="channel", channel_mode="cen")
+    with pytest.raises(MethodError, match="a loss of its own"):
+        check_fusion(cen, ("audio", "video"), side_by_side=True)
+
+
+def test_stages_are_numbered_from_one() -> None:
+    assert JointHyperparameters().mmtm_stages == [2, 3, 4]
+    for stages in ([], [0]):
+        with pytest.raises(ValueError, match="numbered from 1"):
+            JointHyperparameters(mmtm_stages=stages)

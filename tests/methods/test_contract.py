@@ -1,0 +1,29 @@
+"""The equations of each method are importable from the method's name, wherever they lie."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+EQUATIONS = {
+    "amss": "accumulate batch_statistics mask_values sample_units significance unit_scores update_ratios",
+    "aug": "assign_classifiers boosting_loss confidence_score merge_logits residual_target",
+    "bss": "balance_score curriculum_indices pace prediction_similarity sample_loss sampling_probabilities",
+    "igm": "accumulate_cov layers_in_scope project_gradient projection_matrix sam_perturbation source_modality",
+    "iprm": "combine_logits kl_divergence mix_features mixed_targets strength_weights update_probe_weight",
+    "lfa": "alpha_hypergradient alpha_schedule contrastive_loss inverse_hvp js_alignment update_alpha",
+    "mla": "fuse_logits fusion_weights prediction_entropy",
+}
+
+
+@pytest.mark.parametrize("method", EQUATIONS)
+def test_equations_are_importable_from_their_method(method: str) -> None:
+    module = importlib.import_module(f"methods.{method}")
+    assert [name for name in EQUATIONS[method].split() if not callable(getattr(module, name, None))] == []
+
+
+@pytest.mark.parametrize("package", ["amss", "aug", "bss", "igm", "lfa", "mla", "base", "equations"])
+def test_the_public_names_are_there(package: str) -> None:
+    module = importlib.import_module(f"methods.{package}")
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []

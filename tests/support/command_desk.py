@@ -1,0 +1,80 @@
+"""A folder with a sweeps.yaml in which commands are run, as a user does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sweep.results.tables import load
+
+ROOT = Path(__file__).resolve().parents[2]
+IGNORED = ["seconds", "seconds_per_epoch", "samples_per_second", "peak_memory_mib", "attempts"]
+"""Columns that the clock or the machine fills."""
+
+
+class Desk:
+    """odd: let the commands know the odd method of troubled_method.py too."""
+
+    def __init__(self, folder: Path, odd: bool = False) -> None:
+        self.folder = folder
+        self._paths = [str(ROOT), *([str(ROOT / "tests"), str(_package(folder))] if odd else [])]
+
+    def write(self, **sweeps: dict[str, Any]) -> None:
+        (self.folder / "sweeps.yaml").write_text(yaml.safe_dump({"sweeps": sweeps}))
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        paths = os.pathsep.join(self._paths)
+        environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+        command = [sys.executable, "-m", "sweep", *words]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, cwd=self.folder, env=environment, text=True, start_new_session=True, **pipes)
+
+    def run(self, *words: str) -> tuple[int, str, str]:
+        """Exit code and what was written. Nothing of a command that hangs is left to disturb the next test."""
+        process = self.start(*words)
+        try:
+            out, err = process.communicate(timeout=900)
+        except subprocess.TimeoutExpired:
+            kill(process)
+            raise
+        return process.returncode, out, err
+
+    def finished(self, results: str = "results") -> list[Path]:
+        return sorted((self.folder / results / "runs").glob("*/final.json"))
+
+    def table(self, name: str = "s", results: str = "results") -> list[dict[str, Any]]:
+        """What a sweep's runs led to, without what a clock or the machine says."""
+        frame = load(self.folder / results / name)
+        dropped = [c for c in frame if c in IGNORED or c.startswith("env.")]
+        rows = frame.drop(columns=dropped).sort_values(["role", "hash"])
+        return list(json.loads(rows.to_json(orient="records", double_precision=15)))
+
+    def wait_for(self, count: int, process: subprocess.Popen[str], results: str = "results") -> None:
+        """Until ``count`` runs are committed, or the process ends."""
+        while len(self.finished(results)) < count:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """SIGKILL to the driver and all it has started, as a power cut would."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def _package(folder: Path) -> Path:
+    """A folder that makes troubled_method.py look like an installed package with an entry point."""
+    found = folder / "packages"
+    described = found / "odd-1.dist-info"
+    described.mkdir(parents=True)
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1\n")
+    (described / "entry_points.txt").write_text("[sweep.methods]\nodd = support.troubled_method:Odd\n")
+    return found

@@ -1,0 +1,172 @@
+"""The parts of a sweep's rows: grids, points, searches, references; axes and choices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.synthetic_results import Results, alpha_sweep, noisy, references
+
+from sweep.analysis.parts import Axis, Parts, axis, chosen_run, means_and_counts, metric_label, modalities, shown_metric
+from sweep.results.tables import load
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    made = Results(tmp_path)
+    made.sweep("one")
+    return made
+
+
+def read(results: Results) -> Parts:
+    return Parts(load(results.path / "one"))
+
+
+def test_a_grid_has_the_axis_that_the_method_declares(tmp_path: Path) -> None:
+    alpha_sweep(tmp_path, range(2))
+    parts = Parts(load(tmp_path / "iprm-alpha"))
+    (grid,) = parts.grids
+    (alpha,) = grid.axes
+    assert (grid.label, alpha.name, alpha.scale) == ("iprm", "alpha", "linear")
+    assert alpha.label == "α (alpha)"
+    assert alpha.meaning
+    assert alpha.values == tuple(n / 10 for n in range(1, 10))
+    assert len(parts.points) == 0
+    assert list(parts.reference_rows("digits")) == ["joint", "joint + unimodal losses"]
+    assert set(parts.baseline["label"]) == {"joint"}
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [
+        ((0.1, 0.2, 0.4, 0.6, 0.8, 1.0), "linear"),
+        ((0.1, 0.5, 0.9), "linear"),
+        ((0.001, 0.01, 0.05, 0.1, 0.2, 0.5), "log"),
+        ((1e-10, 1e-3), "log"),
+        ((0.001, 0.4, 1.3, 20, 100), "log"),
+        ((0, 0.001, 0.01, 0.1), "symlog"),
+        ((-10, 1, 100), "linear"),
+        ((5, 10, 20, 30), "linear"),
+        (("a", "b"), "category"),
+        ((True, False), "category"),
+        ((0.5, "auto"), "category"),
+        ((0.5, None), "category"),
+    ],
+)
+def test_the_scale_follows_the_grid(results: Results, values: tuple[object, ...], scale: str) -> None:
+    for value in values:
+        results.run("one", "elsewhere", 0, values={"x": value})
+    assert axis(load(results.path / "one"), "vary.x").scale == scale
+
+
+def test_recipe_and_unknown_names_have_labels(results: Results) -> None:
+    for value in (0.1, 0.2):
+        results.run("one", "iprm", 0, values={"train.lr": value, "iprm.alpha": value, "data.noise": value})
+    rows = load(results.path / "one")
+    assert axis(rows, "vary.train.lr").meaning == "learning rate at the start"
+    assert axis(rows, "vary.iprm.alpha").label == "α (alpha)"
+    assert (axis(rows, "vary.data.noise").label, axis(rows, "vary.data.noise").meaning) == ("noise", "")
+
+
+def test_points_that_differ_in_their_names_stand_side_by_side(results: Results) -> None:
+    for values in (
+        {"strategy": "constant", "alpha": 0.0},
+        {"strategy": "constant", "alpha": 0.5},
+        {"strategy": "learned"},
+    ):
+        results.run("one", "lfa", 0, values=values)
+    parts = read(results)
+    assert parts.points["point"].tolist() == [
+        "strategy=constant, alpha=0",
+        "strategy=constant, alpha=0.5",
+        "strategy=learned",
+    ]
+    assert [[a.name for a in grid.axes] for grid in parts.grids] == [["alpha"]]
+
+
+def test_a_comparison_is_points_without_a_grid(results: Results) -> None:
+    for method in ("joint", "iprm"):
+        results.run("one", method, 0, hyperparameters={"unimodal_loss_weight": 0.0} if method == "joint" else {})
+    parts = read(results)
+    assert parts.points["label"].tolist() == ["joint", "iprm"]
+    assert parts.grids == []
+    assert parts.baseline["label"].tolist() == ["joint"]
+
+
+def test_incomplete_products_are_points(results: Results) -> None:
+    for a, b in ((1, 1), (1, 2), (2, 1)):
+        results.run("one", "iprm", 0, values={"a": a, "b": b})
+    parts = read(results)
+    assert (parts.grids, len(parts.points)) == ([], 3)
+
+
+def test_searched_rows_are_no_grid(results: Results) -> None:
+    for number in range(3):
+        results.run("one", "igm", 0, values={"rho": 0.1 * (number + 1)}, number=number)
+    results.run("one", "igm", 100, values={"rho": 0.1}, role="report")
+    parts = read(results)
+    assert (len(parts.searched), len(parts.reports), parts.grids, len(parts.points)) == (3, 1, [], 0)
+
+
+def test_the_choice_is_made_on_validation_among_the_most_seeds(results: Results) -> None:
+    for alpha, levels in ((0.1, (0.5, 0.5)), (0.2, (0.6, 0.7)), (0.3, (0.9,))):
+        for seed, level in enumerate(levels):
+            results.run("one", "iprm", seed, {"multi": level, "left": 0.5, "profile": 0.5}, values={"alpha": alpha})
+    results.run("one", "iprm", 1, values={"alpha": 0.3}, status="failed")
+    best = chosen_run(load(results.path / "one"))
+    assert best is not None
+    assert best["vary.alpha"] == 0.2
+
+
+def test_nothing_is_chosen_where_nothing_has_finished(results: Results) -> None:
+    results.run("one", "iprm", 0, values={"alpha": 0.1}, status="failed")
+    assert chosen_run(load(results.path / "one")) is None
+
+
+def test_a_figure_of_one_axis_cuts_a_grid_at_its_choice(results: Results) -> None:
+    for a in (1, 2):
+        for b in (1, 2, 3):
+            results.run(
+                "one", "bss", 0, {"multi": a / 4 + b / 100, "left": 0.5, "profile": 0.5}, values={"a": a, "b": b}
+            )
+    (grid,) = read(results).grids
+    assert grid.through(["vary.b"])["vary.a"].unique().tolist() == [2]
+    assert len(grid.through(["vary.a", "vary.b"])) == 6
+    means, counts = means_and_counts(grid.rows, (grid.axes[0], grid.axes[1]), "test_accuracy")
+    assert means == pytest.approx(np.array([[0.26, 0.51], [0.27, 0.52], [0.28, 0.53]]))
+    assert (counts == 1).all()
+
+
+def test_without_test_metrics_validation_is_shown(results: Results) -> None:
+    results.run("one", "iprm", 0, values={"alpha": 0.1})
+    assert shown_metric(load(results.path / "one"), "map") == "test_map"
+    results.sweep("two")
+    folder = results.run("two", "iprm", 0, values={"alpha": 0.1})
+    (folder / "test.json").unlink()
+    assert shown_metric(load(results.path / "two"), "map") == "validation_map"
+    (folder / "final.json").unlink()
+    assert shown_metric(load(results.path / "two"), "map") is None
+
+
+def test_words(results: Results) -> None:
+    references(results, "one", range(1))
+    assert modalities(load(results.path / "one")) == ["left", "profile"]
+    assert metric_label("test_macro_f1") == "test macro-F1 (%)"
+    assert metric_label("test_peak_accuracy") == "test-peak accuracy (%)"
+    assert Axis("vary.x", "x", "x", "", "linear", (1,)).name == "x"
+
+
+def test_a_searched_baseline_is_one_line_and_not_their_mean(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for number, level in enumerate((0.5, 0.9, 0.7)):
+        for seed in range(2):
+            plain = {"unimodal_loss_weight": 0.0}
+            values = {"train.lr": 0.01 * (number + 1)}
+            results.run("one", "joint", seed, noisy(seed, level, 0.8, 0.5, noise=0.001), role="reference",
+                        hyperparameters=plain, values=values, number=number)  # fmt: skip
+    results.run("one", "joint", 100, role="report", values={"train.lr": 0.02}, number=1)
+    parts = Parts(load(tmp_path / "one"))
+    assert parts.reference_rows("digits")["joint"]["test_accuracy"].mean() == pytest.approx(0.9, abs=0.005)
+    assert sorted(parts.baseline["seed"]) == [0, 1, 100]

@@ -1,0 +1,178 @@
+"""Statistics over seeds against scipy, naive loops, hand calculation and simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from sweep.analysis import statistics
+
+shares = st.floats(0, 1, allow_nan=False)
+samples = st.lists(shares, min_size=2, max_size=12)
+
+
+def frame(values: dict[object, list[float | str]], seeds: list[int] | None = None, **columns: object) -> pd.DataFrame:
+    """Rows of a curve: value -> accuracy of each seed, or the status of a seed without one."""
+    rows = [
+        {"x": x, "seed": (seeds or list(range(len(found))))[i], "status": v if isinstance(v, str) else "done",
+         "m": math.nan if isinstance(v, str) else v, "dataset": "d", "label": "a", **columns}
+        for x, found in values.items()
+        for i, v in enumerate(found)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@given(samples)
+def test_interval_equals_scipys(values: list[float]) -> None:
+    found = statistics.estimate(values)
+    deviation = np.std(values, ddof=1)
+    low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=deviation / math.sqrt(len(values)))
+    assert found.mean == pytest.approx(np.mean(values))
+    assert found.deviation == pytest.approx(deviation)
+    assert found.n == len(values)
+    if deviation > 1e-12:
+        assert (found.low, found.high) == pytest.approx((low, high))
+
+
+def test_interval_by_hand() -> None:
+    # t(2, 0.975) = 4.302653; the sample deviation of 1, 2, 3 is 1.
+    found = statistics.estimate([1, 2, 3, math.nan])
+    assert found.high - found.mean == pytest.approx(4.302652730 / math.sqrt(3))
+    assert (found.mean, found.deviation, found.n) == (2, 1, 3)
+
+
+def test_one_value_has_no_interval_and_none_has_no_mean() -> None:
+    one, none = statistics.estimate([0.5]), statistics.estimate([])
+    assert (one.mean, one.n) == (0.5, 1)
+    assert math.isnan(one.low)
+    assert math.isnan(one.deviation)
+    assert none.n == 0
+    assert math.isnan(none.mean)
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_intervals_cover_the_truth_in_95_of_100_cases(n: int) -> None:
+    draws = np.random.default_rng(n).normal(0.9, 0.01, (40_000, n))
+    half = statistics.half_width(draws.std(axis=1, ddof=1), n)
+    covered = np.mean(np.abs(draws.mean(axis=1) - 0.9) <= half)
+    assert 0.945 <= covered <= 0.955
+
+
+def test_curve_counts_what_it_leaves_out() -> None:
+    rows = frame({0.5: [0.4, "failed", 0.6], 0.1: [0.2, 0.4, "missing"], 0.9: ["pruned", "diverged", "running"]})
+    table = statistics.curve(rows, "x", "m")
+    assert table["value"].tolist() == [0.1, 0.5, 0.9]
+    assert table["mean"].tolist()[:2] == pytest.approx([0.3, 0.5])
+    assert math.isnan(table["mean"][2])
+    assert table["n"].tolist() == [2, 2, 0]
+    assert table["failed"].tolist() == [0, 1, 2]
+    assert table["missing"].tolist() == [1, 0, 1]
+
+
+def test_a_metric_of_an_unfinished_run_does_not_enter() -> None:
+    rows = frame({1: [0.2, 0.4]})
+    rows.loc[1, "status"] = "pruned"
+    assert statistics.curve(rows, "x", "m")["mean"].tolist() == [0.2]
+
+
+def test_categories_keep_their_order_and_an_unknown_metric_is_empty() -> None:
+    table = statistics.curve(frame({"b": [0.1], "a": [0.2], True: [0.3]}), "x", "absent")
+    assert table["value"].tolist() == ["b", "a", True]
+    assert table["n"].tolist() == [0, 0, 0]
+    assert table["missing"].tolist() == [1, 1, 1]
+
+
+@given(st.lists(st.tuples(shares, shares), min_size=2, max_size=9))
+def test_paired_test_equals_scipys(pairs: list[tuple[float, float]]) -> None:
+    a, b = (pd.Series(side) for side in zip(*pairs, strict=True))
+    found, p = statistics.paired(a, b)
+    assert found.mean == pytest.approx(float((a - b).mean()))
+    if found.deviation > 1e-9:
+        assert p == pytest.approx(stats.ttest_rel(a, b).pvalue, rel=1e-6, abs=1e-12)
+
+
+def test_paired_uses_common_seeds_only() -> None:
+    found, p = statistics.paired(pd.Series({0: 0.5, 1: 0.7, 2: 0.9}), pd.Series({1: 0.6, 2: 0.7, 5: 0.1}))
+    assert (found.n, found.mean) == (2, pytest.approx(0.15))
+    assert p == pytest.approx(stats.ttest_rel([0.7, 0.9], [0.6, 0.7]).pvalue)
+
+
+def test_paired_without_spread() -> None:
+    same = pd.Series([0.5, 0.5, 0.5])
+    assert statistics.paired(same, same)[1] == 1
+    assert statistics.paired(same, same - 0.25)[1] == 0
+    assert math.isnan(statistics.paired(same[:1], same)[1])
+
+
+def test_holm_by_hand() -> None:
+    # Sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1, made monotone.
+    assert statistics.holm([0.04, 0.01, math.nan, 0.03, 0.02]) == pytest.approx(
+        [0.06, 0.04, math.nan, 0.06, 0.06], nan_ok=True
+    )
+
+
+@given(st.lists(shares, max_size=10))
+def test_holm_keeps_the_order_and_lies_between_p_and_bonferroni(p: list[float]) -> None:
+    adjusted = statistics.holm(p)
+    naive = [min(1.0, max((len(p) - sorted(p).index(q)) * q for q in p if q <= mine)) for mine in p]
+    order = np.argsort(p, kind="stable")
+    assert (np.diff(adjusted[order]) >= 0).all()
+    assert (adjusted >= np.array(p)).all()
+    assert (adjusted <= np.minimum(1, len(p) * np.array(p)) + 1e-12).all()
+    assert adjusted == pytest.approx(naive)
+
+
+def test_differences_are_paired_within_a_dataset() -> None:
+    rows = pd.concat([
+        frame({0: [0.6, 0.7, 0.8]}, label="a"),
+        frame({0: [0.5, 0.5, "failed"]}, label="b"),
+        frame({0: [0.1]}, label="a", dataset="other"),
+    ])  # fmt: skip
+    table = statistics.differences(rows, frame({0: [0.5, 0.5, 0.5]}), "m", ["label"])
+    assert table[["label", "dataset", "n"]].to_numpy().tolist() == [["a", "d", 3], ["b", "d", 2], ["a", "other", 0]]
+    assert table["mean"].tolist()[:2] == pytest.approx([0.2, 0.0])
+    assert table["p_holm"].tolist()[:2] == pytest.approx([2 * stats.ttest_1samp([0.1, 0.2, 0.3], 0).pvalue, 1.0])
+    assert math.isnan(table["p_holm"][2])
+
+
+def test_sensitivity_by_hand() -> None:
+    # Means 0.50 and 0.58; deviations 0.01 (n = 3) and 0.02 (n = 3): pooled sqrt((2 * 1e-4 + 2 * 4e-4) / 4).
+    found = statistics.sensitivity(frame({0.1: [0.49, 0.50, 0.51], 0.2: [0.56, 0.58, 0.60]}), "x", "m")
+    noise = math.sqrt(2.5e-4)
+    assert found.span == pytest.approx(0.08)
+    assert found.noise == pytest.approx(noise)
+    assert found.ratio == pytest.approx(0.08 / noise)
+    # Of two values the studentized range is the two-sample t test.
+    assert found.p == pytest.approx(stats.ttest_ind([0.49, 0.50, 0.51], [0.56, 0.58, 0.60]).pvalue, rel=1e-4)
+    assert (found.best, found.worst, found.n) == (0.2, 0.1, (3, 3))
+    assert found.verdict().startswith("Sensitive: the mean moves by 8.0 points over 2 values")
+
+
+def test_sensitivity_without_effect_is_called_chance() -> None:
+    rows = frame({0.1: [0.49, 0.50, 0.51], 0.2: [0.48, 0.50, 0.52], 0.3: [0.50, 0.51, 0.52]})
+    assert statistics.sensitivity(rows, "x", "m").verdict().startswith("Not sensitive beyond seed noise")
+
+
+def test_sensitivity_says_where_it_cannot_judge() -> None:
+    assert "one seed a value" in statistics.sensitivity(frame({1: [0.5], 2: [0.6]}), "x", "m").verdict()
+    assert "fewer than two values" in statistics.sensitivity(frame({1: [0.5, 0.6], 2: ["failed"]}), "x", "m").verdict()
+
+
+def test_sensitivity_without_noise() -> None:
+    still = statistics.sensitivity(frame({1: [0.5, 0.5], 2: [0.5, 0.5]}), "x", "m")
+    moved = statistics.sensitivity(frame({1: [0.5, 0.5], 2: [0.6, 0.6]}), "x", "m")
+    assert (still.ratio, still.p) == (0, 1)
+    assert (moved.ratio, moved.p) == (math.inf, 0)
+
+
+def test_compare_prints_mean_half_width_and_n() -> None:
+    rows = frame({0: [0.49, 0.50, 0.51]}).assign(k=[0.1, math.nan, math.nan])
+    row = statistics.compare(rows, ["m", "k", "absent"]).iloc[0]
+    assert (row["label"], row["n"], row["failed"], row["missing"]) == ("a", 3, 0, 0)
+    assert (row["m"], row["k"], row["absent"]) == ("50.0 ± 2.5", "10.0 (n = 1)", "–")

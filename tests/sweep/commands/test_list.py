@@ -1,0 +1,27 @@
+"""``python -m sweep list``: every kind of thing has a table or a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sweep.commands.main import main
+
+SHIPPED = Path(__file__).resolve().parents[3] / "sweeps.yaml"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["methods"], "Yang et al., IJCAI 2025"),
+        (["method", "igm"], "# igm: "),
+        (["datasets"], "av_digits"),
+        (["encoders"], "width"),
+        (["sweeps"], "iprm-alpha"),
+        (["hyperparameters", "iprm"], "iprm: "),
+    ],
+)
+def test_what_is_asked_for_is_printed(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", *words, "--file", str(SHIPPED)]) == 0
+    assert said in capsys.readouterr().out

@@ -1,0 +1,71 @@
+"""Listings: complete for every method and encoder, and read off declarations alone."""
+
+from __future__ import annotations
+
+import io
+from typing import Literal
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+import data
+import methods
+from methods.base.hyperparameters import Hyperparameters, hyper
+from models import encoders
+from sweep.commands import listing
+from sweep.config import ConfigError
+
+
+def printed(table: Table) -> str:
+    console = Console(width=200, file=io.StringIO())
+    console.print(table)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (float | Literal["head"], "number from 0, head"),
+        (dict[str, bool], "mapping"),
+        (list[int] | None, "list, null"),
+        (str | None, "text, null"),
+        (Literal["a", "b"] | None, "a, b, null"),
+        (float | dict[str, float], "number from 0, mapping"),
+    ],
+)
+def test_values_of_a_type(kind, words):
+    bounds = {"low": 0.0} if "number from" in words else {}
+    model = type("H", (Hyperparameters,), {"__annotations__": {"x": kind}, "x": hyper(None, meaning="m", **bounds)})
+    assert listing.values_text(model, "x") == words
+
+
+def test_a_method_is_one_line_with_stages_and_paper():
+    console = Console(width=160, file=io.StringIO())
+    console.print(listing.methods_table())
+    lines = {line.split()[0]: line for line in console.file.getvalue().splitlines() if line.strip()}
+    assert set(methods.names()) <= set(lines)
+    assert lines["iprm"].split()[1] == "feed-forward"
+    assert "Yang et al., IJCAI 2025" in lines["iprm"]
+    assert lines["joint"].split()[1] == "none"
+    assert "naive baseline" in lines["joint"]
+
+
+def test_every_option_of_every_encoder_is_listed() -> None:
+    words = printed(listing.encoders_table()).split()
+    for name, kind in encoders.ENCODERS.items():
+        assert name in words
+        assert set(kind.Options.model_fields) <= set(words)
+        assert all(field.description for field in kind.Options.model_fields.values())
+
+
+def test_every_dataset_is_listed() -> None:
+    assert set(data.names()) <= set(printed(listing.datasets_table()).split())
+
+
+def test_hyperparameters_are_listed_for_all_methods_or_those_named() -> None:
+    assert len(listing.hyperparameter_tables([])) == len(methods.names())
+    (table,) = listing.hyperparameter_tables(["iprm"])
+    assert set(methods.get("iprm").Hyperparameters.model_fields) <= set(printed(table).split())
+    with pytest.raises(ConfigError, match="no method called 'iprn'; did you mean iprm"):
+        listing.hyperparameter_tables(["iprn"])

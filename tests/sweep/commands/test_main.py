@@ -1,0 +1,296 @@
+"""The promises of the command line, kept by real processes: exit codes, resuming after a kill, executors that agree."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+from support.command_desk import ROOT, Desk, kill
+
+from sweep.commands.main import argument_parser, main
+
+SWEEP: dict[str, Any] = {
+    "method": "iprm",
+    "datasets": ["digits"],
+    "data": {"digits": {"train_samples": 200}},
+    "vary": {"alpha": {"grid": [0.1, 0.5, 0.9]}},
+    "seeds": [0, 1],
+    "epochs": 3,
+    "references": False,
+}
+
+
+def test_a_sweep_in_process_from_command_to_report(desk: Desk) -> None:
+    desk.write(s=SWEEP)
+    code, out, err = desk.run("run", "s", "--local")
+    assert (code, err) == (0, "")
+    assert "6 of 6 runs ended" in out
+    page = desk.folder / "results/s/report/index.html"
+    assert f"report: {page.relative_to(desk.folder)}" in out
+    assert "<html" in page.read_text()[:200].lower()
+    figures = {path.suffix for path in (desk.folder / "results/s/report/figures").iterdir()}
+    assert {".pdf", ".svg", ".png"} <= figures
+    assert (desk.folder / "results/s/runs.parquet").exists()
+    assert [row["status"] for row in desk.table()] == ["done"] * 6
+
+    before = {path: path.stat().st_mtime_ns for path in desk.finished()}
+    code, out, _ = desk.run("run", "s", "--local")
+    assert code == 0
+    assert "6 kept from earlier" in out
+    assert {path: path.stat().st_mtime_ns for path in desk.finished()} == before
+
+    code, out, _ = desk.run("run", "s", "--dry-run", "seeds=[0,1,2]")
+    assert code == 0
+    assert "3 runs to train, 6 held by results" in out
+    code, out, _ = desk.run("show", "s")
+    assert code == 0
+    assert out.count("2 done") == 3
+
+
+def test_a_run_that_diverges_is_recorded_and_the_others_go_on(desk: Desk) -> None:
+    desk.write(s=SWEEP | {"vary": {"train.lr": {"grid": [0.05, 1e30]}}, "seeds": [0]})
+    code, out, _ = desk.run("run", "s", "--local")
+    assert code == 1
+    assert "diverged: training loss is" in out
+    assert sorted(row["status"] for row in desk.table()) == ["diverged", "done"]
+    code, out, _ = desk.run("show", "s")
+    assert "1 diverged" in out
+    assert "training loss is" in out
+
+
+def test_a_method_that_raises_is_a_failed_run_with_its_traceback(desk: Desk) -> None:
+    # BSS drops incomplete batches, and 200 samples make no batch of 256.
+    desk.write(s=SWEEP | {"vary": {"train.batch_size": {"grid": [64, 256]}}, "method": "bss", "seeds": [0]})
+    code, out, _ = desk.run("run", "s", "--local")
+    assert code == 1
+    assert "choose a smaller train.batch_size" in out
+    failed = next(row for row in desk.table() if row["status"] == "failed")
+    assert failed["reason"].startswith("ValueError: 200 training samples give no whole batch of 256")
+    assert "Traceback" in (desk.folder / "results/runs" / failed["hash"] / "log.txt").read_text()
+
+
+def test_a_killed_local_sweep_resumes_and_ends_like_an_uninterrupted_one(desk: Desk) -> None:
+    desk.write(s=SWEEP | {"epochs": 6})
+    process = desk.start("run", "s", "--local", "--no-report")
+    desk.wait_for(2, process)
+    kill(process)
+    before = {path: path.stat().st_mtime_ns for path in desk.finished()}
+    assert 2 <= len(before) < 6
+    code, out, _ = desk.run("resume", "s", "--local", "--no-report")
+    assert code == 0
+    assert f"{len(before)} kept from earlier" in out
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in desk.finished()}.items()
+    assert desk.run("run", "s", "--local", "--no-report", "--results", "whole")[0] == 0
+    assert desk.table() == desk.table(results="whole")
+
+
+def test_ctrl_c_leaves_a_resumable_sweep_and_says_so(desk: Desk) -> None:
+    desk.write(s=SWEEP | {"epochs": 20})
+    process = desk.start("run", "s", "--local")
+    desk.wait_for(1, process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "run the same command again to go on" in err
+    assert "report: " in out
+
+
+def test_a_second_driver_is_refused_while_the_first_lives(desk: Desk) -> None:
+    desk.write(s=SWEEP | {"epochs": 60})
+    first = desk.start("run", "s", "--local", "--no-report")
+    while not (desk.folder / "results/s/index.jsonl").exists():
+        assert first.poll() is None
+        time.sleep(0.02)
+    code, _, err = desk.run("run", "s", "--local", "--no-report")
+    kill(first)
+    assert code == 3
+    assert "is being run by another process" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "s", "epochs=abc"], "epochs"),
+        (["run", "quickstrat"], "there are: s"),
+        (["run", "s", "vary.alpha.grid=[]"], "alpha"),
+        (["report", "s"], "holds no runs"),
+        (["resume", "s"], "use run"),
+        (["dashboard", "s"], "holds no runs"),
+        (["list", "hyperparameters", "iprn"], "did you mean iprm?"),
+    ],
+)
+def test_mistakes_end_with_code_2_and_a_remedy(desk: Desk, words: list[str], said: str) -> None:
+    desk.write(s=SWEEP)
+    code, _, err = desk.run(*words)
+    assert code == 2
+    assert said in err
+    assert "Traceback" not in err
+    assert not (desk.folder / "results").exists()
+
+
+LIGHT = """
+import sys
+from sweep.commands.main import main
+try:
+    code = main(sys.argv[1:])
+except SystemExit as end:
+    code = end.code
+heavy = {"ray", "torchvision", "transformers", "sklearn", "optuna", "matplotlib", "plotly"} & set(sys.modules)
+sys.exit(f"imported {sorted(heavy)}" if heavy else code)
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["validate"],
+        ["list", "methods"],
+        ["list", "datasets"],
+        ["list", "sweeps"],
+        ["list", "hyperparameters"],
+        ["list", "encoders"],
+        ["list", "method", "igm"],
+        ["show", "s"],
+        ["--help"],
+        ["run", "s", "--dry-run"],
+    ],
+)
+def test_commands_that_read_declarations_import_nothing_heavy(desk: Desk, words: list[str]) -> None:
+    desk.write(s=SWEEP)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", LIGHT, *words]
+    done = subprocess.run(command, cwd=desk.folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_every_command_has_a_module_of_its_name() -> None:
+    (commands,) = [action.choices for action in argument_parser()._actions if isinstance(action.choices, dict)]
+    assert {"run", "resume", "report", "list", "export", "clean", "init", "validate"} <= commands.keys()
+    for name in commands:
+        assert callable(import_module(f"sweep.commands.{name}").run_command), name
+
+
+def test_names_and_overrides_may_follow_options(desk: Desk) -> None:
+    desk.write(s=SWEEP)
+    code, out, _ = desk.run("run", "--dry-run", "s", "--results", "elsewhere", "seeds=[0]")
+    assert code == 0
+    assert "3 runs to train, 0 held by elsewhere" in out
+
+
+def test_an_unknown_option_is_refused_with_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "s", "--fast"])
+    assert ended.value.code == 2
+    assert "unrecognized arguments: --fast; see python -m sweep run --help" in capsys.readouterr().err
+
+
+# On Ray ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """The sweep, trained without interruption in one process."""
+    desk = Desk(tmp_path_factory.mktemp("reference"))
+    desk.write(s=SWEEP | {"epochs": 8})
+    assert desk.run("run", "s", "--local", "--no-report")[0] == 0
+    return desk
+
+
+@pytest.mark.ray
+def test_a_killed_sweep_on_ray_resumes_and_agrees_with_the_local_executor_bit_for_bit(
+    desk: Desk, reference: Desk
+) -> None:
+    desk.write(s=SWEEP | {"epochs": 8})
+    process = desk.start("run", "s", "--no-report")
+    desk.wait_for(2, process)
+    kill(process)
+    before = {path: path.stat().st_mtime_ns for path in desk.finished()}
+    code, out, err = desk.run("run", "s", "--no-report")
+    assert (code, err) == (0, "")
+    kept = re.search(r"(\d+) kept from earlier", out)
+    # An actor may end the run it has in hand before it hears that its driver is gone.
+    assert kept is not None
+    assert len(before) <= int(kept[1]) < 6
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in desk.finished()}.items()
+    assert desk.table() == reference.table()
+
+
+@pytest.fixture
+def cluster() -> Iterator[str]:
+    """A running Ray with two CPUs, as ``ray start --head`` would leave it; its address."""
+    import ray
+
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    context = ray.init("local", num_cpus=2, include_dashboard=True, log_to_driver=False, logging_level=logging.ERROR)
+    yield context.address_info["gcs_address"]
+    ray.shutdown()
+    del os.environ["RAY_AUTH_MODE"]
+
+
+@pytest.mark.ray
+def test_two_workers_on_a_running_cluster_follow_one_and_leave_nothing_behind(
+    desk: Desk, reference: Desk, cluster: str
+) -> None:
+    import ray
+    from ray.util import placement_group_table, state
+
+    # More configurations than the two CPUs hold at once: each needs both.
+    desk.write(s=SWEEP | {"epochs": 8, "vary": {"alpha": {"grid": [0.1, 0.5]}}, "resources": {"workers": 2}})
+    code, _, err = desk.run("run", "s", "--no-report", "--address", cluster)
+    assert (code, err) == (0, "")
+    expected = {row["hash"]: row for row in reference.table()}
+    rows = desk.table()
+    assert len(rows) == 4
+    for row in rows:
+        # World size is no part of the identity: the same runs, to float tolerance.
+        assert row["test_accuracy"] == pytest.approx(expected[row["hash"]]["test_accuracy"], abs=0.02)
+        assert row["status"] == "done"
+    # Tune's, which the workers filled.
+    groups = list(placement_group_table().values())
+    assert [group["state"] for group in groups] == ["REMOVED"] * len(groups)
+    assert groups
+    # By its address: another test's Ray may still be going down.
+    assert not state.list_actors(address=cluster, filters=[("state", "=", "ALIVE")])
+    assert ray.available_resources()["CPU"] == 2
+
+
+@pytest.mark.ray
+def test_a_run_that_never_fits_is_refused(desk: Desk, cluster: str) -> None:
+    desk.write(s=SWEEP | {"resources": {"workers": 4}})
+    code, _, err = desk.run("run", "s", "--no-report", "--address", cluster)
+    assert code == 2
+    assert "one run needs 4 CPU, the Ray cluster has 2" in err
+
+
+@pytest.mark.ray
+def test_a_search_on_ray_retrains_its_choice_under_report_seeds(desk: Desk) -> None:
+    keys = {
+        "vary": {"alpha": "auto", "train.lr": {"loguniform": [0.01, 0.2]}},
+        "search": {"algorithm": "tpe", "configurations": 4},
+        "seeds": [0],
+        "report_seeds": [100, 101],
+        "epochs": 2,
+        "scheduler": {"name": "asha", "grace": 1, "reduction": 2},
+    }
+    desk.write(s=SWEEP | keys)
+    code, _, err = desk.run("run", "s")
+    assert (code, err) == (0, "")
+    rows = desk.table()
+    searched = [row for row in rows if row["role"] == "sweep"]
+    assert len(searched) == 4
+    assert {row["status"] for row in searched} <= {"done", "pruned"}
+    done = [row for row in searched if row["status"] == "done"]
+    chosen = max(done, key=lambda row: (row["validation_accuracy"], -row["number"]))  # of equals the first proposed
+    reported = sorted((row for row in rows if row["role"] == "report"), key=lambda row: row["seed"])
+    assert [row["seed"] for row in reported] == [100, 101]
+    assert {row["configuration"] for row in reported} == {chosen["configuration"]}

@@ -1,0 +1,28 @@
+"""The words that commands share: names, overrides, settings."""
+
+from __future__ import annotations
+
+import pytest
+
+from sweep.commands.terminal import names_and_overrides, print_interruption, print_mistake, settings
+from sweep.config import ConfigError
+
+
+def test_names_are_words_without_an_equals_sign() -> None:
+    assert names_and_overrides(["a", "epochs=3", "b", "x=y=z"]) == (["a", "b"], ["epochs=3", "x=y=z"])
+
+
+def test_settings_are_read_as_yaml() -> None:
+    assert settings(["root=a/b", "data.size=3", "flags=[1, 2]", "empty="]) == {
+        "root": "a/b", "size": 3, "flags": [1, 2], "empty": None,
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="'root' is no key=value"):
+        settings(["root"])
+
+
+def test_mistakes_go_to_standard_error_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    print_mistake("[red] is no markup")
+    print_interruption()
+    captured = capsys.readouterr()
+    assert captured.err == "[red] is no markup\ninterrupted; run the same command again to go on\n"
+    assert captured.out == ""

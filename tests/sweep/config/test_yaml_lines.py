@@ -1,0 +1,133 @@
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweep.config.problems import ConfigError, Place, Problem, dotted_key, nearest
+from sweep.config.yaml_lines import LocatedMapping, dump, parse, read
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def value(text):
+    return parse(text, lambda path, line: Place("f", line, dotted_key(path)))[0]
+
+
+def error(text):
+    with pytest.raises(ConfigError) as caught:
+        value(text)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1e-4", 1e-4),
+        ("1e-15", 1e-15),
+        ("1E5", 1e5),
+        ("-.5", -0.5),
+        ("1.", 1.0),
+        ("010", 10),
+        ("0x1F", 31),
+        ("0o17", 15),
+        ("+3", 3),
+        ("-0", 0),
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("yes", "yes"),
+        ("off", "off"),
+        ("12:30:45", "12:30:45"),
+        ("2026-01-31", "2026-01-31"),
+        ("1_000", "1_000"),
+        ("'5'", "5"),
+        ("!!str 5", "5"),
+        ("{a: [1, {b: ~}]}", {"a": [1, {"b": None}]}),
+        ("[&x [1], *x]", [[1], [1]]),
+    ],
+)
+def test_scalars_follow_yaml_1_2(text, expected):
+    found = value(text)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@given(st.dictionaries(st.text(), PLAIN, max_size=3))
+def test_what_is_dumped_is_read_back_alike(values):
+    found = value(dump(values))
+    assert found == values
+    assert repr(found) == repr(values)  # 1 stays 1, 1.0 stays 1.0, true stays true
+
+
+def test_every_value_knows_its_line():
+    _, places = parse(
+        "a:\n  b: 1\n  c:\n    - 2\n    - {d: 3}\n", lambda path, line: Place("f", line, dotted_key(path))
+    )
+    lines = {place.key: place.line for place in places.values()}
+    assert lines == {"": 1, "a": 1, "a.b": 2, "a.c": 3, "a.c[0]": 4, "a.c[1]": 5, "a.c[1].d": 5}
+
+
+def test_all_mistakes_of_reading_are_named_at_once():
+    text = "a: .nan\nb: {c: 1, c: 2}\n3: x\nd: !!set {e}\n"
+    assert error(text).splitlines() == [
+        "f:1: a: .nan is not a finite number",
+        "f:2: b.c: stands twice, first in line 2; keep one",
+        "f:3: a key must be a word, not '3'; put it in quotes if it is one",
+        "f:4: d: the tag tag:yaml.org,2002:set has no meaning here",
+    ]
+
+
+def test_an_error_tells_the_command_line_first_then_by_line_and_nothing_twice():
+    problems = [Problem("f", 9, "b", "x"), Problem("f", 2, "a", "y", "z"), Problem("command line", None, "k=1", "w")]
+    error = ConfigError([*problems, problems[0]])
+    assert str(error) == "command line: k=1: w\nf:2: a: y; z\nf:9: b: x"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert str(ConfigError("no such thing")) == "no such thing"
+
+
+def test_an_endless_number_is_refused():
+    assert error("1" * 5000).startswith("f:1: '1111")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: there is no such file; name another one with --file"):
+        read(tmp_path / "nowhere.yaml")
+    (tmp_path / "latin.yaml").write_bytes("sweeps: {é: 1}".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"latin\.yaml: cannot be read: 'utf-8'"):
+        read(tmp_path / "latin.yaml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read(tmp_path)
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path):
+    (tmp_path / "f.yaml").write_text("\ufeffsweeps: 1", encoding="utf-8")
+    assert read(tmp_path / "f.yaml").values == {"sweeps": 1}
+
+
+def test_a_value_set_takes_its_place_with_it():
+    written = LocatedMapping(
+        {"a": {"b": 1}}, {(): Place("f", 1, ""), ("a",): Place("f", 2, "a"), ("a", "b"): Place("f", 3, "a.b")}
+    )
+    new = Place("command line", None, "a.b=2")
+    written.set(("a", "b"), {"c": 2}, {(): new})
+    written.set(("x", "y"), 3, {(): new})
+    assert written.values == {"a": {"b": {"c": 2}}, "x": {"y": 3}}
+    assert str(written.problem(("a", "b", "c"), "wrong")) == "command line: a.b=2: wrong"
+    assert str(written.problem(("a", "z", 0), "wrong")) == "f:2: a.z[0]: wrong"
+    assert written.place(("x",))[0] == new
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("alfa", "did you mean alpha?"), ("BETA", "did you mean beta?"), ("xyz", "there are: alpha, beta")],
+)
+def test_the_nearest_name_is_suggested(name, expected):
+    assert nearest(name, ["alpha", "beta"]) == expected
+    assert nearest(name, []) == ""

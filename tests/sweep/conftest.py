@@ -1,0 +1,43 @@
+"""A sweep that was trained once, for the tests of what comes after training."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.command_desk import Desk
+
+from sweep.runs.store import Store
+
+SWEEP: dict[str, Any] = {
+    "methods": ["iprm", {"method": "aug", "hyperparameters": {"assign_every": 1, "dead_zone": 0.0}}],
+    "datasets": ["digits"],
+    "data": {"digits": {"train_samples": 200}},
+    "vary": {"train.lr": {"grid": [0.001, 0.05]}},
+    "seeds": [0, 1],
+    "epochs": 3,
+    "references": False,
+}
+
+
+@pytest.fixture(scope="session")
+def _trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    desk = Desk(tmp_path_factory.mktemp("trained"))
+    desk.write(s=SWEEP)
+    code, _, err = desk.run("run", "s", "--local", "--no-report")
+    assert (code, err) == (0, "")
+    return desk.folder
+
+
+@pytest.fixture
+def trained_desk(_trained_once: Path, tmp_path: Path) -> Desk:
+    """A folder of its own in which the sweep ``s`` has run."""
+    return Desk(shutil.copytree(_trained_once, tmp_path / "desk"))
+
+
+@pytest.fixture
+def store(trained_desk: Desk) -> Store:
+    """Its results, to be changed."""
+    return Store(trained_desk.folder / "results")

@@ -1,0 +1,165 @@
+"""Runs with two workers, by real processes on a Ray without dashboard: the group is kept from run to run, outlives what
+it can, is replaced where it cannot, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.command_desk import Desk
+
+from benchmarks.leaks import left
+
+pytestmark = pytest.mark.ray
+
+SWEEP: dict[str, Any] = {
+    "method": "odd",
+    "datasets": ["digits"],
+    "data": {"digits": {"train_samples": 200}},
+    "seeds": [0],
+    "epochs": 5,
+    "references": False,
+    "checkpoint_every": 0,
+    "resources": {"workers": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """A running Ray with the CPUs of one group; its address."""
+    import ray
+
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    context = ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    yield context.address_info["gcs_address"]
+    ray.shutdown()
+    del os.environ["RAY_AUTH_MODE"]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path, odd=True)
+
+
+def launched() -> Counter[str]:
+    """Actors of each class that the cluster has seen."""
+    from ray._private.state import actors
+
+    return Counter(actor["ActorClassName"].split(".")[-1] for actor in actors().values())
+
+
+def assert_nothing_left() -> None:
+    deadline = time.monotonic() + 60
+    while left() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left()
+
+
+def test_two_runs_of_one_group_are_those_of_two_groups(desk: Desk, cluster: str) -> None:
+    desk.write(s=SWEEP | {"vary": {"unimodal_loss_weight": {"grid": [0.3, 1.0]}}})
+    before = launched()
+    code, _, err = desk.run("run", "s", "--no-report", "--address", cluster)
+    assert (code, err) == (0, "")
+    assert (launched() - before)["RayTrainWorker"] == 2
+    together = {row["hash"]: row for row in desk.table()}
+    assert len(together) == 2
+    alone = ("vary.unimodal_loss_weight.grid=[1.0]", "--results", "alone")
+    code, _, err = desk.run("run", "s", "--no-report", "--address", cluster, *alone)
+    assert (code, err) == (0, "")
+    (row,) = desk.table(results="alone")
+    assert together[row["hash"]] == row
+    assert_nothing_left()
+
+
+def test_early_stopping_ends_runs_and_not_the_group(desk: Desk, cluster: str) -> None:
+    rule = {"name": "asha", "grace": 1, "reduction": 2}
+    grid = {"train.lr": {"grid": [0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6]}}
+    desk.write(s=SWEEP | {"vary": grid, "scheduler": rule})
+    before = launched()
+    code, _, err = desk.run("run", "s", "--no-report", "--address", cluster)
+    assert (code, err) == (0, "")
+    statuses = Counter(row["status"] for row in desk.table())
+    assert statuses.keys() == {"done", "pruned"}
+    assert statuses.total() == 10
+    assert statuses["pruned"] >= 5
+    assert (launched() - before)["RayTrainWorker"] == 2
+    for final in desk.finished():
+        epochs = len((final.parent / "metrics.jsonl").read_text().splitlines())
+        assert f'"epochs_trained": {epochs}' in final.read_text()
+    assert_nothing_left()
+
+
+def test_what_befalls_one_run_is_told_and_costs_no_other(desk: Desk, cluster: str) -> None:
+    troubled = [{"trouble": trouble, "once": str(desk.folder / trouble)} for trouble in ("raise", "die")]
+    desk.write(s=SWEEP | {"points": [{"trouble": "diverge"}, *troubled, {"trouble": "none"}]})
+    before = launched()
+    code, out, _ = desk.run("run", "s", "--no-report", "--address", cluster)
+    assert code == 1
+    assert {row["hp.trouble"]: row["status"] for row in desk.table()} == {
+        "diverge": "diverged",
+        **dict.fromkeys(["raise", "die", "none"], "done"),
+    }
+    for trouble, said in {"raise": "LookupError: the odd method was told to raise", "die": "was killed"}.items():
+        assert said in out
+        # Trained on from the checkpoint of epoch 2.
+        assert (desk.folder / trouble).read_text() == "1 2 3 3 4 5"
+    # A loss that is not finite is no reason to launch new workers; each of the others is.
+    assert (launched() - before)["RayTrainWorker"] == 2 * 3
+    assert_nothing_left()
+
+
+def test_workers_that_hang_are_ended_at_the_timeout(desk: Desk, cluster: str) -> None:
+    desk.write(s=SWEEP | {"points": [{"trouble": "hang"}], "timeout": 15, "retries": 0})
+    code, out, _ = desk.run("run", "s", "--no-report", "--address", cluster)
+    assert code == 1
+    assert "(timeout 15 s)" in out or "within 15 s" in out
+    (row,) = desk.table()
+    assert (row["status"], row["cause"]) == ("failed", "timeout")
+    assert_nothing_left()
+
+
+def under_way(desk: Desk, *words: str) -> subprocess.Popen[str]:
+    """The sweep as a command, once its run has a checkpoint."""
+    process = desk.start("run", "s", "--no-report", *words)
+    while not list(desk.folder.glob("results/runs/*/checkpoint.pt")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    return process
+
+
+def test_a_killed_trial_and_ctrl_c_take_the_workers_along_and_the_run_goes_on(desk: Desk, cluster: str) -> None:
+    from ray._private.state import actors
+
+    desk.write(s=SWEEP | {"points": [{"pause": 0.5}], "epochs": 20})
+    process = under_way(desk, "--address", cluster)
+    alive = [actor for actor in actors().values() if actor["State"] == "ALIVE"]
+    # Tune's name for a trainable with resources: the trial, which does not train itself.
+    (trial,) = (actor for actor in alive if actor["ActorClassName"].endswith("ResourceTrainable"))
+    os.kill(trial["Pid"], signal.SIGKILL)
+    said = ""
+    while "trying again (1 of 1)" not in said:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        assert said, process.communicate()
+    starts = next(desk.folder.glob("results/runs/*/attempts.jsonl"))
+    while starts.read_text().count("started") < 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert_nothing_left()
+    code, _, err = desk.run("run", "s", "--no-report", "--address", cluster)
+    assert (code, err) == (0, "")
+    (row,) = desk.table()
+    assert (row["status"], row["epochs_trained"]) == ("done", 20)
+    assert starts.read_text().count("started") == 3
+    assert_nothing_left()

@@ -1,0 +1,130 @@
+"""A run is claimed by one driver at a time, and only where its end does not stand already."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from support.small_runs import make_environment, make_run
+
+from sweep.engine.claims import Claim, Claims, Ended
+from sweep.engine.tasks import Task
+from sweep.plan.configurations import Configuration
+from sweep.runs.records import FinalRecord
+from sweep.runs.run_folder import RunFolder
+from sweep.runs.store import Store
+
+Status = Literal["done", "pruned", "diverged", "failed"]
+RUN = make_run()
+TASK = Task(RUN, "0123", Configuration("joint", {}, RUN), stoppable=False, opening=0)
+TWIN = replace(TASK, opening=1)
+STOPPABLE = replace(TASK, stoppable=True)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def commit(store: Store, status: Status, reason: str | None = None) -> FinalRecord:
+    folder, final = store.run(TASK.hash), FinalRecord(status=status, reason=reason)
+    folder.open(TASK.run, make_environment())
+    folder.commit(final)
+    return final
+
+
+def test_a_run_that_nobody_has_trained_is_granted(store: Store) -> None:
+    claims = Claims(store, retries=0)
+    assert claims.claim(TASK) is Claim.GRANTED
+    assert claims.under_way(TASK.hash) is TASK
+    assert (len(claims), claims.attempts(TASK.hash)) == (1, 1)
+
+
+def test_another_driver_gets_it_only_after_it_is_released(store: Store) -> None:
+    first, second = Claims(store, retries=0), Claims(store, retries=0)
+    assert first.claim(TASK) is Claim.GRANTED
+    assert second.claim(TASK) is Claim.ELSEWHERE
+    first.release_all()
+    assert (len(first), second.claim(TASK)) == (0, Claim.GRANTED)
+
+
+def test_the_same_run_for_another_configuration_waits_for_the_end(store: Store) -> None:
+    claims = Claims(store, retries=0)
+    claims.claim(TASK)
+    assert claims.claim(TWIN) is Claim.TWIN
+    assert claims.release(TASK.hash, commit(store, "done")) == (TASK, False)
+    assert claims.twins(TASK.hash) == [TWIN]
+    assert claims.twins(TASK.hash) == []
+    found = claims.claim(TWIN)
+    assert isinstance(found, Ended)
+    assert (found.trained_here, found.first) == (True, False)
+
+
+@pytest.mark.parametrize("status", ["done", "diverged"])
+def test_an_end_in_the_store_counts_and_is_first_seen_once(store: Store, status: Status) -> None:
+    final, claims = commit(store, status), Claims(store, retries=0)
+    assert claims.claim(TASK) == Ended(final, trained_here=False, first=True)
+    assert claims.claim(TWIN) == Ended(final, trained_here=False, first=False)
+    assert len(claims) == 0
+    assert Claims(store, retries=0).claim(TASK) == Ended(final, trained_here=False, first=True)
+
+
+def test_the_store_is_looked_at_again_after_the_claim(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    final, looks = commit(store, "done"), list[bool]()
+    read = RunFolder.final
+
+    def late(folder: RunFolder) -> FinalRecord | None:
+        looks.append(True)
+        return None if len(looks) == 1 else read(folder)  # another driver ends it between look and claim
+
+    monkeypatch.setattr(RunFolder, "final", late)
+    assert Claims(store, retries=0).claim(TASK) == Ended(final, trained_here=False, first=True)
+    assert len(looks) == 2
+    # The claim was given back.
+    hold = store.claim(TASK.hash)
+    assert hold is not None
+
+
+def test_a_pruned_run_stands_only_where_a_rule_may_stop_it(store: Store) -> None:
+    commit(store, "pruned")
+    assert isinstance(Claims(store, retries=0).claim(STOPPABLE), Ended)
+    assert Claims(store, retries=0).claim(TASK) is Claim.GRANTED
+    assert store.run(TASK.hash).final() is None
+
+
+def test_a_failure_is_tried_again_as_often_as_retries_allow_and_then_by_the_next_driver(store: Store) -> None:
+    claims = Claims(store, retries=1)
+    assert claims.claim(TASK) is Claim.GRANTED
+    assert claims.release(TASK.hash, commit(store, "failed", "first")) == (TASK, True)
+    assert store.run(TASK.hash).failures() == ["first"]
+    assert claims.claim(TASK) is Claim.GRANTED
+    assert claims.release(TASK.hash, commit(store, "failed", "second")) == (TASK, False)
+    assert claims.attempts(TASK.hash) == 2
+    assert isinstance(claims.claim(TASK), Ended)
+    assert Claims(store, retries=1).claim(TASK) is Claim.GRANTED
+
+
+def test_where_it_may_not_be_trained_the_claim_is_only_made_to_look(store: Store) -> None:
+    claims = Claims(store, retries=0)
+    assert claims.claim(TASK, allowed=False) is Claim.DECLINED
+    assert (len(claims), claims.attempts(TASK.hash)) == (0, 0)
+    assert Claims(store, retries=0).claim(TASK) is Claim.GRANTED
+    other = replace(TASK, hash="4567")
+    store.run(other.hash).open(other.run, make_environment())
+    store.run(other.hash).commit(FinalRecord(status="done"))
+    assert isinstance(claims.claim(other, allowed=False), Ended)
+
+
+def test_force_forgets_what_the_store_holds_once(store: Store) -> None:
+    commit(store, "done")
+    claims = Claims(store, retries=1, force=True)
+    assert claims.claim(TASK) is Claim.GRANTED
+    assert claims.starts_anew(TASK.hash)
+    assert store.run(TASK.hash).final() is None
+    claims.release(TASK.hash, commit(store, "failed"))
+    assert claims.claim(TASK) is Claim.GRANTED
+    assert not claims.starts_anew(TASK.hash)  # it goes on from its own checkpoint
+    claims.release(TASK.hash, commit(store, "done"))
+    assert isinstance(claims.claim(TWIN), Ended)

@@ -1,0 +1,100 @@
+"""A configuration gets further seeds as long as rule and race leave it in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from support.small_runs import make_environment, make_epoch, make_plan, make_run
+
+from sweep.config import Sweep
+from sweep.engine.further_seeds import FurtherSeeds
+from sweep.engine.tasks import Outcomes, Task
+from sweep.plan.configurations import Configuration, Role
+from sweep.runs.records import FinalRecord
+from sweep.runs.store import Store
+from sweep.search.racing import RaceLog
+
+ASHA = {"name": "asha", "grace": 1, "reduction": 2}
+RACING = {
+    "vary": {"alpha": {"uniform": [0.1, 0.9]}},
+    "search": {"algorithm": "random", "configurations": 9, "racing": True},
+    "seeds": [0, 1, 2, 3],
+}
+
+
+def make_sweep(folder: Path, **keys: Any) -> Sweep:
+    return make_plan(folder, **keys).sweep
+
+
+def configuration(number: int | None = None, role: Role = "sweep", label: str = "iprm") -> Configuration:
+    run = make_run(method="iprm", hyperparameters={"alpha": (number or 0) / 100})
+    return Configuration(label, {}, run, role, number)
+
+
+def task(configured: Configuration, seed: int = 0, stoppable: bool = True) -> Task:
+    (run,) = configured.runs([seed])
+    return Task(run, f"{configured.label}-{configured.number}-{seed}", configured, stoppable, 0)
+
+
+def done(*values: float) -> Outcomes:
+    return {
+        seed: FinalRecord(status="done", metrics={"validation_accuracy": value}) for seed, value in enumerate(values)
+    }
+
+
+def test_without_rule_and_race_all_seeds_begin_at_once(tmp_path: Path) -> None:
+    further = FurtherSeeds(make_sweep(tmp_path), None)
+    assert not further.stoppable(configuration())
+    assert further.first(configuration(), [0, 1, 2]) == 3
+    assert further.next(task(configuration(), stoppable=False), done(0.5), waiting=0) == 0
+
+
+def test_a_rule_lets_the_first_seed_begin_alone_and_then_all_others(tmp_path: Path) -> None:
+    further = FurtherSeeds(make_sweep(tmp_path, scheduler=ASHA), None)
+    assert further.stoppable(configuration())
+    assert further.first(configuration(), [0, 1, 2]) == 1
+    assert further.next(task(configuration()), done(0.5), waiting=2) == 2
+    fixed = configuration(role="reference")
+    assert (further.stoppable(fixed), further.first(fixed, [0, 1])) == (False, 2)
+
+
+def test_a_worse_run_is_stopped_and_one_of_another_study_is_not_compared_with(tmp_path: Path) -> None:
+    further = FurtherSeeds(make_sweep(tmp_path, scheduler=ASHA, epochs=4), None)
+    good, bad, other = (task(configuration(1)), task(configuration(2)), task(configuration(3, label="other")))
+    assert not any(further.should_stop(good, epoch, 0.9) for epoch in (1, 2, 3, 4))
+    further.close(good)
+    assert not further.should_stop(other, 1, 0.1)
+    assert further.should_stop(bad, 1, 0.1)
+    assert not further.should_stop(task(configuration(4), seed=1, stoppable=False), 1, 0.0)
+
+
+def test_what_an_earlier_driver_trained_is_compared_with(tmp_path: Path) -> None:
+    further = FurtherSeeds(make_sweep(tmp_path, scheduler=ASHA, epochs=4), None)
+    earlier, folder = task(configuration(1)), Store(tmp_path / "results").run("0123")
+    folder.open(earlier.run, make_environment())
+    for epoch in (1, 2):
+        folder.append(make_epoch(epoch).model_copy(update={"metrics": {"validation_accuracy": 0.9}}))
+    further.learn(earlier, folder, ended=True)
+    assert further.should_stop(task(configuration(2)), 1, 0.1)
+
+
+def test_in_a_race_seeds_come_one_by_one_until_the_leader_is_clearly_better(tmp_path: Path) -> None:
+    path = tmp_path / "race.jsonl"
+    further = FurtherSeeds(make_sweep(tmp_path, **RACING), RaceLog(path, fresh=False))
+    leader, loser = configuration(1), configuration(2)
+    assert further.first(leader, [0, 1, 2, 3]) == 1
+    good = [0.90, 0.91, 0.90, 0.91]
+    for seed in range(4):
+        waiting = 3 - seed
+        assert further.next(task(leader, seed), done(*good[: seed + 1]), waiting) == min(1, waiting)
+    assert further.next(task(loser, 0), done(0.2), waiting=3) == 1  # too few degrees of freedom yet
+    assert further.next(task(loser, 1), done(0.2, 0.21), waiting=2) == 0
+    assert '"stays":false' in path.read_text().splitlines()[-1]
+
+
+def test_what_is_no_proposal_of_the_search_does_not_race(tmp_path: Path) -> None:
+    further = FurtherSeeds(make_sweep(tmp_path, **RACING), RaceLog(tmp_path / "race.jsonl", fresh=False))
+    for outside in (configuration(), configuration(3, role="report")):
+        assert further.first(outside, [0, 1, 2]) == 3
+        assert further.next(task(outside), done(0.5), waiting=2) == 2

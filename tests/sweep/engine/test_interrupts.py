@@ -1,0 +1,74 @@
+"""The first signal asks, the second ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.command_desk import Desk
+
+from sweep.engine import interrupts
+
+SWEEP: dict[str, Any] = {
+    "method": "iprm",
+    "datasets": ["digits"],
+    "data": {"digits": {"train_samples": 200}},
+    "vary": {"alpha": {"grid": [0.1, 0.5, 0.9]}},
+    "seeds": [0, 1],
+    "epochs": 3,
+    "references": False,
+}
+
+
+@pytest.fixture
+def handled() -> Any:
+    """Signals as the command handles them, and put back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    interrupts.install()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handled")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_lets_a_report_be_finished(number: signal.Signals) -> None:
+    done = []
+
+    def report() -> None:
+        with interrupts.deferred():
+            os.kill(os.getpid(), number)
+            done.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        report()
+    assert done
+
+
+@pytest.mark.usefixtures("handled")
+def test_the_first_signal_asks_whoever_is_in_charge() -> None:
+    asked: list[int] = []
+    with interrupts.deferred(lambda: asked.append(1)):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert asked == [1]
+
+
+def test_the_second_ctrl_c_ends_a_local_sweep_at_once(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.write(s=SWEEP | {"epochs": 200})
+    process = desk.start("run", "s", "--local")
+    while not list(desk.folder.glob("results/runs/*/checkpoint.pt")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert "once more ends at once" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)  # in the midst of the report
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "report:" not in out
+    assert "Traceback" not in err

@@ -1,0 +1,147 @@
+"""Failures of runs that are trained in this process: nothing but the run that fails is touched by them."""
+
+from __future__ import annotations
+
+import io
+import resource
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rich.console import Console
+from support.command_desk import Desk
+from support.troubled_method import Odd
+
+import data
+import methods
+from data.base import DataError, Dataset
+from data.digits import Digits, DigitsOptions
+from data.registry import Found
+from sweep.config import load
+from sweep.engine.execute import Execution, execute
+from sweep.engine.on_ray.session import RaySession
+from sweep.engine.progress import Progress
+from sweep.runs.records import FinalRecord
+from sweep.runs.store import Store
+
+SWEEP: dict[str, Any] = {
+    "method": "iprm",
+    "datasets": ["digits"],
+    "data": {"digits": {"train_samples": 200}},
+    "vary": {"alpha": {"grid": [0.1, 0.5, 0.9]}},
+    "seeds": [0, 1],
+    "epochs": 3,
+    "references": False,
+}
+
+
+def test_each_failure_of_a_sweep_is_counted_by_cause_retried_aloud_and_shown(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, odd=True)
+    troubles = ["none", "raise", "diverge", "exit", "exhaust"]
+    desk.write(s=SWEEP | {"method": "odd", "vary": {"trouble": {"grid": troubles}}, "seeds": [0], "epochs": 4})
+    code, out, err = desk.run("run", "s", "--local", "--no-report")
+    assert (code, err) == (1, "")
+    assert out.count("trying again (1 of 1)") == 3
+    assert "1 diverged, 3 failed (1 error, 1 memory, 1 process)" in out
+    code, shown, _ = desk.run("show", "s")
+    assert code == 0
+    assert "3 failed: 1 error, 1 memory, 1 process" in shown
+    assert "failed (memory): RuntimeError" in shown
+    assert "lower train.batch_size" in shown
+    assert shown.count("after 2 attempts") == 3
+    rows = {row["hp.trouble"]: row for row in desk.table()}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "none": "done",
+        "diverge": "diverged",
+        **dict.fromkeys(["raise", "exit", "exhaust"], "failed"),
+    }
+
+
+def sweep_in_process(folder: Path, retries: int = 0, **keys: Any) -> tuple[Store, str]:
+    """Train a small sweep here; the store and what was said."""
+    file, said = folder / "sweeps.yaml", io.StringIO()
+    file.write_text(yaml.safe_dump({"sweeps": {"s": SWEEP | {"seeds": [0], "retries": retries} | keys}}))
+    store, console = Store(folder / "results"), Console(file=said, width=400)
+    execute(load(file, ["s"], [])[0], store, Execution(local=True), RaySession(), console)
+    return store, said.getvalue()
+
+
+def finals(store: Store) -> list[FinalRecord]:
+    found = [store.run(path.parent.name).final() for path in (store.results / "runs").glob("*/final.json")]
+    return [final for final in found if final is not None]
+
+
+@pytest.fixture
+def odd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The odd method among the others."""
+    monkeypatch.setattr(methods.METHODS, "found", Found(methods.METHODS.found.usable | {"odd": Odd}))
+
+
+class FragileOptions(DigitsOptions):
+    file: str
+
+
+class Fragile(Digits):
+    """The digits, as long as a file exists."""
+
+    name = "fragile"
+    Options = FragileOptions
+    paths = frozenset({"file"})
+
+    @classmethod
+    def load(cls, options: FragileOptions) -> Dataset:  # type: ignore[override]
+        if not Path(options.file).exists():
+            raise DataError(f"{options.file}: no such file")
+        return super().load(options)
+
+
+def test_a_dataset_that_disappears_fails_its_runs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data.DATASETS, "found", Found(data.DATASETS.found.usable | {"fragile": Fragile}))
+    file = tmp_path / "clips.csv"
+    file.touch()
+    started = Progress.started
+
+    def vanish(progress: Progress, task: Any) -> None:
+        file.unlink(missing_ok=True)
+        started(progress, task)
+
+    monkeypatch.setattr(Progress, "started", vanish)
+    options = {"digits": {"train_samples": 200}, "fragile": {"train_samples": 200, "file": str(file)}}
+    store, said = sweep_in_process(tmp_path, datasets=["fragile", "digits"], data=options, vary={})
+    assert sorted(final.status for final in finals(store)) == ["done", "failed"]
+    failed = next(final for final in finals(store) if final.status == "failed")
+    assert failed.cause == "data"
+    assert f"no such file (on {socket.gethostname()}); data.fragile.file is {file}" in (failed.reason or "")
+    assert "1 failed (1 data)" in said
+
+
+@pytest.mark.usefixtures("odd")
+def test_a_run_that_hangs_is_interrupted_past_its_timeout_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    warm = tmp_path / "warm"  # what is imported once must not take the time of a run
+    warm.mkdir()
+    sweep_in_process(warm, method="odd", vary={})
+    keys = {"method": "odd", "vary": {"trouble": {"grid": ["hang", "raise"]}}, "timeout": 1, "epochs": 4}
+    store, _ = sweep_in_process(tmp_path, **keys)
+    ends = {final.cause: final for final in finals(store)}
+    assert len(finals(store)) == 2
+    assert "raise timeout" in (ends["timeout"].reason or "")
+
+
+def test_a_full_disk_stops_the_sweep_with_one_message_and_loses_nothing(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.write(s=SWEEP | {"epochs": 40})
+    process = desk.start("run", "s", "--local", "--no-report")
+    desk.wait_for(1, process)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4096, 4096))
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "File too large" in err
+    assert "run the same command again to go on" in err
+    assert "Traceback" not in out + err
+    kept = len(desk.finished())
+    assert 1 <= kept < 6
+    code, out, err = desk.run("run", "s", "--local", "--no-report")
+    assert (code, err) == (0, "")
+    assert f"{kept} kept from earlier" in out

@@ -1,0 +1,74 @@
+"""A run prepares the data that it needs."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from support.binary_files_dataset import write_pictures
+from support.command_desk import Desk
+
+from data.base import DataError
+from data.manifest import Manifest, ManifestOptions
+from data.prepared.cache.preparation import Preparation
+from sweep.config import load
+from sweep.engine import prepare
+from sweep.engine.execute import Execution, execute
+from sweep.engine.on_ray.session import RaySession
+from sweep.engine.tasks import Tally
+
+PHOTO = {"photo": {"kind": "image", "size": 16, "crop_scale": None}}
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "caches"))
+    monkeypatch.setattr(prepare, "processors", lambda: 1)
+    return tmp_path / "caches"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return write_pictures(tmp_path / "set")
+
+
+def work(file: Path) -> Preparation:
+    return Manifest.preparation(ManifestOptions.model_validate({"root": str(file), "modalities": PHOTO}))
+
+
+def sweep(file: Path) -> dict[str, Any]:
+    return {
+        "method": "unimodal",
+        "hyperparameters": {"modality": "photo"},
+        "datasets": ["manifest"],
+        "data": {"manifest": {"root": str(file), "modalities": PHOTO}},
+        "encoders": {"photo": {"name": "cnn", "width": 2}},
+        "train": {"batch_size": 4},
+        "seeds": [0],
+        "epochs": 1,
+        "references": False,
+    }
+
+
+def test_a_run_prepares_what_it_needs_and_refuses_what_cannot_be_used(tmp_path: Path, file: Path) -> None:
+    desk, out = Desk(tmp_path), io.StringIO()
+    desk.write(s=sweep(file))
+    (found,) = load(tmp_path / "sweeps.yaml", ["s"], [])
+
+    def run() -> Tally:
+        return execute(found, tmp_path / "results", Execution(local=True), RaySession(), Console(file=out, width=160))
+
+    picture = (file.parent / "3.png").read_bytes()
+    (file.parent / "3.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match="1 of 20 samples cannot be used"):
+        run()
+    assert desk.finished() == []
+    (file.parent / "3.png").write_bytes(picture)
+    assert run().done == 1
+    assert out.getvalue().count("manifest (own): preparing 20 samples") == 2
+    assert work(file).folder.meta() is not None
+    run()
+    assert out.getvalue().count("preparing") == 2

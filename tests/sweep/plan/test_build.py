@@ -1,0 +1,298 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.models import resnet18
+
+from sweep.config import ConfigError, load
+from sweep.plan.build import plan
+from sweep.plan.validate import validate
+from sweep.runs.identity import configuration_hash, run_hash
+
+pytest_plugins = ["support.sweep_files"]
+
+
+SHIPPED = Path(__file__).resolve().parents[3] / "sweeps.yaml"
+
+
+def values(study):
+    return [configuration.values for configuration in study.configurations]
+
+
+def test_a_run_has_every_default_filled_in(made):
+    (study,) = made("method: mixer, datasets: [toy], encoders: {left: {depth: 1}}, patience: 4").studies
+    (configuration,) = study.configurations
+    (run,) = configuration.runs([3])
+    assert run.hyperparameters == {"alpha": 0.8, "kind": "round", "steps": 3, "radius": 0.1}
+    assert run.data == {"noise": 0.0, "views": ["left", "right"]}
+    assert (run.fingerprint, run.metric, run.patience, run.test_peak, run.seed) == ("toy-0.0", "accuracy", 4, True, 3)
+    assert {m: (e["name"], e["width"], e["depth"]) for m, e in run.encoders.items()} == {
+        "left": ("mlp", 16, 1),
+        "right": ("mlp", 16, 2),
+    }
+    assert configuration.key == configuration_hash(run)
+    assert configuration.values == {}
+    assert run_hash(run) != configuration.key
+
+
+def test_recipes_lie_over_one_another(made):
+    text = "method: mixer, datasets: [toy, files], data: {files: {root: .}}"
+    Path("content").write_text("c")
+    toy, files = [study.configurations[0].template for study in made(text).studies]
+    assert (toy.train.lr, toy.train.schedule.every, toy.epochs) == (0.2, 0.5, 7)
+    assert (files.train.lr, files.train.schedule.name, files.epochs) == (0.05, "constant", 30)
+    both = [
+        s.configurations[0].template
+        for s in made(text + ", train: {lr: 0.7, schedule: {name: step, every: 4}}", "epochs=2").studies
+    ]
+    assert [(run.train.lr, run.train.schedule.every, run.epochs) for run in both] == [(0.7, 4, 2)] * 2
+
+
+def test_paths_become_absolute_as_workers_start_in_another_folder(made, tmp_path):
+    text = "method: mixer, datasets: [files], data: {files: {root: .}}"
+    Path("content").write_text("c")
+    torch.save(resnet18().state_dict(), "weights.pt")
+    (study,) = made(text + ", encoders: {audio: {name: resnet18, pretrained: weights.pt}}").studies
+    run = study.configurations[0].template
+    assert run.data["root"] == str(tmp_path)
+    assert run.encoders["audio"]["pretrained"] == str(tmp_path / "weights.pt")
+    assert run.encoders["image"].get("pretrained") is None
+    # Where things lie is no part of an identity.
+    (elsewhere,) = made(text.replace("root: .", f"root: {json.dumps(str(tmp_path))}")).studies
+    (here,) = made(text).studies
+    assert elsewhere.configurations[0].key == here.configurations[0].key
+
+
+def test_the_name_of_a_weight_set_stays_a_name(made):
+    (study,) = made(
+        "method: mixer, datasets: [toy], encoders: {left: {name: resnet18, pretrained: IMAGENET1K_V1}}"
+    ).studies
+    assert study.configurations[0].template.encoders["left"]["pretrained"] == "IMAGENET1K_V1"
+
+
+def test_varied_names_reach_recipe_data_encoders_and_epochs(made):
+    names = {
+        "train.lr": (0.4, lambda run: run.train.lr),
+        "train.schedule.every": (3, lambda run: run.train.schedule.every),
+        "data.noise": (0.5, lambda run: run.data["noise"]),
+        "data.toy.views": (["right", "left"], lambda run: run.data["views"]),
+        "encoders.left.width": (8, lambda run: run.encoders["left"]["width"]),
+        "encoders.right": ("cnn", lambda run: run.encoders["right"]["name"]),
+        "epochs": (3, lambda run: run.epochs),
+        "mixer.alpha": (0.1, lambda run: run.hyperparameters["alpha"]),
+        "radius": ({"left": 0.5}, lambda run: run.hyperparameters["radius"]),
+    }
+    for name, (value, read) in names.items():
+        found = made(f"method: mixer, datasets: [toy], vary: {{{name}: {{grid: [{value}]}}}}".replace("'", '"'))
+        (configuration,) = found.studies[0].configurations
+        assert read(configuration.template) == value, name
+        assert configuration.values == {name: value}
+        assert all(
+            read(reference.template) != value
+            for reference in found.references
+            if "alpha" not in name and name != "radius"
+        )
+
+
+def test_a_name_with_an_owner_varies_there_alone(made):
+    Path("content").write_text("c")
+    found = made(
+        "methods: [mixer, ranker], datasets: [toy, files], data: {files: {root: .}}, "
+        "vary: {mixer.alpha: {grid: [0.1, 0.2]}, data.toy.noise: {grid: [0, 1]}}"
+    )
+    by_study = {study.name: values(study) for study in found.studies}
+    assert by_study == {
+        "a/mixer/toy": [{"mixer.alpha": a, "data.toy.noise": n} for a in (0.1, 0.2) for n in (0, 1)],
+        "a/mixer/files": [{"mixer.alpha": a} for a in (0.1, 0.2)],
+        "a/ranker/toy": [{"data.toy.noise": n} for n in (0, 1)],
+        "a/ranker/files": [{}],
+    }
+    assert {c.template.fingerprint for c in found.studies[0].configurations} == {"toy-0.0", "toy-1.0"}
+
+
+def test_a_configuration_that_is_written_twice_is_planned_once(made):
+    (study,) = made("method: mixer, datasets: [toy], vary: {steps: {grid: [3, 4]}}, points: [{}, {steps: 4}]").studies
+    assert values(study) == [{"steps": 3}, {"steps": 4}]
+
+
+def test_an_encoder_varies_only_where_its_modality_is(made):
+    Path("content").write_text("c")
+    text = (
+        "method: mixer, datasets: [toy, files], data: {files: {root: .}}, vary: {encoders.left.width: {grid: [8, 9]}}"
+    )
+    toy, files = made(text).studies
+    assert values(toy) == [{"encoders.left.width": 8}, {"encoders.left.width": 9}]
+    assert values(files) == [{}]
+
+
+def test_references_follow_the_base_settings(made):
+    found = made(
+        "method: mixer, datasets: [toy], epochs: 4, vary: {train.lr: {grid: [0.1, 0.3]}}, train: {batch_size: 8}"
+    )
+    assert [(r.label, r.role, r.dataset, r.values) for r in found.references] == [
+        ("joint", "reference", "toy", {}),
+        ("joint + unimodal losses", "reference", "toy", {}),
+    ]
+    assert [r.template.hyperparameters["unimodal_loss_weight"] for r in found.references] == [0.0, 1.0]
+    assert {(r.template.epochs, r.template.train.lr, r.template.train.batch_size) for r in found.references} == {
+        (4, 0.2, 8)
+    }
+
+
+def test_references_do_not_repeat_what_the_sweep_trains(made):
+    found = made("methods: [joint, mixer], datasets: [toy]")
+    assert [r.label for r in found.references] == ["joint + unimodal losses"]
+    found = made("method: joint, datasets: [toy], vary: {unimodal_loss_weight: {grid: [0, 1, 2]}}")
+    assert found.references == []
+
+
+def test_references_can_be_left_out(made):
+    assert made("method: mixer, datasets: [toy], references: false").references == []
+
+
+def test_references_are_left_out_where_they_are_not_defined(made, monkeypatch):
+    from support import fake_declarations as fakes
+
+    monkeypatch.setattr(fakes.Ranker, "min_modalities", 1)
+    found = made("method: ranker, datasets: [toy], data: {toy: {views: [left]}}")
+    assert (len(found.studies[0].configurations), found.references) == (1, [])
+
+
+def test_data_that_cannot_be_found_is_named_with_the_line_of_its_options(made):
+    with pytest.raises(ConfigError) as caught:
+        made("method: mixer, datasets: [files], data: {files: {root: nowhere}}")
+    assert str(caught.value) == "sweeps.yaml:2: sweeps.a.data.files: nowhere/content is missing"
+
+
+def test_data_that_moves_stays_the_same_data(made):
+    for folder in ("one", "two"):
+        Path(folder).mkdir()
+        (Path(folder) / "content").write_text("same")
+    text = "method: mixer, datasets: [files], data: {files: {root: %s}}"
+    one, two = (made(text % folder).studies[0].configurations[0] for folder in ("one", "two"))
+    assert one.template != two.template
+    assert one.key == two.key
+
+
+def test_fingerprints_are_taken_once(made, monkeypatch):
+    from support import fake_declarations as fakes
+
+    calls = []
+    monkeypatch.setattr(fakes.Toy, "fingerprint", classmethod(lambda cls, options: calls.append(options.noise) or "f"))
+    made(
+        "method: mixer, datasets: [toy], vary: {data.noise: {grid: [0, 1]}, steps: {grid: [1, 2, 3]}}",
+        "references=false",
+    )
+    assert calls == [0.0, 1.0]
+
+
+def test_the_shipped_sweeps_validate_and_plan():
+    validate(SHIPPED)
+    plans = {sweep.name: plan(sweep) for sweep in load(SHIPPED)}
+    needed = "iprm-alpha bss-alpha bss-beta bss-pace lfa-alpha lfa-tau igm-rho igm-tau compare igm-search quickstart"
+    assert set(needed.split()) <= set(plans)
+    for name, found in plans.items():
+        assert all(study.configurations or study.space for study in found.studies), name
+
+
+def test_the_shipped_grids_are_those_of_the_papers():
+    grids = {sweep.name: sweep.vary for sweep in load(SHIPPED)}
+    assert grids["iprm-alpha"]["alpha"].values == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    assert grids["bss-alpha"]["alpha"].values == grids["bss-beta"]["beta"].values == [0.1, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert grids["igm-tau"]["tau"].values == [0.001, 0.4, 1.3, 20, 100]
+    assert grids["igm-rho"]["rho"].values == [1e-15, 1e-10, 1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 0.05, 0.2]
+    points = load(SHIPPED, ["lfa-alpha"])[0].points
+    assert [p["alpha"] for p in points if p["strategy"] == "constant"] == [0, 0.5, 1]
+    assert [p["alpha"] for p in points if p["strategy"] == "stepwise"] == [0, 1, 0.05, 0.95]
+
+
+def test_the_shipped_comparison_carries_both_baselines():
+    found = plan(load(SHIPPED, ["compare"])[0])
+    assert [study.label for study in found.studies][:2] == ["joint", "joint + unimodal losses"]
+    assert found.references == []
+
+
+# Conditions -------------------------------------------------------------------------------------------------------
+
+
+def test_a_grid_has_no_two_points_that_differ_in_what_has_no_effect(made, conditional):
+    text = "method: mixer, datasets: [toy], vary: {slope: {grid: [1, 2, 3]}, kind: {grid: [round, flat]}}"
+    (study,) = made(text).studies
+    assert values(study) == [
+        {"kind": "round"},
+        {"slope": 1, "kind": "flat"},
+        {"slope": 2, "kind": "flat"},
+        {"slope": 3, "kind": "flat"},
+    ]
+    assert [c.template.hyperparameters["slope"] for c in study.configurations] == [1, 1, 2, 3]
+
+
+def test_a_condition_holds_only_with_all_above_it(made, conditional):
+    names = "width: {grid: [1, 5]}, smooth: {grid: [false, true]}, kind: {grid: [round, flat]}"
+    (study,) = made(f"method: mixer, datasets: [toy], vary: {{{names}}}").studies
+    assert values(study) == [
+        {"kind": "round"},
+        {"smooth": False, "kind": "flat"},
+        {"width": 1, "smooth": True, "kind": "flat"},
+        {"width": 5, "smooth": True, "kind": "flat"},
+    ]
+
+
+def test_a_fixed_value_without_effect_is_the_same_configuration(made, conditional):
+    plain, fixed = (
+        made(f"method: mixer, datasets: [toy]{more}").studies[0].configurations[0]
+        for more in ("", ", hyperparameters: {slope: 3, smooth: true, width: 7}")
+    )
+    assert plain.key == fixed.key
+    assert (
+        fixed.template.hyperparameters | {"slope": 1.0, "smooth": False, "width": 2} == fixed.template.hyperparameters
+    )
+    flat, sloped = (
+        made(f"method: mixer, datasets: [toy], hyperparameters: {{kind: flat{more}}}").studies[0].configurations[0]
+        for more in ("", ", slope: 3")
+    )
+    assert len({plain.key, flat.key, sloped.key}) == 3
+
+
+# Searched baselines -----------------------------------------------------------------------------------------------
+
+SEARCH = "search: {algorithm: random, configurations: 5}, report_seeds: [9]"
+
+
+def test_baselines_are_searched_over_those_names_that_exist_for_them(made):
+    found = made(
+        f"method: mixer, datasets: [toy], {SEARCH}, vary: {{alpha: auto, mixer.steps: {{int: [1, 5]}}, "
+        "train.lr: {loguniform: [0.1, 1]}, data.noise: {uniform: [0, 1]}, epochs: {int: [2, 9]}}"
+    )
+    assert [(study.label, study.role, list(study.space)) for study in found.baselines] == [
+        (label, "reference", ["train.lr", "data.noise", "epochs"]) for label in ("joint", "joint + unimodal losses")
+    ]
+    assert found.references == []
+    assert [s.configuration({"train.lr": 0.5}).template.hyperparameters for s in found.baselines] == [
+        {"unimodal_loss_weight": 0.0}, {"unimodal_loss_weight": 1.0}
+    ]  # fmt: skip
+    assert all(study.first == [{"train.lr": 0.2, "data.noise": 0.0, "epochs": 7}] for study in found.baselines)
+    assert (found.searched_runs(), found.report_runs()) == (3 * 5 * 3, 3)
+    assert found.expected_runs() == 48
+    assert len(found.searches) == 3
+
+
+def test_baselines_for_which_nothing_varies_are_one_configuration_each(made):
+    found = made(f"method: mixer, datasets: [toy], {SEARCH}, vary: {{alpha: auto}}")
+    assert (len(found.references), found.baselines) == (2, [])
+    assert found.expected_runs() == 5 * 3 + 2 * 3 + 3
+    without = made(
+        f"method: mixer, datasets: [toy], {SEARCH}, vary: {{train.lr: {{uniform: [0.1, 1]}}}}, references: false"
+    )
+    assert (without.references, without.baselines) == ([], [])
+
+
+def test_a_search_of_the_baseline_itself_is_not_repeated(made):
+    found = made(f"methods: [joint, mixer], datasets: [toy], {SEARCH}, vary: {{train.lr: {{uniform: [0.1, 1]}}}}")
+    assert [study.label for study in found.baselines] == ["joint + unimodal losses"]
+
+
+def test_a_search_on_data_that_cannot_be_found_is_refused_before_anything_runs(made):
+    with pytest.raises(ConfigError, match=r"sweeps\.a\.data\.files: nowhere/content is missing"):
+        made(f"method: mixer, datasets: [files], data: {{files: {{root: nowhere}}}}, {SEARCH}, vary: {{alpha: auto}}")

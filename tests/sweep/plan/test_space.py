@@ -1,0 +1,64 @@
+"""The space of a search: its names, their conditions, its first points."""
+
+from __future__ import annotations
+
+import pytest
+
+from methods.base.hyperparameters import Choice, Integer, LogUniform, Uniform
+from sweep.config import ConfigError
+
+pytest_plugins = ["support.sweep_files"]
+
+
+def test_a_search_has_a_space_and_starts_from_the_defaults(made):
+    found = made(
+        "method: mixer, datasets: [toy], search: {algorithm: tpe, configurations: 4}, vary: {alpha: auto, kind: auto, "
+        "steps: {int: [2, 9]}, train.lr: {loguniform: [0.1, 1]}, data.noise: {grid: [0, 1]}}",
+        "vary.epochs={int: [1, 9]}",
+    )
+    (study,) = found.studies
+    assert study.configurations == []
+    assert study.space == {
+        "alpha": Uniform(0.1, 0.9),
+        "kind": Choice(("round", "flat")),
+        "steps": Integer(2, 9),
+        "train.lr": LogUniform(0.1, 1.0),
+        "data.noise": Choice((0, 1)),
+        "epochs": Integer(1, 9),
+    }
+    first = {"alpha": 0.8, "kind": "round", "steps": 3, "train.lr": 0.2, "data.noise": 0.0, "epochs": 7}
+    assert study.first == [first]
+    configuration = study.configuration({**first, "steps": 5, "epochs": 2})
+    assert (configuration.template.hyperparameters["steps"], configuration.template.epochs) == (5, 2)
+    assert configuration.values == {**first, "steps": 5, "epochs": 2}
+    assert found.report_seeds == [100, 101, 102, 103, 104]
+    with pytest.raises(ConfigError, match="flat mixing needs alpha below 1"):
+        study.configuration({**first, "kind": "flat", "alpha": 1.0})
+
+
+def test_defaults_outside_a_range_are_not_tried_first(made):
+    text = (
+        "method: mixer, datasets: [toy], search: {algorithm: tpe, configurations: 4}, vary: {alpha: {uniform: [0, %s]}}"
+    )
+    assert made(text % 0.8).studies[0].first == [{"alpha": 0.8}]
+    assert made(text % 0.7).studies[0].first == []
+
+
+def test_a_space_asks_for_what_a_condition_speaks_of_first_and_for_what_exists_only(made, conditional):
+    text = (
+        "method: mixer, datasets: [toy], search: {algorithm: tpe, configurations: 4}, "
+        "vary: {width: auto, smooth: auto, train.lr: {uniform: [0.1, 1]}, kind: auto}"
+    )
+    (study,) = made(text).studies
+    answers = {"kind": "flat", "smooth": True, "width": 3, "train.lr": 0.3}
+    asked = []
+    assert study.space.propose(lambda name, _: asked.append(name) or answers[name]) == answers
+    assert asked.index("kind") < asked.index("smooth") < asked.index("width")
+    answers["smooth"] = False
+    assert study.space.propose(lambda name, _: answers[name]) == {"kind": "flat", "smooth": False, "train.lr": 0.3}
+    answers["kind"] = "round"
+    assert study.space.propose(lambda name, _: answers[name]) == {"kind": "round", "train.lr": 0.3}
+    assert study.first == [{"train.lr": 0.2, "kind": "round"}]
+    fixed = made(text.replace(", kind: auto", ""), "hyperparameters.kind=flat").studies[0]
+    assert fixed.first == [{"smooth": False, "train.lr": 0.2}]
+    assert fixed.space.conditional

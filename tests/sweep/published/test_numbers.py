@@ -1,0 +1,77 @@
+"""The published numbers are all there, and fit the configurations that they are numbers of."""
+
+from __future__ import annotations
+
+import pytest
+
+import methods
+from sweep import published
+from sweep.published import cells, cells_of, curves, curves_over, numbers
+
+
+def defaults(method: str, **own: object) -> dict[str, object]:
+    """The hyperparameters of a method as a run has them."""
+    return methods.get(method).Hyperparameters(**own).model_dump(mode="json")
+
+
+def test_every_printed_number_is_read() -> None:
+    assert len(cells()) == 1635
+    assert sum(len(curve.at) + (curve.reference is not None) for curve in curves()) == 611
+    assert {cell.source for cell in cells()} | {curve.source for curve in curves()} <= published.sources().keys()
+
+
+def test_a_curve_is_the_figure() -> None:
+    found = [c for c in curves_over("iprm", "alpha", "accuracy", defaults("iprm")) if c.dataset == "crema_d"]
+    (crema,) = found
+    assert crema.citation == "IPRM paper, Figure 2"
+    assert dict(zip(crema.at, crema.values, strict=True))[0.8] == 84.27
+    assert len(crema.at) == 9
+
+
+def test_a_reference_line_belongs_to_its_figure() -> None:
+    (fused,) = [c for c in curves_over("bss", "beta", "accuracy", defaults("bss")) if c.modality == "multi"]
+    assert fused.reference == 72.41
+
+
+def test_a_curve_holds_for_the_settings_that_it_names() -> None:
+    constant = curves_over("lfa", "alpha", "accuracy", defaults("lfa", strategy="constant"))
+    assert {c.series for c in constant} == {"strategy=constant"}
+    assert curves_over("lfa", "alpha", "accuracy", defaults("lfa", strategy="cubic")) == []
+    assert curves_over("amss", "tau", "accuracy", defaults("amss", plus=False)) == []
+    (tau,) = curves_over("amss", "tau", "accuracy", defaults("amss"))
+    assert len(tau.at) == 13
+
+
+@pytest.mark.parametrize(
+    ("method", "own", "value"),
+    [
+        ("iprm", {"alpha": 0.3}, 84.27),
+        ("iprm", {"kind": "linear"}, 75.53),
+        ("iprm", {"passes": 1}, 83.47),
+        ("igm", {"use_sam": False, "gm_scope": 0.0}, 64.52),
+        ("igm", {"gm_scope": 0.3}, 82.97),
+        ("lfa", {"strategy": "stepwise", "alpha": 0.95}, 71.45),
+    ],
+)
+def test_hyperparameters_make_the_variant(method: str, own: dict[str, object], value: float) -> None:
+    found = cells_of(method, defaults(method, **own))
+    wanted = {c.value for c in found if (c.dataset, c.modality, c.metric) == ("crema_d", "multi", "accuracy")}
+    assert value in wanted
+
+
+def test_a_fusion_is_a_variant_of_joint_training() -> None:
+    assert {c.variant for c in cells_of("joint", defaults("joint", fusion="etmc"))} == {"fusion=etmc"}
+
+
+def test_what_nobody_printed_has_no_number() -> None:
+    assert cells_of("iprm", defaults("iprm", kind="linear", passes=1)) == []
+    assert cells_of("joint", defaults("joint", unimodal_loss_weight=1.0)) == []
+    assert cells_of("unknown", {}) == []
+
+
+def test_every_variant_can_be_trained() -> None:
+    known = {cell.variant for cell in cells() if cell.method}
+    for method, variants in numbers._variants().items():
+        assert variants.keys() <= known
+        for own in variants.values():
+            assert cells_of(method, defaults(method, **own))

@@ -1,0 +1,50 @@
+"""Comparisons: dots with intervals in the given order, and paired differences to joint training."""
+
+from __future__ import annotations
+
+import pytest
+from support.synthetic_results import Results, noisy, references
+
+from sweep.analysis.parts import Parts
+from sweep.analysis.statistics import estimate
+from sweep.report.figures.comparisons import draw_comparison, draw_differences
+from sweep.results.tables import load
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Parts:
+    results = Results(tmp_path_factory.mktemp("compared"))
+    results.sweep("compare")
+    for dataset in ("digits", "av_digits"):
+        results.dataset = dataset
+        for method, level in (("iprm", 0.93), ("bss", 0.90)):
+            for seed in range(3):
+                results.run("compare", method, seed, noisy(seed, level, 0.85, 0.5))
+        references(results, "compare", range(3))
+    return Parts(load(results.path / "compare"))
+
+
+def test_a_comparison_keeps_the_given_order(compared: Parts) -> None:
+    figure = draw_comparison(compared, compared.points, "test_accuracy", "compare").figure
+    assert len(figure.axes) == 4
+    left = figure.axes[0]
+    assert [t.get_text() for t in left.get_yticklabels()] == ["iprm", "bss"]
+    rows = compared.points[compared.points["dataset"].eq("digits") & compared.points["label"].eq("iprm")]
+    container = left.containers[0]
+    assert container[0].get_xdata()[0] == pytest.approx(100 * rows["test_accuracy"].mean())
+    low, high = container[2][0].get_segments()[0][:, 0]
+    found = estimate(rows["test_accuracy"])
+    assert (low, high) == pytest.approx((100 * found.low, 100 * found.high))
+
+
+def test_differences_to_joint_are_paired(compared: Parts) -> None:
+    (drawing,) = draw_differences(compared, compared.points, "test_accuracy", "d")
+    rows = compared.points[compared.points["dataset"].eq("digits") & compared.points["label"].eq("iprm")]
+    joint = compared.baseline[compared.baseline["dataset"].eq("digits")]
+    gap = rows.set_index("seed")["test_accuracy"] - joint.set_index("seed")["test_accuracy"]
+    assert drawing.figure.axes[0].containers[0][0].get_xdata()[0] == pytest.approx(100 * gap.mean())
+    assert "Holm-corrected over the 4 comparisons" in drawing.caption
+
+
+def test_joint_is_not_compared_with_itself(compared: Parts) -> None:
+    assert list(draw_differences(compared, compared.baseline, "test_accuracy", "d")) == []

@@ -1,0 +1,112 @@
+"""Curves: means, references, choices and inert regions are those of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from support.synthetic_results import Results, alpha_sweep
+
+from sweep.analysis.parts import Axis, Parts
+from sweep.analysis.statistics import curve
+from sweep.report.figures import curves as figures
+from sweep.report.figures import gallery
+from sweep.report.figures.style import Drawing
+from sweep.results.tables import load
+
+
+@pytest.fixture(scope="module")
+def alpha(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("results")
+    alpha_sweep(path)
+    return path
+
+
+def frames(folder: Path) -> tuple[Parts, pd.DataFrame]:
+    return Parts(load(folder)), load(folder, "epoch")
+
+
+def drawn(folder: Path) -> Iterator[Drawing]:
+    return gallery.drawings(folder, *frames(folder))
+
+
+def line(ax: Axes, label: str) -> Line2D:
+    return next(found for found in ax.get_lines() if found.get_label() == label)
+
+
+def test_a_curve_draws_means_references_choice_and_lacking_seeds(alpha: Path) -> None:
+    parts = Parts(load(alpha / "iprm-alpha"))
+    grid = parts.grids[0]
+    drawing = figures.draw_curve(parts, grid, grid.axes[0], "test_accuracy", "alpha-accuracy")
+    upper, lower = drawing.figure.axes
+    table = curve(grid.rows, "vary.alpha", "test_accuracy")
+    assert line(upper, "fused").get_xdata() == pytest.approx(table["value"].to_numpy())
+    assert line(upper, "fused").get_ydata() == pytest.approx(100 * table["mean"].to_numpy())
+    joint = parts.reference_rows("digits")["joint"]["test_accuracy"]
+    assert line(upper, "joint").get_ydata() == pytest.approx([100 * joint.mean()] * 2)
+    assert line(upper, "chosen on validation").get_xdata() == pytest.approx([0.7])
+    assert [t.get_text() for t in upper.texts] == ["n=2"] * 3
+    assert {handle.get_label() for handle in lower.get_lines()} >= {"left", "profile"}
+    assert upper.get_title() == "digits, n = 2 to 3 seeds"
+    assert lower.get_xlabel() == "α (alpha)"
+    assert "8 epochs; epoch selected by validation accuracy; test split at the selected epoch" in drawing.caption
+    assert "joint (dashed), joint + unimodal losses (dotted)" in drawing.caption
+
+
+def test_validation_in_place_of_test_is_said(tmp_path: Path) -> None:
+    results = alpha_sweep(tmp_path, range(2))
+    for path in results.path.glob("runs/*/test.json"):
+        path.unlink()
+    drawing = next(drawn(tmp_path / "iprm-alpha"))
+    assert drawing.figure.axes[0].get_ylabel().startswith("validation accuracy (%)")
+    assert "no test metrics recorded, so validation is shown" in drawing.caption
+
+
+def test_pruned_runs_enter_no_curve(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for value in (0.1, 0.2, 0.3):
+        results.run("one", "iprm", 0, values={"alpha": value}, status="pruned" if value == 0.2 else "done")
+    parts = Parts(load(tmp_path / "one"))
+    upper = figures.draw_curve(parts, parts.grids[0], parts.grids[0].axes[0], "test_accuracy", "x").figure.axes[0]
+    assert np.isnan(np.asarray(line(upper, "fused").get_ydata(), float)).tolist() == [False, True, False]
+    assert [t.get_text() for t in upper.texts] == ["pruned"]
+
+
+@pytest.mark.parametrize(
+    ("moved", "expected"), [((0.0, 0.004, 0.3, 0.9), 1e-8), ((0.1, 0.2, 0.3, 0.9), None), (None, None)]
+)
+def test_the_inert_region_is_measured(tmp_path: Path, moved: tuple[float, ...] | None, expected: float | None) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for number, rho in enumerate((1e-15, 1e-8, 1e-3, 0.1)):
+        share = {"weights_moved": moved[number]} if moved else {}
+        results.run("one", "igm", 0, values={"rho": rho}, diagnostics=lambda epoch, found=share: found)
+    grid = Parts(load(tmp_path / "one")).grids[0]
+    assert figures.inert_below(grid, grid.axes[0], load(tmp_path / "one", "epoch")) == expected
+    caption = next(drawn(tmp_path / "one")).caption
+    assert ("Shaded up to 1e-08" in caption) == (expected is not None)
+    assert ("none was measured to do nothing" in caption) == (expected is None)
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "rotation"),
+    [
+        ((0.001, 0.4, 1.3, 20.0, 100.0), "log", 35),
+        ((0.001, 0.1, 1.0, 20.0, 100.0), "log", 0),
+        ((0.0, 1.0, 1.1, 10.0), "symlog", 35),
+        ((0.1, 0.11, 0.9), "linear", 0),
+    ],
+)
+def test_labels_that_would_touch_on_a_logarithmic_axis_are_turned(
+    values: tuple[float, ...], scale: str, rotation: int
+) -> None:
+    ax = Figure().add_subplot()
+    figures.scale_axis(ax, Axis("vary.x", "x", "x", "", scale, values))
+    assert {label.get_rotation() for label in ax.get_xticklabels()} == {rotation}

@@ -1,0 +1,41 @@
+"""The figures of a sweep on disk: formats, names, and bounds for large sweeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from support.synthetic_results import alpha_sweep
+
+from sweep.analysis.parts import Parts
+from sweep.report.figures import gallery
+from sweep.results.tables import load
+
+
+def frames(folder: Path) -> tuple[Parts, pd.DataFrame]:
+    return Parts(load(folder)), load(folder, "epoch")
+
+
+def test_a_large_sweep_has_bounded_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alpha_sweep(tmp_path)
+    monkeypatch.setattr(gallery, "LARGE", 10)
+    monkeypatch.setattr(gallery, "MOST_OF_LARGE", 1)
+    drawn = gallery.save_figures(tmp_path / "iprm-alpha", *frames(tmp_path / "iprm-alpha"))
+    assert [figure.stem for figure in drawn.saved] == ["alpha-accuracy"]
+    assert drawn.left > 0
+
+
+def test_files_are_written_in_three_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alpha_sweep(tmp_path)
+    monkeypatch.setattr(gallery, "METRICS", ("accuracy",))
+    monkeypatch.setattr(gallery, "MOST_FIGURES", 1)
+    made = gallery.save_figures(tmp_path / "iprm-alpha", *frames(tmp_path / "iprm-alpha"))
+    (saved,) = made.saved
+    assert made.left == 3
+    folder = tmp_path / "iprm-alpha" / "report" / "figures"
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "alpha-accuracy.pdf", "alpha-accuracy.png", "alpha-accuracy.svg", "captions.txt",
+    ]  # fmt: skip
+    assert (folder / "alpha-accuracy.pdf").read_bytes().startswith(b"%PDF")
+    assert saved.caption in (folder / "captions.txt").read_text()

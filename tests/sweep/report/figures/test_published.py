@@ -1,0 +1,60 @@
+"""Published curves beside ours: panels of their own, each with its own range."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from support.synthetic_results import Results, noisy
+
+import methods
+from sweep.analysis.parts import Parts
+from sweep.published import DATASETS
+from sweep.report.figures.curves import scale_axis
+from sweep.report.figures.published import draw_beside, published_curves_over
+from sweep.results.tables import load
+
+
+def defaults(method: str, **own: object) -> dict[str, object]:
+    """The hyperparameters of a method as a run has them."""
+    return methods.get(method).Hyperparameters(**own).model_dump(mode="json")
+
+
+def swept(path: Path, dataset: str) -> Parts:
+    results = Results(path, dataset)
+    results.sweep("one")
+    own = defaults("iprm")
+    del own["alpha"]
+    for alpha in (0.2, 0.5, 0.8):
+        for seed in range(3):
+            level = noisy(seed, 0.9 - 0.1 * (alpha - 0.8) ** 2, 0.8, 0.5)
+            results.run("one", "iprm", seed, level, values={"alpha": alpha}, hyperparameters=own, peak=0.02)
+    return Parts(load(path / "one"))
+
+
+def test_on_other_data_the_published_curves_have_panels_of_their_own(tmp_path: Path) -> None:
+    parts = swept(tmp_path, "digits")
+    (grid,) = parts.grids
+    drawing = draw_beside(grid, grid.axes[0], "test_accuracy", "x", scale_axis)
+    ours, *theirs = drawing.figure.axes
+    assert ours.get_title(loc="left").startswith("ours: digits")
+    assert len(theirs) == 5
+    for printed, ax in zip(published_curves_over(grid, grid.axes[0], "test_accuracy"), theirs, strict=True):
+        assert ax.get_title(loc="left").startswith(DATASETS[printed.dataset])
+        (line,) = ax.get_lines()
+        assert tuple(line.get_ydata()) == printed.values
+        low, high = ax.get_ylim()
+        assert low <= min(printed.values) < max(printed.values) <= high
+    assert ours.get_ylim() not in [ax.get_ylim() for ax in theirs]
+    assert "best test epoch" in drawing.caption
+    assert "IPRM paper, Figure 2" in drawing.caption
+
+
+def test_a_pruned_value_is_marked_beside_the_published_curve(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for alpha in (0.1, 0.2, 0.3):
+        results.run("one", "iprm", 0, values={"alpha": alpha}, status="pruned" if alpha == 0.2 else "done")
+    (grid,) = Parts(load(tmp_path / "one")).grids
+    ours = draw_beside(grid, grid.axes[0], "test_accuracy", "x", scale_axis).figure.axes[0]
+    (mark,) = [line for line in ours.get_lines() if line.get_label() == "pruned, or no finished run"]
+    assert list(mark.get_xdata()) == [0.2]

@@ -1,0 +1,44 @@
+"""Figures of a search: history, slices, parallel coordinates, importances."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from support.optuna_studies import random_search
+
+from sweep.analysis.search_results import Importance, search_results
+from sweep.report.figures.search import draw_history, draw_importances, draw_parallel, draw_slices, search_drawings
+from sweep.report.figures.style import COLOURS
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_search(tmp_path_factory.mktemp("results"), 30)
+
+
+def test_a_search_is_drawn_from_its_study(folder: Path) -> None:
+    (found,) = search_results(folder, "accuracy")
+    values = [100 * float(t.value or 0) for t in found.trials("COMPLETE")]
+    best = draw_history(found).axes[0].get_lines()[0]
+    assert best.get_ydata() == pytest.approx(np.maximum.accumulate(values))
+    slices = draw_slices(found)
+    assert [ax.get_xlabel() for ax in slices.axes] == ["rho", "scope", "tau"]
+    assert [len(ax.get_lines()[0].get_xdata()) for ax in slices.axes] == [3, 3, 3]
+    assert slices.axes[0].get_xscale() == "log"
+    assert len(draw_parallel(found).axes[0].get_lines()) == len(values)
+
+
+def test_every_figure_of_a_study_has_a_name_and_a_caption(folder: Path) -> None:
+    drawn = list(search_drawings(folder, "accuracy"))
+    assert [d.stem for d in drawn] == [f"search-{kind}" for kind in ("history", "slices", "parallel", "importances")]
+    assert "27 finished, 3 pruned, or out of the race, 0 failed" in drawn[0].caption
+    assert {d.kind for d in drawn} == {"search"}
+
+
+def test_a_bar_below_chance_is_pale() -> None:
+    ax = draw_importances([Importance("rho", 0.9, 0.5), Importance("tau", 0.1, 0.5)]).axes[0]
+    colours = [to_hex(bar.get_facecolor()) for bar in ax.patches]
+    assert colours == [COLOURS[0].lower(), "#b5c7d6"]

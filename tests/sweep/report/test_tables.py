@@ -1,0 +1,120 @@
+"""Tables of the report: configurations, differences to joint training, fronts, published numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.synthetic_results import Results, alpha_sweep, noisy, pareto_search
+
+import methods
+from sweep.analysis.completeness import COMPLETE, raced_out_seeds, read_request
+from sweep.analysis.conclusions import conclusions
+from sweep.analysis.fronts import Front, pareto_fronts
+from sweep.analysis.parts import Parts
+from sweep.report.tables import configurations, difference_blocks, pareto_blocks, published_blocks
+from sweep.results.tables import load
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("results")
+    pareto_search(path)
+    return path / "two"
+
+
+@pytest.fixture(scope="module")
+def parts(folder: Path) -> Parts:
+    return Parts(load(folder))
+
+
+@pytest.fixture(scope="module")
+def front(folder: Path, parts: Parts) -> Front:
+    wanted = read_request(folder)
+    assert wanted.objectives == ("accuracy", "imbalance")
+    (found,) = pareto_fronts(parts, wanted.objectives, wanted.seeds, raced_out_seeds(folder))
+    return found
+
+
+def test_the_table_has_the_front_the_references_and_fresh_seeds(parts: Parts, front: Front) -> None:
+    (block,) = pareto_blocks(parts, [front])
+    assert block.table is not None
+    assert [row[0] for row in block.table.rows] == [
+        "alpha=0", "alpha=0.1", "alpha=0.2", "joint (reference)", "joint + unimodal losses (reference)",
+    ]  # fmt: skip
+    assert block.table.best == {0, 1, 2}
+    assert block.table.rows[0][4].endswith("(n = 3)")
+    assert "1 out of the race after 1 seed, 1 without a finished seed" in block.table.note
+    assert "beaten by none" in conclusions(parts, [front])[0]
+
+
+def test_a_mean_over_fewer_seeds_is_listed_after_the_ranked_ones(folder: Path, parts: Parts) -> None:
+    table = configurations(parts, ["validation_accuracy"], 20, 3, raced_out_seeds(folder))
+    searched = table[table["role"].eq("sweep")]
+    assert searched["point"].tolist() == [f"alpha={a}" for a in ("0", "0.1", "0.3", "0.2", "0.4", "0.5")]
+    assert searched["state"].tolist() == [COMPLETE] * 4 + ["out of the race after 1 seed", "pruned after 2 epochs"]
+    assert configurations(parts, ["validation_accuracy"], 4)["point"].tolist().count("alpha=0.4") == 0
+
+
+def defaults(method: str, **own: object) -> dict[str, object]:
+    """The hyperparameters of a method as a run has them."""
+    return methods.get(method).Hyperparameters(**own).model_dump(mode="json")
+
+
+def swept(path: Path, dataset: str) -> Parts:
+    results = Results(path, dataset)
+    results.sweep("one")
+    own = defaults("iprm")
+    del own["alpha"]
+    for alpha in (0.2, 0.5, 0.8):
+        for seed in range(3):
+            level = noisy(seed, 0.9 - 0.1 * (alpha - 0.8) ** 2, 0.8, 0.5)
+            results.run("one", "iprm", seed, level, values={"alpha": alpha}, hyperparameters=own, peak=0.02)
+    return Parts(load(path / "one"))
+
+
+def test_on_other_data_the_table_names_no_number_as_ours(tmp_path: Path) -> None:
+    table, sources = published_blocks(swept(tmp_path, "digits"))
+    assert table.heading == "Published, on other datasets"
+    assert table.table is not None
+    (row,) = table.table.rows
+    assert row[0] == "iprm: alpha=0.8"
+    assert row[1].startswith("digits: ")
+    assert "84.27" in row
+    assert "best test epoch" in table.table.note
+    assert "IJCAI 2025" in sources.text
+
+
+def test_on_the_same_data_ours_stands_beside_with_its_best_test_epoch(tmp_path: Path) -> None:
+    parts = swept(tmp_path, "crema_d")
+    block = published_blocks(parts)[0]
+    assert block.heading == "Published, on the same dataset"
+    assert block.table is not None
+    row = next(r for r in block.table.rows if r[2] == "accuracy")
+    best = parts.runs[parts.runs["vary.alpha"].eq(0.8)]
+    assert row[3].startswith(f"{100 * best['test_accuracy'].mean():.1f} ± ")
+    assert row[4].startswith(f"{100 * best['test_peak_accuracy'].mean():.1f} ± ")
+    assert row[5] == "84.27"
+    assert "IPRM paper, Table 2" in row[6]
+
+
+def test_differences_are_points_above_joint_training_with_corrected_p(tmp_path: Path) -> None:
+    alpha_sweep(tmp_path)
+    parts = Parts(load(tmp_path / "iprm-alpha"))
+    (block,) = difference_blocks(parts, "accuracy")
+    assert block.table is not None
+    rows = {row[0]: row for row in block.table.rows}
+    assert len(rows) == 10
+    runs = parts.planned[parts.planned["vary.alpha"].eq(0.1)].set_index("seed")["test_accuracy"]
+    joint = parts.baseline.set_index("seed")["test_accuracy"]
+    row = rows["iprm: alpha=0.1"]
+    assert row[1:4] == ["digits", "3", f"{100 * (runs - joint).mean():+.2f}"]
+    assert rows["iprm: alpha=0.4"][2] == "2"
+    assert "joint + unimodal losses (reference)" in rows
+
+
+def test_without_joint_training_there_are_no_differences(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    results.run("one", "iprm", 0, values={"alpha": 0.1})
+    assert difference_blocks(Parts(load(tmp_path / "one")), "accuracy") == []

@@ -1,0 +1,109 @@
+"""Records of runs as columns: whatever cannot be read is left out, and named."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from support.synthetic_results import Results
+
+from sweep.results import columns as reading
+from sweep.results.columns import Columns, as_columns, run_stamps, table_cell
+from sweep.results.tables import load
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    made = Results(tmp_path)
+    made.sweep("one")
+    return made
+
+
+def test_epochs_leave_out_the_torn_line_and_keep_the_last_of_two(results: Results) -> None:
+    folder = results.run("one", "iprm", 0, values={"alpha": 0.1}, diagnostics=lambda epoch: {"lambda": 0.1 * epoch})
+    again = json.loads((folder / "metrics.jsonl").read_text().splitlines()[1]) | {"loss": None}
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(again) + '\n{"epoch": 4, "los')
+    frame = load(results.path / "one", "epoch")
+    assert frame["epoch"].tolist() == [1, 2, 3]
+    assert frame["diag.lambda"].tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert frame["loss"].tolist() == pytest.approx([1.0, math.nan, 1 / 3], nan_ok=True)
+    assert set(frame["vary.alpha"]) == {0.1}
+    assert {"validation_accuracy_left", "learning_rate", "hp.alpha", "status", "seconds"} <= set(frame)
+
+
+@pytest.mark.parametrize("content", ['{"status": "do', "", "\0\0"])
+def test_a_commit_that_cannot_be_read_is_none_and_said_so(results: Results, content: str) -> None:
+    folder = results.run("one", "joint", 0)
+    results.run("one", "joint", 1)
+    (folder / "final.json").write_text(content)
+    with pytest.warns(UserWarning, match=r"final\.json cannot be read .* run the sweep again"):
+        assert load(results.path / "one")["status"].tolist() == ["running", "done"]
+
+
+@pytest.mark.parametrize("name", ["config.json", "environment.json", "test.json"])
+def test_another_record_that_cannot_be_read_costs_its_columns_alone(results: Results, name: str) -> None:
+    folder = results.run("one", "joint", 0)
+    (folder / name).write_bytes(b"")
+    with pytest.warns(UserWarning, match=name):
+        row = load(results.path / "one").iloc[0]
+    assert (row["status"], row["validation_accuracy"]) == ("done", pytest.approx(0.51))
+
+
+def test_a_line_that_cannot_be_read_is_left_out_and_named(results: Results) -> None:
+    folder = results.run("one", "joint", 0)
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    (folder / "metrics.jsonl").write_text("\n".join([lines[0], "{", lines[2]]))
+    with pytest.warns(UserWarning, match=r"metrics\.jsonl, line 2 cannot be read"):
+        assert load(results.path / "one", "epoch")["epoch"].tolist() == [1, 3]
+
+
+def test_two_records_on_one_line_are_none(results: Results) -> None:
+    folder = results.run("one", "joint", 0)
+    first, second, third = (folder / "metrics.jsonl").read_text().splitlines()
+    (folder / "metrics.jsonl").write_text(f"{first}{second}\n{third}\n")
+    with pytest.warns(UserWarning, match=r"metrics\.jsonl, line 1 cannot be read"):
+        assert load(results.path / "one", "epoch")["epoch"].tolist() == [3]
+
+
+def test_epochs_keep_numbers_that_are_none(results: Results) -> None:
+    values = {1: math.nan, 2: math.inf, 3: 1e-17}
+    results.run("one", "joint", 0, diagnostics=lambda epoch: {"lambda": values[epoch], "a.b": 1.0})
+    frame = load(results.path / "one", "epoch")
+    assert frame["diag.lambda"].tolist() == pytest.approx(list(values.values()), nan_ok=True)
+    assert frame["diag.a.b"].tolist() == [1.0] * 3
+
+
+def test_many_runs_keep_their_order_and_their_missing_values(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "AT_ONCE", 8)
+    for seed in range(50):
+        results.run(
+            "one", "joint", seed, epochs=1, diagnostics=(lambda e: {"late": 1.0}) if seed == 49 else lambda e: {}
+        )
+    frame = load(results.path / "one", "epoch")
+    assert frame["seed"].tolist() == list(range(50))
+    assert frame["diag.late"].notna().tolist() == [False] * 49 + [True]
+
+
+def test_rows_of_different_keys_become_columns() -> None:
+    assert as_columns([{"a": 1}, {"b": 2}]) == {"a": [1, None], "b": [None, 2]}
+    columns = Columns("always")
+    columns.extend({"a": [1, 2]}, 2)
+    columns.extend({"b": [3]}, 1)
+    assert columns.columns() == {"always": [None] * 3, "a": [1, 2, None], "b": [None, None, 3]}
+
+
+def test_lists_and_mappings_become_json_in_a_cell() -> None:
+    assert [table_cell(value) for value in (1, "a", None, [1, 2], {"b": 1})] == [1, "a", None, "[1, 2]", '{"b": 1}']
+
+
+def test_a_stamp_changes_with_what_a_run_wrote_last(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    assert run_stamps(tmp_path, ["a", "absent"]) == (None, None)
+    (tmp_path / "a" / "metrics.jsonl").write_text("{}\n")
+    begun = run_stamps(tmp_path, ["a"])
+    (tmp_path / "a" / "final.json").write_text('{"status": "done"}')
+    assert None not in begun
+    assert run_stamps(tmp_path, ["a"]) != begun

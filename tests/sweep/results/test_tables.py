@@ -1,0 +1,176 @@
+"""Tables read off run folders: whole, broken off, failed and shared ones."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from support.synthetic_results import Results, alpha_sweep
+
+from sweep.results.tables import ResultsError, index_entries, load, write_tables
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    made = Results(tmp_path)
+    made.sweep("one")
+    return made
+
+
+def test_a_run_is_a_row(results: Results) -> None:
+    results.run(
+        "one",
+        "iprm",
+        7,
+        {"multi": 0.9, "left": 0.8, "profile": 0.3},
+        values={"alpha": 0.5, "train.lr": 0.01},
+        hyperparameters={"kind": "geodesic"},
+        peak=0.02,
+        number=4,
+    )
+    row = load(results.path / "one").iloc[0].to_dict()
+    expected = {
+        "sweep": "one",
+        "method": "iprm",
+        "label": "iprm",
+        "dataset": "digits",
+        "seed": 7,
+        "status": "done",
+        "role": "sweep",
+        "number": 4,
+        "point": "alpha=0.5, train.lr=0.01",
+        "vary.alpha": 0.5,
+        "vary.train.lr": 0.01,
+        "hp.alpha": 0.5,
+        "hp.kind": "geodesic",
+        "train.lr": 0.01,
+        "train.betas": "[0.9, 0.999]",
+        "data.train_samples": 600,
+        "encoder.left": '{"name": "mlp", "width": 64}',
+        "fingerprint": "f00d",
+        "metric": "accuracy",
+        "epoch": 3,
+        "epochs": 3,
+        "validation_accuracy": 0.91,
+        "test_accuracy": 0.9,
+        "test_map_left": 0.82,
+        "test_macro_f1_profile": 0.29,
+        "test_peak_accuracy": 0.92,
+        "validation_imbalance": 0.4,
+        "test_shapley_left": 0.5,
+        "samples": 1800,
+        "seconds": 3.0,
+        "peak_memory_mib": 100.0,
+        "workers": 1,
+        "env.git": "abc1234",
+        "env.packages.torch": "2.11.0",
+        "env.command": "python -m sweep",
+    }
+    assert {key: row[key] for key in expected} == pytest.approx(expected)
+    assert row["hash"] == "000000000001"
+
+
+def test_every_status_is_told_apart(results: Results) -> None:
+    for seed, status in enumerate(["done", "pruned", "diverged", "failed", "running", "missing"]):
+        results.run("one", "joint", seed, status=status, reason="why" if status == "failed" else None)
+    frame = load(results.path / "one").set_index("seed")
+    assert frame["status"].tolist() == ["done", "pruned", "diverged", "failed", "running", "missing"]
+    assert frame["reason"][3] == "why"
+    assert frame["test_accuracy"].notna().tolist() == [True] + 5 * [False]
+
+
+def test_a_folder_without_an_epoch_is_missing(results: Results) -> None:
+    folder = results.run("one", "joint", 0, status="running")
+    (folder / "metrics.jsonl").write_text('{"epoch": 1, "lo')
+    assert load(results.path / "one")["status"].tolist() == ["missing"]
+    assert load(results.path / "one", "epoch").empty
+
+
+def test_tables_on_disk_are_never_read(results: Results) -> None:
+    folder = results.run("one", "joint", 0)
+    write_tables(results.path, "one")
+    final = json.loads((folder / "final.json").read_text()) | {"status": "diverged"}
+    (folder / "final.json").write_text(json.dumps(final))
+    assert load(results.path / "one")["status"].tolist() == ["diverged"]
+    stored = write_tables(results.path, "one")[0]
+    assert pd.read_parquet(stored)["status"].tolist() == ["diverged"]
+
+
+def test_what_was_read_is_read_again_when_it_has_changed(results: Results) -> None:
+    folder = results.run("one", "joint", 0)
+    first = load(results.path / "one")
+    first.loc[0, "test_accuracy"] = -1.0
+    assert load(results.path / "one")["test_accuracy"].tolist() == [0.5]
+    final = json.loads((folder / "final.json").read_text()) | {"status": "failed", "reason": "another machine"}
+    (folder / "final.json").write_text(json.dumps(final))
+    assert load(results.path / "one")["status"].tolist() == ["failed"]
+    results.run("one", "joint", 1)
+    assert len(load(results.path / "one")) == 2
+    assert len(load(results.path / "one", "epoch")) == 6
+
+
+def test_all_sweeps_share_their_runs(results: Results) -> None:
+    results.sweep("two")
+    results.run("one", "joint", 0)
+    (results.path / "two" / "index.jsonl").write_text((results.path / "one" / "index.jsonl").read_text())
+    frame = load(results.path)
+    assert frame["sweep"].tolist() == ["one", "two"]
+    assert frame["hash"].nunique() == 1
+    assert frame["test_accuracy"].notna().all()
+
+
+def test_a_null_is_a_value_and_an_unvaried_name_is_not(results: Results) -> None:
+    results.run("one", "lfa", 0, values={"clip": None})
+    results.run("one", "lfa", 0, values={"tau": 1})
+    frame = load(results.path / "one")
+    assert frame["vary.clip"][0] == "null"
+    assert pd.isna(frame["vary.clip"][1])
+    assert pd.isna(frame["vary.tau"][0])
+
+
+def test_index_lines_that_repeat_count_once(results: Results) -> None:
+    results.run("one", "joint", 0)
+    index = results.path / "one" / "index.jsonl"
+    index.write_text(2 * index.read_text() + '{"hash": "0000')
+    assert len(load(results.path / "one")) == 1
+    assert [entry.method for entry in index_entries(results.path, "one")] == ["joint", "joint"]
+    assert index_entries(results.path, "absent") == []
+
+
+def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="no results in"):
+        load(tmp_path)
+
+
+def test_an_unknown_level_is_refused(results: Results) -> None:
+    with pytest.raises(ResultsError, match="'run' or 'epoch'"):
+        load(results.path / "one", "seed")  # type: ignore[arg-type]
+
+
+def test_an_empty_sweep_has_the_columns_of_the_contract(results: Results) -> None:
+    frame = load(results.path / "one")
+    assert frame.empty
+    assert {"sweep", "status", "epoch", "test_peak_macro_f1", "validation_map"} <= set(frame)
+
+
+def test_tables_on_disk_equal_those_in_memory(tmp_path: Path) -> None:
+    results = alpha_sweep(tmp_path, range(2), failing=False)
+    results.run("iprm-alpha", "iprm", 0, values={"alpha": "auto"})
+    paths = write_tables(tmp_path, "iprm-alpha")
+    assert [path.name for path in paths] == ["runs.parquet", "runs.csv", "epochs.parquet"]
+    runs, epochs = load(tmp_path / "iprm-alpha"), load(tmp_path / "iprm-alpha", "epoch")
+    stored = pd.read_parquet(paths[0])
+    assert stored["test_accuracy"].tolist() == runs["test_accuracy"].tolist()
+    assert stored["vary.alpha"].dropna().tolist() == [str(v) for v in runs["vary.alpha"].dropna()]
+    assert len(pd.read_csv(paths[1])) == len(runs)
+    assert len(pd.read_parquet(paths[2])) == len(epochs)
+    assert not list((tmp_path / "iprm-alpha").glob(".*"))
+
+
+def test_reading_an_index_imports_no_pandas() -> None:
+    code = "import sys, sweep.results; print('pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

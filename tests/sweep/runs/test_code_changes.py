@@ -1,0 +1,96 @@
+"""Runs of earlier code are told with the folders that have changed since."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.small_runs import make_environment, make_run
+
+import data
+import methods
+from sweep.runs.code_changes import UNKNOWN, changed_code, changed_folders, changes_text, earlier_runs
+from sweep.runs.identity import code_digest, folder_digests, source_digest
+from sweep.runs.records import FinalRecord, Run
+from sweep.runs.store import Store
+from sweep.training.numerics import NUMERICS
+
+
+def test_the_folders_that_changed_are_named() -> None:
+    then = {**folder_digests(), "models": "0", "sweep": "1"}
+    environment = make_environment(code="before", folders=then)
+    assert changed_folders(environment) == ("models/", "sweep/")
+    assert changed_folders(make_environment(code=code_digest())) == ()
+    assert changed_folders(make_environment(code="before", folders=folder_digests())) == (), "another method's file"
+    assert changed_folders(make_environment(code="before", folders={})) == (UNKNOWN,)
+
+
+def test_the_digest_of_a_folder_is_of_what_no_identity_covers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sweep.runs import identity
+
+    now = identity.folder_digests()
+    texts = identity._text_digests()
+    changed = {}
+    for file in (
+        "methods/joint.py",
+        "methods/__init__.py",
+        "data/base/dataset.py",
+        "models/__init__.py",
+        "sweep/runs/identity.py",
+    ):
+        assert file in texts
+        monkeypatch.setattr(identity, "_text_digests", lambda file=file: {**texts, file: "edited"})
+        found = identity.folder_digests.__wrapped__()
+        changed[file] = [name for name in now if now[name] != found[name]]
+    assert changed == {
+        "methods/joint.py": [],
+        "methods/__init__.py": ["methods"],
+        "data/base/dataset.py": ["data"],
+        "models/__init__.py": ["models"],
+        "sweep/runs/identity.py": ["sweep"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ([("sweep/",)], "sweep/"),
+        ([("sweep/",), ("models/", "sweep/")], "models/ and sweep/"),
+        ([("data/",), ("models/", "sweep/")], "data/, models/ and sweep/"),
+    ],
+)
+def test_changes_are_told_in_words(changes: list[tuple[str, ...]], text: str) -> None:
+    assert changes_text(changes) == text
+
+
+def of_today(**changes: Any) -> Run:
+    source = {"method": source_digest(methods.get("iprm")), "dataset": source_digest(data.get("digits"))}
+    return make_run(**({"method": "iprm", "dataset": "digits", "source": source, "numerics": NUMERICS} | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, ()),
+        ({"source": {"method": "0", "dataset": source_digest(data.get("digits"))}}, ("method iprm",)),
+        ({"source": {"method": source_digest(methods.get("iprm")), "dataset": "0"}}, ("dataset digits",)),
+        ({"method": "nobody"}, ("method nobody",)),
+        ({"numerics": 0}, (f"the numbers of training (version 0, now {NUMERICS})",)),
+    ],
+)
+def test_everything_that_changed_since_a_run_is_told(changes: dict[str, Any], told: tuple[str, ...]) -> None:
+    assert changed_code(of_today(**changes), make_environment(code=code_digest())) == told
+
+
+def test_runs_of_earlier_code_are_those_that_ended_under_it(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for name, run, code in [
+        ("a", of_today(), code_digest()),
+        ("b", of_today(numerics=0), "before"),
+        ("c", of_today(), "x"),
+    ]:
+        store.run(name).open(run, make_environment(code=code, folders=folder_digests()))
+    for name in "ab":
+        store.run(name).commit(FinalRecord(status="done"))
+    assert [name for name, _ in earlier_runs(store, "abcd")] == ["b"]

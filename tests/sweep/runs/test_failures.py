@@ -1,0 +1,103 @@
+"""Failures: what they are called, and what stays of them."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+import torch
+
+from data.base import DataError
+from sweep.runs.failures import OvertimeError, classify, describe_failure, error_of_lost_process
+from sweep.runs.run_folder import RunFolder
+from sweep.runs.store import Store
+from sweep.runs.train import commit_failure
+from sweep.training.loop import DivergedError
+
+CPU_ALLOCATOR = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
+CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+CUDA = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 8 GiB. See documentation"
+ACTOR_DIED = """The actor died unexpectedly before finishing this task.
+\tclass_name: RunActor
+\tactor_id: 7a3b
+\tpid: 4711
+\tnamespace: n
+\tip: 10.0.0.5
+The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: Worker
+unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) the process was killed
+by the OOM killer due to high memory usage, (2) ray stop --force was called, or (3) the worker crashed."""
+
+
+OutOfMemoryError = type("OutOfMemoryError", (Exception,), {"__doc__": "Stands for Ray's error of the same name."})
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "hint"),
+    [
+        (MemoryError("Unable to allocate 8 GiB"), "memory", "resources.cpus"),
+        (RuntimeError(CPU_ALLOCATOR), "memory", "resources.cpus"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory", "resources.cpus"),
+        (torch.OutOfMemoryError(CUDA), "memory", "resources.gpus"),
+        (RuntimeError(CUBLAS), "memory", "resources.gpus"),
+        (OutOfMemoryError("Task was killed due to the node running low on memory."), "memory", "resources.cpus"),
+        (OvertimeError("not finished within 5 s"), "timeout", "raise timeout"),
+        (TimeoutError("a server does not answer"), "error", ""),
+        (DataError("clips.csv: no such file"), "data", ""),
+        (FileNotFoundError(errno.ENOENT, "No such file", "clip.wav"), "data", ""),
+        (OSError(errno.EIO, "Input/output error"), "data", ""),
+        (error_of_lost_process(ACTOR_DIED), "process", "4711 on 10.0.0.5"),
+        (error_of_lost_process(ACTOR_DIED, oom_kills=1), "memory", "resources.cpus"),
+        (
+            error_of_lost_process("5 worker(s) were killed due to the node running low on memory."),
+            "memory",
+            "resources.cpus",
+        ),
+        (error_of_lost_process("The actor died because its node has died."), "process", "gone with its machine"),
+        (
+            error_of_lost_process("error raised in its creation task, ray::f()\n  File x\nImportError: no y"),
+            "process",
+            "ImportError: no y",
+        ),
+        (SystemExit(3), "process", "exit()"),
+        (ValueError("200 training samples give no whole batch"), "error", "ValueError: 200"),
+        (KeyError("alpha"), "error", "alpha"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_an_error_is_known_by_its_cause_and_says_what_helps(error: BaseException, cause: str, hint: str) -> None:
+    failure = classify(error)
+    assert (failure.status, failure.cause) == ("failed", cause)
+    assert hint in failure.reason
+    assert "\n" not in failure.reason
+
+
+def test_the_cause_of_an_error_is_looked_for_in_what_caused_it() -> None:
+    error = RuntimeError("the step failed")
+    error.__cause__ = MemoryError("no room")
+    failure = classify(error)
+    assert failure.cause == "memory"
+    assert failure.reason.startswith("RuntimeError: the step failed; lower train.batch_size")
+
+
+def test_a_loss_that_is_not_finite_is_no_failure_but_a_divergence() -> None:
+    assert classify(DivergedError("training loss is nan in epoch 3")).status == "diverged"
+
+
+def test_attempts_and_reasons_outlive_processes_until_the_run_is_forgotten(tmp_path: Path) -> None:
+    folder = Store(tmp_path).run("0123")
+    folder.path.mkdir(parents=True)
+    for attempt in (1, 2):
+        folder.note_start()
+        final = commit_failure(folder, ValueError(f"attempt {attempt}"))
+        assert final.attempts == attempt
+        folder = RunFolder(folder.path)
+        folder.reopen()
+    folder.note_start()  # and is killed
+    folder.note_start()
+    final = commit_failure(folder, MemoryError("no room"))
+    assert (final.attempts, final.failures) == (4, ["ValueError: attempt 1", "ValueError: attempt 2"])
+    assert "(before: ValueError: attempt 1; ValueError: attempt 2)" in describe_failure(final)
+    assert commit_failure(folder, ValueError("too late")) == final
+    folder.forget()
+    assert (folder.attempts(), folder.failures()) == (0, [])

@@ -1,0 +1,196 @@
+"""Results on object storage, tried on a memory file system of fsspec and on file:// URIs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from support.small_runs import make_epoch, make_run
+
+from sweep.runs.environment import record_environment
+from sweep.runs.mirror import MirroredStore
+from sweep.runs.open_store import open_store
+from sweep.runs.records import FinalRecord, TestRecord
+from sweep.storage.files import LockedError, StoreError
+from sweep.storage.remote import Storage
+
+pytest_plugins = ["support.remote_folders"]
+
+ENVIRONMENT = record_environment(1)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
+    return Elsewhere(tmp_path, monkeypatch)
+
+
+class Elsewhere:
+    """Opens stores as from different machines: each has a mirror of its own."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder, self._monkeypatch, self._count = folder, monkeypatch, 0
+
+    def open(self, uri: str) -> MirroredStore:
+        self._count += 1
+        self._monkeypatch.setenv("SWEEP_MIRROR", str(self._folder / f"machine{self._count}"))
+        store = open_store(uri)
+        assert isinstance(store, MirroredStore)
+        return store
+
+
+# Storage -----------------------------------------------------------------------------------------------------------
+
+
+# Leases ------------------------------------------------------------------------------------------------------------
+
+
+HOLD = """
+import sys
+from sweep.runs.open_store import open_store
+from sweep.runs.store import Store
+store = open_store(sys.argv[1])
+held = store.lock("s"), store.claim("abc")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_leases_of_a_killed_process_end_with_it(tmp_path: Path, elsewhere: Elsewhere) -> None:
+    uri = (tmp_path / "remote").as_uri()
+    command = [sys.executable, "-c", HOLD, uri]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    store = elsewhere.open(uri)
+    with pytest.raises(LockedError, match=rf"process {holder.pid} .* a dead one is forgotten after 60 s"):
+        store.lock("s")
+    assert store.claim("abc") is None
+    holder.kill()
+    holder.wait()
+    store.lock("s").release()
+    claim = store.claim("abc")
+    assert claim is not None
+    claim.release()
+
+
+# Runs --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_goes_on_from_its_checkpoint_on_another_machine(uri: str, elsewhere: Elsewhere) -> None:
+    first = elsewhere.open(uri).run("abc")
+    first.open(make_run(), ENVIRONMENT)
+    first.note_start()
+    first.rewind(0)
+    first.append(make_epoch(1))
+    first.log("a note")
+    first.save_checkpoint({"x": torch.ones(1)})
+    first.append(make_epoch(2))  # killed before its checkpoint
+
+    store = elsewhere.open(uri)
+    second = store.run("abc")
+    assert second.final() is None
+    second.open(make_run(), ENVIRONMENT)
+    second.note_start()
+    assert second.load_checkpoint() == {"x": torch.ones(1)}
+    second.rewind(1)
+    second.append(make_epoch(2))
+    second.log("another")
+    assert second.attempts() == 2
+    second.commit(FinalRecord(status="done"), TestRecord(metrics={}), {"w": torch.ones(2)})
+
+    third = elsewhere.open(uri).run("abc")
+    assert third.final() == FinalRecord(status="done")
+    assert [record.epoch for record in third.epochs()] == [1, 2]
+    assert third.load_checkpoint() is None
+    log = third.file("log.txt")
+    assert log is not None
+    assert log.read_text() == "a note\nanother\n"
+    assert third.file("weights.safetensors") is not None
+    third.drop_weights()
+    assert elsewhere.open(uri).run("abc").file("weights.safetensors") is None
+    assert not list((store.results / ".working").iterdir())
+
+
+def test_a_run_without_its_commit_has_not_ended(
+    uri: str, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, write = elsewhere.open(uri), Storage.write
+    folder = store.run("abc")
+    folder.open(make_run(), ENVIRONMENT)
+    folder.append(make_epoch(1))
+    folder.save_checkpoint({"x": torch.ones(1)})
+
+    def cut(self: Storage, key: str, content: bytes) -> None:
+        if key.endswith("final.json"):
+            raise StoreError("the network is gone")
+        write(self, key, content)
+
+    monkeypatch.setattr(Storage, "write", cut)
+    with pytest.raises(StoreError, match="the network is gone"):
+        folder.commit(FinalRecord(status="done"), TestRecord(metrics={}))
+    monkeypatch.undo()
+    again = open_store(uri).run("abc")
+    assert again.final() is None
+    assert again.load_checkpoint() == {"x": torch.ones(1)}
+
+
+def test_a_checkpoint_that_cannot_be_read_is_set_aside_there(uri: str, elsewhere: Elsewhere) -> None:
+    store = elsewhere.open(uri)
+    store.storage.write("runs/abc/checkpoint.pt", b"not a checkpoint")
+    folder = store.run("abc")
+    folder.open(make_run(), ENVIRONMENT)
+    assert folder.load_checkpoint() is None
+    assert store.storage.read("runs/abc/checkpoint.unreadable") == b"not a checkpoint"
+    assert store.storage.read("runs/abc/checkpoint.pt") is None
+
+
+def test_a_failure_is_taken_back_by_the_driver_and_remembered(uri: str, elsewhere: Elsewhere) -> None:
+    worker = elsewhere.open(uri).run("abc")
+    worker.open(make_run(), ENVIRONMENT)
+    worker.commit(FinalRecord(status="failed", reason="on purpose"))
+    driver = elsewhere.open(uri).run("abc")
+    driver.reopen()
+    again = elsewhere.open(uri).run("abc")
+    assert again.final() is None
+    assert again.failures() == ["on purpose"]
+
+
+# Sweeps ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_driver_keeps_is_found_by_the_next_one(uri: str, elsewhere: Elsewhere) -> None:
+    one = elsewhere.open(uri)
+    (one.sweep("s") / "index.jsonl").write_text('{"hash": "abc"}\n')
+    (one.sweep("s") / "study.journal").write_text("1\n")
+    one.push("s")
+    with (one.sweep("s") / "study.journal").open("a") as file:
+        file.write("2\n")
+    one.pull("s")  # what has not been sent is not lost
+    assert (one.results / "s/study.journal").read_text() == "1\n2\n"
+    other = elsewhere.open(uri)
+    other.pull()
+    assert (other.results / "s/study.journal").read_text() == "1\n"
+    assert not (other.results / "s/sweep.yaml").exists()
+    (other.results / "s/report").mkdir()
+    (other.results / "s/report/index.html").write_text("page")
+    other.publish("s")
+    one.push("s")
+    assert other.storage.read("s/report/index.html") == b"page"
+    assert other.storage.read("s/study.journal") == b"1\n2\n"
+
+
+def test_records_that_left_the_storage_leave_the_mirror(uri: str, elsewhere: Elsewhere) -> None:
+    store = elsewhere.open(uri)
+    store.storage.write("s/index.jsonl", b'{"hash": "abc"}\n{"hash": "d')
+    folder = store.run("abc")
+    folder.open(make_run(), ENVIRONMENT)
+    folder.commit(FinalRecord(status="done"))
+    store.pull("s")
+    assert (store.results / "runs/abc/final.json").exists()
+    store.storage.remove("runs/abc/final.json")
+    store.pull("s")
+    assert not (store.results / "runs/abc/final.json").exists()
+    assert store.run("abc").final() is None

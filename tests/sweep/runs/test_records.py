@@ -1,0 +1,40 @@
+"""Records of a run: strict, unchangeable, and equal when read back."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from pydantic import ValidationError
+from support.small_runs import make_environment, make_run
+
+from sweep.runs.records import FinalRecord, IndexEntry, Run, TestRecord
+
+
+def test_a_record_is_equal_when_read_back() -> None:
+    run, environment = make_run(), make_environment()
+    assert Run.model_validate_json(run.model_dump_json()) == run
+    assert type(environment).model_validate_json(environment.model_dump_json()) == environment
+
+
+def test_a_number_that_is_none_stays_so() -> None:
+    record = TestRecord(metrics={"test_map": math.nan, "test_accuracy": math.inf})
+    metrics = TestRecord.model_validate_json(record.model_dump_json()).metrics
+    assert math.isnan(metrics["test_map"])
+    assert metrics["test_accuracy"] == math.inf
+
+
+@pytest.mark.parametrize(
+    "text", ['{"status": "done", "colour": 1}', '{"status": "finished"}', '{"status": "failed", "cause": "weather"}']
+)
+def test_unknown_fields_and_words_are_refused(text: str) -> None:
+    with pytest.raises(ValidationError):
+        FinalRecord.model_validate_json(text)
+
+
+def test_a_record_cannot_be_changed() -> None:
+    final = FinalRecord(status="done")
+    with pytest.raises(ValidationError, match="frozen"):
+        final.attempts = 2  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="role"):
+        IndexEntry.model_validate({"hash": "a", "role": "guest"})

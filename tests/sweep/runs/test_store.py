@@ -1,0 +1,131 @@
+"""Run folders: the commit is a rename, torn files lose nothing but themselves, locks end with their process."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from support.small_runs import make_run
+
+from sweep.runs.environment import record_environment
+from sweep.runs.run_folder import RunFolder
+from sweep.runs.store import Store
+from sweep.storage.files import LockedError, StoreError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    folder = Store(tmp_path).run("abc")
+    folder.open(make_run(), record_environment(1))
+    return folder
+
+
+FORBIDDEN = """
+import os, sys
+from pathlib import Path
+from filelock import FileLock
+from support.small_runs import make_epoch, make_run
+from sweep.runs.index import Index
+from sweep.runs.environment import record_environment
+from sweep.runs.records import FinalRecord, IndexEntry
+from sweep.runs.open_store import join_store
+from sweep.runs.store import Store
+from sweep.storage.files import StoreError
+store, environment = Store(Path(sys.argv[1])), record_environment(1)
+fields = {"method": "joint", "label": "joint", "dataset": "digits", "role": "sweep", "configuration": "c"}
+entry = IndexEntry(hash="a", values={}, seed=0, **fields)
+if os.getuid() == 0:
+    os.setuid(12345)
+folder = store.run("abc")
+for act in (
+    lambda: store.lock("s"), lambda: store.claim("abc"), lambda: store.claim("new"), store.mark,
+    lambda: folder.open(make_run(), environment), lambda: folder.append(make_epoch(1)), lambda: folder.log("x"),
+    folder.note_start, folder.forget, lambda: folder.commit(FinalRecord(status="done")),
+    lambda: Index(Path(sys.argv[1]) / "s" / "index.jsonl").add(entry),
+):
+    try:
+        act()
+        print("nothing was refused")
+    except StoreError as error:
+        print(error)
+"""
+
+
+def test_a_folder_that_may_not_be_written_is_named_with_the_remedy(folder: RunFolder, tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (folder.path / "final.json").write_text("")
+    for path in (folder.path, tmp_path / "runs", tmp_path / "s", tmp_path):
+        path.chmod(0o555)
+    for above in tmp_path.parents[:2]:
+        above.chmod(0o755)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", FORBIDDEN, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    tmp_path.chmod(0o755)
+    assert done.stderr == ""
+    said = done.stdout.splitlines()
+    assert len(said) == 11
+    for line in said:
+        assert str(tmp_path) in line
+        assert line.endswith("Permission denied; make it writable or choose another --results")
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from sweep.runs.open_store import join_store
+from sweep.runs.store import Store
+held = Store(Path(sys.argv[1])).lock("s"), Store(Path(sys.argv[1])).claim("abc")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_locks_hold_against_another_process_and_end_with_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    store = Store(tmp_path)
+    with pytest.raises(LockedError, match="sweep s is being run by another process"):
+        store.lock("s")
+    assert store.claim("abc") is None
+    holder.kill()
+    holder.wait()
+    store.lock("s").release()
+    claim = store.claim("abc")
+    assert claim is not None
+    claim.release()
+
+
+def test_a_results_path_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("")
+    with pytest.raises(StoreError, match="choose another --results"):
+        Store(tmp_path / "results").sweep("s")
+    with pytest.raises(StoreError, match="choose another --results"):
+        Store(tmp_path / "results").claim("abc")
+
+
+def test_leases_stand_in_where_the_file_system_knows_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: FileLock, blocking: bool) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    one, other = Store(tmp_path), Store(tmp_path)
+    held = one.lock("s")
+    with pytest.raises(LockedError, match=rf"process {os.getpid()} on .* last seen"):
+        other.lock("s")
+    claim = one.claim("abc")
+    assert claim is not None
+    assert other.claim("abc") is None
+    claim.release()
+    held.release()
+    again = other.claim("abc")
+    assert again is not None
+    other.lock("s").release()
+    again.release()

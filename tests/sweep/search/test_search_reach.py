@@ -1,0 +1,60 @@
+"""What a search can see: the validation split. Every file that the driver opens is watched."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from support.command_desk import ROOT, Desk
+
+WATCH = """
+import os, sys
+reads = []
+def watch(event, arguments):
+    if event == "open" and str(arguments[0]).endswith("test.json"):
+        flags = arguments[2]
+        if flags is None or flags & (os.O_WRONLY | os.O_RDWR) == 0:
+            reads.append(str(arguments[0]))
+sys.addaudithook(watch)
+code = 0
+"""
+COMMAND = "from sweep.commands.main import main; code = main(sys.argv[1:])\n"
+LOADING = "from sweep.results import load; load(sys.argv[1])\n"
+COUNT = "print('READ', len(reads)); sys.exit(code)\n"
+
+
+def watched(folder: Path, doing: str, *words: str) -> int:
+    """How often a process opens a test.json for reading."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", WATCH + doing + COUNT, *words]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.rpartition("READ ")[2])
+
+
+def test_a_search_with_early_stopping_and_report_seeds_never_opens_a_test_metric(tmp_path: Path) -> None:
+    sweep: dict[str, Any] = {
+        "method": "iprm",
+        "datasets": ["digits"],
+        "data": {"digits": {"train_samples": 200}},
+        "vary": {"alpha": "auto", "train.lr": {"loguniform": [0.01, 0.2]}},
+        "search": {"algorithm": "tpe", "configurations": 3, "batch": 2},
+        "seeds": [0, 1],
+        "report_seeds": [100],
+        "scheduler": {"name": "asha", "grace": 1, "reduction": 2},
+        "references": False,
+        "epochs": 2,
+    }
+    Desk(tmp_path).write(s=sweep)
+    assert watched(tmp_path, COMMAND, "run", "s", "--local", "--no-report") == 0
+    # Resuming reads what has been done, extending the search goes on from it.
+    assert watched(tmp_path, COMMAND, "run", "s", "--local", "--no-report", "search.configurations=4") == 0
+    tests = list((tmp_path / "results/runs").glob("*/test.json"))
+    assert len(tests) >= 4
+    assert "test_accuracy" in json.loads(tests[0].read_text())["metrics"]
+    # Tables of results do, so the watch sees what it should.
+    assert watched(tmp_path, LOADING, "results/s") >= len(tests)

@@ -1,0 +1,170 @@
+"""The searcher around Optuna: told once a configuration, duplicates for free, resumed without losing a proposal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+from support.hand_driven_search import ALGORITHMS, SPACE, finish, make_search, objective, outcomes, study
+from support.small_runs import make_plan
+
+from sweep.plan.configurations import Configuration
+from sweep.runs.records import FinalRecord
+from sweep.search.proposals import Nothing
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_proposes_within_the_space_and_is_told_every_value(tmp_path: Path, algorithm: str) -> None:
+    proposed = finish(make_search(tmp_path, algorithm))
+    assert len({c.key for c in proposed}) == 6
+    for configuration in proposed:
+        assert 0.1 <= configuration.values["alpha"] <= 0.9
+        assert 0.001 <= configuration.template.train.lr <= 0.3
+        assert configuration.template.hyperparameters["alpha"] == configuration.values["alpha"]
+    trials = study(tmp_path).trials
+    assert [t.state for t in trials] == [TrialState.COMPLETE] * 6
+    assert [t.value for t in trials] == [objective(c) for c in proposed]
+    assert [c.number for c in proposed] == list(range(6))
+
+
+def test_the_declared_defaults_are_tried_first(tmp_path: Path) -> None:
+    first = finish(make_search(tmp_path))[0]
+    assert first.values == {"alpha": 0.8, "train.lr": first.template.train.lr}
+    assert first.template.train.lr == make_plan(tmp_path).studies[0].configurations[0].template.train.lr
+
+
+@pytest.mark.parametrize("algorithm", ["random", "tpe", "qmc"])
+def test_an_interrupted_search_proposes_what_an_uninterrupted_one_does(tmp_path: Path, algorithm: str) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir()
+    parts.mkdir()
+    expected = [c.key for c in finish(make_search(whole, algorithm))]
+    search, seen = make_search(parts, algorithm), []
+    for _ in range(2):
+        configuration = search.propose()
+        assert isinstance(configuration, Configuration)
+        search.tell(configuration, outcomes(objective(configuration)))
+        seen.append(configuration.key)
+    lost = search.propose()
+    assert isinstance(lost, Configuration)
+
+    resumed = make_search(parts, algorithm)
+    again = finish(resumed)
+    # What was told before is proposed again first, to be answered by the store; what was lost follows.
+    assert [c.key for c in again] == expected
+    assert again[2].key == lost.key
+    assert len(study(parts).trials) == 6
+
+
+def test_duplicates_are_answered_by_the_configuration_they_repeat(tmp_path: Path) -> None:
+    search = make_search(tmp_path, "random", configurations=10, vary={"alpha": {"choice": [0.2, 0.5]}})
+    first, second = search.propose(), search.propose()
+    assert isinstance(first, Configuration)
+    assert isinstance(second, Configuration)
+    assert first.key != second.key
+    assert search.propose() is Nothing.LEFT  # the hundredth repeat in a row: there is nothing else
+    for configuration in (first, second):
+        search.tell(configuration, outcomes(objective(configuration)))
+    assert search.propose() is Nothing.LEFT
+    trials = study(tmp_path).trials
+    assert all(t.state == TrialState.COMPLETE for t in trials)
+    assert {(t.params["alpha"], t.value) for t in trials} == {
+        (c.values["alpha"], objective(c)) for c in (first, second)
+    }
+
+
+def test_pruned_and_failed_configurations_are_told_as_such(tmp_path: Path) -> None:
+    search = make_search(tmp_path, configurations=3)
+    for status in ("pruned", "failed", "done"):
+        configuration = search.propose()
+        assert isinstance(configuration, Configuration)
+        search.tell(configuration, outcomes(0.5, status))
+    assert [t.state for t in study(tmp_path).trials] == [TrialState.PRUNED, TrialState.FAIL, TrialState.COMPLETE]
+
+
+# Several objectives -----------------------------------------------------------------------------------------------
+
+
+def test_several_objectives_are_told_each_with_its_direction(tmp_path: Path) -> None:
+    search = make_search(tmp_path, "nsga2", configurations=3, objectives=["accuracy", "imbalance", "seconds"])
+    ends = [(0.5, 0.1), (0.7, 0.3), (0.6, float("nan"))]
+    for accuracy, imbalance in ends:
+        configuration = search.propose()
+        assert isinstance(configuration, Configuration)
+        metrics = {"validation_accuracy": accuracy, "validation_imbalance": imbalance}
+        finals = {s: FinalRecord(status="done", metrics=metrics, seconds=10.0 + s) for s in (0, 1)}
+        search.tell(configuration, finals)
+    found = study(tmp_path)
+    assert [direction.name for direction in found.directions] == ["MAXIMIZE", "MINIMIZE", "MINIMIZE"]
+    assert [t.values for t in found.trials] == [[0.5, 0.1, 10.5], [0.7, 0.3, 10.5], None]
+    assert found.trials[2].state == TrialState.FAIL  # a value that is not a number would stay open for ever
+
+
+# Conditional spaces -----------------------------------------------------------------------------------------------
+
+CHAIN = {
+    "neumann_eta": {"loguniform": [1e-4, 0.05]},
+    "inverse": {"choice": ["neumann", "identity"]},
+    "strategy": {"choice": ["constant", "learned"]},
+}
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_hyperparameter_is_proposed_only_where_it_exists(tmp_path: Path, algorithm: str) -> None:
+    configurations = 12 if algorithm != "gp" else 8
+    search = make_search(tmp_path, algorithm, configurations, method="lfa", vary=CHAIN)
+    seen = set()
+    while isinstance(configuration := search.propose(), Configuration):
+        search.tell(configuration, outcomes(0.5))
+        names, run = set(configuration.values), configuration.template
+        seen.add(frozenset(names))
+        learned = configuration.values["strategy"] == "learned"
+        assert ("inverse" in names) is learned
+        assert ("neumann_eta" in names) is (learned and configuration.values["inverse"] == "neumann")
+        if "neumann_eta" not in names:
+            assert run.hyperparameters["neumann_eta"] == 0.01
+    assert len(seen) == 3
+    trials = study(tmp_path, "lfa").trials
+    assert {frozenset(t.params) for t in trials} == seen
+    # The strategies without a number are one configuration each, however often they are proposed.
+    assert sum(len(t.params) < 3 for t in trials) >= 2
+
+
+# What is tried first ----------------------------------------------------------------------------------------------
+
+
+def test_points_inside_the_space_are_the_first_proposals_and_told_like_any_other(tmp_path: Path) -> None:
+    points = [{"alpha": 0.3, "train.lr": 0.02}, {"alpha": 0.6}, {"alpha": 1.0}]
+    keys = {"points": points, "search": {"algorithm": "random", "configurations": 5}}
+    planned = make_plan(tmp_path, vary=SPACE, **keys)
+    # A point outside the space is run beside the search.
+    assert [c.values for c in planned.studies[0].configurations] == [{"alpha": 1.0}]
+    proposed = finish(make_search(tmp_path, "random", 5, points=points))
+    lr = planned.studies[0].configurations[0].template.train.lr
+    assert [c.values for c in proposed][:3] == [
+        {"alpha": 0.8, "train.lr": lr},
+        {"alpha": 0.3, "train.lr": 0.02},
+        {"alpha": 0.6, "train.lr": lr},
+    ]
+    assert len(proposed) == 5
+    assert [t.value for t in study(tmp_path).trials] == [objective(c) for c in proposed]
+    # A point that is added later is tried next, before the search goes on.
+    more = finish(make_search(tmp_path, "random", 7, points=[*points, {"alpha": 0.2}]))
+    assert [c.key for c in more][:5] == [c.key for c in proposed]
+    assert more[5].values == {"alpha": 0.2, "train.lr": lr}
+
+
+# What has changed -------------------------------------------------------------------------------------------------
+
+
+def test_a_configuration_out_of_the_race_is_told_as_pruned_with_its_values_by_number_of_seeds(tmp_path: Path) -> None:
+    search = make_search(tmp_path, configurations=2, racing=True, seeds=[0, 1, 2])
+    for values in ([0.9, 0.8, 0.7], [0.5, 0.3]):
+        configuration = search.propose()
+        assert isinstance(configuration, Configuration)
+        ends = [FinalRecord(status="done", metrics={"validation_accuracy": v}) for v in values]
+        search.tell(configuration, dict(enumerate(ends)))
+    complete, pruned = study(tmp_path).trials
+    assert (complete.state, complete.value) == (TrialState.COMPLETE, pytest.approx(0.8))
+    assert (pruned.state, pruned.intermediate_values) == (TrialState.PRUNED, {1: 0.5, 2: 0.4})

@@ -1,0 +1,60 @@
+"""Files that are written whole or not at all, and errors that say what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from sweep.storage.files import StoreError, append_line, guarded, make_folder, write_atomic
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "final.json"
+    write_atomic(path, b"old")
+
+    def fail(self: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(StoreError, match=r"cannot write .*final.json: No space left on device; free space"):
+        write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["final.json"]
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_write_replaces_the_whole_file(tmp_path: Path, durable: bool) -> None:
+    for content in (b"long content", b"short"):
+        write_atomic(tmp_path / "file", content, durable)
+        assert (tmp_path / "file").read_bytes() == content
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_line_after_a_torn_one_is_a_line_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    append_line(path, "first")
+    with path.open("a") as file:
+        file.write("torn")
+    append_line(path, "last")
+    assert path.read_text().splitlines() == ["first", "torn", "last"]
+
+
+def test_a_folder_is_made_with_those_above_it_unless_a_file_is_in_the_way(tmp_path: Path) -> None:
+    for _ in range(2):
+        make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"cannot make .*file: .*; a file stands where a folder is needed"):
+        make_folder(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [(errno.EROFS, "make it writable"), (errno.EDQUOT, "larger quota"), (errno.EIO, "check the disk or the network")],
+)
+def test_what_the_system_refuses_has_a_remedy(code: int, remedy: str) -> None:
+    with pytest.raises(StoreError, match=rf"cannot read here: .*; .*{remedy}"), guarded("read", "here"):
+        raise OSError(code, os.strerror(code))

@@ -1,0 +1,87 @@
+"""Metrics equal scikit-learn's; Shapley values keep their axioms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score
+from support.toy_dataset import toy_dataset, toy_method
+
+from sweep.training.metrics import absent_classes, imbalance, metric_name, predict_split, score, shapley_values
+from sweep.training.workers import WorkerGroup
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 10_000), st.integers(2, 6), st.booleans())
+def test_scores_equal_scikit_learns(seed: int, classes: int, ties: bool) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, classes, (40,), generator=draw)
+    logits = torch.randn(40, classes, generator=draw)
+    if ties:
+        logits = logits.round()
+    found = score({"multi": logits, "audio": -logits}, labels, classes, "test")
+    for name, values in (("multi", logits), ("audio", -logits)):
+        probabilities = values.softmax(-1)
+        present = sorted(set(labels.tolist()))
+        precision = np.mean([average_precision_score(labels == k, probabilities[:, k]) for k in present])
+        predicted = probabilities.argmax(-1)
+        assert found[metric_name("test", "accuracy", name)] == pytest.approx(accuracy_score(labels, predicted))
+        assert found[metric_name("test", "map", name)] == pytest.approx(precision, abs=1e-5)
+        assert found[metric_name("test", "macro_f1", name)] == pytest.approx(
+            f1_score(labels, predicted, average="macro"), abs=1e-6
+        )
+
+
+def test_classes_without_samples_are_left_out_and_named() -> None:
+    labels = torch.tensor([0, 0, 2, 2])
+    logits = torch.eye(3)[labels] * 5
+    assert score({"multi": logits}, labels, 3, "test")["test_map"] == pytest.approx(1.0)
+    assert absent_classes(labels, ("a", "b", "c")) == ["b"]
+
+
+def test_column_names() -> None:
+    assert metric_name("test", "map") == "test_map"
+    assert metric_name("test_peak", "macro_f1", "audio") == "test_peak_macro_f1_audio"
+
+
+@given(st.integers(1, 4), st.integers(0, 1000))
+def test_shapley_values_share_out_the_gain(count: int, seed: int) -> None:
+    names = [f"m{k}" for k in range(count)]
+    draw = np.random.default_rng(seed)
+    worth: dict[tuple[str, ...], float] = {}
+    values = shapley_values(names, lambda subset: worth.setdefault(subset, float(draw.random())))
+    assert sum(values.values()) == pytest.approx(worth[tuple(names)] - worth[()])
+    additive = shapley_values(names, lambda subset: sum(1.0 + int(m[1]) for m in subset))
+    assert additive == pytest.approx({m: 1.0 + int(m[1]) for m in names})
+    assert len(worth) == 2**count
+
+
+def test_shapley_values_of_two_modalities_by_hand() -> None:
+    accuracy = {(): 0.1, ("a",): 0.7, ("b",): 0.3, ("a", "b"): 0.9}
+    found = shapley_values(["a", "b"], accuracy.__getitem__)
+    assert found == pytest.approx({"a": 0.5 * (0.6 + 0.6), "b": 0.5 * (0.2 + 0.2)})
+
+
+def test_imbalance_of_a_method_is_the_spread_of_its_shapley_values() -> None:
+    dataset = toy_dataset()
+    method = toy_method("joint", dataset)
+    device, workers = torch.device("cpu"), WorkerGroup()
+    values = imbalance(method, dataset.test, device, workers, "test")
+    spread = values["test_shapley_audio"] - values["test_shapley_video"]
+    assert values["test_imbalance"] == pytest.approx(abs(spread))
+    whole = predict_split(method, dataset.test, device, workers)["multi"].argmax(-1)
+    accuracy = (whole == dataset.test.labels).float().mean()
+    majority = dataset.test.labels.bincount().max() / len(dataset.test)
+    total = values["test_shapley_audio"] + values["test_shapley_video"]
+    assert total == pytest.approx(float(accuracy - majority), abs=1e-6)
+
+
+def test_predicting_a_split_leaves_the_training_mode() -> None:
+    dataset = toy_dataset()
+    method = toy_method("joint", dataset).train()
+    predicted = predict_split(method, dataset.test, torch.device("cpu"), WorkerGroup())
+    assert method.training
+    assert all(logits.shape == (22, 4) and not logits.requires_grad for logits in predicted.values())

@@ -1,0 +1,75 @@
+"""Sums, gathers and gradients over workers are those of the joint batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from support import two_processes as parallel
+from support.toy_dataset import toy_dataset
+from torch import nn
+
+from sweep.training.context import TrainingContext
+from sweep.training.recipe import Recipe
+from sweep.training.workers import WorkerGroup, worker_slice
+
+
+@given(st.integers(0, 300), st.integers(1, 9))
+def test_shares_are_contiguous_complete_and_even(total: int, size: int) -> None:
+    parts = [list(range(total))[worker_slice(total, size, rank)] for rank in range(size)]
+    assert [row for part in parts for row in part] == list(range(total))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_a_group_of_one_is_free() -> None:
+    group, value = WorkerGroup(), torch.arange(3.0)
+    assert (group.rank, group.size) == (0, 1)
+    for result in (group.sum(value), group.broadcast(value), group.gather(value, [3])):
+        assert torch.equal(result, value)
+
+
+def _joint_gradients(joint_size: int) -> dict[str, Any]:
+    """Gradients of a loss with a local part (mean over samples) and a joint part (on gathered rows)."""
+    torch.manual_seed(0)
+    model = nn.Linear(6, 3)
+    context = TrainingContext(
+        toy_dataset(train=joint_size), Recipe(batch_size=16), 5, torch.device("cpu"), WorkerGroup(), print
+    )
+    context.new_optimizer(model.parameters(), 1)
+    batch = next(context.training_batches(torch.arange(joint_size), drop_last=False))
+    features = model(batch.inputs["audio"])
+    local = features.square().sum(-1).mean()
+    gathered = context.gather(features)
+    joint = (gathered @ gathered.T).sigmoid().mean()
+    inner = context.gradients(local, list(model.parameters()))
+    context.backward(local + joint)
+    context.backward(model(batch.inputs["audio"]).square().sum(-1).mean())
+    return {
+        "gradients": [p.grad.clone() for p in model.parameters() if p.grad is not None],
+        "inner": inner,
+        "mean": context.mean(local),
+        "rows": context.gather_rows(batch.index),
+        "sum": context.sum(torch.tensor(float(len(batch)))),
+        "broadcast": context.broadcast(torch.tensor([float(context.rank)])),
+        "scoring": [b.index for b in context.train_batches(4)],
+    }
+
+
+@pytest.mark.parametrize("joint_size", [16, 13, 3])
+def test_two_workers_have_the_gradients_of_the_joint_batch(joint_size: int, tmp_path: Path) -> None:
+    alone = _joint_gradients(joint_size)
+    first, second = parallel.run_workers(2, tmp_path, _joint_gradients, joint_size)
+    for result in (first, second):
+        for key in ("gradients", "inner"):
+            for found, expected in zip(result[key], alone[key], strict=True):
+                torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(result["mean"], alone["mean"])
+        assert torch.equal(result["rows"], torch.arange(joint_size))
+        assert result["sum"] == joint_size
+        assert torch.equal(result["broadcast"], torch.zeros(1))
+    parts = [torch.cat(pair) for pair in zip(first["scoring"], second["scoring"], strict=True)]
+    assert torch.equal(torch.cat(parts), torch.arange(joint_size))

@@ -1,0 +1,86 @@
+"""The shipped sweeps cover what the papers print: each says what it reproduces, with the published values."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import methods
+from sweep import published
+from sweep.config import Sweep, load
+from sweep.plan.build import plan
+
+SHIPPED = Path(__file__).resolve().parents[1] / "sweeps.yaml"
+PAPERS = ("IPRM, IJCAI 2025", "BSS, IJCAI 2025", "AUG, NeurIPS 2025", "AMSS, TPAMI 2025", "LFA (LFM), NeurIPS 2024",
+          "IGM, IJCAI 2025")  # fmt: skip
+NO_RUN = {("igm", "out_iters", 0.0), ("aug", "n_fixed", "adaptive")}
+"""What stands on an axis beside values of the hyperparameter: no training at all, and another assignment."""
+ABSENT = {"encoder=clip", "lb encoder=clip", "fusion=channel", "no_a_gm", "no_v_gm"}
+"""Variants that digits cannot have: they need texts, convolutions, or audio and video (igm-interaction has its own)."""
+
+
+@pytest.fixture(scope="module")
+def shipped() -> list[Sweep]:
+    return load(SHIPPED, None, [])
+
+
+def of_paper(curve: published.Curve) -> set[Any]:
+    """The hyperparameter's values on a published curve, as the method here writes them."""
+    found = {at for at in curve.at if (curve.method, curve.hyperparameter, at) not in NO_RUN}
+    if curve.hyperparameter == "fixed_ratios":
+        return {tuple(float(part.split("=")[1]) for part in at.split(";")) for at in found if isinstance(at, str)}
+    return found
+
+
+def values(sweep: Sweep, hyperparameter: str) -> set[Any]:
+    """What a sweep varies a hyperparameter over."""
+    varied = sweep.vary[hyperparameter].values if hyperparameter in sweep.vary else []
+    found = [*varied, *(point[hyperparameter] for point in sweep.points if hyperparameter in point)]
+    return {tuple(value) if isinstance(value, list) else value for value in found}
+
+
+def test_every_sweep_has_a_title_and_only_known_papers_are_named(shipped):
+    for sweep in shipped:
+        assert sweep.title, sweep.name
+        assert sweep.reproduces is None or any(paper in sweep.reproduces for paper in PAPERS), sweep.name
+        if sweep.name.partition("-")[0] in methods.names() and sweep.name not in ("unimodal", "lfa-tau", "bss-pace"):
+            assert sweep.reproduces or sweep.search, f"{sweep.name} names no figure or table"
+
+
+def test_every_published_grid_is_one_sweep(shipped):
+    checked = 0
+    for curve in published.curves():
+        declares = methods.get(curve.method).Hyperparameters.model_fields
+        if curve.hyperparameter not in declares or not (wanted := of_paper(curve)):
+            continue
+        own = [sweep for sweep in shipped if curve.method in {entry.method for entry in sweep.methods}]
+        assert any(wanted <= values(sweep, curve.hyperparameter) for sweep in own), curve
+        checked += 1
+    assert checked > 30
+
+
+def test_every_printed_variant_of_the_six_methods_is_trained_by_a_sweep(shipped):
+    own = set(methods.names()) - {"unimodal"}
+    cells = [
+        cell for cell in published.cells() if cell.method in own and cell.metric in ("accuracy", "map", "macro_f1")
+    ]
+    wanted = {(cell.method, cell.variant) for cell in cells}
+    found = set[tuple[str, str]]()
+    for sweep in shipped:
+        for study in plan(sweep).studies:
+            for configuration in study.configurations:
+                values = configuration.template.hyperparameters.items()
+                row = {name: json.dumps(v) if isinstance(v, list | dict) else v for name, v in values}
+                found |= {(cell.method, cell.variant) for cell in published.cells_of(configuration.method, row)}
+    assert {pair for pair in wanted - found if pair[1] not in ABSENT} == set()
+
+
+def test_three_modalities_are_compared_on_three(shipped):
+    by_name = {sweep.name: sweep for sweep in shipped}
+    for name in ("compare-three", "naive-fusions-three", "iprm-heads"):
+        assert len(by_name[name].data["digits"]["views"]) == 3
+    assert {entry.method for entry in by_name["compare"].methods} == set(methods.names()) - {"unimodal"}
+    assert by_name["compare-three"].methods == by_name["compare"].methods
