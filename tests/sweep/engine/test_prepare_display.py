@@ -16,6 +16,8 @@ from sweep.engine.prepare_display import PreparationDisplay
 def test_the_display_knows_rate_and_time_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(prepare_display.time, "monotonic", lambda: now[0])
+    # Of another test's cache of the same name the display would say what has changed since.
+    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "caches"))
     out = io.StringIO()
     work = shelf(write_shelf(tmp_path / "shelf"))
     with PreparationDisplay(Console(file=out, width=160), work) as display:
