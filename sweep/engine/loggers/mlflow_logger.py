@@ -1,4 +1,4 @@
-"""MLflow, through its own client."""
+"""MLflow, through its own client. The package, which is optional, is imported where a client is made."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
-from mlflow.exceptions import MlflowException
+from typing import TYPE_CHECKING, Any
 
 from sweep.config import MLflowSpec
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Param
 
 REMEDY = "check loggers.mlflow.tracking_uri, as in http://HOST:5000 or sqlite:///mlflow.db"
 
@@ -20,8 +20,8 @@ REMEDY = "check loggers.mlflow.tracking_uri, as in http://HOST:5000 or sqlite://
 class MLflowLogger:
     """Logs runs to one experiment, all numbers of an epoch in one request."""
 
-    def __init__(self, tracking_uri: str | None, experiment: str) -> None:
-        self._client = MlflowClient(tracking_uri)
+    def __init__(self, client: MlflowClient, experiment: str) -> None:
+        self._client = client
         self._experiment_id = _experiment_id(self._client, experiment)
         self._ids: dict[str, str] = {}
 
@@ -31,6 +31,8 @@ class MLflowLogger:
         self._client.log_batch(run.info.run_id, params=_params(parameters))
 
     def log(self, key: str, epoch: int, numbers: Mapping[str, float]) -> None:
+        from mlflow.entities import Metric
+
         now = int(1000 * time.time())
         metrics = [Metric(name, float(value), now, epoch) for name, value in numbers.items()]
         self._client.log_batch(self._ids[key], metrics=metrics)
@@ -46,6 +48,8 @@ class MLflowLogger:
 
 def _experiment_id(client: MlflowClient, name: str) -> str:
     """Return the experiment of this name, made where there is none."""
+    from mlflow.exceptions import MlflowException
+
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
@@ -58,11 +62,15 @@ def _experiment_id(client: MlflowClient, name: str) -> str:
 
 
 def _params(values: Mapping[str, Any]) -> list[Param]:
+    from mlflow.entities import Param
+
     return [Param(name, str(value)) for name, value in values.items()]
 
 
 def connect(spec: MLflowSpec, sweep: str, folder: Path) -> MLflowLogger:
     """Connect to the server that the sweep, else the environment, names. Raises what MLflow does where it cannot be
     reached."""
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    return MLflowLogger(spec.tracking_uri, spec.experiment or sweep)
+    from mlflow import MlflowClient
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # after the import, which sets it, too
+    return MLflowLogger(MlflowClient(spec.tracking_uri), spec.experiment or sweep)

@@ -1,4 +1,6 @@
-"""Weights & Biases, through its own client: one process of theirs serves all runs of the driver."""
+"""Weights & Biases, through its own client: one process of theirs serves all runs of the driver.
+
+The package, which is optional, is imported where it is used."""
 
 from __future__ import annotations
 
@@ -6,8 +8,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import wandb
 
 from sweep.config import WandbSpec
 
@@ -30,6 +30,8 @@ class WandbLogger:
         self._runs: dict[str, Any] = {}
 
     def start(self, key: str, name: str, parameters: Mapping[str, Any]) -> None:
+        import wandb
+
         # The terminal is the display's, and a run that cannot be sent must not keep the process from its end.
         settings = wandb.Settings(console="off", finish_timeout=UPLOAD_WITHIN, finish_timeout_raises=True)
         self._runs[key] = wandb.init(
@@ -46,11 +48,15 @@ class WandbLogger:
 
     def close(self) -> None:
         """End the process of theirs, which may still be writing what it was told."""
+        import wandb
+
         wandb.teardown()
 
 
 def connect(spec: WandbSpec, sweep: str, folder: Path) -> WandbLogger:
     """Make ready to log. Raises ValueError without a key."""
+    import wandb
+
     mode = spec.mode or os.environ.get("WANDB_MODE", "online")
     # Asked for here, as wandb itself would ask for a missing one on the terminal.
     if mode not in ("offline", "disabled") and not wandb.login(prompt=False):
