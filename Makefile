@@ -9,7 +9,7 @@ export LC_ALL = C.UTF-8
 endif
 
 # A folder is called sweep, too: these are commands, not files.
-.PHONY: sweep test lint install clean
+.PHONY: sweep test lint docs install clean
 
 sweep: install
 	$(BIN)/python -m sweep run quickstart quickstart-search quickstart-workers
@@ -21,6 +21,9 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: install
+	$(BIN)/python docs/generate.py
 
 install: $(VENV)/installed
 

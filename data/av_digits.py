@@ -199,6 +199,7 @@ class AVDigits(DatasetSource):
     are standardised by one mean and one deviation of the training samples."""
 
     name = "av_digits"
+    paper = "FSDD with MNIST, in the manner of AV-MNIST (Vielzeuf et al., 2018)"
     title = "Spoken and written digits (FSDD with MNIST)"
     Options = AVDigitsOptions
     paths = frozenset({"root", "mnist_root"})

@@ -86,6 +86,7 @@ class CremaD(PreparedSource):
     Papers report accuracy and MAP; the largest class has 18.8 % of the author test."""
 
     name = "crema_d"
+    paper = "Cao et al., 2014"
     title = "CREMA-D (acted emotions, six classes)"
     Options = CremaDOptions
     paths = frozenset({"root", "lists"})

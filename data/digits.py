@@ -72,6 +72,7 @@ class Digits(DatasetSource):
     """Each view is one vector a sample, standardised by one mean and one deviation of its training samples."""
 
     name = "digits"
+    paper = "digits of scikit-learn"
     title = "Handwritten digits, seen in two or three views"
     Options = DigitsOptions
     recipe: ClassVar[Mapping[str, Any]] = {"optimizer": "sgd", "lr": 0.05, "batch_size": 64, "epochs": 30}

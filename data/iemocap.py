@@ -61,6 +61,7 @@ class IEMOCAP(PreparedSource):
     Papers report accuracy and macro-F1; the largest class has 30.7 % of MLA's test."""
 
     name = "iemocap"
+    paper = "Busso et al., 2008"
     title = "IEMOCAP (acted emotions, four classes, three modalities)"
     Options = IEMOCAPOptions
     paths = frozenset({"root", "lists"})

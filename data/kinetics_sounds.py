@@ -141,6 +141,7 @@ class KineticsSounds(PreparedSource):
     Papers report accuracy and MAP; the largest class has 3.5 % of the test."""
 
     name = "kinetics_sounds"
+    paper = "Arandjelovic and Zisserman, ICCV 2017"
     title = "Kinetics-Sounds (31 actions, seen and heard)"
     Options = KineticsSoundsOptions
     paths = frozenset({"root", "lists"})

@@ -107,6 +107,7 @@ class NVGesture(PreparedSource):
     Papers report accuracy and macro-F1."""
 
     name = "nvgesture"
+    paper = "Molchanov et al., CVPR 2016"
     title = "NVGesture (25 hand gestures in colour, flow and depth)"
     Options = NVGestureOptions
     paths = frozenset({"root", "lists"})

@@ -89,6 +89,7 @@ class Sarcasm(PreparedSource):
     Papers report accuracy and macro-F1; 60.2 % of the test are not sarcastic."""
 
     name = "sarcasm"
+    paper = "Cai, Cai and Wan, ACL 2019"
     title = "Sarcasm in tweets with an image (two classes)"
     Options = SarcasmOptions
     paths = frozenset({"root", "lists"})

@@ -72,6 +72,7 @@ class Twitter2015(PreparedSource):
     ``$T$`` alone), not what it is. Papers report accuracy and macro-F1; 58.5 % of the test are neutral."""
 
     name = "twitter2015"
+    paper = "Yu and Jiang, IJCAI 2019"
     title = "Twitter2015 (sentiment towards a target, three classes)"
     Options = Twitter2015Options
     paths = frozenset({"root", "lists"})

@@ -74,6 +74,7 @@ class VGGSound(PreparedSource):
     Papers report accuracy and MAP, on what they could download."""
 
     name = "vggsound"
+    paper = "Chen et al., ICASSP 2020"
     title = "VGGSound (309 sounds with their source in view)"
     Options = VGGSoundOptions
     paths = frozenset({"root", "lists"})

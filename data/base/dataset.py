@@ -175,6 +175,8 @@ class DatasetSource(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]
+    paper: ClassVar[str] = ""
+    """Authors and year of the data; empty for a user's own."""
     Options: ClassVar[type[DatasetOptions]]
     paths: ClassVar[frozenset[str]] = frozenset()
     """Names of options that hold paths: they say where the data lies, not what it is (no part of an identity)."""

@@ -34,6 +34,10 @@ class Fusion(nn.Module, ABC):
     Raises ValueError for a number of modalities that the fusion is not defined for, or for a wrong option."""
 
     name: ClassVar[str]
+    title: ClassVar[str]
+    """The fusion in a few words, for lists."""
+    paper: ClassVar[str] = ""
+    """Authors, venue and year; empty for what belongs to everybody."""
     has_native: ClassVar[bool] = False
     """Whether the fusion's own parameters give logits to a single modality."""
     options: ClassVar[frozenset[str]] = frozenset()

@@ -60,6 +60,8 @@ class CENFusion(ChannelFusion):
     two convolutions is ours; the official code counts the penalty once an output."""
 
     name = "channel (cen)"
+    title = "exchange of channels between encoders of one architecture"
+    paper = "Wang et al., NeurIPS 2020"
     needs_own_loss = True
     options = frozenset({"cen_threshold", "cen_l1"})
 

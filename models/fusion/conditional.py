@@ -42,6 +42,8 @@ class FiLMFusion(Fusion):
     target (None: the last); the condition is the concatenation of all others. See :func:`film`."""
 
     name = "affine"
+    title = "one modality's feature, scaled and shifted by the others (FiLM)"
+    paper = "Perez et al., AAAI 2018"
     min_modalities = 2
     options = frozenset({"film_direction", "film_target"})
 
@@ -76,6 +78,8 @@ class GatedFusion(Fusion):
     first where it is the first modality."""
 
     name = "gated"
+    title = "one modality's feature, gated by the others"
+    paper = "Kiela et al., AAAI 2018"
     min_modalities = 2
     options = frozenset({"gate_direction", "gate_target", "gate_width"})
 

@@ -104,6 +104,8 @@ class ETMCFusion(Fusion):
     Han et al., "Trusted Multi-View Classification with Dynamic Evidential Fusion", TPAMI 2022; ICLR 2021."""
 
     name = "etmc"
+    title = "modalities' evidence, combined as opinions"
+    paper = "Han et al., TPAMI 2022"
     has_native = True
     needs_own_loss = True
     options = frozenset({"evidence", "annealing_epochs"})

@@ -73,6 +73,8 @@ class MMTMFusion(ChannelFusion):
     Joze et al., "MMTM: Multimodal Transfer Module for CNN Fusion", CVPR 2020."""
 
     name = "channel (mmtm)"
+    title = "gates on channels between the stages of the encoders"
+    paper = "Joze et al., CVPR 2020"
     options = frozenset({"mmtm_ratio", "mmtm_scale", "mmtm_stages"})
 
     def __init__(

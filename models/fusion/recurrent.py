@@ -20,6 +20,8 @@ class MLLSTMFusion(Fusion):
     from the abstract."""
 
     name = "ml_lstm"
+    title = "LSTM that reads one modality a step"
+    paper = "after Nie et al., Multimedia Tools and Applications 2021"
     options = frozenset({"lstm_layers", "lstm_hidden"})
 
     def __init__(

@@ -64,6 +64,7 @@ class ConcatFusion(Fusion):
     """One linear layer on the concatenated features. Native: each modality's columns and b / M."""
 
     name = "concat"
+    title = "linear layer on the concatenated features"
     has_native = True
     additive = True
 
@@ -82,6 +83,7 @@ class SumFusion(Fusion):
     """The sum of one linear head a modality. Native: the heads."""
 
     name = "sum"
+    title = "sum of one linear head a modality"
     has_native = True
     additive = True
 
@@ -104,6 +106,8 @@ class WeightFusion(Fusion):
     feature; with ``additive`` on the weighted one with b / M."""
 
     name = "weight"
+    title = "classifier on a weighted sum of the features"
+    paper = "Yang et al., IJCAI 2019 (weight_mode: attention)"
     has_native = True
     options = frozenset({"weight_mode", "additive"})
 
@@ -150,6 +154,7 @@ class LateFusion(Fusion):
     output: the heads' logits, [M, B, C]."""
 
     name = "late"
+    title = "average of one head a modality, trained apart"
     has_native = True
     options = frozenset({"late_train", "late_space"})
 

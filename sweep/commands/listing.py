@@ -43,14 +43,14 @@ def methods_table() -> Table:
     for name in methods.names():
         kind = methods.get(name)
         table.add_row(
-            name, ", ".join(kind.stages) or "none", modalities_text(kind), kind.title, _short_citation(kind.paper)
+            name, ", ".join(kind.stages) or "none", modalities_text(kind), kind.title, short_citation(kind.paper)
         )
     table.caption = "python -m sweep list method NAME tells all about one"
     table.caption_justify = "left"
     return table
 
 
-def _short_citation(paper: str) -> str:
+def short_citation(paper: str) -> str:
     """Shorten "A, B, C: Title, Venue 2025" to "A et al., Venue 2025"; anything else stays as it is."""
     found = re.fullmatch(r"(\w+)(, .*)?: .*, ([^,]+ \d{4})", paper)
     return f"{found[1]}{' et al.' if found[2] else ''}, {found[3]}" if found else paper
