@@ -194,6 +194,9 @@ def test_a_search_ends_with_its_budget(tmp_path: Path) -> None:
     proposed = [t.configuration.number for t in first.run_all()]
     assert proposed == [0, 0, 1, 1]
     assert first.agenda.unstarted == 3 * 2 + 1
+    # What was not started has not been proposed, and is on no list.
+    assert len(study(tmp_path / "results/s").trials) == 2
+    assert [entry.number for entry in first.index] == proposed
     assert [t.configuration.number for t in Driver(tmp_path, **keys).run_all()] == [2, 2, 3, 3]
     assert [t.configuration.role for t in Driver(tmp_path, **keys).run_all()] == ["sweep", "sweep", "report"]
 
@@ -328,3 +331,52 @@ def test_early_stopping_of_a_search_with_several_seeds(tmp_path: Path, scheduler
     again = Driver(tmp_path, **keys)
     assert again.agenda.idle()
     assert again.agenda.tally.pruned == sum(map(bool, stopped.values()))
+
+
+def test_a_run_is_a_task_only_while_it_is_under_way(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, seeds=[0], retries=1)
+    assert driver.agenda.task("never") is None
+    task = driver.next()
+    assert driver.agenda.task(task.hash) is task
+    driver.end(task, status="failed")
+    assert driver.agenda.task(task.hash) is None
+    again = driver.next()
+    driver.end(again)
+    assert driver.agenda.task(task.hash) is None
+    assert not driver.agenda.should_stop(task.hash, 1, 0.0)
+
+
+@pytest.mark.parametrize("status", ["done", "failed", "diverged"])
+def test_a_run_that_has_ended_is_held_by_nobody(tmp_path: Path, status: str) -> None:
+    driver = Driver(tmp_path, seeds=[0])
+    task = driver.next()
+    assert driver.store.claim(task.hash) is None
+    driver.end(task, status=status)
+    hold = driver.store.claim(task.hash)
+    assert hold is not None
+    hold.release()
+
+
+def test_further_seeds_come_before_those_of_configurations_that_have_not_begun(tmp_path: Path) -> None:
+    keys = {"references": True, "seeds": [0, 1, 2], "scheduler": {"name": "asha", "grace": 1}}
+    driver = Driver(tmp_path, vary={"alpha": {"grid": [0.1, 0.9]}}, **keys)
+    handed = [driver.next()]
+    while handed[-1].configuration.values.get("alpha") != 0.1:
+        handed.append(driver.next())
+    first = handed[-1]
+    # A baseline begins with all its seeds at once, so two of them wait when the first seed of the grid is done.
+    other = driver.next()
+    assert (other.configuration.label, other.run.seed) == ("joint + unimodal losses", 0)
+    driver.end(first)
+    order = [driver.next() for _ in range(4)]
+    assert [(t.configuration.label, t.run.seed) for t in order] == [
+        ("iprm", 1), ("iprm", 2), ("joint + unimodal losses", 1), ("joint + unimodal losses", 2)
+    ]  # fmt: skip
+
+
+def test_an_interrupted_agenda_hands_out_nothing_more_and_is_not_complete(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, **GRID)
+    driver.end(driver.next())
+    driver.agenda.abandon()
+    assert driver.agenda.next() is Nothing.LEFT
+    assert (driver.agenda.stopped, driver.agenda.complete) == (True, False)

@@ -128,3 +128,36 @@ def test_force_forgets_what_the_store_holds_once(store: Store) -> None:
     assert not claims.starts_anew(TASK.hash)  # it goes on from its own checkpoint
     claims.release(TASK.hash, commit(store, "done"))
     assert isinstance(claims.claim(TWIN), Ended)
+
+
+@pytest.mark.parametrize("status", ["done", "pruned", "diverged", "failed"])
+def test_a_claim_is_given_back_with_the_end_of_the_run(store: Store, status: Status) -> None:
+    claims = Claims(store, retries=0)
+    assert claims.claim(TASK) is Claim.GRANTED
+    assert store.claim(TASK.hash) is None
+    claims.release(TASK.hash, commit(store, status))
+    assert (len(claims), claims.under_way(TASK.hash)) == (0, None)
+    hold = store.claim(TASK.hash)
+    assert hold is not None
+    hold.release()
+
+
+def test_a_claim_that_was_only_made_to_look_is_given_back(store: Store) -> None:
+    assert Claims(store, retries=0).claim(TASK, allowed=False) is Claim.DECLINED
+    hold = store.claim(TASK.hash)
+    assert hold is not None
+    hold.release()
+
+
+def test_what_this_driver_trained_and_what_it_found_are_told_apart(store: Store) -> None:
+    claims = Claims(store, retries=0)
+    claims.claim(TASK)
+    claims.release(TASK.hash, commit(store, "done"))
+    trained = claims.claim(TWIN)
+    assert isinstance(trained, Ended)
+    assert (trained.trained_here, trained.first) == (True, False)
+    later = Claims(store, retries=0)
+    for first in (True, False):
+        found = later.claim(TASK)
+        assert isinstance(found, Ended)
+        assert (found.trained_here, found.first) == (False, first)

@@ -3,12 +3,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.small_runs import make_plan
 from torchvision.models import resnet18
 
+import data
+import methods
 from sweep.config import ConfigError, load
 from sweep.plan.build import plan
 from sweep.plan.validate import validate
-from sweep.runs.identity import configuration_hash, run_hash
+from sweep.runs.identity import configuration_hash, run_hash, source_digest
 
 pytest_plugins = ["support.sweep_files"]
 
@@ -34,6 +37,13 @@ def test_a_run_has_every_default_filled_in(made):
     assert configuration.key == configuration_hash(run)
     assert configuration.values == {}
     assert run_hash(run) != configuration.key
+
+
+def test_a_run_names_the_code_of_its_method_and_of_its_dataset(tmp_path):
+    (study,) = make_plan(tmp_path).studies
+    (run,) = study.configurations[0].runs([0])
+    method, dataset = methods.get("iprm"), data.get("digits")
+    assert run.source == {"method": source_digest(method), "dataset": source_digest(dataset)}
 
 
 def test_recipes_lie_over_one_another(made):

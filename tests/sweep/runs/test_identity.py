@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +43,11 @@ RUN = Run(
         ("1", '"1"'),
         ("ω", '"ω"'),
         ((1, 2.0), "[1,2]"),
+        (np.int64(3), "3"),
+        (np.uint8(3), "3"),
+        (np.float32(0.5), "0.5"),
+        (np.float64(2.0), "2"),
+        (2**60 + 1, "1152921504606846977"),
         ({"b": [1.5, {}], "a": None}, '{"a":null,"b":[1.5,{}]}'),
     ],
 )
@@ -56,6 +62,8 @@ def test_the_canonical_form_of_a_value(value, text):
         (float("inf"), (ValueError, OverflowError)),
         ({1: 2}, TypeError),
         ({1, 2}, TypeError),
+        (np.array([1]), TypeError),
+        (np.bool_(True), TypeError),
         (1j, TypeError),
     ],
 )
@@ -115,6 +123,7 @@ def test_what_cannot_change_the_result_is_no_part_of_a_run(fields):
         {"patience": 3},
         {"test_peak": True},
         {"source": {"method": "m2", "dataset": "d"}},
+        {"source": {"method": "m", "dataset": "d2"}},
         {"numerics": 1},
     ],
 )

@@ -6,6 +6,8 @@ import ast
 import importlib
 import importlib.util
 import itertools
+import os
+import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
@@ -277,3 +279,29 @@ def test_no_method_reaches_another_and_none_the_contract(kind: Any) -> None:
         folders = {".".join(name.split(".")[:2]) for name in reached}
         own = ".".join(kind.__module__.split(".")[:2])
         assert folders <= {own, "methods.base", "methods.equations"}
+
+
+SIBLINGS = """
+import sys
+from sweep.runs.reached_code import source_digest
+import plug.method
+print(source_digest(plug.method))
+"""
+
+
+def test_a_digest_is_the_same_in_every_process(tmp_path: Path) -> None:
+    """The order of a set of texts depends on the hash seed of the process."""
+    names = [f"sibling{number}" for number in range(6)]
+    folder = tmp_path / "plug"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    for number, name in enumerate(names):
+        (folder / f"{name}.py").write_text(f"value = {number}\n")
+    (folder / "method.py").write_text("".join(f"from plug import {name}\n" for name in names))
+    digests = set()
+    for seed in ("1", "2", "3"):
+        path = os.pathsep.join([str(tmp_path), *sys.path])
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", SIBLINGS]
+        digests.add(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+    assert len(digests) == 1

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -15,6 +16,11 @@ from sweep.runs.environment import record_environment
 from sweep.runs.records import FinalRecord, TestRecord
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
+
+if TYPE_CHECKING:
+    from support.recorded_disk import RecordedDisk
+
+pytest_plugins = ["support.recorded_disk"]
 
 
 @pytest.fixture
@@ -138,3 +144,79 @@ def test_a_disk_that_fills_up_in_a_checkpoint_keeps_the_one_before(folder: RunFo
     assert "checkpoint.pt: File too large; raise the limit" in done.stdout
     assert folder.load_checkpoint() == {"x": torch.ones(1)}
     assert not list(folder.path.glob(".*"))
+
+
+def test_the_commit_comes_after_all_else_and_alone_waits_for_the_disk(folder: RunFolder, disk: RecordedDisk) -> None:
+    folder.commit(FinalRecord(status="done"), TestRecord(metrics={}), {"w": torch.ones(2)})
+    assert disk.renamed() == ["test.json", "weights.safetensors", "final.json"]
+    whole = (folder.path / "final.json").stat().st_size
+    assert [(what, size) for what, _, size in disk.events][-2:] == [("synced", whole), ("renamed", whole)]
+    assert len(disk.synced()) == 1
+
+
+@pytest.mark.parametrize("name", ["config.json", "test.json"])
+def test_a_run_has_not_ended_where_a_power_cut_emptied_one_of_its_records(folder: RunFolder, name: str) -> None:
+    folder.commit(FinalRecord(status="done"), TestRecord(metrics={}))
+    assert folder.final() is not None
+    (folder.path / name).write_bytes(b"")
+    assert folder.final() is None
+
+
+def test_a_run_that_was_never_tested_has_ended_all_the_same(folder: RunFolder) -> None:
+    folder.commit(FinalRecord(status="pruned"))
+    assert folder.file("test.json") is None
+    assert folder.final() == FinalRecord(status="pruned")
+
+
+def test_a_run_taken_back_keeps_why_it_failed_and_one_forgotten_keeps_nothing(folder: RunFolder) -> None:
+    folder.note_start()
+    folder.save_checkpoint({"x": torch.ones(1)})
+    folder.commit(FinalRecord(status="failed", reason="no room"))
+    folder.reopen()
+    assert (folder.final(), folder.failures(), folder.attempts()) == (None, ["no room"], 1)
+    assert folder.load_checkpoint() is not None
+    folder.commit(FinalRecord(status="done"))
+    folder.reopen()
+    assert folder.failures() == ["no room"]
+    folder.save_checkpoint({"x": torch.ones(1)})
+    folder.forget()
+    assert (folder.final(), folder.failures(), folder.attempts(), folder.load_checkpoint()) == (None, [], 0, None)
+
+
+def test_weights_are_read_back_as_they_were_however_they_lay_in_memory(folder: RunFolder) -> None:
+    from safetensors.torch import load
+
+    square = torch.arange(6.0).reshape(2, 3)
+    folder.commit(FinalRecord(status="done"), weights={"turned": square.T, "shared": square, "epochs": 3})
+    path = folder.file("weights.safetensors")
+    assert path is not None
+    found = load(path.read_bytes())
+    assert set(found) == {"turned", "shared"}
+    assert torch.equal(found["turned"], square.T)
+    assert torch.equal(found["shared"], square)
+    folder.drop_weights()
+    assert folder.file("weights.safetensors") is None
+
+
+def test_going_on_keeps_every_epoch_up_to_the_checkpoint_and_says_nothing(folder: RunFolder) -> None:
+    for epoch in (1, 2, 3):
+        folder.append(make_epoch(epoch))
+    folder.rewind(2)
+    assert [record.epoch for record in folder.epochs()] == [1, 2]
+    assert folder.file("log.txt") is None
+
+
+def test_of_several_workers_that_find_a_spoilt_checkpoint_one_says_so(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder.path / "checkpoint.pt").write_bytes(b"spoilt")
+    rename = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if self.name == "checkpoint.pt":  # another worker is faster
+            rename(self, target)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    assert folder.load_checkpoint() is None
+    assert folder.file("log.txt") is None

@@ -16,10 +16,10 @@ from sweep.config import load
 from sweep.engine.execute import Execution, execute
 from sweep.engine.on_ray.session import RaySession
 from sweep.plan.build import plan
-from sweep.runs.records import Run
+from sweep.runs.records import FinalRecord, Run
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
-from sweep.runs.train import train
+from sweep.runs.train import commit_failure, commit_pruned, train
 
 EPOCHS = 5
 
@@ -99,3 +99,89 @@ def test_a_sweep_says_how_old_a_checkpoint_may_be(tmp_path: Path, monkeypatch: p
     for swept in load(file, ["s", "t"], []):
         execute(swept, Store(tmp_path / "results"), Execution(local=True), RaySession(), Console(quiet=True))
     assert asked == [1.0, 120.0]
+
+
+# Numbers of the record ----------------------------------------------------------------------------------------------
+
+
+def test_the_end_of_a_run_says_what_its_epochs_say(run: Run, tmp_path: Path) -> None:
+    trained = folder(tmp_path, "whole")
+    epochs = list(train(run, trained))
+    final = trained.final()
+    assert final is not None
+    assert (final.status, final.cause, final.reason, final.failures, final.attempts) == ("done", None, None, [], 1)
+    assert final.epochs_trained == EPOCHS
+    selected = epochs[final.selected_epoch - 1] if final.selected_epoch else None
+    assert selected is not None
+    assert selected.metrics.items() <= final.metrics.items()
+    assert selected.metrics["validation_accuracy"] == max(e.metrics["validation_accuracy"] for e in epochs)
+    assert final.samples == epochs[-1].samples == 100 * EPOCHS
+    assert final.forward_passes == epochs[-1].forward_passes
+    # Testing takes time as well.
+    assert final.seconds > sum(epoch.seconds for epoch in epochs) > 0
+    assert final.seconds_per_epoch == pytest.approx(final.seconds / EPOCHS)
+    slowest, fastest = (f(epoch.samples_per_second for epoch in epochs) for f in (min, max))
+    assert slowest <= final.samples_per_second <= fastest
+    # In MiB: the libraries alone take hundreds of them, and no machine has a million.
+    assert 50 < final.peak_memory_mib < 1e6
+    assert final.peak_memory_mib == max(epoch.peak_memory_mib for epoch in epochs)
+
+
+def test_a_run_that_was_stopped_early_says_how_far_it_came_and_what_that_took(run: Run, tmp_path: Path) -> None:
+    stopped = folder(tmp_path, "stopped")
+    interrupted(run, stopped, 3)
+    final, last = commit_pruned(stopped), stopped.epochs()[-1]
+    assert final == stopped.final()
+    assert final == FinalRecord(
+        status="pruned",
+        reason=f"stopped early after epoch 3 of {EPOCHS}",
+        epochs_trained=3,
+        metrics=last.metrics,
+        samples=300,
+        forward_passes=last.forward_passes,
+        samples_per_second=last.samples_per_second,
+        peak_memory_mib=last.peak_memory_mib,
+        attempts=1,
+    )
+
+
+def test_a_failure_says_how_far_the_run_came_and_how_often_it_was_tried(run: Run, tmp_path: Path) -> None:
+    failed = folder(tmp_path, "failed")
+    interrupted(run, failed, 2)
+    commit_failure(failed, RuntimeError("the first"))
+    failed.reopen()
+    epochs = train(run, failed)
+    assert next(epochs).epoch == 3
+    epochs.close()
+    final = commit_failure(failed, RuntimeError("the second"))
+    assert (final.status, final.cause, final.epochs_trained, final.attempts) == ("failed", "error", 3, 2)
+    assert final.reason is not None
+    assert "the second" in final.reason
+    assert len(final.failures) == 1
+    assert "the first" in final.failures[0]
+    assert "RuntimeError: the second" in (failed.path / "log.txt").read_text()
+    # What has ended stays as it is.
+    assert commit_failure(failed, RuntimeError("the third")) == final == failed.final()
+
+
+def test_a_run_past_its_time_fails_after_the_epoch_that_was_under_way(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(sweep.runs.train, "time", SimpleNamespace(monotonic=lambda: now))
+    late, trained = folder(tmp_path, "late"), 0
+    for _ in train(run, late, timeout=2.0):
+        trained += 1
+        now += 1.0
+    final = late.final()
+    assert final is not None
+    assert (trained, final.status, final.cause, final.epochs_trained) == (3, "failed", "timeout", 3)
+    assert f"not finished within 2 s, after epoch 3 of {EPOCHS}" in (final.reason or "")
+    # The last epoch may take as long as it will: there is nothing left to end.
+    now = 0.0
+    ready = folder(tmp_path, "ready")
+    for record in train(run, ready, timeout=2.0):
+        now += 10.0 if record.epoch == EPOCHS else 0.0
+    final = ready.final()
+    assert final is not None
+    assert final.status == "done"

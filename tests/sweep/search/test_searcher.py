@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import TrialState
 from support.hand_driven_search import ALGORITHMS, SPACE, finish, make_search, objective, outcomes, study
 from support.small_runs import make_plan
@@ -168,3 +170,62 @@ def test_a_configuration_out_of_the_race_is_told_as_pruned_with_its_values_by_nu
     complete, pruned = study(tmp_path).trials
     assert (complete.state, complete.value) == (TrialState.COMPLETE, pytest.approx(0.8))
     assert (pruned.state, pruned.intermediate_values) == (TrialState.PRUNED, {1: 0.5, 2: 0.4})
+
+
+def test_a_configuration_of_which_a_seed_failed_has_failed_even_where_it_has_fewer_than_asked(tmp_path: Path) -> None:
+    search = make_search(tmp_path, configurations=3, racing=True, seeds=[0, 1, 2])
+    for statuses in (["done", "failed"], ["failed"], ["done", "done", "diverged"]):
+        configuration = search.propose()
+        assert isinstance(configuration, Configuration)
+        ends = [FinalRecord(status=s, metrics={"validation_accuracy": 0.5}) for s in statuses]  # type: ignore[arg-type]
+        search.tell(configuration, dict(enumerate(ends)))
+    assert [(t.state, t.intermediate_values) for t in study(tmp_path).trials] == [(TrialState.FAIL, {})] * 3
+
+
+def test_one_stopped_early_is_told_its_value_at_the_epoch_where_it_was_and_in_a_race_nothing(tmp_path: Path) -> None:
+    for racing, steps in ((False, {3: 0.4}), (True, {})):
+        folder = tmp_path / str(racing)
+        search = make_search(folder, configurations=1, racing=racing)
+        configuration = search.propose()
+        assert isinstance(configuration, Configuration)
+        end = FinalRecord(status="pruned", epochs_trained=3, metrics={"validation_accuracy": 0.4})
+        search.tell(configuration, {0: end})
+        (trial,) = study(folder).trials
+        assert (trial.state, trial.intermediate_values) == (TrialState.PRUNED, steps)
+
+
+def test_a_batch_that_was_interrupted_is_asked_to_its_end_before_any_of_it_is_told(tmp_path: Path) -> None:
+    search = make_search(tmp_path / "whole", configurations=6, batch=4)
+    assert isinstance(search.propose(), Configuration)
+    whole = study(tmp_path / "whole").trials
+    assert len(whole) == 4
+    content = (tmp_path / "whole/study.journal").read_bytes().splitlines(keepends=True)
+    asked = [n for n, line in enumerate(content) if json.loads(line)["op_code"] == JournalOperation.CREATE_TRIAL]
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    (parts / "study.journal").write_bytes(b"".join(content[: asked[2]]))  # two of four were on record
+    make_search(parts, configurations=6, batch=4)
+    assert [trial.params for trial in study(parts).trials] == [trial.params for trial in whole]
+
+
+def test_a_batch_is_told_before_the_next_is_asked_and_the_last_is_no_larger_than_what_is_left(tmp_path: Path) -> None:
+    search = make_search(tmp_path, "random", configurations=6, batch=4)
+    first = [search.propose() for _ in range(4)]
+    assert search.propose() is Nothing.NOW
+    assert search.remaining() == 2
+    for configuration in first:
+        assert isinstance(configuration, Configuration)
+        search.tell(configuration, outcomes(0.5))
+    assert isinstance(search.propose(), Configuration)
+    assert len(study(tmp_path).trials) == 6
+
+
+def test_where_nothing_new_may_be_proposed_only_what_is_known_is(tmp_path: Path) -> None:
+    known = [c.key for c in finish(make_search(tmp_path, configurations=3))]
+    search = make_search(tmp_path, configurations=5)
+    again = [search.propose(new=False) for _ in range(3)]
+    assert [c.key for c in again if isinstance(c, Configuration)] == known
+    assert search.propose(new=False) is Nothing.LEFT
+    assert search.remaining() == 2
+    assert len(study(tmp_path).trials) == 3
+    assert isinstance(search.propose(), Configuration)

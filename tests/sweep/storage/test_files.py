@@ -5,10 +5,16 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from sweep.storage.files import StoreError, append_line, guarded, make_folder, write_atomic
+
+if TYPE_CHECKING:
+    from support.recorded_disk import RecordedDisk
+
+pytest_plugins = ["support.recorded_disk"]
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,3 +64,41 @@ def test_a_folder_is_made_with_those_above_it_unless_a_file_is_in_the_way(tmp_pa
 def test_what_the_system_refuses_has_a_remedy(code: int, remedy: str) -> None:
     with pytest.raises(StoreError, match=rf"cannot read here: .*; .*{remedy}"), guarded("read", "here"):
         raise OSError(code, os.strerror(code))
+
+
+def test_a_durable_write_is_on_the_disk_before_its_name_says_so(tmp_path: Path, disk: RecordedDisk) -> None:
+    write_atomic(tmp_path / "final.json", b"content", durable=True)
+    assert [(what, size) for what, _, size in disk.events] == [("synced", 7), ("renamed", 7)]
+
+
+def test_any_other_write_does_not_wait_for_the_disk(tmp_path: Path, disk: RecordedDisk) -> None:
+    write_atomic(tmp_path / "final.json", b"content")
+    assert [(what, size) for what, _, size in disk.events] == [("renamed", 7)]
+
+
+def test_two_processes_that_write_one_file_at_once_do_not_spoil_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, process, rename = tmp_path / "file", [1], Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if process == [1]:  # the other one comes between writing and renaming
+            process[:] = [2]
+            write_atomic(path, b"of the other")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "getpid", lambda: process[0])
+    monkeypatch.setattr(Path, "replace", replace)
+    write_atomic(path, b"of the one")
+    assert path.read_bytes() == b"of the one"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EPERM])
+def test_a_line_that_cannot_be_written_has_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def refuse(self: Path, *arguments: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(StoreError, match=r"cannot write .*lines: .*; (free space|make it writable)"):
+        append_line(tmp_path / "lines", "first")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import torch
 
 from data.base import Split
 from data.prepared.cache.computed import Computed, Part, cached_splits
+from data.prepared.cache.folder import CacheError, CacheFolder
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +58,38 @@ def test_another_content_or_dataset_is_computed_anew() -> None:
     for dataset, content in (("sums", "a"), ("sums", "b"), ("others", "a")):
         cached_splits(dataset, content, compute)
     assert compute.calls == 3
+
+
+@pytest.mark.parametrize("name", ["meta.json", "test.left.values.npy"])
+def test_a_disk_that_fills_up_is_an_error_with_a_remedy_whenever_it_does(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    sync = os.fsync
+
+    def fsync(handle: int) -> None:
+        if name in os.readlink(f"/proc/self/fd/{handle}"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(handle)
+
+    compute = Computation()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        with pytest.raises(CacheError, match="no room for the next"):
+            cached_splits("sums", "a", compute)
+    assert shown(cached_splits("sums", "a", compute)[0]["test"]) == ([[0, 1]], [1])
+    assert compute.calls == 2
+
+
+def test_what_another_process_computed_meanwhile_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    compute, other, locked = Computation(), Computation(), CacheFolder.locked
+    comes = [True]
+
+    def late(self: CacheFolder, number: int, wait: bool) -> AbstractContextManager[bool]:
+        if comes and comes.pop():  # the other one has the lock first
+            cached_splits("sums", "a", other)
+        return locked(self, number, wait)
+
+    monkeypatch.setattr(CacheFolder, "locked", late)
+    splits, notes = cached_splits("sums", "a", compute)
+    assert (other.calls, compute.calls, notes) == (1, 0, ("x",))
+    assert shown(splits["test"]) == ([[0, 1]], [1])

@@ -22,8 +22,13 @@ ROOT = Path(data.__file__).parents[1]
 
 CHILD = """
 import resource, sys
-from support.binary_files_dataset import shelf
+from support.binary_files_dataset import Bytes, shelf
 from data.prepared.cache.decoding import Watcher, prepare
+decode = Bytes.decode
+def told(self, medium, split):
+    print("decoded", medium, flush=True)
+    return decode(self, medium, split)
+Bytes.decode = told
 class Told(Watcher):
     def advance(self, samples):
         print(samples, flush=True)
@@ -92,7 +97,8 @@ def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_bytes(root: Path
     work = shelf(root, pause=0.02)
     process = child(root, tmp_path / "other", pause=0.02)
     assert process.stdout is not None
-    process.stdout.readline()
+    while process.stdout.readline().startswith("decoded"):
+        """The first shard is not there yet."""
     process.send_signal(signal.SIGKILL)
     process.wait()
     shutil.move(tmp_path / "other", caches)
@@ -113,6 +119,8 @@ def test_two_processes_at_once_share_the_work(root: Path, caches: Path) -> None:
     processes = [child(root, caches, pause=0.005) for _ in range(2)]
     ends = [process.communicate() for process in processes]
     assert [(process.returncode, err) for process, (_, err) in zip(processes, ends, strict=True)] == [(0, "")] * 2
+    decoded = [line for out, _ in ends for line in out.splitlines() if line.startswith("decoded")]
+    assert sorted(decoded) == sorted(f"decoded {path}" for path in root.rglob("*.bin"))
     both = contents(shelf(root, pause=0.005).folder.path)
     shutil.rmtree(caches)
     prepare(shelf(root, pause=0.005))

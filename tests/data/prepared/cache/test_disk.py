@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,6 +13,11 @@ import pytest
 from data.base import DataError
 from data.prepared.cache.disk import array_header, read_if_there, row_bytes, write_at, write_atomic
 from data.prepared.forms.base import Stored
+
+if TYPE_CHECKING:
+    from support.recorded_disk import RecordedDisk
+
+pytest_plugins = ["support.recorded_disk"]
 
 
 def test_header_and_rows_make_an_array_of_numpy(tmp_path: Path) -> None:
@@ -53,3 +59,23 @@ def test_what_is_not_there_is_none_and_what_cannot_be_read_an_error(tmp_path: Pa
     assert read_if_there(tmp_path / "file") == b"x"
     with pytest.raises(DataError, match="cannot be read"):
         read_if_there(tmp_path)
+
+
+def test_a_file_is_on_the_disk_before_its_rename_and_the_rename_before_anything_else(
+    tmp_path: Path, disk: RecordedDisk
+) -> None:
+    write_atomic(tmp_path / "meta.json", b"one")
+    assert [(what, size) for what, _, size in disk.events] == [("synced", 3), ("renamed", 3), ("synced", 0)]
+    assert disk.synced()[-1] == tmp_path
+
+
+def test_no_file_stays_open_whether_the_write_succeeds_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(handle: int) -> None:
+        raise OSError("no room")
+
+    before = len(os.listdir("/proc/self/fd"))
+    write_atomic(tmp_path / "meta.json", b"one")
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="no room"):
+        write_atomic(tmp_path / "meta.json", b"two")
+    assert len(os.listdir("/proc/self/fd")) == before

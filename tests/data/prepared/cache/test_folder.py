@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import pwd
 import shutil
@@ -10,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.binary_files_dataset import LENGTH, shelf, write_shelf
@@ -18,6 +19,12 @@ from support.binary_files_dataset import LENGTH, shelf, write_shelf
 from data.base import DataError
 from data.prepared.cache.decoding import Watcher, prepare
 from data.prepared.cache.folder import CacheError, CacheFolder, size
+from data.prepared.cache.records import Marker
+
+if TYPE_CHECKING:
+    from support.recorded_disk import RecordedDisk
+
+pytest_plugins = ["support.recorded_disk"]
 
 
 @pytest.fixture
@@ -147,3 +154,166 @@ def test_sizes_in_words() -> None:
         "3.0 GiB",
         "2.0 TiB",
     ]
+
+
+# Crash safety -----------------------------------------------------------------------------------------------------
+
+
+def test_a_shard_is_marked_only_when_its_arrays_are_on_the_disk(root: Path, disk: RecordedDisk) -> None:
+    assert shelf(root).shards[0].run() == Marker()
+    assert disk.renamed() == ["train-0000000.json"]
+    names = {path.name for path in disk.synced(before="train-0000000.json")}
+    assert {"train.bytes.bytes.npy", "train.bytes.count.npy"} <= names
+    assert disk.synced()[-1] == shelf(root).folder.path / "shards"
+
+
+def test_a_cache_says_that_it_is_complete_last_of_all(root: Path, disk: RecordedDisk) -> None:
+    prepare(shelf(root))
+    assert disk.renamed()[-1] == "meta.json"
+    assert {f"{s}.{n}.npy" for s in ("train", "validation", "test") for n in ("rows", "labels", "ids")} <= set(
+        disk.renamed()
+    )
+
+
+def test_no_file_stays_open_after_a_preparation(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    prepare(shelf(root))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+    def refuse(handle: int, content: Any, offset: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    with pytest.raises(CacheError, match="no room"):
+        prepare(shelf(root, profile="long"))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_shard_can_be_decoded_where_nothing_has_been_made_before(root: Path, caches: Path) -> None:
+    assert not caches.exists()
+    shard = shelf(root).shards[1]
+    assert shard.run(wait=False) == Marker()
+    assert shelf(root).folder.marker(shard.name) == Marker()
+
+
+@pytest.mark.parametrize("name", ["meta.json", "test.ids.npy"])
+def test_a_disk_that_is_full_at_the_very_end_is_an_error_with_a_remedy(
+    root: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    rename = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        if Path(target).name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace)
+        with pytest.raises(CacheError, match=r"no room for the next .*make room, or set SWEEP_CACHE"):
+            prepare(shelf(root))
+    told = Counter()
+    assert prepare(shelf(root), watcher=told).samples["train"] == 40
+    assert told.expected == 0
+
+
+# Locks ------------------------------------------------------------------------------------------------------------
+
+
+class Holder:
+    """Another process that holds a shard of a cache until it is told to let go."""
+
+    def __init__(self, folder: CacheFolder, number: int) -> None:
+        held, here = os.pipe()
+        self._told, self._tell = os.pipe()
+        self._child = os.fork()
+        if self._child == 0:
+            os.close(self._tell)
+            with folder.locked(number, wait=True):
+                os.write(here, b"x")
+                os.read(self._told, 1)
+            os._exit(0)
+        os.close(here)
+        assert os.read(held, 1) == b"x"
+        os.close(held)
+
+    def let_go(self) -> None:
+        os.close(self._tell)
+
+    def wait(self) -> None:
+        os.close(self._told)
+        os.waitpid(self._child, 0)
+
+
+def test_a_shard_belongs_to_one_process_at_a_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = shelf(root).shards[:2]
+    folder = shelf(root).folder
+    folder.path.mkdir(parents=True)
+    other = Holder(folder, first.number)
+    assert first.run(wait=False) is None
+    assert folder.marker(first.name) is None
+    assert second.run(wait=False) == Marker()
+    lock, waits = fcntl.lockf, list[bool]()
+
+    def lockf(file: Any, flags: int, length: int, start: int) -> None:
+        waits.append(not flags & fcntl.LOCK_NB)
+        if waits[-1]:
+            other.let_go()
+        lock(file, flags, length, start)
+
+    monkeypatch.setattr(fcntl, "lockf", lockf)
+    marker = first.run(wait=True)
+    if not any(waits):
+        other.let_go()
+    other.wait()
+    assert (marker, waits) == (Marker(), [True])
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL])
+def test_where_the_file_system_has_no_locks_everything_is_everybodys(
+    root: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(file: Any, flags: int, length: int, start: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    assert shelf(root).shards[0].run(wait=False) == Marker()
+
+
+def test_a_lock_that_fails_otherwise_is_an_error(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(file: Any, flags: int, length: int, start: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    with pytest.raises(CacheError, match=r"cannot be written \(Input/output error\)"):
+        shelf(root).shards[0].run(wait=False)
+
+
+# What is there ----------------------------------------------------------------------------------------------------
+
+
+def test_of_several_caches_beside_it_the_latest_comes_first(root: Path) -> None:
+    keys = list[str]()
+    for number in range(3):
+        (root / "train/000_0.bin").write_bytes(b"new" * (number + 1))
+        work = shelf(root)
+        prepare(work)
+        os.utime(work.folder.path / "meta.json", (number, number))
+        keys.append(work.key)
+    (root / "train/000_0.bin").write_bytes(b"newest of all")
+    assert [near.key for near in shelf(root).folder.siblings("shelf", "short")] == keys[::-1]
+
+
+def test_a_damaged_marker_is_none(root: Path) -> None:
+    shard, folder = shelf(root).shards[0], shelf(root).folder
+    shard.run()
+    (folder.path / "shards" / f"{shard.name}.json").write_bytes(b"")
+    assert folder.marker(shard.name) is None
+    folder.forget(shard.name)
+    folder.forget(shard.name)
+    assert not (folder.path / "shards" / f"{shard.name}.json").exists()
+
+
+def test_the_size_of_a_cache_is_that_of_its_arrays_and_on_the_disk_holes_count_for_nothing(root: Path) -> None:
+    meta, folder = prepare(shelf(root)), shelf(root).folder
+    assert meta.bytes == sum(path.stat().st_size for path in folder.path.glob("*.npy"))
+    assert folder.disk() == sum(512 * path.stat().st_blocks for path in folder.path.rglob("*") if path.is_file()) > 0

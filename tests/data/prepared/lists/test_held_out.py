@@ -87,3 +87,23 @@ def test_more_subjects_are_held_out_where_few_lack_a_class() -> None:
     alone = [Row("a", 0, "", "g1"), Row("b", 1, "", "g2"), Row("c", 0, "", "g3")]
     with pytest.raises(DataError, match=r"validation: no choice of whole groups holds out 10%.*3 groups, 2 classes"):
         hold_out(alone, 0.1, 0)
+
+
+def test_the_same_samples_are_held_out_for_ever() -> None:
+    """A split that changed would make other runs of the same name: these are pinned by value, in any order of rows."""
+    everything = [Row(f"s{i:02d}", i % 3, "", f"g{i // 2 % 7}") for i in range(42)]
+    for given in (everything, everything[::-1], everything[1::2] + everything[::2]):
+        assert {row.group for row in carve(given, 0.2, 3)[1]} == {"g2", "g5"}
+        assert {row.group for row in hold_out(given, 0.2, 3)[1]} == {"g1", "g2"}
+    alone = [Row(f"s{i:02d}", i % 3, "") for i in range(30)]
+    for given in (alone, alone[::-1]):
+        assert sorted(ids(carve(given, 0.2, 3)[1])) == ["s03", "s04", "s10", "s20", "s27", "s29"]
+
+
+def test_no_more_groups_are_held_out_than_reach_the_share_exactly() -> None:
+    everything = [Row(f"s{i:02d}", i % 3, "", f"g{i // 2 % 7}") for i in range(42)]
+    for count in (1, 2, 3):
+        assert len({row.group for row in hold_out(everything, 6 * count / 42, 0)[1]}) == count
+    for count in (1, 2, 3):
+        parts = carve(everything, 6 * count / 42, 0)
+        assert (len({row.group for row in parts[1]}), len(parts[0])) == (count, 42 - 6 * count)
