@@ -99,8 +99,8 @@ class RaceLog:
         for line in text.splitlines():
             try:
                 decision = Decision.model_validate_json(line)
-            except ValidationError:  # torn: the process died while it wrote
-                break
+            except ValidationError:  # torn: the process died while it wrote, or there was no room for all of it
+                continue
             self._made[_key(decision)] = decision
         lines = [decision.model_dump_json() + "\n" for decision in self._made.values()]
         if path.exists():

@@ -98,3 +98,33 @@ def test_what_is_no_proposal_of_the_search_does_not_race(tmp_path: Path) -> None
     for outside in (configuration(), configuration(3, role="report")):
         assert further.first(outside, [0, 1, 2]) == 3
         assert further.next(task(outside), done(0.5), waiting=2) == 2
+
+
+def test_a_race_for_a_small_value_is_won_by_the_smallest(tmp_path: Path) -> None:
+    search = RACING["search"] | {"objectives": ["imbalance"]}
+    further = FurtherSeeds(make_sweep(tmp_path, **RACING | {"search": search}), RaceLog(tmp_path / "r", fresh=False))
+
+    def ended(*values: float) -> Outcomes:
+        return {
+            seed: FinalRecord(status="done", metrics={"validation_accuracy": 0.5, "validation_imbalance": value})
+            for seed, value in enumerate(values)
+        }
+
+    leader, worse, better = configuration(1), configuration(2), configuration(3)
+    small = [0.10, 0.11, 0.10, 0.11]
+    for seed in range(4):
+        further.next(task(leader, seed), ended(*small[: seed + 1]), 3 - seed)
+    for seeds, values in ((1, [0.8]), (2, [0.8, 0.81])):
+        stays = further.next(task(worse, seeds - 1), ended(*values), 4 - seeds)
+    assert stays == 0
+    for seeds, values in ((1, [0.01]), (2, [0.01, 0.02])):
+        stays = further.next(task(better, seeds - 1), ended(*values), 4 - seeds)
+    assert stays == 1
+
+
+def test_the_rule_looks_as_far_as_the_longest_of_the_epochs_that_vary(tmp_path: Path) -> None:
+    hyperband = {"name": "hyperband", "grace": 1, "reduction": 3}
+    varied = FurtherSeeds(make_sweep(tmp_path, scheduler=hyperband, vary={"epochs": {"grid": [2, 9]}}), None)
+    assert len(varied._rule(task(configuration()))._brackets) == 3
+    fixed = FurtherSeeds(make_sweep(tmp_path / "fixed", scheduler=hyperband, epochs=3), None)
+    assert len(fixed._rule(task(configuration()))._brackets) == 2

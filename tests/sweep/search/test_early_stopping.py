@@ -67,3 +67,23 @@ def test_the_median_rule_learns_from_runs_that_ended() -> None:
     for n in range(4):
         assert run(found, f"good{n}", 0.8 + n / 100) is None
     assert run(found, "bad", 0.5) == 1
+
+
+def test_the_median_rule_lets_a_run_train_its_grace_and_waits_for_four_that_have_ended() -> None:
+    found = rule("median", grace=3)
+    for n in range(3):
+        assert run(found, f"good{n}", 0.8 + n / 100) is None
+    assert run(found, "too early", 0.5) is None
+    assert run(found, "bad", 0.4) == 3
+    asha = rule("asha", grace=3)
+    assert run(asha, "good", 0.9) is None
+    assert run(asha, "bad", 0.5) == 3
+
+
+def test_what_an_earlier_driver_pruned_is_compared_with_as_what_it_trained_to_the_end() -> None:
+    found = rule("asha", epochs=9, reduction=2)
+    found.learn("pruned", [(1, 0.9)])
+    found.close("pruned")
+    assert found.report("later", 1, 0.5)
+    found.close("later")
+    found.close("never begun")

@@ -78,6 +78,40 @@ def test_a_decision_that_was_made_is_never_made_again(tmp_path: Path) -> None:
     assert RaceLog(path, fresh=True).decide(question("c", [0]), empty).stays
 
 
+def test_what_the_margin_covers_stays(tmp_path: Path) -> None:
+    race = race_of({"a": [0.8, 0.7, 0.9], "b": [0.7, 0.6, 0.5], "c": [0.6, 0.5], "d": [0.2, 0.1]})
+    log = RaceLog(tmp_path / "race.jsonl", fresh=False)
+    near, far = log.decide(question("c", [0, 1]), race), log.decide(question("d", [0, 1]), race)
+    for decision in (near, far):
+        assert decision.difference is not None
+        assert decision.margin is not None
+        assert decision.difference < 0 < decision.margin
+        assert decision.stays is (decision.difference + decision.margin >= 0)
+    assert (near.stays, far.stays) == (True, False)
+    # As good as the leader, where no value differs at all: nothing speaks against it.
+    equal = race_of({"a": [0.5, 0.5, 0.5], "b": [0.5, 0.5, 0.5], "c": [0.5]})
+    assert RaceLog(tmp_path / "equal.jsonl", fresh=False).decide(question("c", [0]), equal).stays
+
+
+def test_of_equal_means_the_first_leads() -> None:
+    compared = race_of({"a": [0.9, 0.9, 0.9], "b": [0.9, 0.9, 0.9], "c": [0.1]}).compare("c")
+    assert compared is not None
+    assert compared[0] == "a"
+
+
+def test_a_torn_line_loses_no_decision_but_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "race.jsonl"
+    race = race_of({"a": [0.9, 0.91, 0.9], "b": [0.8, 0.81, 0.8], "c": [0.1], "d": [0.1]})
+    log = RaceLog(path, fresh=False)
+    before = log.decide(question("c", [0]), race)
+    with path.open("a") as file:
+        file.write('{"label": "l", "da')  # there was no room for the rest
+    after = log.decide(question("d", [0]), race)
+    again, empty = RaceLog(path, fresh=False), Race(range(3))
+    assert [again.decide(question(name, [0]), empty) for name in ("c", "d")] == [before, after]
+    assert [json.loads(line)["configuration"] for line in path.read_text().splitlines()] == ["c", "d"]
+
+
 # A whole race -----------------------------------------------------------------------------------------------------
 
 VALUES = [0.90, 0.88, 0.89, 0.30, 0.895, 0.20]

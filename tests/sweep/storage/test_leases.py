@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from sweep.storage import leases
-from sweep.storage.leases import Holder, Lease, Leases
+from sweep.storage.files import StoreError
+from sweep.storage.leases import BEAT, DRIVERS, MISSED, Holder, Lease, Leases, is_running, machine_id
 from sweep.storage.remote import Storage
 
 pytest_plugins = ["support.remote_folders"]
@@ -55,3 +60,123 @@ def test_two_that_come_at_once_never_both_hold(uri: str, monkeypatch: pytest.Mon
     assert isinstance(outcome[0], Holder)
     assert isinstance(first, Lease)
     assert len(storage.names("s/.lock")) == 1
+
+
+# Signs of life ----------------------------------------------------------------------------------------------------
+
+
+def holder(**changes: object) -> Holder:
+    return replace(Holder("abc", "another machine", "its-name", 17, 1000.0), **changes)  # type: ignore[arg-type]
+
+
+def test_a_driver_lives_until_it_has_missed_its_beats_or_its_process_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(leases, "time", SimpleNamespace(time=lambda: now[0]))
+    monkeypatch.setattr(leases, "is_running", lambda process: process == 1)
+    here = holder(machine=machine_id(), process=1)
+    assert (holder().alive, here.alive, replace(here, process=2).alive) == (True, True, False)
+    now[0] += BEAT * MISSED - 1
+    assert (holder().alive, here.alive) == (True, True)
+    now[0] += 1
+    assert (holder().alive, here.alive) == (False, False)
+
+
+def test_a_driver_is_described_by_process_host_and_last_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "time", SimpleNamespace(time=lambda: 1012.3))
+    assert holder().describe() == "process 17 on its-name, last seen 12 s ago"
+    assert holder(beat=1020.0).describe().endswith("last seen 0 s ago")  # its clock is a little ahead
+
+
+def test_beats_go_on_through_an_outage_of_the_network(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, beats, write = Leases(Storage.at(uri)), list[float](), Storage.write
+
+    class Stop:
+        """Ends the life of the thread after four waits."""
+
+        waits = list[float]()
+
+        def wait(self, seconds: float) -> bool:
+            self.waits.append(seconds)
+            return len(self.waits) > 4
+
+    def failing(self: Storage, key: str, content: bytes) -> None:
+        beats.append(json.loads(content)["beat"])
+        if len(beats) == 2:
+            raise StoreError("the network is down")
+        write(self, key, content)
+
+    monkeypatch.setattr(found, "_stop", Stop())
+    monkeypatch.setattr(Storage, "write", failing)
+    found._live()
+    assert len(beats) == 4
+    assert Stop.waits == [BEAT] * 5
+
+
+def test_signs_of_life_end_with_the_last_thing_held(uri: str) -> None:
+    storage = Storage.at(uri)
+    one, other = Leases(Storage.at(uri)), Leases(Storage.at(uri))
+    first, second = one.acquire("s/.lock"), one.acquire("t/.lock")
+    assert isinstance(first, Lease)
+    assert isinstance(second, Lease)
+    assert len(storage.names(DRIVERS)) == 1
+    first.release()
+    first.release()  # of what is not held any more nothing is left to let go
+    assert len(storage.names(DRIVERS)) == 1
+    # One that got nothing has nothing to live for, and leaves no claim behind.
+    assert isinstance(other.acquire("t/.lock"), Holder)
+    assert (len(storage.names(DRIVERS)), len(storage.names("t/.lock"))) == (1, 1)
+    second.release()
+    assert (storage.names(DRIVERS), storage.names("t/.lock")) == ([], [])
+    assert one._beating is None
+
+
+def test_what_a_dead_driver_left_is_cleared_away(uri: str) -> None:
+    storage = Storage.at(uri)
+    storage.write("s/.lock/dead", b"")
+    storage.write("s/.lock/ended", b"")
+    storage.write(f"{DRIVERS}/dead", json.dumps(vars(holder(id="dead", beat=0.0))).encode())
+    lease = Leases(storage).acquire("s/.lock")
+    assert isinstance(lease, Lease)
+    assert len(storage.names("s/.lock")) == 1
+    lease.release()
+
+
+def test_it_is_tried_again_where_several_come_at_the_same_moment(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other, pauses = Leases(Storage.at(uri)), Leases(Storage.at(uri)), list[float]()
+    held = one.acquire("s/.lock")
+    assert isinstance(held, Lease)
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            held.release()
+
+    monkeypatch.setattr(leases.time, "sleep", sleep)
+    assert isinstance(other.acquire("s/.lock", attempts=2), Holder)
+    assert len(pauses) == 1  # none after the last
+    lease = other.acquire("s/.lock", attempts=3)
+    assert isinstance(lease, Lease)
+    assert len(pauses) == 2
+    assert all(0.1 <= pause <= 0.5 for pause in pauses)
+    lease.release()
+
+
+def test_a_process_runs_until_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    assert is_running(child)  # nobody has waited for it yet
+    os.waitpid(child, 0)
+    assert not is_running(child)
+    assert is_running(os.getpid())
+
+    def refuse(process: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    assert is_running(1)  # it is another user's
+
+
+def test_a_machine_is_told_by_its_boot_and_its_namespace_of_processes() -> None:
+    assert Path("/proc/sys/kernel/random/boot_id").read_text().strip() in machine_id()
+    assert os.readlink("/proc/self/ns/pid") in machine_id()
