@@ -80,9 +80,10 @@ def test_the_store_is_looked_at_again_after_the_claim(store: Store, monkeypatch:
         return None if len(looks) == 1 else read(folder)  # another driver ends it between look and claim
 
     monkeypatch.setattr(RunFolder, "final", late)
-    assert Claims(store, retries=0).claim(TASK) == Ended(final, trained_here=False, first=True)
+    claims = Claims(store, retries=0)
+    assert claims.claim(TASK) == Ended(final, trained_here=False, first=True)
     assert len(looks) == 2
-    # The claim was given back.
+    # The claim was given back, and not only because nobody keeps it.
     hold = store.claim(TASK.hash)
     assert hold is not None
 
@@ -143,7 +144,8 @@ def test_a_claim_is_given_back_with_the_end_of_the_run(store: Store, status: Sta
 
 
 def test_a_claim_that_was_only_made_to_look_is_given_back(store: Store) -> None:
-    assert Claims(store, retries=0).claim(TASK, allowed=False) is Claim.DECLINED
+    claims = Claims(store, retries=0)
+    assert claims.claim(TASK, allowed=False) is Claim.DECLINED
     hold = store.claim(TASK.hash)
     assert hold is not None
     hold.release()

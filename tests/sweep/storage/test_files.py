@@ -44,8 +44,9 @@ def test_a_line_after_a_torn_one_is_a_line_of_its_own(tmp_path: Path) -> None:
     append_line(path, "first")
     with path.open("a") as file:
         file.write("torn")
+    append_line(path, "next")
     append_line(path, "last")
-    assert path.read_text().splitlines() == ["first", "torn", "last"]
+    assert path.read_text() == "first\ntorn\nnext\nlast\n"
 
 
 def test_a_folder_is_made_with_those_above_it_unless_a_file_is_in_the_way(tmp_path: Path) -> None:
@@ -102,3 +103,20 @@ def test_a_line_that_cannot_be_written_has_a_remedy(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(StoreError, match=r"cannot write .*lines: .*; (free space|make it writable)"):
         append_line(tmp_path / "lines", "first")
+
+
+def test_a_file_that_cannot_be_opened_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, *arguments: object) -> None:
+        raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(StoreError, match=r"cannot write .*/file: Permission denied; make it writable"):
+        write_atomic(tmp_path / "file", b"content")
+
+
+def test_an_error_without_a_number_has_a_remedy_too() -> None:
+    with (
+        pytest.raises(StoreError, match="cannot read here: a timeout; check the disk or the network"),
+        guarded("read", "here"),
+    ):
+        raise OSError("a timeout")

@@ -180,3 +180,15 @@ def test_a_process_runs_until_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_machine_is_told_by_its_boot_and_its_namespace_of_processes() -> None:
     assert Path("/proc/sys/kernel/random/boot_id").read_text().strip() in machine_id()
     assert os.readlink("/proc/self/ns/pid") in machine_id()
+
+
+def test_signs_of_life_begin_again_with_the_next_thing_held_and_never_hold_up_the_end_of_a_process(uri: str) -> None:
+    one = Leases(Storage.at(uri))
+    for _ in range(2):
+        lease = one.acquire("s/.lock")
+        assert isinstance(lease, Lease)
+        assert one._beating is not None
+        assert one._beating.daemon
+        assert not one._stop.is_set()
+        lease.release()
+    assert one._stop.is_set()
