@@ -1,6 +1,7 @@
 """Encoders and fusion modules: networks that know no dataset, no method and no file of ours.
 
-This page holds what both share; it, like the whole package, can be used alone."""
+``models.encoders`` turns one modality into a feature vector, ``models.fusion`` makes one prediction of several. This
+module holds what both use. The package can be used without the others."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ __all__ = ["linear", "unknown"]
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer [B, inputs] -> [B, outputs] with Xavier normal weight and zero bias."""
+    """Make a linear layer [B, inputs] -> [B, outputs] with Xavier normal weight and zero bias."""
     layer = nn.Linear(inputs, outputs)
     nn.init.xavier_normal_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -21,7 +22,7 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 def unknown(kind: str, name: object, valid: Iterable[str]) -> ValueError:
-    """The error for a ``kind`` of thing called ``name`` that does not exist; it tells the nearest of ``valid``."""
+    """Make the error for a ``kind`` of thing called ``name`` that does not exist; it tells the nearest of ``valid``."""
     names = list(valid)
     close = get_close_matches(str(name), names, 1)
     nearest = f", nearest is {close[0]!r}" if close else ""

@@ -30,14 +30,14 @@ class Projection:
 
 
 def attention_layers(network: nn.Module) -> Iterator[list[Projection]]:
-    """The projections of each attention layer, layers in the order of declaration."""
+    """Find the projections of each attention layer, layers in the order of declaration."""
     for path, module in network.named_modules():
         if found := _projections(network, path, module):
             yield found
 
 
 def _projections(network: nn.Module, path: str, module: nn.Module) -> list[Projection]:
-    """Those of an attention layer; none of any other module."""
+    """Find those of an attention layer; none of any other module."""
     heads = getattr(module, "num_heads", None) or getattr(module, "num_attention_heads", None)
     if not isinstance(heads, int):
         return []

@@ -79,9 +79,9 @@ def synchronize(module: _Module) -> _Module:
 
 @contextmanager
 def frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """Within it, training passes through ``module`` normalise by the batch but leave ``running_mean``,
-    ``running_var`` and ``num_batches_tracked`` of every batch norm bit-identical. Modes (train, eval) stay as they
-    are; evaluation passes still use the running statistics."""
+    """Let training passes through ``module`` normalise by the batch for a while but leave ``running_mean``,
+    ``running_var`` and ``num_batches_tracked`` of every batch norm bit-identical. Modes (train, eval) stay as they are;
+    evaluation passes still use the running statistics."""
     norms = [(each, each.track_running_stats) for each in module.modules() if isinstance(each, _BatchNorm)]
     try:
         for norm, _ in norms:

@@ -1,4 +1,6 @@
-"""Sweeps of balanced multimodal learning: configuration, training loop, engine, results, reports.
+"""Sweeps of balanced multimodal learning, a room for each part of the way from sweeps.yaml to a report.
+
+Each room says in its ``__init__`` what comes in, what goes out, and what no other room may touch.
 
 python -m sweep --help
 """

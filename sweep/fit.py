@@ -1,4 +1,4 @@
-"""``from sweep.fit import fit``: train a method without Ray; see :func:`sweep.training.loop.fit`."""
+"""Train a method without Ray by ``from sweep.fit import fit``; see :func:`sweep.training.loop.fit`."""
 
 from sweep.training.loop import FitResult, fit
 

@@ -75,12 +75,12 @@ ENCODERS: dict[str, type[Encoder]] = {kind.name: kind for kind in _KINDS}
 
 
 def names() -> list[str]:
-    """Names of every encoder."""
+    """List the names of every encoder."""
     return sorted(ENCODERS)
 
 
 def resolve(spec: str | Mapping[str, Any]) -> dict[str, Any]:
-    """``spec``, a name or {"name": name, option: value, ...}, as {"name": name} with every option filled in.
+    """Write ``spec``, a name or {"name": name, option: value, ...}, as {"name": name} with every option filled in.
 
     Raises ValueError naming the wrong encoder or option, and the nearest valid one."""
     kind, options = _parse(spec)
@@ -88,7 +88,7 @@ def resolve(spec: str | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build(spec: str | Mapping[str, Any], shape: Shape) -> Encoder:
-    """The encoder that ``spec`` (as for :func:`resolve`) describes, for samples of ``shape`` (no batch axis). Its
+    """Build the encoder that ``spec`` (as for :func:`resolve`) describes, for samples of ``shape`` (no batch axis). Its
     batch norms are those of :mod:`models.batchnorm`. Raises ValueError as ``resolve``, and for a wrong shape."""
     kind, options = _parse(spec)
     return synchronize(kind(tuple(shape), options))

@@ -37,7 +37,7 @@ class Architecture:
     """Beginnings of names in a checkpoint that belong to other branches and heads, and are not missed."""
 
     def read(self, configuration: Mapping[str, Any], where: str) -> dict[str, Any]:
-        """Options by a configuration. Raises ValueError for one of another kind of network."""
+        """Read the options off a configuration. Raises ValueError for one of another kind of network."""
         kind = configuration.get("model_type")
         if kind not in self.kinds:
             raise ValueError(f"{where} is of a network of type {kind!r}, wanted is {' or '.join(self.kinds)}")
@@ -89,14 +89,14 @@ class HubOptions(EncoderOptions):
         return self
 
     def configuration(self) -> dict[str, Any]:
-        """Arguments of the library's configuration."""
+        """List the arguments of the library's configuration."""
         sizes = {key: getattr(self, option) for option, (key, _) in self.architecture.sizes.items()}
         return {**self.architecture.fixed, **sizes}
 
 
 def build(kind: Any, options: HubOptions, extra: Mapping[str, Any], **arguments: Any) -> nn.Module:
-    """The library's model of class ``kind`` (its ``arguments`` beside the configuration), with random weights or those
-    of ``options.pretrained``. extra: settings of the configuration that are no part of the architecture. Raises
+    """Build the library's model of class ``kind`` (its ``arguments`` beside the configuration), with random weights or
+    those of ``options.pretrained``. extra: settings of the configuration that are no part of the architecture. Raises
     ValueError where the weights cannot be had or are of another network."""
     with _quiet():
         configuration = kind.config_class(**options.configuration(), **extra)
@@ -106,8 +106,8 @@ def build(kind: Any, options: HubOptions, extra: Mapping[str, Any], **arguments:
 
 
 def apply(model: nn.Module, output: str, **inputs: Tensor) -> Tensor:
-    """The ``output`` of a model of the library for a batch, which may be empty: a share of no samples has a feature of
-    no rows, and gradients of zero."""
+    """Compute the ``output`` of a model of the library for a batch, which may be empty: a share of no samples has a
+    feature of no rows, and gradients of zero."""
     count = len(next(iter(inputs.values())))
     if not count:
         inputs = {name: x.new_ones(1, *x.shape[1:]) for name, x in inputs.items()}
@@ -139,7 +139,8 @@ def _pretrained(
 
 
 def _check_hub(kind: Any, options: HubOptions, name: str) -> None:
-    """Raises ValueError where the hub's ``name`` cannot be had, or has other sizes than ``options``."""
+    """Check the sizes: raises ValueError where the hub's ``name`` cannot be had, or has other sizes than
+    ``options``."""
     if name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise ValueError(f"pretrained: there is no file or folder {name}")
     try:
@@ -156,7 +157,8 @@ def _check_hub(kind: Any, options: HubOptions, name: str) -> None:
 
 
 def _account(model: nn.Module, info: Mapping[str, Any], architecture: Architecture, given: Any) -> LoadReport:
-    """The library's account of a loading as ours. Raises ValueError where nothing or the wrong thing was loaded."""
+    """Turn the library's account of a loading into ours. Raises ValueError where nothing or the wrong thing was
+    loaded."""
     for name, found, wanted in sorted(info["mismatched_keys"]):
         raise another_network(name, found, wanted)
     missing = sorted(info["missing_keys"])
@@ -169,7 +171,7 @@ def _account(model: nn.Module, info: Mapping[str, Any], architecture: Architectu
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The library without its bars and tables: the account is given as a warning of ours."""
+    """Keep the library from its bars and tables: the account is given as a warning of ours."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -41,5 +41,5 @@ class TextEncoder(Encoder):
 
 
 def never_empty(mask: Tensor) -> Tensor:
-    """``mask`` bool [B, L] with a first token in rows that have none: attention over nothing is not a number."""
+    """Give rows of ``mask``, bool [B, L], that have no token a first one: attention over nothing is not a number."""
     return torch.cat([mask[:, :1] | ~mask.any(1, keepdim=True), mask[:, 1:]], dim=1)

@@ -70,25 +70,25 @@ class _Attention(nn.Module):
 
 
 def xavier_uniform(module: nn.Module) -> None:
-    """For ``apply``: linear layers as these networks start them."""
+    """Initialise a linear layer as these networks do; for ``apply``."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(module.bias)
 
 
 def sines(positions: Tensor, width: int) -> Tensor:
-    """Positions [L] -> table [L, width]: width / 2 sines of falling frequency, then as many cosines."""
+    """Tabulate positions [L] as [L, width]: width / 2 sines of falling frequency, then as many cosines."""
     frequencies = 10000.0 ** (-torch.arange(width // 2, dtype=torch.float64) / (width / 2))
     angles = positions.double()[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], dim=1).float()
 
 
 def grid_sines(rows: int, columns: int, width: int) -> Tensor:
-    """Table [rows x columns, width] of a grid, row by row: the first half tells the column, the second the row."""
+    """Tabulate a grid as [rows x columns, width], row by row: the first half tells the column, the second the row."""
     row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     return torch.cat([sines(column.flatten(), width // 2), sines(row.flatten(), width // 2)], dim=1)
 
 
 def small(*shape: int) -> nn.Parameter:
-    """A trainable vector or table that starts from normal numbers of deviation 0.02."""
+    """Make a trainable vector or table that starts from normal numbers of deviation 0.02."""
     return nn.Parameter(torch.randn(shape) * 0.02)

@@ -34,6 +34,6 @@ class Encoder(nn.Module):
 
 
 def heads_divide(width: int, heads: int) -> None:
-    """Raises ValueError where attention heads cannot share a width."""
+    """Check heads: raises ValueError where attention heads cannot share a width."""
     if width % heads:
         raise ValueError(f"{heads} heads do not divide a width of {width}")

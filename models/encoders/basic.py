@@ -79,12 +79,12 @@ class SmallCNN(Encoder):
 
     @property
     def stages(self) -> list[nn.Module]:
-        """The three convolutions, each with what lies between it and the one before; their maps have width, 2 width and
-        4 width channels."""
+        """List the three convolutions, each with what lies between it and the one before; their maps have width, 2
+        width and 4 width channels."""
         return [self.layers[:3], self.layers[3:7], self.layers[7:11]]
 
     def stem(self, x: Tensor) -> Tensor:
-        """Nothing comes before the first convolution: [B, C, H, W] -> the same."""
+        """Return the input as it is, as nothing comes before the first convolution."""
         return x
 
     def forward(self, x: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ class CAVMAE(Encoder):
 
 
 def _names(weights: Iterable[str]) -> list[Renaming]:
-    """Names of a published checkpoint: its audio blocks, then its shared ones with their norms for audio."""
+    """Map the names of a published checkpoint: its audio blocks, then its shared ones with their norms for audio."""
     own = len({name.split(".")[1] for name in weights if name.startswith("blocks_a.")})
 
     def shared(found: re.Match[str]) -> str:

@@ -98,8 +98,8 @@ def nothing_fits(weights: Iterable[str], own: Iterable[str]) -> ValueError:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file by name: safetensors, or what ``torch.save`` wrote of a ``state_dict``, alone or as the
-    entry ``state_dict`` or ``model`` of a dictionary; without a leading ``module.``. Raises ValueError."""
+    """Read the tensors of a file by name: safetensors, or what ``torch.save`` wrote of a ``state_dict``, alone or as
+    the entry ``state_dict`` or ``model`` of a dictionary; without a leading ``module.``. Raises ValueError."""
     weights: Any
     try:
         if path.suffix == ".safetensors":
@@ -134,7 +134,7 @@ def local_weights(pretrained: str) -> dict[str, Tensor]:
 
 
 def rename(weights: Mapping[str, Tensor], rules: Iterable[Renaming]) -> dict[str, Tensor]:
-    """``weights`` under the names that the first fitting of ``rules`` gives; names that none fits stay."""
+    """Put ``weights`` under the names that the first fitting of ``rules`` gives; names that none fits stay."""
     compiled = [(re.compile(pattern), new) for pattern, new in rules]
     renamed: dict[str, Tensor] = {}
     for name, tensor in weights.items():

@@ -148,5 +148,5 @@ class CLIPText(TextEncoder):
 
 
 def _feature(options: CLIPImageOptions | CLIPTextOptions, projected: str) -> tuple[str, int]:
-    """What the library calls the feature, and its width."""
+    """Name the feature as the library does, with its width."""
     return (projected, options.projection) if options.feature == "projected" else ("pooler_output", options.width)

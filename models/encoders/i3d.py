@@ -143,14 +143,14 @@ class _MaxPool(nn.Module):
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros in front and at the back of an axis of ``size``, after which a window of ``kernel`` every ``stride`` gives
-    ceil(size / stride) values: TensorFlow's SAME."""
+    """Count the zeros in front and at the back of an axis of ``size``, after which a window of ``kernel`` every
+    ``stride`` gives ceil(size / stride) values: TensorFlow's SAME."""
     total = max(kernel - (size % stride or stride), 0)
     return total // 2, total - total // 2
 
 
 def _pad_same(x: Tensor, kernel: Triple, stride: Triple) -> tuple[Tensor, Triple]:
-    """Maps [B, C, T, H, W] with the zeros that SAME has at the back more than in front; and those in front, for the
+    """Pad maps [B, C, T, H, W] with the zeros that SAME has at the back more than in front; and those in front, for the
     layer itself to add on both sides, which spares a copy wherever the two are equal."""
     pairs = [same_padding(n, k, s) for n, k, s in zip(x.shape[2:], kernel, stride, strict=True)]
     extra = [back - front for front, back in pairs]

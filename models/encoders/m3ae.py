@@ -111,7 +111,7 @@ class M3AEText(TextEncoder):
         return (tokens * seen.unsqueeze(2)).sum(1) / seen.sum(1, keepdim=True)
 
     def _encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens [B, 1 + L, D], and which of them count, bool [B, 1 + L]: the class token always does."""
+        """Encode into tokens [B, 1 + L, D], and which of them count, bool [B, 1 + L]: the class token always does."""
         ids, mask = self.split(x)
         seen = F.pad(mask, (1, 0), value=True)
         return self.trunk(self.embedding(ids) + self.table, seen), seen

@@ -71,7 +71,7 @@ class _ResNet(Encoder):
 
     @property
     def stages(self) -> list[nn.Module]:
-        """The four residual layers, whose last maps the feature is the mean of."""
+        """List the four residual layers, whose last maps the feature is the mean of."""
         if self.class_scores:
             raise AttributeError(f"the stages of {self.name} end in maps, not in class scores")
         return self._layers
@@ -82,7 +82,7 @@ class _ResNet(Encoder):
         return [net.layer1, net.layer2, net.layer3, net.layer4]
 
     def stem(self, x: Tensor) -> Tensor:
-        """What comes before the residual layers: [B, C, H, W] -> [B, 64, H/4, W/4] (sizes rounded up); frames are
+        """Apply what comes before the residual layers: [B, C, H, W] -> [B, 64, H/4, W/4] (sizes rounded up); frames are
         folded into the batch, [B, C, T, H, W] -> [B T, 64, H/4, W/4], those of a sample side by side."""
         if x.dim() == 5:
             x = x.transpose(1, 2).flatten(0, 1)
@@ -123,7 +123,7 @@ class ResNet50(_ResNet):
 
 
 def _read(pretrained: str, sets: Any) -> dict[str, Tensor]:
-    """Weights by the name of one of torchvision's weight sets, or from a file."""
+    """Read weights by the name of one of torchvision's weight sets, or from a file."""
     if pretrained in sets.__members__:
         try:
             return dict(sets[pretrained].get_state_dict(check_hash=True))

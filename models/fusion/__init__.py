@@ -91,7 +91,7 @@ NAMES = ("concat", "sum", "weight", "affine", "gated", "channel", "ml_lstm", "et
 
 
 def fusion_class(name: str, channel_mode: str = "mmtm") -> type[Fusion]:
-    """The class of the fusion called ``name``. Raises ValueError for an unknown name or mode, with the nearest."""
+    """Find the class of the fusion called ``name``. Raises ValueError for an unknown name or mode, with the nearest."""
     require("fusion", name, NAMES)
     require("channel_mode", channel_mode, tuple(CHANNEL_FUSIONS))
     return CHANNEL_FUSIONS[channel_mode] if name == "channel" else FUSIONS[name]
@@ -105,7 +105,7 @@ def build(
     channel_mode: str = "mmtm",
     **options: Any,
 ) -> Fusion:
-    """The fusion called ``name``. parts: the widths of the features, for ``channel`` the encoders themselves.
+    """Build the fusion called ``name``. parts: the widths of the features, for ``channel`` the encoders themselves.
 
     Raises ValueError naming the wrong fusion or option and the nearest valid one, or saying what the fusion is not
     defined for."""

@@ -58,12 +58,12 @@ class Fusion(nn.Module, ABC):
 
     @classmethod
     def supports(cls, modalities: int) -> bool:
-        """Whether the fusion is defined for so many modalities."""
+        """Tell whether the fusion is defined for so many modalities."""
         return modalities >= cls.min_modalities
 
     @abstractmethod
     def forward(self, features: list[Tensor]) -> FusionOutput:
-        """Fused prediction from features [B, d_m]."""
+        """Fuse features [B, d_m]."""
 
     def fuse(self, features: list[Tensor]) -> FusionOutput:
         """As ``forward``, of every fusion: from one vector [B, d_m] a modality (where ``forward`` takes raw inputs, the
@@ -71,15 +71,15 @@ class Fusion(nn.Module, ABC):
         return self(features)
 
     def native_logits(self, features: list[Tensor]) -> list[Tensor]:
-        """Logits [B, C] of each modality by the fusion's own parameters."""
+        """Compute logits [B, C] of each modality by the fusion's own parameters."""
         raise ValueError(f"fusion {self.name} has no native unimodal logits; use the source zero or aux")
 
     def zero_logits(self, features: list[Tensor]) -> list[Tensor]:
-        """Fused logits [B, C] of each modality with the features of all others zeroed."""
+        """Compute fused logits [B, C] of each modality with the features of all others zeroed."""
         return [self.fuse(alone).logits for alone in one_at_a_time(features)]
 
     def unimodal_logits(self, features: list[Tensor], source: Source | None = None) -> list[Tensor]:
-        """Logits [B, C] of each modality from the same features [B, d_m] as ``fuse``.
+        """Compute logits [B, C] of each modality from the same features [B, d_m] as ``fuse``.
 
         source: native (see :meth:`native_logits`); zero (see :meth:`zero_logits`); aux: the auxiliary heads. None:
         native where there is such, else zero. Raises ValueError for a source that this fusion does not have."""
@@ -94,28 +94,28 @@ class Fusion(nn.Module, ABC):
         return apply(self.aux_heads, [x.detach() for x in features] if self.aux_detach else features)
 
     def loss(self, output: FusionOutput, target: Tensor, epoch: int = 0) -> Tensor:
-        """The fusion's own loss, a mean over the batch; cross-entropy of the fused logits where no other is defined.
-        target: int64 [B]; epoch: counted from 0."""
+        """Compute the fusion's own loss, a mean over the batch; cross-entropy of the fused logits where no other is
+        defined. target: int64 [B]; epoch: counted from 0."""
         return F.cross_entropy(output.logits, target)
 
 
 def heads(dims: Sequence[int], outputs: int) -> nn.ModuleList:
-    """One linear layer d_m -> outputs a modality."""
+    """Make one linear layer d_m -> outputs a modality."""
     return nn.ModuleList(linear(dim, outputs) for dim in dims)
 
 
 def apply(layers: nn.ModuleList, features: list[Tensor]) -> list[Tensor]:
-    """Layer m on feature m."""
+    """Apply layer m to feature m."""
     return [layer(x) for layer, x in zip(layers, features, strict=True)]
 
 
 def one_at_a_time(features: list[Tensor]) -> list[list[Tensor]]:
-    """For each modality all features, those of the others zeroed."""
+    """List for each modality all features, those of the others zeroed."""
     zeros = [torch.zeros_like(x) for x in features]
     return [[*zeros[:m], x, *zeros[m + 1 :]] for m, x in enumerate(features)]
 
 
 def require(option: str, value: str, valid: Sequence[str]) -> None:
-    """Raises ValueError, which tells the nearest valid one, where ``value`` is not a valid choice."""
+    """Refuse a ``value`` that is no valid choice: raises ValueError, which tells the nearest valid one."""
     if value not in valid:
         raise unknown(option, value, valid)

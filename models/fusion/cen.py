@@ -18,8 +18,8 @@ from models.fusion.stages import ChannelFusion, keep
 
 
 def channel_exchange(features: list[Tensor], bn_scales: list[Tensor], threshold: float) -> list[Tensor]:
-    """New maps in which a channel with |scale| below ``threshold`` is replaced by the mean over the other modalities of
-    that channel, as it was before any exchange.
+    """Make new maps in which a channel with |scale| below ``threshold`` is replaced by the mean over the other
+    modalities of that channel, as it was before any exchange.
 
     features: [B, C, ...] each, of one shape; bn_scales: [C] each. A replaced channel gets no gradient. Raises
     ValueError for unequal shapes and for fewer than two modalities. Wang et al., "CEN", NeurIPS 2020."""
@@ -37,8 +37,8 @@ def channel_exchange(features: list[Tensor], bn_scales: list[Tensor], threshold:
 
 
 def exchange_penalty(bn_scales: list[Tensor]) -> Tensor:
-    """Sum of |scale| (0-d) of modality m over part m of the channels, for every m: those of the scales [C] are split
-    into M contiguous parts as equal as possible, so that a channel is pushed out of one modality only."""
+    """Sum |scale| (0-d) of modality m over part m of the channels, for every m: those of the scales [C] are split into
+    M contiguous parts as equal as possible, so that a channel is pushed out of one modality only."""
     parts = [scale.tensor_split(len(bn_scales))[m] for m, scale in enumerate(bn_scales)]
     return torch.cat(parts).abs().sum()
 
@@ -83,7 +83,8 @@ class CENFusion(ChannelFusion):
             raise ValueError("fusion channel (cen) needs a batch norm with scales in the encoders' stages")
 
     def exchanges(self) -> list[list[Tensor]]:
-        """Scales of the batch norms after which channels are exchanged: for each place, those [C] of the modalities."""
+        """List the scales of the batch norms after which channels are exchanged: for each place, those [C] of the
+        modalities."""
         norms = ([norm for stage in encoder.stages for norm in _exchange_norms(stage)] for encoder in self.encoders)
         return [[norm.weight for norm in place] for place in zip(*norms, strict=True)]
 
@@ -101,7 +102,7 @@ class CENFusion(ChannelFusion):
         return FusionOutput(average, features, {"heads": logits})
 
     def loss(self, output: FusionOutput, target: Tensor, epoch: int = 0) -> Tensor:
-        """Cross-entropies of the heads and of their average, summed, and the penalty."""
+        """Sum the cross-entropies of the heads and of their average, and the penalty."""
         every = [*output.extra["heads"], output.logits]
         penalty = torch.stack([exchange_penalty(scales) for scales in self.exchanges()]).sum()
         return torch.stack([F.cross_entropy(logits, target) for logits in every]).sum() + self.l1 * penalty
@@ -110,7 +111,8 @@ class CENFusion(ChannelFusion):
 def _side_by_side(
     modules: Sequence[Any], maps: list[Tensor], exchange: Callable[[Sequence[Any], list[Tensor]], list[Tensor]]
 ) -> list[Tensor]:
-    """The same part of every encoder, each on its own maps; ``exchange`` sees the batch norms and what they gave."""
+    """Apply the same part of every encoder, each to its own maps; ``exchange`` sees the batch norms and what they
+    gave."""
     first = modules[0]
     if isinstance(first, nn.Sequential):
         for layers in zip(*modules, strict=True):
@@ -125,7 +127,7 @@ def _side_by_side(
 
 
 def _rest(block: Any, x: Tensor, inner: Tensor) -> Tensor:
-    """A residual block after its first batch norm."""
+    """Apply a residual block after its first batch norm."""
     skip = x if block.downsample is None else block.downsample(x)
     return block.relu(block.bn2(block.conv2(block.relu(inner))) + skip)
 
@@ -137,7 +139,7 @@ def _is_residual_block(module: nn.Module) -> bool:
 
 
 def _exchange_norms(module: Any) -> Iterator[_BatchNorm]:
-    """The batch norms after which :func:`_side_by_side` exchanges, in its order."""
+    """List the batch norms after which :func:`_side_by_side` exchanges, in its order."""
     if isinstance(module, nn.Sequential):
         for layer in module:
             yield from _exchange_norms(layer)

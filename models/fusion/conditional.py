@@ -109,7 +109,7 @@ class GatedFusion(Fusion):
 
 
 def _target_position(prefix: str, count: int, direction: str, directions: tuple[str, str], target: int | None) -> int:
-    """Position of the modality that is conditioned: by direction of two, by target of three and more."""
+    """Find the position of the modality that is conditioned: by direction of two, by target of three and more."""
     require(f"{prefix}_direction", direction, directions)
     if count == 2:
         if target is not None:
@@ -125,5 +125,5 @@ def _target_position(prefix: str, count: int, direction: str, directions: tuple[
 
 
 def _others(features: list[Tensor], target: int) -> Tensor:
-    """All features but one, concatenated."""
+    """Concatenate all features but one."""
     return torch.cat([*features[:target], *features[target + 1 :]], dim=1)

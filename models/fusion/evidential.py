@@ -21,7 +21,7 @@ ACTIVATIONS = ("softplus", "relu", "exp")
 
 
 def dirichlet_evidence(logits: Tensor, activation: str = "softplus") -> dict[str, Tensor]:
-    """The opinion of logits [B, C]: evidence, alpha and belief [B, C]; strength and uncertainty [B, 1].
+    """Form the opinion of logits [B, C]: evidence, alpha and belief [B, C]; strength and uncertainty [B, 1].
 
     activation: softplus, relu or exp (of logits clamped to [-10, 10]) makes evidence of logits. Raises ValueError for
     another. Han et al., "Trusted Multi-View Classification", ICLR 2021."""
@@ -42,7 +42,7 @@ def dirichlet_evidence(logits: Tensor, activation: str = "softplus") -> dict[str
 
 
 def dempster_shafer(alphas: list[Tensor]) -> Tensor:
-    """The combined opinion [B, C] of opinions [B, C] in any order; alpha = 1 everywhere, total uncertainty, is neutral.
+    """Combine opinions [B, C], in any order, into one [B, C]; alpha = 1 everywhere, total uncertainty, is neutral.
     Raises ValueError for none.
 
     With belief b and uncertainty u of two opinions and their conflict K, the sum of b1_i b2_j over i != j:
@@ -68,7 +68,7 @@ def dirichlet_kl(alpha: Tensor) -> Tensor:
 
 
 def evidential_cross_entropy(alpha: Tensor, target: Tensor, kl_weight: float) -> Tensor:
-    """Loss [B] of one opinion alpha [B, C] with labels int64 [B]: the expected cross-entropy under it, plus
+    """Compute the loss [B] of one opinion alpha [B, C] with labels int64 [B]: the expected cross-entropy under it, plus
     ``kl_weight`` times the divergence from certainty of nothing of what it believes beside the label.
 
     ψ(S) - ψ(alpha_y) + λ KL(Dir(alpha with entry y set to 1) || Dir(1)). Han et al., ICLR 2021."""
@@ -83,7 +83,7 @@ def annealing_weight(epoch: int, annealing_epochs: int) -> float:
 
 
 def etmc_loss(alphas: list[Tensor], target: Tensor, kl_weight: float) -> Tensor:
-    """Mean over the batch (0-d) of the losses of the opinions [B, C] and of their combination, summed.
+    """Average over the batch (0-d) the losses of the opinions [B, C] and of their combination, summed.
 
     alphas: of the views, the pseudo view last; target: int64 [B]. Han et al., TPAMI 2022."""
     losses = [evidential_cross_entropy(alpha, target, kl_weight) for alpha in (*alphas, dempster_shafer(alphas))]
@@ -139,6 +139,6 @@ class ETMCFusion(Fusion):
         return apply(self.heads, features)
 
     def loss(self, output: FusionOutput, target: Tensor, epoch: int = 0) -> Tensor:
-        """See :func:`etmc_loss`; annealed while training, λ = 1 in evaluation mode."""
+        """Compute :func:`etmc_loss`: annealed while training, λ = 1 in evaluation mode."""
         weight = annealing_weight(epoch, self.annealing_epochs) if self.training else 1.0
         return etmc_loss(output.extra["alphas"], target, weight)

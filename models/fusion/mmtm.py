@@ -20,7 +20,7 @@ from models.fusion.stages import ChannelFusion, frames, keep, squeeze, squeeze_c
 
 
 def mmtm_squeeze_width(channels: list[int], ratio: float) -> int:
-    """Width K of the joint excitation: floor(2 sum of C_m / ratio)."""
+    """Compute the width K of the joint excitation: floor(2 sum of C_m / ratio)."""
     return math.floor(2 * sum(channels) / ratio)
 
 
@@ -32,8 +32,8 @@ def mmtm_gates(
     excite_biases: list[Tensor],
     scale: float = 1.0,
 ) -> list[Tensor]:
-    """Gates g_m [B, C_m] in (0, scale), not yet multiplied: scale sigmoid(E_m ReLU(S [s_1; ...; s_M] + s_0) + e_m),
-    where s_m is the mean of F_m over its spatial axes.
+    """Compute gates g_m [B, C_m] in (0, scale), not yet multiplied: scale sigmoid(E_m ReLU(S [s_1; ...; s_M] + s_0) +
+    e_m), where s_m is the mean of F_m over its spatial axes.
 
     features: [B, C_m, ...] of any rank (a 2-D one is its own mean); squeeze_weight S: [K, sum of C_m]; squeeze_bias
     s_0: [K]; excite_weights E_m: [C_m, K]; excite_biases e_m: [C_m]. Joze et al., "MMTM", CVPR 2020."""
@@ -111,13 +111,13 @@ class MMTMFusion(ChannelFusion):
 
 
 def _gate(maps: Tensor, gate: Tensor) -> Tensor:
-    """Maps [B, C, ...] or [B T, C, ...] times a gate [B, C]."""
+    """Multiply maps [B, C, ...] or [B T, C, ...] by a gate [B, C]."""
     each = gate.repeat_interleave(frames(maps, len(gate)), dim=0)
     return maps * each.view(*each.shape, *[1] * (maps.dim() - 2))
 
 
 def _stage_channels(encoder: Any) -> list[int]:
-    """Channels of each stage's maps, from the last layer that sets them."""
+    """Count the channels of each stage's maps, from the last layer that sets them."""
     found: list[int] = []
     count = _channels(encoder.stem) if isinstance(encoder.stem, nn.Module) else None
     for number, stage in enumerate(encoder.stages, start=1):

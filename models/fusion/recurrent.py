@@ -39,7 +39,8 @@ class MLLSTMFusion(Fusion):
         return self._read(apply(self.projections, features))
 
     def zero_logits(self, features: list[Tensor]) -> list[Tensor]:
-        """The sequence keeps its length; the projected features of all others are zeroed."""
+        """Compute fused logits of each modality in a sequence of the same length, the projected features of the others
+        zeroed."""
         return [self._read(alone).logits for alone in one_at_a_time(apply(self.projections, features))]
 
     def _read(self, projected: list[Tensor]) -> FusionOutput:

@@ -16,22 +16,22 @@ from models.fusion.base import Fusion, FusionOutput, apply, heads
 
 
 def squeeze(features: Tensor) -> Tensor:
-    """Mean over all spatial and temporal axes: [B, C, ...] -> [B, C]."""
+    """Average over all spatial and temporal axes: [B, C, ...] -> [B, C]."""
     return features if features.dim() == 2 else features.flatten(2).mean(2)
 
 
 def squeeze_clips(maps: Tensor, batch: int) -> Tensor:
-    """Means over space and time of a clip: [B, C, ...], or [B T, C, ...] with its frames side by side -> [B, C]."""
+    """Average over space and time of a clip: [B, C, ...], or [B T, C, ...] with its frames side by side -> [B, C]."""
     return squeeze(maps).unflatten(0, (batch, frames(maps, batch))).mean(1)
 
 
 def frames(maps: Tensor, batch: int) -> int:
-    """Frames T of a clip in maps [B T, C, ...]."""
+    """Count the frames T of a clip in maps [B T, C, ...]."""
     return len(maps) // batch if batch else 1
 
 
 def keep(features: list[Tensor], present: Sequence[bool]) -> list[Tensor]:
-    """Zeros in the place of what is not present."""
+    """Put zeros in the place of what is not present."""
     return [x if there else torch.zeros_like(x) for x, there in zip(features, present, strict=True)]
 
 
@@ -64,16 +64,16 @@ class ChannelFusion(Fusion):
         self.heads = heads(dims, num_classes)
 
     def forward(self, inputs: list[Tensor]) -> FusionOutput:
-        """Fused prediction from the M raw inputs [B, ...]."""
+        """Fuse the M raw inputs [B, ...]."""
         return self.fuse(self.encode(inputs))
 
     @abstractmethod
     def fuse(self, features: list[Tensor]) -> FusionOutput:
-        """Fused prediction from the pooled maps [B, d_m] that ``encode`` gives."""
+        """Fuse the pooled maps [B, d_m] that ``encode`` gives."""
 
     def encode(self, inputs: list[Tensor], present: Sequence[bool] | None = None) -> list[Tensor]:
-        """Pooled last maps [B, d_m] of the M raw inputs [B, ...]. present: which modalities count; zeros stand for what
-        the others would let them know, and for the others' pooled maps."""
+        """Compute the pooled last maps [B, d_m] of the M raw inputs [B, ...]. present: which modalities count; zeros
+        stand for what the others would let them know, and for the others' pooled maps."""
         present = [True] * len(inputs) if present is None else present
         maps = [encoder.stem(x) for encoder, x in zip(self.encoders, inputs, strict=True)]
         for number, stages in enumerate(zip(*(encoder.stages for encoder in self.encoders), strict=True)):
@@ -84,7 +84,7 @@ class ChannelFusion(Fusion):
     def _stage(
         self, number: int, stages: Sequence[nn.Module], maps: list[Tensor], batch: int, present: Sequence[bool]
     ) -> list[Tensor]:
-        """Maps of all modalities after stage ``number`` (from 0), mixed."""
+        """Compute the maps of all modalities after stage ``number`` (from 0), mixed."""
 
     def native_logits(self, features: list[Tensor]) -> list[Tensor]:
         return apply(self.heads, features)

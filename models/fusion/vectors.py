@@ -16,7 +16,7 @@ from models.fusion.base import Fusion, FusionOutput, apply, heads, require
 
 
 def concat_unimodal_logits(features: list[Tensor], weight: Tensor, bias: Tensor | None) -> list[Tensor]:
-    """Shares [B, C] of the modalities in W [x_1; ...; x_M] + b: l_m = W_m x_m + b / M, which add up to it.
+    """Part W [x_1; ...; x_M] + b into the logits [B, C] of the modalities, which add up to it: l_m = W_m x_m + b / M.
 
     features: [B, d_m]; weight: [C, sum of d_m]; bias: [C] or None. Raises ValueError where the widths do not fit."""
     widths = [x.shape[1] for x in features]
@@ -27,8 +27,8 @@ def concat_unimodal_logits(features: list[Tensor], weight: Tensor, bias: Tensor 
 
 
 def late_average(logits: list[Tensor], space: str = "logits") -> Tensor:
-    """Mean over modalities of logits [B, C] (``space`` logits), or the logarithm of the mean of their softmax (probs).
-    Raises ValueError for another space."""
+    """Average logits [B, C] over modalities (``space`` logits), or take the logarithm of the mean of their softmax
+    (probs). Raises ValueError for another space."""
     require("space", space, ("logits", "probs"))
     stacked = torch.stack(logits)
     if space == "logits":
@@ -37,8 +37,8 @@ def late_average(logits: list[Tensor], space: str = "logits") -> Tensor:
 
 
 def softmax_weights(features: list[Tensor]) -> list[Tensor]:
-    """Weight of each modality in each coordinate, [B, D] each, positive with sum 1 over modalities: w_m = s_m / sum of
-    s_k, where s_m is the softmax of x_m over its D entries. Raises ValueError for unequal widths.
+    """Compute the weight of each modality in each coordinate, [B, D] each, positive with sum 1 over modalities: w_m =
+    s_m / sum of s_k, where s_m is the softmax of x_m over its D entries. Raises ValueError for unequal widths.
 
     Yang et al., "Comprehensive Semi-Supervised Multi-Modal Learning", IJCAI 2019, as the code of the field has it."""
     widths = [x.shape[1] for x in features]

@@ -66,7 +66,8 @@ def mixed_configurations(runs: pd.DataFrame) -> list[MixedConfiguration]:
 
 
 def _versions(rows: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
-    """The version of the code outside every identity that trained each run, as text; all code of an earlier record."""
+    """Write the version of the code outside every identity that trained each run, as text; all code of an earlier
+    record."""
     if not columns:
         return rows["env.code"]
     told = rows[columns].notna().all(axis=1)

@@ -59,7 +59,7 @@ def prepare_dataset(
 
 
 def _options(dataset: str, root: Path | None, words: Sequence[str]) -> DatasetOptions:
-    """Options of a dataset by key=value words, and its root. Raises ConfigError with every mistake."""
+    """Read the options of a dataset from key=value words, and its root. Raises ConfigError with every mistake."""
     require_name(data.DATASETS, dataset)
     values: dict[str, Any] = {} if root is None else {"root": str(root.expanduser().absolute())}
     places = dict[str, Place]()

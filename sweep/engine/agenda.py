@@ -107,7 +107,8 @@ class Agenda:
 
     @property
     def unstarted(self) -> int:
-        """Runs that the budget was too small for: at most so many, where a search proposes or a rule stops some."""
+        """Count the runs that the budget was too small for: at most so many, where a search proposes or a rule stops
+        some."""
         if not self._budget.unstarted:
             return 0
         held_back = sum(len(under_way.held_back) for under_way in self._configurations.values())

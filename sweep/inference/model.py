@@ -108,7 +108,7 @@ class Model:
 
 
 def _single(values: Tensor | Column) -> Tensor | Column:
-    """Numbers in single precision, whole numbers as they are."""
+    """Convert numbers to single precision, whole numbers as they are."""
     return values.float() if isinstance(values, Tensor) and values.is_floating_point() else values
 
 

@@ -20,8 +20,8 @@ UNKNOWN = "code of an unknown folder"
 
 
 def changed_folders(environment: EnvironmentRecord) -> tuple[str, ...]:
-    """Folders whose code outside every identity has changed since a run was trained, as ``("models/", "sweep/")``;
-    empty where none has."""
+    """Name the folders whose code outside every identity has changed since a run was trained, as ``("models/",
+    "sweep/")``; empty where none has."""
     if environment.code == code_digest():
         return ()
     if not environment.folders:
@@ -31,7 +31,7 @@ def changed_folders(environment: EnvironmentRecord) -> tuple[str, ...]:
 
 
 def changed_code(run: Run, environment: EnvironmentRecord | None) -> tuple[str, ...]:
-    """Everything that has changed since a run was trained: its method, its dataset, the numbers of training, folders.
+    """List all that has changed since a run was trained: its method, its dataset, the numbers of training, folders.
     Empty where the run is of today's code."""
     kinds: list[tuple[str, Registry, str]] = [
         ("method", methods.METHODS, run.method),
@@ -51,7 +51,7 @@ def _is_current(run: Run, room: str, registry: Registry, name: str) -> bool:
 
 
 def earlier_runs(store: Store, hashes: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Those of the runs that ended under earlier code, each with what has changed since."""
+    """Yield the runs that ended under earlier code, each with what has changed since."""
     for run_hash in hashes:
         folder = store.run(run_hash)
         run = folder.config()
@@ -60,6 +60,6 @@ def earlier_runs(store: Store, hashes: Iterable[str]) -> Iterator[tuple[str, tup
 
 
 def changes_text(changes: Iterable[tuple[str, ...]]) -> str:
-    """What has changed since any of several runs was trained: "models/ and sweep/"."""
+    """Write what has changed since any of several runs was trained: "models/ and sweep/"."""
     found = sorted({each for several in changes for each in several})
     return " and ".join([", ".join(found[:-1]), found[-1]] if len(found) > 1 else found)

@@ -33,8 +33,8 @@ CODE_VARIABLE = "SWEEP_DRIVER_CODE"
 
 
 def check_packages() -> None:
-    """One and the same code everywhere: the four packages come from one root, and those of a worker are its driver's.
-    Raises ImportError, naming the folder that shadows one of them, or the node whose code differs."""
+    """Check that one and the same code runs everywhere: the four packages come from one root, and those of a worker are
+    its driver's. Raises ImportError, naming the folder that shadows one of them, or the node whose code differs."""
     import data
     import methods
     import models
@@ -54,7 +54,7 @@ def check_packages() -> None:
 
 
 def record_environment(workers: int) -> EnvironmentRecord:
-    """Versions, code, git revision, hardware and command line of this process."""
+    """Record versions, code, git revision, hardware and command line of this process."""
     fixed = _fixed()
     return fixed.model_copy(update={"workers": workers, "started": datetime.now(UTC).isoformat(timespec="seconds")})
 
@@ -89,7 +89,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_revision() -> str | None:
-    """Revision of the code's repository, with "+changes" where the working tree differs; None without git."""
+    """Read the revision of the code's repository, with "+changes" where the working tree differs; None without git."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=12", "--dirty=+changes", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)

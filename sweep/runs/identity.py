@@ -32,8 +32,8 @@ __all__ = [
 
 
 def canonical(value: Any) -> str:
-    """One text for all values that mean the same: 1, 1.0 and 1e0 agree, so do 0.0 and -0.0; the order of keys does not
-    count, that of lists does; true is no number.
+    """Write one text for all values that mean the same: 1, 1.0 and 1e0 agree, so do 0.0 and -0.0; the order of keys
+    does not count, that of lists does; true is no number.
 
     Takes null, bool, finite numbers, text, lists and mappings with text as keys. Raises TypeError, ValueError."""
     return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -58,18 +58,18 @@ def _plain(value: Any) -> Any:
 
 
 def digest(value: Any) -> str:
-    """16 hexadecimal digits of the SHA-256 of :func:`canonical`."""
+    """Give 16 hexadecimal digits of the SHA-256 of :func:`canonical`."""
     return hex_digest(canonical(value))
 
 
 def run_hash(run: Run) -> str:
-    """Identity of a run, 16 hexadecimal digits. Left out is what cannot change the result: where the data lies, which
-    device computes, and the number of workers where the method gives the same updates with any."""
+    """Hash the identity of a run into 16 hexadecimal digits. Left out is what cannot change the result: where the data
+    lies, which device computes, and the number of workers where the method gives the same updates with any."""
     return digest(_identity(run))
 
 
 def configuration_hash(run: Run) -> str:
-    """Identity of a run without its seed."""
+    """Hash the identity of a run without its seed."""
     identity = _identity(run)
     del identity["seed"]
     return digest(identity)
@@ -91,8 +91,8 @@ def _identity(run: Run) -> dict[str, Any]:
 
 
 def content_digest(path: Path) -> str:
-    """Digest of a file's content, or of all files of a folder with their names in it (hidden ones left out); a file is
-    read again only when its time or size has changed. Raises OSError."""
+    """Digest a file's content, or all files of a folder with their names in it (hidden ones left out); a file is read
+    again only when its time or size has changed. Raises OSError."""
     if path.is_dir():
         names = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
         shown = {name: file for name, file in names.items() if not any(p.startswith(".") for p in name.split("/"))}
@@ -109,15 +109,15 @@ def _content_digest(path: Path, changed: int, size: int) -> str:
 
 @cache
 def code_digest() -> str:
-    """Digest of every module of the four packages, as they were when this process first asked: of their text, which
-    takes milliseconds where their syntax takes a second."""
+    """Digest every module of the four packages, as they were when this process first asked: of their text, which takes
+    milliseconds where their syntax takes a second."""
     return digest(_text_digests())
 
 
 @cache
 def folder_digests() -> dict[str, str]:
-    """Digest of the code that no run's identity covers, by folder: of data/ and methods/ the contract modules, of
-    models/ and sweep/ everything."""
+    """Digest the code that no run's identity covers, by folder: of data/ and methods/ the contract modules, of models/
+    and sweep/ everything."""
     outside = {file: text for file, text in _text_digests().items() if not _covered(file)}
     return {
         package: digest({file: text for file, text in outside.items() if file.startswith(f"{package}/")})
@@ -132,7 +132,7 @@ def _covered(file: str) -> bool:
 
 @cache
 def _text_digests() -> dict[str, str]:
-    """Digest of the text of each module, by its path from the root."""
+    """Digest the text of each module, by its path from the root."""
     root = Path(__file__).resolve().parents[2]
     files = sorted(file for package in PACKAGES for file in (root / package).rglob("*.py"))
     return {file.relative_to(root).as_posix(): hex_digest(file.read_text(encoding="utf-8")) for file in files}

@@ -20,7 +20,8 @@ AS_BEFORE = "as_before"
 
 
 def without_later(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` of a model's fields without later options that stand at the value that means "as before"."""
+    """Leave out of ``values``, of a model's fields, the later options that stand at the value that means "as
+    before"."""
     found = dict(values)
     for name, field in model.model_fields.items():
         if name in found and _is_later(field) and found[name] == _as_before(field):
@@ -31,7 +32,7 @@ def without_later(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str
 
 
 def with_later(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` as an earlier version recorded them, with later options at the value that means "as before"."""
+    """Fill ``values``, as an earlier version recorded them, with later options at the value that means "as before"."""
     found = dict(values)
     for name, field in model.model_fields.items():
         if _is_later(field):
@@ -54,7 +55,7 @@ def _as_before(field: FieldInfo) -> Any:
 
 
 def _model_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The model that a field holds; None where it holds none, or one of several."""
+    """Find the model that a field holds; None where it holds none, or one of several."""
     models = list(_models(field.annotation))
     return models[0] if len(models) == 1 else None
 

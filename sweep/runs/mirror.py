@@ -144,7 +144,7 @@ class MirroredRun(RunFolder):
 
 @cache
 def _process_name() -> str:
-    """Names this process among those of every machine that may share the mirror."""
+    """Name this process among those of every machine that may share the mirror."""
     return f"{hashlib.sha256(machine_id().encode()).hexdigest()[:8]}.{os.getpid()}"
 
 

@@ -143,7 +143,7 @@ class Leases:
 
 @cache
 def machine_id() -> str:
-    """Names what shares process numbers with this process: host, boot and process namespace."""
+    """Name what shares process numbers with this process: host, boot and process namespace."""
     parts = [socket.gethostname(), str(uuid.getnode())]
     boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     if boot.exists() and namespace.exists():

@@ -148,8 +148,9 @@ def _connect(uri: str) -> Storage:
 
 
 def mirror_folder(uri: str) -> Path:
-    """The folder of this machine and user that mirrors the results at ``uri``: below ``SWEEP_MIRROR``, else below the
-    cache folder of the user (``XDG_CACHE_HOME``, ``~/.cache``), else, where there is no home, the temporary one."""
+    """Return the folder of this machine and user that mirrors the results at ``uri``: below ``SWEEP_MIRROR``, else
+    below the cache folder of the user (``XDG_CACHE_HOME``, ``~/.cache``), else, where there is no home, the temporary
+    one."""
     place = os.environ.get("SWEEP_MIRROR")
     if place is None:
         home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")

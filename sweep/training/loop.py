@@ -127,7 +127,7 @@ class Training:
         self._context.new_optimizer(self.method.trained_parameters(epoch), self.method.phase_epochs(epoch))
 
     def state_dict(self) -> dict[str, Any]:
-        """All that :meth:`load_state_dict` needs to go on as if never interrupted (bit-equal on a CPU)."""
+        """Return all that :meth:`load_state_dict` needs to go on as if never interrupted (bit-equal on a CPU)."""
         return {
             "method": self.method.state_dict(),
             "optimizer": self._context.optimizer.state_dict(),
@@ -147,7 +147,7 @@ class Training:
 
     @property
     def epoch(self) -> int:
-        """Epochs finished so far."""
+        """Count the epochs finished so far."""
         return self._progress.epoch
 
     # Epochs ----------------------------------------------------------------------------------------------------

@@ -17,21 +17,21 @@ class WorkerGroup:
         self.size = dist.get_world_size() if active else 1
 
     def sum(self, value: Tensor) -> Tensor:
-        """Elementwise sum over workers, a new tensor."""
+        """Sum elementwise over workers, into a new tensor."""
         value = value.detach().clone()
         if self.size > 1:
             dist.all_reduce(value)
         return value
 
     def broadcast(self, value: Tensor) -> Tensor:
-        """Rank 0's value, a new tensor. Shapes and types must agree."""
+        """Give every worker rank 0's value, as a new tensor. Shapes and types must agree."""
         value = value.detach().clone()
         if self.size > 1:
             dist.broadcast(value, src=0)
         return value
 
     def gather(self, value: Tensor, counts: list[int]) -> Tensor:
-        """Rows of all workers in rank order, [counts[rank], ...] -> [sum(counts), ...].
+        """Gather the rows of all workers in rank order, [counts[rank], ...] -> [sum(counts), ...].
 
         Differentiable: the gradient of a row is the sum over workers of what their copies received."""
         if self.size == 1:
