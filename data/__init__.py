@@ -1,6 +1,8 @@
-"""Datasets: what a sample is, splits, decoding, batches. One dataset, one module; found by name.
+"""Datasets: one module each, found by its name. Options come in; three splits of model-ready tensors go out.
 
-Packages (media, prepared) hold what several datasets share."""
+The modules of this folder are the datasets, and ``registry``, which finds them. Its packages hold what several share:
+``base``, what a dataset is; ``readers`` and ``media``, from files to arrays; ``prepared``, media that are decoded once;
+``augment``, of whole batches."""
 
 from __future__ import annotations
 
@@ -25,16 +27,17 @@ DATASETS: Registry[DatasetSource] = Registry(__name__, DatasetSource, "sweep.dat
 
 
 def names() -> list[str]:
-    """Names of every dataset that can be used, those of other packages (entry points ``sweep.datasets``) included."""
+    """List the names of every dataset that can be used, those of other packages (entry points ``sweep.datasets``)
+    included."""
     return DATASETS.names()
 
 
 def get(name: str) -> type[DatasetSource]:
-    """The source called ``name``. Raises UnusableError where its file cannot be imported or another has its name,
+    """Find the source called ``name``. Raises UnusableError where its file cannot be imported or another has its name,
     KeyError naming those that exist where there is none."""
     return DATASETS.get(name)
 
 
 def refusal(name: str) -> str | None:
-    """Why the dataset called ``name`` cannot be used although it is there; None where nothing is wrong with it."""
+    """Say why the dataset called ``name`` cannot be used although it is there; None where nothing is wrong with it."""
     return DATASETS.refusal(name)

@@ -14,14 +14,14 @@ _TRIES = 10
 
 
 def whole(count: int) -> Tensor:
-    """Boxes [count, 4] that crop nothing."""
+    """Make boxes [count, 4] that crop nothing."""
     return torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=torch.float64).repeat(count, 1)
 
 
 def draw_crops(
     sizes: Tensor, generator: Generator, scale: Range = (0.08, 1.0), ratio: Range = (3 / 4, 4 / 3)
 ) -> Tensor:
-    """Boxes [N, 4] (top, left, height, width) as shares of pictures of ``sizes`` [N, 2] (height, width) pixels.
+    """Draw boxes [N, 4] (top, left, height, width) as shares of pictures of ``sizes`` [N, 2] (height, width) pixels.
 
     The law of torchvision's RandomResizedCrop: area uniform in ``scale``, width by height log-uniform in ``ratio``,
     whole pixels, the first of ten tries that fits, else the largest centred box whose ratio is allowed."""
@@ -41,12 +41,12 @@ def draw_crops(
 
 
 def draw_flips(count: int, generator: Generator) -> Tensor:
-    """Bool [count], half of them true on average."""
+    """Draw bool [count], half of them true on average."""
     return torch.rand(count, generator=generator) < 0.5
 
 
 def crop(images: Tensor, boxes: Tensor, size: int, flips: Tensor | None = None) -> Tensor:
-    """The ``boxes`` [N, 4] (shares of the picture, rounded to its pixels) of uint8 ``images`` resized to float32
+    """Cut the ``boxes`` [N, 4] (shares of the picture, rounded to its pixels) of uint8 ``images`` resized to float32
     [N, C, size, size] in [0, 255], bilinear with antialiasing, and mirrored left to right where ``flips`` [N] says so.
 
     That is torchvision's antialiased resize of the crop, on the CPU to the same whole grey levels; on other devices,
@@ -76,7 +76,7 @@ def _crop_each(images: Tensor, boxes: Tensor, size: int, flips: Tensor) -> Tenso
 
 
 def _crop_at_once(images: Tensor, boxes: Tensor, size: int, flips: Tensor) -> Tensor:
-    """A resize is linear and separable: two products with a matrix of weights for each sample."""
+    """Resize by what is linear and separable: two products with a matrix of weights for each sample."""
     device, (height, width) = images.device, images.shape[-2:]
     top, left, tall, wide = boxes.to(device, torch.float32, non_blocking=True).unbind(1)
     rows, columns = _weights(top, tall, height, size), _weights(left, wide, width, size)

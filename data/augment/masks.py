@@ -15,7 +15,7 @@ def draw_spans(count: int, length: int, widest: int, generator: Generator) -> Te
 
 
 def mask(values: Tensor, spans: Tensor, axis: int) -> Tensor:
-    """``values`` [N, ...] with each sample's span [N, 2] along ``axis`` set to the sample's mean (Park et al.,
+    """Set in ``values`` [N, ...] each sample's span [N, 2] along ``axis`` to the sample's mean (Park et al.,
     "SpecAugment", Interspeech 2019)."""
     spans = spans.to(values.device, non_blocking=True)
     place = torch.arange(values.shape[axis], device=values.device)

@@ -25,7 +25,7 @@ def draw_operations(count: int, generator: Generator, rounds: int = 2) -> Tensor
 
 
 def rand_augment(images: Tensor, operations: Tensor, magnitude: int = 7) -> Tensor:
-    """``images`` uint8 [N, 3, H, W] after the drawn ``operations`` [N, rounds, 2] of strength ``magnitude`` of 30.
+    """Apply to ``images`` uint8 [N, 3, H, W] the drawn ``operations`` [N, rounds, 2] of strength ``magnitude`` of 30.
 
     Samples that drew the same operation are changed together."""
     images = images.clone()

@@ -13,8 +13,8 @@ GIT_LFS_POINTER = b"version https://git-lfs"
 
 
 def read_bytes(path: Path) -> bytes:
-    """Everything in ``path``. Raises DataError where it cannot be read, is empty, or is a Git LFS pointer that stands
-    in for the file."""
+    """Read everything in ``path``. Raises DataError where it cannot be read, is empty, or is a Git LFS pointer that
+    stands in for the file."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -27,7 +27,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def digest(files: Iterable[tuple[str, bytes]]) -> str:
-    """16 hexadecimal digits that depend on the (name, content) pairs and their order, not on where they lie."""
+    """Give 16 hexadecimal digits that depend on the (name, content) pairs and their order, not on where they lie."""
     state = hashlib.sha256()
     for name, content in files:
         state.update(f"{len(name)}/{name}/{len(content)}/".encode())

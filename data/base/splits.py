@@ -12,7 +12,7 @@ Positions = NDArray[np.int64]
 
 
 def generator(seed: int, *stream: str | int) -> np.random.RandomState:
-    """The random numbers of ``seed`` and the named stream."""
+    """Give the random numbers of ``seed`` and the named stream."""
     name = "/".join(map(str, (seed, *stream)))
     words = np.frombuffer(hashlib.sha256(name.encode()).digest(), ">u4")
     # numpy promises never to change RandomState's numbers; its newer Generator may, and would move the splits.
@@ -33,6 +33,6 @@ def stratified_parts(labels: NDArray[np.integer], shares: Sequence[float], seed:
 
 
 def evenly(total: int, classes: int) -> list[int]:
-    """``total`` samples shared out over ``classes``: sizes differ by at most one, the first classes have more."""
+    """Share out ``total`` samples over ``classes``: sizes differ by at most one, the first classes have more."""
     base, extra = divmod(total, classes)
     return [base + (label < extra) for label in range(classes)]

@@ -16,7 +16,7 @@ _ANNOUNCING = {"mp4", "avi", "flv", "matroska"}
 
 @contextmanager
 def open_stream(path: Path, kind: Literal["audio", "video"]) -> Iterator[tuple[Any, Any]]:
-    """The open container and its first stream of ``kind``; what fails to decode inside the block becomes a MediaError.
+    """Open the container and its first stream of ``kind``; what fails to decode inside the block becomes a MediaError.
 
     Raises MediaError for no such stream too, and DataError where PyAV is not installed."""
     av = require_package("av", "av", f"reading {kind} from {path.suffix or 'this file'}")
@@ -37,7 +37,8 @@ def open_stream(path: Path, kind: Literal["audio", "video"]) -> Iterator[tuple[A
 
 
 def require_whole(path: Path, container: Any, stream: Any, seconds: float) -> None:
-    """Raises MediaError where much less was decoded than the file's header announces: a broken-off download.
+    """Check that a file is whole: raises MediaError where much less was decoded than the file's header announces: a
+    broken-off download.
 
     Headers are rounded and codecs pad, hence the tolerance: a tenth and half a second. Of other kinds of files (mp3)
     FFmpeg only guesses the duration."""

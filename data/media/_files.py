@@ -12,7 +12,8 @@ from data.media import MediaError
 
 
 def require_file(path: Path) -> None:
-    """Raises MediaError where ``path`` cannot be opened, is empty, or is a Git LFS pointer instead of the file."""
+    """Check a file: raises MediaError where ``path`` cannot be opened, is empty, or is a Git LFS pointer instead of the
+    file."""
     try:
         with path.open("rb") as file:
             start = file.read(len(GIT_LFS_POINTER))
@@ -26,7 +27,7 @@ def require_file(path: Path) -> None:
 
 
 def require_package(module: str, package: str, purpose: str) -> ModuleType:
-    """The imported ``module``. Raises DataError (no file is at fault) that says what to install."""
+    """Import ``module``. Raises DataError (no file is at fault) that says what to install."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -22,7 +22,7 @@ HIGHEST_RATE = 192_000
 
 
 def read_audio(path: Path, rate: int) -> Tensor:
-    """The waveform [n] at ``rate`` Hz, mean over channels, clipped to [-1, 1].
+    """Read the waveform [n] at ``rate`` Hz, mean over channels, clipped to [-1, 1].
 
     WAV by scipy, anything else (mp3, flv, mp4, ...) by PyAV. Raises MediaError for a file that is missing, empty, a
     Git LFS pointer, damaged, truncated, without an audio stream, without samples or with infinite ones."""
@@ -38,7 +38,7 @@ def read_audio(path: Path, rate: int) -> Tensor:
 
 
 def resample(wave: Tensor, found: int, rate: int) -> Tensor:
-    """``wave`` [n] of ``found`` Hz at ``rate`` Hz: [ceil(n rate / found)], by a windowed sinc.
+    """Resample ``wave`` [n] of ``found`` Hz at ``rate`` Hz: [ceil(n rate / found)], by a windowed sinc.
 
     Polyphase filtering by scipy: torchaudio's kernel would take gigabytes where the rates have no common divisor."""
     from scipy.signal import resample_poly
@@ -60,7 +60,7 @@ def _low_pass(factor: int) -> NDArray[np.float32]:
 
 
 def _read_wav(path: Path) -> tuple[NDArray[np.float32], int]:
-    """Samples [channels, n] as shares of full scale, and their rate."""
+    """Read samples [channels, n] as shares of full scale, and their rate."""
     from scipy.io import wavfile
 
     require_file(path)
@@ -85,7 +85,7 @@ def _read_wav(path: Path) -> tuple[NDArray[np.float32], int]:
 
 
 def _read_container(path: Path) -> tuple[NDArray[np.float32], int]:
-    """Samples [channels, n] of the first audio stream, and their rate."""
+    """Read samples [channels, n] of the first audio stream, and their rate."""
     with open_stream(path, "audio") as (container, stream):
         from av import AudioResampler
 

@@ -11,7 +11,7 @@ from data.media._files import require_package
 
 
 def farneback(frames: NDArray[np.uint8], levels: int = 3, window: int = 15, iterations: int = 3) -> NDArray[np.float32]:
-    """Displacements (x, y) in pixels from each frame to the next, [T - 1, 2, H, W], of grey frames [T, H, W].
+    """Compute displacements (x, y) in pixels from each frame to the next, [T - 1, 2, H, W], of grey frames [T, H, W].
 
     Farneback, "Two-frame motion estimation based on polynomial expansion", SCIA 2003: a pyramid of ``levels`` halvings,
     averages over ``window`` pixels, polynomials over 5 pixels (deviation 1.2). Raises DataError without OpenCV."""

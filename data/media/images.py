@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def read_image(path: Path, allow_truncated: bool = False) -> Image:
-    """The picture in RGB: transparency is dropped, greyscale, palette and CMYK are converted, an animation gives its
-    first picture, and an EXIF orientation is not applied (the papers' loaders do not apply it either).
+    """Read the picture in RGB: transparency is dropped, greyscale, palette and CMYK are converted, an animation gives
+    its first picture, and an EXIF orientation is not applied (the papers' loaders do not apply it either).
 
     allow_truncated: what is missing of a broken-off file becomes grey or black. Raises MediaError for a file that is
     missing, empty, a Git LFS pointer, no picture, truncated (unless allowed), or of so many pixels that Pillow takes it
@@ -44,8 +44,8 @@ def read_image(path: Path, allow_truncated: bool = False) -> Image:
 
 
 def resized(picture: Image | NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """The picture (an array is [H, W] or [H, W, 3]) stretched to [C, height, width], bilinear with antialiasing: what
-    torchvision's Resize makes of a Pillow image, to the bit."""
+    """Stretch the picture (an array is [H, W] or [H, W, 3]) to [C, height, width], bilinear with antialiasing:
+    what torchvision's Resize makes of a Pillow image, to the bit."""
     from PIL import Image
 
     if isinstance(picture, np.ndarray):
@@ -57,7 +57,7 @@ def resized(picture: Image | NDArray[np.uint8], height: int, width: int) -> NDAr
 
 
 def _eight_bit(picture: Image) -> Image:
-    """Greyscale of 16 bits by its upper eight: Pillow's own conversion makes most of it white."""
+    """Convert greyscale of 16 bits to its upper eight: Pillow's own conversion makes most of it white."""
     from PIL import Image
 
     if not picture.mode.startswith("I;16"):

@@ -11,7 +11,7 @@ from data.media import MediaError
 
 @lru_cache(maxsize=4)
 def load_tokenizer(name: str) -> Any:
-    """The tokenizer in the local folder ``name``, or of that name in transformers' cache or hub.
+    """Load the tokenizer in the local folder ``name``, or of that name in transformers' cache or hub.
 
     Raises DataError (no sample is at fault) where there is none."""
     from transformers import AutoTokenizer
@@ -26,8 +26,8 @@ def load_tokenizer(name: str) -> Any:
 
 
 def encode(tokenizer: str, text: str, length: int, special_tokens: bool = True, second: str | None = None) -> list[int]:
-    """At most ``length`` token ids, really cut there, special tokens included; ``second`` is the other half of a pair
-    (the longer half is cut).
+    """Encode into at most ``length`` token ids, really cut there, special tokens included; ``second`` is the other half
+    of a pair (the longer half is cut).
 
     Raises MediaError for text that is no valid Unicode, DataError for a missing tokenizer."""
     try:
@@ -41,5 +41,5 @@ def encode(tokenizer: str, text: str, length: int, special_tokens: bool = True, 
 
 
 def padding(tokenizer: str) -> int:
-    """The id that fills a sequence up: the tokenizer's own, 0 where it has none."""
+    """Give the id that fills a sequence up: the tokenizer's own, 0 where it has none."""
     return load_tokenizer(tokenizer).pad_token_id or 0

@@ -15,8 +15,8 @@ Frame = NDArray[np.uint8]
 
 
 def read_frames(path: Path, per_second: float = 1.0) -> Iterator[Frame]:
-    """About ``per_second`` frames of each second, by the rule of OGM-GE: the frame rate is rounded down, so that one
-    frame a second of 29.97 means frames 0, 29, 58, ... The first frame always is among them.
+    """Yield about ``per_second`` frames of each second, by the rule of OGM-GE: the frame rate is rounded down, so that
+    one frame a second of 29.97 means frames 0, 29, 58, ... The first frame always is among them.
 
     Raises MediaError for a file that is missing, empty, a Git LFS pointer, damaged or truncated, and for one without
     a video stream, a frame rate or a frame."""
@@ -36,7 +36,7 @@ def read_frames(path: Path, per_second: float = 1.0) -> Iterator[Frame]:
 
 
 def read_window(path: Path, start: int, end: int) -> list[Frame]:
-    """Frames ``start`` (included) to ``end`` (excluded).
+    """Read frames ``start`` (included) to ``end`` (excluded).
 
     Raises MediaError as ``read_frames`` does, and where the file ends before the window."""
     frames: list[Frame] = []

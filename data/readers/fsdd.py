@@ -29,7 +29,7 @@ class Recording:
 
 
 def find_recordings(root: str) -> list[Recording]:
-    """Every recording under ``root``, by name. Raises DataError for a folder without recordings, or for a WAV file
+    """Find every recording under ``root``, by name. Raises DataError for a folder without recordings, or for a WAV file
     whose name has another form."""
     top = Path(root).expanduser()
     if not top.is_dir():
@@ -54,8 +54,8 @@ def _parse(path: Path) -> Recording:
 
 
 def missing_recordings(recordings: Sequence[Recording], show: int = 3) -> tuple[int, list[str]]:
-    """How many files a complete set would have more, and the names of the first ``show`` of them. In a complete set
-    each speaker says every digit equally often, without gaps."""
+    """Count the files that a complete set would have more, and the names of the first ``show`` of them. In a complete
+    set each speaker says every digit equally often, without gaps."""
     names = {recording.path.name for recording in recordings}
     last: dict[str, int] = {}
     for recording in recordings:

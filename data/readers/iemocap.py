@@ -37,7 +37,7 @@ class Utterance(Row):
 
 
 def utterance(id: str, label: int, text: str, where: str) -> Utterance:
-    """Raises DataError for an id of another form than ``Ses01F_impro01_F000``."""
+    """Parse the id of an utterance. Raises DataError for an id of another form than ``Ses01F_impro01_F000``."""
     match = _ID.fullmatch(id)
     if match is None:
         raise DataError(f"{where}: {id!r} is not of the form Ses01F_impro01_F000")
@@ -45,7 +45,7 @@ def utterance(id: str, label: int, text: str, where: str) -> Utterance:
 
 
 def read_list(path: Path) -> list[Utterance]:
-    """Lines ``<path or id>.mp4 [split|sign] transcript [split|sign] label``."""
+    """Read lines ``<path or id>.mp4 [split|sign] transcript [split|sign] label``."""
     rows = []
     for where, line in read_lines(path):
         fields = line.split(_SEPARATOR)
@@ -59,8 +59,8 @@ def read_list(path: Path) -> list[Utterance]:
 
 
 def read_corpus(root: Path, lists: Lists) -> dict[str, Utterance]:
-    """Every utterance of the four classes by id: from ``Session1.txt`` to ``Session5.txt`` (as MLA makes them), else
-    from the corpus' own labels and transcripts; empty where neither is there for all sessions."""
+    """Read every utterance of the four classes by id: from ``Session1.txt`` to ``Session5.txt`` (as MLA makes them),
+    else from the corpus' own labels and transcripts; empty where neither is there for all sessions."""
     tables = [lists.find(f"Session{session}.txt") for session in SESSIONS]
     if all(tables):
         rows = [row for table in tables if table for row in read_list(table)]
@@ -74,12 +74,12 @@ def read_corpus(root: Path, lists: Lists) -> dict[str, Utterance]:
 
 
 def find_session(root: Path, session: int, folder: str) -> Path | None:
-    """``Session<n>/<folder>`` of the release under ``root``."""
+    """Find ``Session<n>/<folder>`` of the release under ``root``."""
     return find_folder(root, *(f"{place}/Session{session}/{folder}".lstrip("/") for place in RELEASE))
 
 
 def _read_session(dialog: Path) -> list[Utterance]:
-    """Of ``EmoEvaluation/*.txt`` and ``transcriptions/*.txt``."""
+    """Read a session from ``EmoEvaluation/*.txt`` and ``transcriptions/*.txt``."""
     spoken: dict[str, str] = {}
     for table in _texts(need_folder(dialog, "transcripts", "transcriptions")):
         for _, line in read_lines(table):
@@ -126,7 +126,8 @@ def split_lists(
 def split_session(
     rows: Collection[Utterance], test_session: int, seed: int
 ) -> tuple[dict[SplitName, list[Utterance]], str]:
-    """``test_session`` as test; of the others, whole dialogues with about 10 % of each class as validation."""
+    """Split with ``test_session`` as test; of the others, whole dialogues with about 10 % of each class as
+    validation."""
     grouped = [replace(row, group=row.dialogue) for row in sorted(rows, key=lambda row: row.id)]
     rest = [row for row in grouped if row.session != test_session]
     train, validation = carve(rest, SHARE, seed)

@@ -20,7 +20,7 @@ _PARTS = ("train", "t10k")
 
 
 def find_files(root: str) -> dict[str, tuple[Path, Path]]:
-    """Part (``train``, ``t10k``) -> its files of images and labels; at least one part.
+    """Map part (``train``, ``t10k``) -> its files of images and labels; at least one part.
 
     Raises DataError for a folder without the files, or with half of a pair."""
     folder = Path(root).expanduser()
@@ -48,7 +48,7 @@ def _find(folder: Path, stem: str, kind: str) -> Path | None:
 
 
 def unpacked(path: Path) -> bytes:
-    """The file's bytes, decompressed where they are gzip's. Raises DataError."""
+    """Read the file's bytes, decompressed where they are gzip's. Raises DataError."""
     content = read_bytes(path)
     if not content.startswith(b"\x1f\x8b"):
         return content
@@ -66,7 +66,7 @@ def contents(root: str) -> Iterator[tuple[str, bytes]]:
 
 
 def read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
-    """The array of an IDX file of bytes: [n, height, width] for images (magic 2051), [n] for labels (2049).
+    """Read the array of an IDX file of bytes: [n, height, width] for images (magic 2051), [n] for labels (2049).
 
     Raises DataError for another magic number and for too few or too many bytes."""
     content = unpacked(path)
@@ -89,7 +89,7 @@ def read_idx(path: Path, magic: int) -> NDArray[np.uint8]:
 
 
 def read_mnist(root: str) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
-    """Images [n, 28, 28] in [0, 1], labels [n], and which images are of the official test part [n]; training files
+    """Read images [n, 28, 28] in [0, 1], labels [n], and which images are of the official test part [n]; training files
     first. Raises DataError."""
     images, labels, official = [], [], []
     for part, (image_path, label_path) in find_files(root).items():

@@ -43,7 +43,7 @@ class TweetProfile:
     encoders: Mapping[str, Any] = field(default_factory=lambda: {"text": "bert", "image": "resnet50"})
 
     def forms(self, options: TweetOptions, pair: bool = False) -> dict[str, Form]:
-        """Of ``text`` and ``image``; pair: the text has two parts."""
+        """Give the forms of ``text`` and ``image``; pair: the text has two parts."""
         tokens = Tokens(
             tokenizer=options.tokenizer or self.tokenizer,
             length=self.length,

@@ -14,7 +14,7 @@ from data.base.files import read_bytes
 
 
 def read_wav(path: Path, rate: int) -> NDArray[np.float32]:
-    """The samples [n] of a mono 16-bit PCM file of ``rate`` Hz, in [-1, 1).
+    """Read the samples [n] of a mono 16-bit PCM file of ``rate`` Hz, in [-1, 1).
 
     Raises DataError for any other file, a truncated one, and one without samples."""
     content = read_bytes(path)

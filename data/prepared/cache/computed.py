@@ -37,8 +37,8 @@ class Computed:
 def cached_splits(
     dataset: str, content: str, compute: Callable[[], Computed]
 ) -> tuple[dict[str, Split], tuple[str, ...]]:
-    """Splits and notes, from the cache where it has them. content: all that decides what ``compute`` gives.
-    Raises DataError."""
+    """Give splits and notes, from the cache where it has them. content: all that decides what ``compute`` gives. Raises
+    DataError."""
     key = digest([(dataset, content.encode())])
     folder = CacheFolder(f"{dataset}-computed-{key}")
     if (meta := folder.meta()) is None:

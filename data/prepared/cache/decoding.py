@@ -22,10 +22,10 @@ class Watcher:
     """Is told how a preparation goes. This one says nothing."""
 
     def expect(self, samples: int) -> None:
-        """So many samples are to be decoded."""
+        """Hear that so many samples are to be decoded."""
 
     def advance(self, samples: int) -> None:
-        """So many of them have just been."""
+        """Hear that so many of them have just been."""
 
 
 def prepare(work: Preparation, run: Runner | None = None, watcher: Watcher | None = None) -> Meta:
@@ -70,8 +70,8 @@ L = TypeVar("L", bound=Located)
 
 
 def markers_and_pending(folder: CacheFolder, shards: Iterable[L], again: bool = False) -> tuple[list[Marker], list[L]]:
-    """What the cache has of the shards, and those that are to be decoded. again: with those that have skipped samples,
-    for what was wrong may be mended."""
+    """List what the cache has of the shards, and those that are to be decoded. again: with those that have skipped
+    samples, for what was wrong may be mended."""
     found, pending = list[Marker](), list[L]()
     for shard in shards:
         marker = folder.marker(shard.name)

@@ -14,12 +14,12 @@ from data.prepared.forms.base import Stored
 
 
 def row_bytes(stored: Stored) -> int:
-    """Size of one sample."""
+    """Give the size of one sample."""
     return int(np.dtype(stored.dtype).itemsize * np.prod(stored.shape, dtype=np.int64))
 
 
 def array_header(stored: Stored, rows: int) -> bytes:
-    """The first bytes of an npy file of ``rows`` samples."""
+    """Give the first bytes of an npy file of ``rows`` samples."""
     buffer = io.BytesIO()
     description = np.lib.format.dtype_to_descr(np.dtype(stored.dtype))
     shape = (rows, *stored.shape)
@@ -36,7 +36,7 @@ def write_at(handle: int, content: bytes | memoryview, offset: int) -> None:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Either everything is at ``path`` or what was there before, whenever the machine stops."""
+    """Write so that either everything is at ``path`` or what was there before, whenever the machine stops."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as file:
@@ -54,7 +54,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def read_if_there(path: Path) -> bytes | None:
-    """The content of a file; None where there is no such file. Raises DataError."""
+    """Read the content of a file; None where there is no such file. Raises DataError."""
     try:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):

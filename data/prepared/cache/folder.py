@@ -64,7 +64,7 @@ class Writer:
         """name -> handle, bytes before the first row, bytes of a row."""
 
     def put(self, name: str, row: int, block: NDArray[np.generic]) -> None:
-        """``block`` from ``row`` on; it may end before a row is full. Raises OSError."""
+        """Write ``block`` from ``row`` on; it may end before a row is full. Raises OSError."""
         handle, start, row_size = self.files[name]
         write_at(handle, np.ascontiguousarray(block).reshape(-1).view(np.uint8).data, start + row * row_size)
 
@@ -82,7 +82,7 @@ class CacheFolder:
     # Standing --------------------------------------------------------------------------------------------------
 
     def meta(self) -> Meta | None:
-        """None where the cache is not complete."""
+        """Read meta.json; None where the cache is not complete."""
         content = read_if_there(self.path / "meta.json")
         try:
             return None if content is None else Meta.model_validate_json(content)
@@ -90,7 +90,8 @@ class CacheFolder:
             raise DataError(f"{self.path / 'meta.json'}: damaged; remove the folder, it is made again") from error
 
     def marker(self, shard: str) -> Marker | None:
-        """None where the shard has not been written, or where a power cut damaged what says so."""
+        """Read the marker of a shard; None where the shard has not been written, or where a power cut damaged what says
+        so."""
         content = read_if_there(self.path / "shards" / f"{shard}.json")
         try:
             return None if content is None else Marker.model_validate_json(content)
@@ -98,7 +99,7 @@ class CacheFolder:
             return None
 
     def siblings(self, dataset: str, profile: str) -> Iterator[Meta]:
-        """The complete caches of the same dataset and profile with another key, the latest first."""
+        """List the complete caches of the same dataset and profile with another key, the latest first."""
         found = list(self.path.parent.glob(f"{dataset}-{profile}-*/meta.json"))
         for path in sorted(found, key=lambda p: p.stat().st_mtime, reverse=True):
             with suppress(DataError):  # whatever is wrong with another cache is of no account here
@@ -109,7 +110,7 @@ class CacheFolder:
 
     @contextmanager
     def writing(self, needed: int) -> Iterator[None]:
-        """Errors of the file system for people. needed: bytes that what is under way takes."""
+        """Turn errors of the file system into words for people. needed: bytes that what is under way takes."""
         try:
             yield
         except OSError as error:
@@ -123,7 +124,7 @@ class CacheFolder:
             ) from error
 
     def check_room(self, needed: int) -> None:
-        """Raises CacheError where ``needed`` bytes do not fit on the disk."""
+        """Check the free disk: raises CacheError where ``needed`` bytes do not fit on the disk."""
         with self.writing(needed):
             self.path.mkdir(parents=True, exist_ok=True)
         if needed > shutil.disk_usage(self.path).free:
@@ -138,9 +139,9 @@ class CacheFolder:
 
     @contextmanager
     def locked(self, number: int, wait: bool) -> Iterator[bool]:
-        """Whether the shard ``number`` is this process's alone while the context lasts. wait: until it is; else
-        False at once where another process has it. Where the file system has no locks everything is everybody's:
-        what is written is the same."""
+        """Lock a shard and tell whether the shard ``number`` is this process's alone while the context lasts. wait:
+        until it is; else False at once where another process has it. Where the file system has no locks everything is
+        everybody's: what is written is the same."""
         with ExitStack() as stack:
             with self.writing(0):
                 file = stack.enter_context((self.path / "lock").open("ab"))
@@ -156,8 +157,8 @@ class CacheFolder:
 
     @contextmanager
     def writer(self, arrays: Mapping[str, Stored], rows: int) -> Iterator[Writer]:
-        """Into the files called ``arrays`` of ``rows`` rows each, which are made where they are missing. Everything is
-        on the disk when the context has ended. Raises OSError."""
+        """Open a writer into the files called ``arrays`` of ``rows`` rows each, which are made where they are missing.
+        Everything is on the disk when the context has ended. Raises OSError."""
         with ExitStack() as stack:
             writer = Writer()
             for name, stored in arrays.items():
@@ -196,11 +197,11 @@ class CacheFolder:
     # Reading ---------------------------------------------------------------------------------------------------
 
     def disk(self) -> int:
-        """Bytes on the disk, without the holes."""
+        """Count the bytes on the disk, without the holes."""
         return sum(512 * file.stat().st_blocks for file in self.path.rglob("*") if file.is_file())
 
     def samples(self, split: str) -> Samples:
-        """Raises DataError."""
+        """Open the samples. Raises DataError."""
         rows, labels, ids = (self._load(f"{split}.{name}.npy") for name in ("rows", "labels", "ids"))
         return Samples(rows, labels, ids)
 
@@ -223,19 +224,19 @@ class CacheFolder:
 
 
 def read_only(values: NDArray[np.generic]) -> Tensor:
-    """A tensor over the same memory, which may be a map that nobody can write."""
+    """Make a tensor over the same memory, which may be a map that nobody can write."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(values)
 
 
 def stored_bytes(stored: Mapping[str, Stored]) -> int:
-    """Of one sample, at most."""
+    """Give the size of one sample, at most."""
     return sum(row_bytes(each) for each in stored.values())
 
 
 def size(count: float) -> str:
-    """Bytes in words."""
+    """Write bytes in words."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"

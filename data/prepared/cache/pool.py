@@ -22,12 +22,12 @@ AHEAD = 2
 
 
 def processors() -> int:
-    """That this process may use."""
+    """Count the processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pool_runner(workers: int) -> Runner:
-    """Decodes shards in ``workers`` processes, which end with this one however it ends."""
+    """Decode shards in ``workers`` processes, which end with this one however it ends."""
 
     def run(shards: Sequence[Shard], report: Report) -> Iterator[Marker]:
         if workers == 1 or len(shards) == 1:
@@ -68,7 +68,8 @@ def _spread(pool: ProcessPoolExecutor, workers: int, shards: Sequence[Shard], re
 
 
 def _end_with_parent() -> None:
-    """A process whose parent was killed would wait for work for ever. Ctrl-C is the parent's to answer."""
+    """End with the parent: a process whose parent was killed would wait for work for ever. Ctrl-C is the parent's to
+    answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

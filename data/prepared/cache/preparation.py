@@ -47,7 +47,7 @@ class Shard:
 
     @property
     def bytes(self) -> int:
-        """On the disk, at most."""
+        """Count the bytes on the disk, at most."""
         return len(self.items) * sum(stored_bytes(form.stored(self.split)) for form in self.forms.values())
 
     def run(self, wait: bool = True) -> Marker | None:
@@ -103,7 +103,7 @@ class Preparation:
 
     @cached_property
     def content(self) -> Content:
-        """Of lists, media and forms: equal wherever the data lies. Opens no medium."""
+        """Digest lists, media and forms: equal wherever the data lies. Opens no medium."""
         manifest, media = hashlib.sha256(), hashlib.sha256()
         manifest.update(repr(self.listing.classes).encode())
         for split, items in self.listing.splits.items():
@@ -117,7 +117,7 @@ class Preparation:
 
     @cached_property
     def key(self) -> str:
-        """The fingerprint of the dataset, and of its cache."""
+        """Give the fingerprint of the dataset, and of its cache."""
         return _short(hashlib.sha256(self.content.model_dump_json().encode()))
 
     @cached_property
@@ -126,12 +126,12 @@ class Preparation:
 
     @property
     def size(self) -> int:
-        """Samples to be decoded."""
+        """Count the samples to be decoded."""
         return sum(map(len, self.listing.splits.values()))
 
     @cached_property
     def shards(self) -> tuple[Shard, ...]:
-        """All of them."""
+        """List all shards."""
         step = max(SMALLEST_SHARD, -(-self.size // MOST_SHARDS))
         parts = [(s, items, first) for s, items in self.listing.splits.items() for first in range(0, len(items), step)]
         return tuple(
@@ -140,8 +140,8 @@ class Preparation:
         )
 
     def check(self, skipped: Sequence[Skipped] = ()) -> None:
-        """Raises DataError, naming the first of them, where more samples are missing or unusable than may be, and
-        where a split is left without any."""
+        """Check what is missing: raises DataError, naming the first of them, where more samples are missing or unusable
+        than may be, and where a split is left without any."""
         lost = [*(f"{name} ({why})" for name, why in self.listing.missing), *(f"{s.id} ({s.reason})" for s in skipped)]
         total = self.size + len(self.listing.missing)
         if len(lost) > self.allowed * total:
@@ -155,7 +155,8 @@ class Preparation:
                 raise DataError(f"{self.dataset}: the {split} split has no sample that can be used")
 
     def check_listing(self) -> None:
-        """Raises DataError for an id that stands twice, a label that is no class, and as :meth:`check`."""
+        """Check the lists: raises DataError for an id that stands twice, a label that is no class, and as
+        :meth:`check`."""
         seen = set[str]()
         for items in self.listing.splits.values():
             for item in items:
@@ -170,7 +171,7 @@ class Preparation:
         self.check()
 
     def ending(self, skipped: Iterable[Skipped]) -> tuple[Meta, dict[SplitName, Samples]]:
-        """What completes the cache when all shards are there."""
+        """Give what completes the cache when all shards are there."""
         lost = sorted(skipped, key=lambda s: (s.split, s.row))
         samples: dict[SplitName, Samples] = {}
         for split, items in self.listing.splits.items():
@@ -192,12 +193,12 @@ def _check(name: str, values: NDArray[np.generic], declared: Stored) -> None:
 
 
 def description(form: Form) -> str:
-    """A form with all that decides what it stores."""
+    """Describe a form with all that decides what it stores."""
     return f"{form!r} version {form.version}"
 
 
 def _files(medium: Medium, root: Path) -> Iterator[tuple[str, int]]:
-    """Names, from the root of the data, and sizes; -1 for what decoding will find to be unreadable."""
+    """List names, from the root of the data, and sizes; -1 for what decoding will find to be unreadable."""
     paths: tuple[Path, ...]
     if isinstance(medium, Clip):
         yield f"frames {medium.start} to {medium.end}", 0

@@ -32,7 +32,7 @@ class Content(BaseModel, frozen=True):
     forms: str
 
     def changes(self, other: Content) -> list[str]:
-        """Names of what differs."""
+        """Name what differs."""
         return [name for name in Content.model_fields if getattr(self, name) != getattr(other, name)]
 
 

@@ -34,13 +34,13 @@ class Form(ABC):
 
     @abstractmethod
     def stored(self, split: SplitName) -> Mapping[str, Stored]:
-        """Arrays kept for each sample of ``split``, by name."""
+        """List the arrays kept for each sample of ``split``, by name."""
 
     @abstractmethod
     def decode(self, medium: Medium, split: SplitName) -> Arrays:
-        """One sample, as ``stored`` declares it. An array may be shorter along its first axis: the rest stays a hole
-        that nobody reads. Raises :class:`data.media.MediaError` where the file cannot be used."""
+        """Decode one sample, as ``stored`` declares it. An array may be shorter along its first axis: the rest stays a
+        hole that nobody reads. Raises :class:`data.media.MediaError` where the file cannot be used."""
 
     @abstractmethod
     def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> Column:
-        """Serves model-ready batches from the arrays of all samples [n, ...], memory-mapped and read-only."""
+        """Serve model-ready batches from the arrays of all samples [n, ...], memory-mapped and read-only."""

@@ -31,7 +31,7 @@ class ArrayColumn(Column, Generic[F]):
         return len(next(iter(self.arrays.values())))
 
     def take(self, name: str, device: Device, *index: Tensor) -> Tensor:
-        """``arrays[name][index]`` on ``device``, in one gather."""
+        """Take ``arrays[name][index]`` to ``device``, in one gather."""
         values = self.arrays[name]
         return values[tuple(part.to(values.device) for part in index)].to(device, non_blocking=True)
 

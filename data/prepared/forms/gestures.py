@@ -26,14 +26,14 @@ GREY_WEIGHTS = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def read_clip(clip: Clip, frames: int, edge: int) -> NDArray[np.uint8]:
-    """The clip's window stretched to [frames, 3, edge, edge]. Raises MediaError where it has another length."""
+    """Read the clip's window stretched to [frames, 3, edge, edge]. Raises MediaError where it has another length."""
     if clip.end - clip.start != frames:
         raise MediaError(clip.path, f"a window of {clip.end - clip.start} frames, expected {frames}")
     return np.stack([resized(frame, edge, edge) for frame in read_window(clip.path, clip.start, clip.end)])
 
 
 def centre(values: NDArray[np.generic], size: int) -> NDArray[np.generic]:
-    """The middle ``size`` rows and columns of [..., H, W]."""
+    """Cut out the middle ``size`` rows and columns of [..., H, W]."""
     top, left = ((edge - size) // 2 for edge in values.shape[-2:])
     return values[..., top : top + size, left : left + size]
 
@@ -46,8 +46,8 @@ def draw_corners(count: int, starts: int, room: int, generator: Generator) -> Te
 
 
 def crops(stored: Tensor, frames: int, size: int) -> Tensor:
-    """A view of every crop of ``frames`` x ``size`` x ``size`` of clips [n, T, C, H, W], by its corner:
-    [n, starts, C, tops, lefts, frames, size, size]. A gather from it reads the wanted ones alone, from a map too."""
+    """Make a view of every crop of ``frames`` x ``size`` x ``size`` of clips [n, T, C, H, W], by its corner: [n,
+    starts, C, tops, lefts, frames, size, size]. A gather from it reads the wanted ones alone, from a map too."""
     return stored.unfold(1, frames, 1).unfold(3, size, 1).unfold(4, size, 1)
 
 

@@ -37,19 +37,19 @@ GREY = 128
 
 
 def standardise(pixels: Tensor, mean: Colour, std: Colour) -> Tensor:
-    """``pixels`` float [N, 3, ...] in [0, 255] as (pixels / 255 - mean) / std, in place."""
+    """Turn ``pixels`` float [N, 3, ...] in [0, 255] into (pixels / 255 - mean) / std, in place."""
     shape = (3, *[1] * (pixels.ndim - 2))
     centre, deviation = (torch.tensor(c, device=pixels.device).view(shape) for c in (mean, std))
     return pixels.mul_(1 / (255 * deviation)).sub_(centre / deviation)
 
 
 def middles(count: int, segments: int) -> list[int]:
-    """The middle one of ``count`` frames in each of as many equal ``segments``."""
+    """Pick the middle one of ``count`` frames in each of as many equal ``segments``."""
     return [(2 * segment + 1) * count // (2 * segments) for segment in range(segments)]
 
 
 def _views(sizes: Tensor, generator: Generator, scale: Range | None, flip: bool) -> tuple[Tensor, Tensor | None]:
-    """Boxes [N, 4] and, where pictures are flipped, which of them."""
+    """Draw boxes [N, 4] and, where pictures are flipped, which of them."""
     boxes = whole(len(sizes)) if scale is None else draw_crops(sizes, generator, scale)
     return boxes, draw_flips(len(sizes), generator) if flip else None
 
@@ -111,7 +111,7 @@ class ImageColumn(ArrayColumn[Image]):
 
     @property
     def substituted(self) -> int:  # type: ignore[override]
-        """How many pictures could not be read and are grey."""
+        """Count the pictures that could not be read and are grey."""
         return int(self.arrays["grey"].sum())
 
     def gather(self, index: Tensor, device: Device) -> Tensor:
@@ -190,7 +190,7 @@ class Frames(Form):
 def _resized(
     found: Sequence[Path] | Sequence[NDArray[np.uint8]], positions: Sequence[int], edge: int
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """The pictures at ``positions`` as squares [n, 3, edge, edge], and height and width of the first."""
+    """Give the pictures at ``positions`` as squares [n, 3, edge, edge], and height and width of the first."""
     chosen = [found[position] for position in positions]
     pictures = [read_image(picture) if isinstance(picture, Path) else picture for picture in chosen]
     first = np.asarray(pictures[0])
@@ -227,7 +227,7 @@ class FramesColumn(ArrayColumn[Frames]):
         return self._finish(crop(frames, boxes, form.size, flips))
 
     def _places(self, index: Tensor, within: Tensor) -> Tensor:
-        """Frames [B, T], one a segment, at the share ``within`` [B, T] of each."""
+        """Choose frames [B, T], one a segment, at the share ``within`` [B, T] of each."""
         count = self.arrays["count"][index]
         segments = torch.arange(self.form.frames)
         return ((segments + within) * count / self.form.frames).long().minimum(count - 1)

@@ -32,7 +32,7 @@ def log_stft(wave: Tensor, n_fft: int, hop: int) -> Tensor:
 
 
 def fill_up(wave: Tensor, samples: int, fill: Literal["tile", "zero"]) -> Tensor:
-    """The waveform [n] made [samples] long at least: repeated end to end (and cut there), or with zeros behind it."""
+    """Make the waveform [n] [samples] long at least: repeated end to end (and cut there), or with zeros behind it."""
     if len(wave) >= samples:
         return wave
     if fill == "zero":
@@ -67,7 +67,7 @@ class Spectrogram(Form):
 
     @property
     def frames(self) -> int:
-        """Of one served sample."""
+        """Count the frames of one served sample."""
         return 1 + round(self.rate * self.seconds) // self.hop
 
     def source_samples(self) -> int:
@@ -108,7 +108,7 @@ class SpectrogramColumn(ArrayColumn[Spectrogram]):
 
     @property
     def _last(self) -> int:
-        """Frame at which the last crop starts."""
+        """Give the frame at which the last crop starts."""
         return self.arrays["spectrogram"].shape[2] - self.form.frames
 
     def gather(self, index: Tensor, device: Device) -> Tensor:
@@ -186,7 +186,7 @@ class FilterBankColumn(ArrayColumn[FilterBank]):
 
 
 def _masked(values: Tensor, form: Spectrogram | FilterBank, count: int, generator: Generator, part: slice) -> Tensor:
-    """``values`` [b, 1, bands, frames], the ``part`` of ``count`` samples, with SpecAugment as the form says."""
+    """Mask ``values`` [b, 1, bands, frames], the ``part`` of ``count`` samples, by SpecAugment as the form says."""
     for axis, widest in ((2, form.mask_bands), (3, form.mask_frames)):
         if widest:
             spans = draw_spans(count, values.shape[axis], widest, generator)

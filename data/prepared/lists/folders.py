@@ -23,7 +23,7 @@ _LARGEST_STUB = 200
 
 
 def open_root(root: str, remedy: str) -> Path:
-    """The folder ``root``. Raises DataError where it is none, or cannot be read."""
+    """Open the folder ``root``. Raises DataError where it is none, or cannot be read."""
     top = Path(root).expanduser()
     if not _is_folder(top):
         kind = "a file, not a folder" if top.is_file() else "no such folder"
@@ -33,7 +33,7 @@ def open_root(root: str, remedy: str) -> Path:
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What ``folder`` holds, sorted by name, without names that begin with a dot (left behind by file managers).
+    """List what ``folder`` holds, sorted by name, without names that begin with a dot (left behind by file managers).
     Raises DataError where it cannot be read."""
     try:
         with os.scandir(folder) as found:
@@ -43,12 +43,13 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def find_folder(top: Path, *places: str) -> Path | None:
-    """The first of ``places`` under ``top`` that is a folder with something in it (but archives)."""
+    """Find the first of ``places`` under ``top`` that is a folder with something in it (but archives)."""
     return next((top / place for place in places if _is_folder(top / place) and _holds_data(top / place)), None)
 
 
 def need_folder(top: Path, what: str, *places: str) -> Path:
-    """As :func:`find_folder`. Raises DataError saying what was looked for, and what an unfinished download left."""
+    """Find a folder as :func:`find_folder` does. Raises DataError saying what was looked for, and what an unfinished
+    download left."""
     if found := find_folder(top, *places):
         return found
     where = " or ".join(places)
@@ -56,7 +57,7 @@ def need_folder(top: Path, what: str, *places: str) -> Path:
 
 
 def files_by_stem(folder: Path, suffixes: Collection[str], deep: bool = False) -> dict[str, Path]:
-    """Stem -> file of those with one of ``suffixes`` (lower case, with the dot); with ``deep`` in subfolders too.
+    """Map stem -> file of those with one of ``suffixes`` (lower case, with the dot); with ``deep`` in subfolders too.
     Raises DataError where Git LFS pointers stand in for files."""
     files: dict[str, Path] = {}
     small: list[Path] = []
@@ -73,12 +74,13 @@ def files_by_stem(folder: Path, suffixes: Collection[str], deep: bool = False) -
 
 
 def folders_by_name(folder: Path) -> dict[str, Path]:
-    """Name -> subfolder."""
+    """Map name -> subfolder."""
     return {entry.name: Path(entry.path) for entry in entries(folder) if entry.is_dir()}
 
 
 def pictures(folders: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
-    """The pictures in each folder, sorted by name. Several folders at once, as each may be a question to a server."""
+    """List the pictures in each folder, sorted by name. Several folders at once, as each may be a question to a
+    server."""
     listed = list(dict.fromkeys(folders))
     with ThreadPoolExecutor(8) as pool:
         return dict(zip(listed, pool.map(_pictures, listed), strict=True))
@@ -134,8 +136,8 @@ def _starts_as_stub(path: Path) -> bool:
 
 
 def explain_absence(top: Path, places: Sequence[str] = ()) -> str:
-    """What to do about media that are not there, from the archives that lie beside: unfinished, truncated, or only not
-    unpacked yet."""
+    """Say what to do about media that are not there, from the archives that lie beside: unfinished, truncated, or only
+    not unpacked yet."""
     folders = [top, *(top / place for place in places if _is_folder(top / place))]
     found = [entry for folder in folders for entry in entries(folder) if entry.is_file()]
     for entry in found:
@@ -151,7 +153,7 @@ def explain_absence(top: Path, places: Sequence[str] = ()) -> str:
 
 
 def _damage(name: str, parts: Sequence[os.DirEntry[str]]) -> str | None:
-    """What is wrong with an archive, as far as names, sizes and its last bytes tell."""
+    """Say what is wrong with an archive, as far as names, sizes and its last bytes tell."""
     if empty := next((part for part in parts if part.stat().st_size == 0), None):
         return f"{empty.name} is empty: download it again"
     numbers = {part.name.removeprefix(name): part for part in parts}

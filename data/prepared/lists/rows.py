@@ -40,7 +40,7 @@ class Lists:
 
     @classmethod
     def under(cls, root: Path, lists: str | None, places: Sequence[str], origin: str) -> Lists:
-        """``places``, folders under ``root``; or the folder ``lists`` alone, where the user names one."""
+        """Look in ``places``, folders under ``root``; or the folder ``lists`` alone, where the user names one."""
         if lists is None:
             return cls(tuple(root / place for place in places), origin)
         folder = Path(lists).expanduser()
@@ -49,14 +49,14 @@ class Lists:
         return cls((folder,), origin)
 
     def find(self, *names: str) -> Path | None:
-        """The first of ``names`` in the first folder that has one."""
+        """Find the first of ``names`` in the first folder that has one."""
         try:
             return next((f / name for f in self.folders for name in names if (f / name).is_file()), None)
         except OSError as error:
             raise DataError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from error
 
     def need(self, *names: str) -> Path:
-        """As :meth:`find`. Raises DataError saying which files were looked for, and where."""
+        """Find a list as :meth:`find` does. Raises DataError saying which files were looked for, and where."""
         if found := self.find(*names):
             return found
         places = ", ".join(str(folder) for folder in self.folders)
@@ -70,7 +70,8 @@ class Lists:
 
 
 def read_text(path: Path) -> str:
-    """The whole file, UTF-8 with or without a byte order mark. Raises DataError naming the first line that is not."""
+    """Read the whole file, UTF-8 with or without a byte order mark. Raises DataError naming the first line that is
+    not."""
     content = read_bytes(path)
     try:
         return content.decode("utf-8-sig")
@@ -94,7 +95,7 @@ def _commas(line: str) -> Sequence[str]:
 
 
 def tabs(line: str) -> Sequence[str]:
-    """Fields between tabs; quotation marks are part of the text."""
+    """Split into the fields between tabs; quotation marks are part of the text."""
     return line.split("\t")
 
 
@@ -104,7 +105,7 @@ def read_table(
     header: Callable[[Sequence[str]], bool] = lambda fields: False,
     split: Callable[[str], Sequence[str]] = _commas,
 ) -> list[Line]:
-    """Lines of a table without names of columns, read by position.
+    """Read the lines of a table without names of columns, read by position.
 
     columns: what the fields of a line are, for messages. header: whether the fields of the first line are one.
     Raises DataError for a line with another number of fields, and for an empty table."""
@@ -129,14 +130,14 @@ def read_table(
 
 
 def number(text: str, where: str, what: str) -> int:
-    """A whole number, from 0. Raises DataError."""
+    """Read a whole number, from 0. Raises DataError."""
     if not (text.isascii() and text.isdigit()):
         raise DataError(f"{where}: {what} {text!r} is not a whole number")
     return int(text)
 
 
 def class_number(text: str, count: int, where: str, first: int = 0) -> int:
-    """The index, from 0, of a class that the list numbers from ``first``. Raises DataError out of range."""
+    """Read the index, from 0, of a class that the list numbers from ``first``. Raises DataError out of range."""
     value = number(text, where, "label")
     if not first <= value < first + count:
         raise DataError(f"{where}: label {value} is out of range; labels go from {first} to {first + count - 1}")
@@ -144,7 +145,7 @@ def class_number(text: str, count: int, where: str, first: int = 0) -> int:
 
 
 def class_name(text: str, classes: Sequence[str], where: str) -> int:
-    """The index of a class by its name. Raises DataError with the nearest name for an unknown one."""
+    """Find the index of a class by its name. Raises DataError with the nearest name for an unknown one."""
     if text in classes:
         return classes.index(text)
     near = difflib.get_close_matches(text, classes, 1)
@@ -154,7 +155,7 @@ def class_name(text: str, classes: Sequence[str], where: str) -> int:
 
 
 def refuse_repeats(rows: Iterable[Row]) -> None:
-    """Raises DataError for a sample that is listed twice, in one split or in two."""
+    """Refuse repeats: raises DataError for a sample that is listed twice, in one split or in two."""
     places: dict[str, str] = {}
     for row in rows:
         if row.id in places:

@@ -17,7 +17,7 @@ Positions = NDArray[np.int64]
 
 
 def split_name(value: object, where: str) -> SplitName:
-    """Of a word, or of 0, 1, 2. Raises DataError."""
+    """Read the name of a split off a word, or of 0, 1, 2. Raises DataError."""
     text = str(value).strip()
     if text in SPLITS:
         return text
@@ -29,8 +29,8 @@ def split_name(value: object, where: str) -> SplitName:
 def number_labels(
     values: Sequence[object], given: Sequence[str] | None, where: Callable[[int], str]
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Labels int64 [n] and names of the classes. values: words, or whole numbers from 0; given: names of the classes,
-    in their order (default: words sorted; "0", "1", ... up to the largest). Raises DataError."""
+    """Give labels int64 [n] and names of the classes. values: words, or whole numbers from 0; given: names of the
+    classes, in their order (default: words sorted; "0", "1", ... up to the largest). Raises DataError."""
     texts = [str(value).strip() for value in values]
     if all(text.isascii() and text.lstrip("-").isdigit() for text in texts):
         labels = np.array([int(text) for text in texts], np.int64)
@@ -65,9 +65,9 @@ def carve_splits(
     seed: int,
     where: str,
 ) -> tuple[dict[SplitName, Positions], tuple[str, ...]]:
-    """Positions of each split, ascending, and what a reader must know of how they were made. split: of each sample;
-    what it leaves out, and everything where it is None, is held out by class and whole group. shares: of validation
-    and test. Raises DataError."""
+    """Give the positions of each split, ascending, and what a reader must know of how they were made. split: of each
+    sample; what it leaves out, and everything where it is None, is held out by class and whole group. shares: of
+    validation and test. Raises DataError."""
     names = split if split is not None else ["train"] * len(labels)
     rows = [Row(f"{k:09d}", int(label), where, group[k] if group is not None else "") for k, label in enumerate(labels)]
     parts = {name: [row for row, own in zip(rows, names, strict=True) if own == name] for name in SPLITS}

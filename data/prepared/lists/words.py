@@ -8,10 +8,10 @@ _DROPPED = str.maketrans("-/", "  ", ",.'!?\"()*#:;~")
 
 
 def plain_words(text: str, most: int) -> str:
-    """The first ``most`` words, lower-cased, without punctuation."""
+    """Give the first ``most`` words, lower-cased, without punctuation."""
     return " ".join(text.lower().translate(_DROPPED).split()[:most])
 
 
 def letter_words(text: str, most: int) -> str:
-    """As :func:`plain_words`, of the words that are nothing but letters: "$T$" becomes "t", "4you" goes."""
+    """Give the words of :func:`plain_words` that are nothing but letters: "$T$" becomes "t", "4you" goes."""
     return plain_words(" ".join(re.findall(r"\b[A-Za-z]+\b", text)), most)

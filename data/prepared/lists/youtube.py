@@ -28,14 +28,14 @@ class ClipRow(Row):
 
 
 def parse_key(stem: str) -> Key | None:
-    """Of ``<id>_<start>`` or ``<id>_<start>_<end>``, padded or not. Ids have 11 characters, ``-`` and ``_`` among
+    """Parse ``<id>_<start>`` or ``<id>_<start>_<end>``, padded or not. Ids have 11 characters, ``-`` and ``_`` among
     them, so that a stem must never be split at ``_``."""
     match = _STEM.fullmatch(stem)
     return (match["id"], int(match["start"])) if match else None
 
 
 def clip_row(stem: str, label: int, where: str) -> ClipRow:
-    """Raises DataError for a stem of another form."""
+    """Make the row of a clip. Raises DataError for a stem of another form."""
     key = parse_key(stem)
     if key is None:
         raise DataError(f"{where}: {stem!r} is not of the form <YouTube id, 11 characters>_<start>[_<end>]")
@@ -86,5 +86,5 @@ class ClipTree:
 
 
 def clip_media(audio: Files[Key], video: FrameFolders[Key] | Files[Key], row: ClipRow) -> dict[str, Medium]:
-    """Raises :class:`data.prepared.lists.folders.AbsentError`."""
+    """Find the media of a clip. Raises :class:`data.prepared.lists.folders.AbsentError`."""
     return {"audio": audio[row.key], "video": video[row.key]}
