@@ -1,4 +1,4 @@
-"""Means over runs of different code: found, so that nobody reads them as if one program had given all numbers."""
+"""Find means over runs of different code, so that nobody reads them as if one program had given all numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a run ran on, recorded with it; and the check that one and the same code is imported everywhere."""
+"""The environment of a run (machine, versions, command), recorded with it; and the check that one and the same code is
+imported everywhere."""
 
 from __future__ import annotations
 

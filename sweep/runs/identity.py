@@ -1,4 +1,5 @@
-"""What makes two runs the same: a hash of everything that can change a result, and of nothing else."""
+"""The identity of a run, by which two runs are the same: a hash of everything that can change a result, and of nothing
+else."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class TestRecord(Record):
 
 
 class EnvironmentRecord(Record):
-    """environment.json: what a run ran on."""
+    """environment.json: machine, versions and command of a run."""
 
     packages: dict[str, str]
     python: str

@@ -1,4 +1,4 @@
-"""Where configurations come from: a list, or a search (``sweep.search.searcher``)."""
+"""Proposers of configurations: a list, or a search (``sweep.search.searcher``)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sweep.runs.records import FinalRecord
 
 
 class Nothing(Enum):
-    """Why there is nothing to train."""
+    """The reasons for which nothing can be handed out to be trained."""
 
     NOW = "whatever comes next depends on runs under way"
     LEFT = "all is done"

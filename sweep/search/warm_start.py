@@ -1,4 +1,4 @@
-"""Warm start: what earlier sweeps of the same results folder found, as values to try first."""
+"""Warm start: a search first tries values that earlier sweeps of the same results folder found, the best first."""
 
 from __future__ import annotations
 

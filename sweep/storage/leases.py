@@ -30,7 +30,7 @@ DRIVERS = ".drivers"
 
 
 class Hold(Protocol):
-    """Something held for this driver until it is released, or the driver dies."""
+    """A thing held for this driver until it is released, or the driver dies."""
 
     def release(self) -> None: ...
 

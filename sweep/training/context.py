@@ -16,7 +16,8 @@ from sweep.training.workers import WorkerGroup, worker_slice
 
 
 class TrainingContext:
-    """One per run and worker. ``train`` is the training split, where the recipe keeps it (host or device)."""
+    """The context of one run on one worker. ``train`` is the training split, where the recipe keeps it (host or
+    device)."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """The training loop: plain PyTorch, one worker or many, without Ray.
 
-    dataset = data.get("digits").load(...)
-    result = fit(method, dataset, Recipe(lr=0.05), epochs... )     # see :func:`fit`
+    dataset = source.load(source.Options())     # source = data.get("digits")
+    result = fit(method, dataset, Recipe(lr=0.05), seed=0)     # see :func:`fit`
 
 One :class:`Training` is one run: iterate :meth:`Training.epochs`, then ask :meth:`Training.result`."""
 

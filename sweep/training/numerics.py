@@ -1,4 +1,4 @@
-"""The version of the numbers that training gives."""
+"""The version of the numbers that training gives, raised by hand: see ``NUMERICS``."""
 
 NUMERICS = 1
 """Belongs to every run's identity. Whoever changes numbers outside methods/ and data/ (loop, optimizer, batch norm,
