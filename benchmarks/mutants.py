@@ -96,7 +96,7 @@ class _Editor:
 
     def _visit(self, node: ast.AST) -> Iterator[list[Edit]]:
         # Places inside an f-string are unknown before Python 3.12, and few tests read all of a message.
-        if isinstance(node, ast.JoinedStr) or _is_for_type_checkers(node):
+        if isinstance(node, ast.JoinedStr) or _is_for_type_checkers(node) or _is_an_assertion(node):
             return
         yield from self._own_edits(node)
         if isinstance(node, ast.Raise):
@@ -133,7 +133,7 @@ class _Editor:
                 yield [self._negated(test)]
             case ast.comprehension():
                 yield from ([self._negated(test)] for test in node.ifs if isinstance(test, PLAIN))
-            case ast.Return(value=ast.expr() as value) if not _is_none(value):
+            case ast.Return(value=ast.expr() as value) if not _counts_as_none(value):
                 yield [(*self._span(node), "return None")]
             case ast.withitem(optional_vars=None):
                 yield [(*self._span(node.context_expr), '__import__("contextlib").nullcontext()')]
@@ -167,6 +167,11 @@ def _is_for_type_checkers(node: ast.AST) -> bool:
     return False
 
 
+def _is_an_assertion(node: ast.AST) -> bool:
+    """Tell what only shows where the code itself is wrong: ``assert``, and ``strict`` of ``zip``."""
+    return isinstance(node, ast.Assert) or (isinstance(node, ast.keyword) and node.arg == "strict")
+
+
 def _is_done_for_its_effect(node: ast.AST) -> bool:
     match node:
         case ast.Expr(value=ast.Call() | ast.Await()) | ast.Assign(targets=[ast.Attribute() | ast.Subscript()]):
@@ -174,8 +179,9 @@ def _is_done_for_its_effect(node: ast.AST) -> bool:
     return False
 
 
-def _is_none(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
+def _counts_as_none(node: ast.expr) -> bool:
+    """Tell None and False, for which whoever asks seldom cares."""
+    return isinstance(node, ast.Constant) and (node.value is None or node.value is False)
 
 
 def _apply(source: str, edits: Iterable[Edit]) -> str:

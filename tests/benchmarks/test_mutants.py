@@ -44,6 +44,11 @@ def test_each_place_is_changed_by_itself(source: str, expected: list[str]) -> No
     assert changed(source) == expected
 
 
+def test_instead_of_false_true_is_returned_and_not_nothing() -> None:
+    assert changed("def f(): return False") == ["def f(): return True"]
+    assert changed("def f(): return True") == ["def f(): return None", "def f(): return False"]
+
+
 def test_statements_are_left_out_and_nothing_returned() -> None:
     source = """
         def f(a):
@@ -73,6 +78,8 @@ def test_statements_are_left_out_and_nothing_returned() -> None:
         "if TYPE_CHECKING:\n    f(1)",
         "if __name__ == '__main__':\n    f(1)",
         "x = f'{a + 1}'",
+        "assert a > 1",
+        "x = zip(a, b, strict=True)",
         "def f(): return None",
     ],
 )
