@@ -87,7 +87,7 @@ class ArrayColumn(Column):
         return len(self._rows) * self._values[:1].nbytes
 
 
-class ArraysSource(DatasetSource):
+class ArraysSource(DatasetSource[ArraysOptions]):
     """Arrays [n, ...] named as the modalities, ``labels`` [n] (whole numbers from 0, or words), and where there are
     any ``split`` [n] (train, validation, test or 0, 1, 2), ``group`` [n] and ``classes``.
 
@@ -96,25 +96,24 @@ class ArraysSource(DatasetSource):
 
     name = "arrays"
     title = "Your own arrays (npz, npy)"
-    Options = ArraysOptions
     paths = frozenset({"root"})
     recipe: ClassVar[Mapping[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "batch_size": 64}
 
     @classmethod
-    def modalities(cls, options: ArraysOptions) -> tuple[str, ...]:  # type: ignore[override]
+    def modalities(cls, options: ArraysOptions) -> tuple[str, ...]:
         return tuple(options.modalities)
 
     @classmethod
-    def encoders(cls, options: ArraysOptions) -> dict[str, Any]:  # type: ignore[override]
+    def encoders(cls, options: ArraysOptions) -> dict[str, Any]:
         return dict.fromkeys(options.modalities, "mlp")
 
     @classmethod
-    def fingerprint(cls, options: ArraysOptions) -> str:  # type: ignore[override]
+    def fingerprint(cls, options: ArraysOptions) -> str:
         """Of names, types, shapes and pieces of every array, of all of small ones."""
         return _digest(_read(Path(options.root).expanduser(), options.modalities))
 
     @classmethod
-    def load(cls, options: ArraysOptions) -> Dataset:  # type: ignore[override]
+    def load(cls, options: ArraysOptions) -> Dataset:
         root = Path(options.root).expanduser()
         read = _read(root, options.modalities)
         arrays = check_arrays(root, read, options)

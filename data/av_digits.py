@@ -194,14 +194,13 @@ def read_images(mnist_root: str | None) -> tuple[Tensor, Positions, NDArray[np.b
     return torch.from_numpy(pixels).unsqueeze(1), labels, official
 
 
-class AVDigits(DatasetSource):
+class AVDigits(DatasetSource[AVDigitsOptions]):
     """``audio``: log-mel spectrogram [1, 64, 64]; ``image``: [1, 28, 28] (MNIST) or [1, 8, 8] (scikit-learn). Both
     are standardised by one mean and one deviation of the training samples."""
 
     name = "av_digits"
     paper = "FSDD with MNIST, in the manner of AV-MNIST (Vielzeuf et al., 2018)"
     title = "Spoken and written digits (FSDD with MNIST)"
-    Options = AVDigitsOptions
     paths = frozenset({"root", "mnist_root"})
     recipe: ClassVar[Mapping[str, Any]] = {
         "optimizer": "sgd",
@@ -213,15 +212,15 @@ class AVDigits(DatasetSource):
     test_peak = True
 
     @classmethod
-    def modalities(cls, options: AVDigitsOptions) -> tuple[str, ...]:  # type: ignore[override]
+    def modalities(cls, options: AVDigitsOptions) -> tuple[str, ...]:
         return ("audio", "image")
 
     @classmethod
-    def encoders(cls, options: AVDigitsOptions) -> dict[str, Any]:  # type: ignore[override]
+    def encoders(cls, options: AVDigitsOptions) -> dict[str, Any]:
         return {"audio": {"name": "cnn"}, "image": {"name": "cnn"}}
 
     @classmethod
-    def fingerprint(cls, options: AVDigitsOptions) -> str:  # type: ignore[override]
+    def fingerprint(cls, options: AVDigitsOptions) -> str:
         """Of every recording by name, and of the images (unpacked, so that gzip makes no difference)."""
         recordings = find_recordings(options.root)
         split_recordings(recordings, options.test_speakers)  # an unknown speaker is refused before anything is trained
@@ -231,7 +230,7 @@ class AVDigits(DatasetSource):
         return digest([*files, *mnist.contents(options.mnist_root)])
 
     @classmethod
-    def load(cls, options: AVDigitsOptions) -> Dataset:  # type: ignore[override]
+    def load(cls, options: AVDigitsOptions) -> Dataset:
         """From the cache, where these options have been loaded before."""
         own = options.model_dump_json(exclude=set(cls.paths))
         found, notes = cached_splits(

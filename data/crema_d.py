@@ -79,7 +79,7 @@ def read_list(path: Path) -> list[Row]:
     return rows
 
 
-class CremaD(PreparedSource):
+class CremaD(PreparedSource[CremaDOptions]):
     """``audio``: log-magnitude spectrogram [1, 257, T]; ``video``: frames [3, frames, 224, 224].
 
     Every actor occurs in all parts of the author split and the official one; ``speakers`` holds out whole actors.
@@ -88,7 +88,6 @@ class CremaD(PreparedSource):
     name = "crema_d"
     paper = "Cao et al., 2014"
     title = "CREMA-D (acted emotions, six classes)"
-    Options = CremaDOptions
     paths = frozenset({"root", "lists"})
     recipe: ClassVar[Mapping[str, Any]] = {
         "optimizer": "sgd",
@@ -99,19 +98,19 @@ class CremaD(PreparedSource):
     }
 
     @classmethod
-    def modalities(cls, options: CremaDOptions) -> tuple[str, ...]:  # type: ignore[override]
+    def modalities(cls, options: CremaDOptions) -> tuple[str, ...]:
         return ("audio", "video")
 
     @classmethod
-    def encoders(cls, options: CremaDOptions) -> dict[str, Any]:  # type: ignore[override]
+    def encoders(cls, options: CremaDOptions) -> dict[str, Any]:
         return {"audio": "resnet18", "video": "resnet18"}
 
     @classmethod
-    def forms(cls, options: CremaDOptions) -> dict[str, Form]:  # type: ignore[override]
+    def forms(cls, options: CremaDOptions) -> dict[str, Form]:
         return dict(PROFILES[options.profile])
 
     @classmethod
-    def listing(cls, options: CremaDOptions) -> Listing:  # type: ignore[override]
+    def listing(cls, options: CremaDOptions) -> Listing:
         remedy = "set `root` to the clone of CheyneyComputerScience/CREMA-D (with Git LFS), or to AudioWAV's parent"
         root = open_root(options.root, remedy)
         sounds = files_by_stem(need_folder(root, "sound", "AudioWAV"), {".wav"})

@@ -68,30 +68,29 @@ def split(labels: NDArray[np.integer], train_samples: int, seed: int) -> tuple[P
     return np.sort(np.concatenate(chosen)), validation, test
 
 
-class Digits(DatasetSource):
+class Digits(DatasetSource[DigitsOptions]):
     """Each view is one vector a sample, standardised by one mean and one deviation of its training samples."""
 
     name = "digits"
     paper = "digits of scikit-learn"
     title = "Handwritten digits, seen in two or three views"
-    Options = DigitsOptions
     recipe: ClassVar[Mapping[str, Any]] = {"optimizer": "sgd", "lr": 0.05, "batch_size": 64, "epochs": 30}
     test_peak = True
 
     @classmethod
-    def modalities(cls, options: DigitsOptions) -> tuple[str, ...]:  # type: ignore[override]
+    def modalities(cls, options: DigitsOptions) -> tuple[str, ...]:
         return tuple(options.views)
 
     @classmethod
-    def encoders(cls, options: DigitsOptions) -> dict[str, Any]:  # type: ignore[override]
+    def encoders(cls, options: DigitsOptions) -> dict[str, Any]:
         return dict.fromkeys(options.views, "mlp")
 
     @classmethod
-    def fingerprint(cls, options: DigitsOptions) -> str:  # type: ignore[override]
+    def fingerprint(cls, options: DigitsOptions) -> str:
         return FINGERPRINT
 
     @classmethod
-    def load(cls, options: DigitsOptions) -> Dataset:  # type: ignore[override]
+    def load(cls, options: DigitsOptions) -> Dataset:
         images, labels = read_digits()
         parts = split(labels, options.train_samples, options.split_seed)
         inputs = {}

@@ -53,7 +53,7 @@ class IEMOCAPOptions(PreparedOptions):
         return list(require_modalities(modalities, MODALITIES))
 
 
-class IEMOCAP(PreparedSource):
+class IEMOCAP(PreparedSource[IEMOCAPOptions]):
     """``audio``: log-mel [1, 1024, 128]; ``video``: one face, [3, 256, 256] (mla) or [3, 1, 224, 224] (light);
     ``text``: ids and mask [2, length].
 
@@ -63,7 +63,6 @@ class IEMOCAP(PreparedSource):
     name = "iemocap"
     paper = "Busso et al., 2008"
     title = "IEMOCAP (acted emotions, four classes, three modalities)"
-    Options = IEMOCAPOptions
     paths = frozenset({"root", "lists"})
     recipe: ClassVar[Mapping[str, Any]] = {
         "optimizer": "sgd",
@@ -74,11 +73,11 @@ class IEMOCAP(PreparedSource):
     }
 
     @classmethod
-    def modalities(cls, options: IEMOCAPOptions) -> tuple[str, ...]:  # type: ignore[override]
+    def modalities(cls, options: IEMOCAPOptions) -> tuple[str, ...]:
         return tuple(options.modalities)
 
     @classmethod
-    def encoders(cls, options: IEMOCAPOptions) -> dict[str, Any]:  # type: ignore[override]
+    def encoders(cls, options: IEMOCAPOptions) -> dict[str, Any]:
         known = {
             "mla": {"audio": "cav_mae", "video": "m3ae_image", "text": "m3ae_text"},
             "light": {"audio": "resnet18", "video": "resnet18", "text": "bert"},
@@ -86,7 +85,7 @@ class IEMOCAP(PreparedSource):
         return {modality: known[modality] for modality in options.modalities}
 
     @classmethod
-    def forms(cls, options: IEMOCAPOptions) -> dict[str, Form]:  # type: ignore[override]
+    def forms(cls, options: IEMOCAPOptions) -> dict[str, Form]:
         name = options.tokenizer
         forms: dict[str, Form]
         if options.profile == "mla":
@@ -104,7 +103,7 @@ class IEMOCAP(PreparedSource):
         return {modality: forms[modality] for modality in options.modalities}
 
     @classmethod
-    def listing(cls, options: IEMOCAPOptions) -> Listing:  # type: ignore[override]
+    def listing(cls, options: IEMOCAPOptions) -> Listing:
         root = open_root(
             options.root, "set `root` to the folder that holds Session1 to Session5, or subaudio and faces"
         )

@@ -135,7 +135,7 @@ def read_database(path: Path) -> dict[SplitName, list[ClipRow]]:
     return splits
 
 
-class KineticsSounds(PreparedSource):
+class KineticsSounds(PreparedSource[KineticsSoundsOptions]):
     """``audio``: log-magnitude spectrogram [1, 257, 1003] or log-mel [1, 1024, 128]; ``video``: [3, 3, 224, 224].
 
     Papers report accuracy and MAP; the largest class has 3.5 % of the test."""
@@ -143,7 +143,6 @@ class KineticsSounds(PreparedSource):
     name = "kinetics_sounds"
     paper = "Arandjelovic and Zisserman, ICCV 2017"
     title = "Kinetics-Sounds (31 actions, seen and heard)"
-    Options = KineticsSoundsOptions
     paths = frozenset({"root", "lists"})
     recipe: ClassVar[Mapping[str, Any]] = {
         "optimizer": "sgd",
@@ -154,19 +153,19 @@ class KineticsSounds(PreparedSource):
     }
 
     @classmethod
-    def modalities(cls, options: KineticsSoundsOptions) -> tuple[str, ...]:  # type: ignore[override]
+    def modalities(cls, options: KineticsSoundsOptions) -> tuple[str, ...]:
         return ("audio", "video")
 
     @classmethod
-    def encoders(cls, options: KineticsSoundsOptions) -> dict[str, Any]:  # type: ignore[override]
+    def encoders(cls, options: KineticsSoundsOptions) -> dict[str, Any]:
         return {"audio": "resnet18", "video": "resnet18"}
 
     @classmethod
-    def forms(cls, options: KineticsSoundsOptions) -> dict[str, Form]:  # type: ignore[override]
+    def forms(cls, options: KineticsSoundsOptions) -> dict[str, Form]:
         return dict(PROFILES[options.profile])
 
     @classmethod
-    def listing(cls, options: KineticsSoundsOptions) -> Listing:  # type: ignore[override]
+    def listing(cls, options: KineticsSoundsOptions) -> Listing:
         root = open_root(options.root, "set `root` to the folder that holds k400, or train_wav and train_img")
         splits, note = cls._splits(options, root)
         keys = [row.key for rows in splits.values() for row in rows]

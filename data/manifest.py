@@ -140,29 +140,28 @@ class Table:
         return [fields[name] for _, fields in self.rows]
 
 
-class Manifest(PreparedSource):
+class Manifest(PreparedSource[ManifestOptions]):
     """One row a sample; see :class:`ManifestOptions` for the columns. Where no column says the split, test and
     validation are held out by class and whole group."""
 
     name = "manifest"
     title = "Your own media, listed in a CSV file"
-    Options = ManifestOptions
     recipe: ClassVar[Mapping[str, Any]] = {"optimizer": "sgd", "lr": 0.01, "batch_size": 64}
 
     @classmethod
-    def modalities(cls, options: ManifestOptions) -> tuple[str, ...]:  # type: ignore[override]
+    def modalities(cls, options: ManifestOptions) -> tuple[str, ...]:
         return tuple(options.modalities)
 
     @classmethod
-    def encoders(cls, options: ManifestOptions) -> dict[str, Any]:  # type: ignore[override]
+    def encoders(cls, options: ManifestOptions) -> dict[str, Any]:
         return {modality: _ENCODERS[kind.kind] for modality, kind in options.modalities.items()}
 
     @classmethod
-    def forms(cls, options: ManifestOptions) -> dict[str, Form]:  # type: ignore[override]
+    def forms(cls, options: ManifestOptions) -> dict[str, Form]:
         return {modality: kind.form() for modality, kind in options.modalities.items()}
 
     @classmethod
-    def listing(cls, options: ManifestOptions) -> Listing:  # type: ignore[override]
+    def listing(cls, options: ManifestOptions) -> Listing:
         table = read_csv(Path(options.root).expanduser())
         columns = {m: _need(table, kind.column or m) for m, kind in options.modalities.items()}
         label, ids = _need(table, options.label), options.id and _need(table, options.id)
@@ -191,7 +190,7 @@ class Manifest(PreparedSource):
         return Listing(classes, splits, tuple(missing), notes)
 
     @classmethod
-    def folder(cls, options: PreparedOptions) -> Path:
+    def folder(cls, options: ManifestOptions) -> Path:
         return super().folder(options).parent
 
 

@@ -100,7 +100,7 @@ def read_list(path: Path) -> list[GestureRow]:
     return rows
 
 
-class NVGesture(PreparedSource):
+class NVGesture(PreparedSource[NVGestureOptions]):
     """``rgb`` [3, T, 224, 224], ``flow`` [2, T, 224, 224] and ``depth`` [1, T, 224, 224]. One draw of the crop for all
     three, and of the window for rgb and depth; nothing is flipped, as a flip would change the gesture.
 
@@ -109,7 +109,6 @@ class NVGesture(PreparedSource):
     name = "nvgesture"
     paper = "Molchanov et al., CVPR 2016"
     title = "NVGesture (25 hand gestures in colour, flow and depth)"
-    Options = NVGestureOptions
     paths = frozenset({"root", "lists"})
     recipe: ClassVar[Mapping[str, Any]] = {
         "optimizer": "sgd",
@@ -120,19 +119,19 @@ class NVGesture(PreparedSource):
     }
 
     @classmethod
-    def modalities(cls, options: NVGestureOptions) -> tuple[str, ...]:  # type: ignore[override]
+    def modalities(cls, options: NVGestureOptions) -> tuple[str, ...]:
         return tuple(options.modalities)
 
     @classmethod
-    def encoders(cls, options: NVGestureOptions) -> dict[str, Any]:  # type: ignore[override]
+    def encoders(cls, options: NVGestureOptions) -> dict[str, Any]:
         return dict.fromkeys(options.modalities, "i3d")
 
     @classmethod
-    def forms(cls, options: NVGestureOptions) -> dict[str, Form]:  # type: ignore[override]
+    def forms(cls, options: NVGestureOptions) -> dict[str, Form]:
         return {modality: PROFILES[options.profile][modality] for modality in options.modalities}
 
     @classmethod
-    def listing(cls, options: NVGestureOptions) -> Listing:  # type: ignore[override]
+    def listing(cls, options: NVGestureOptions) -> Listing:
         root = open_root(options.root, "set `root` to the unpacked nvGesture folder, which holds Video_data")
         need_folder(root, "video", "Video_data")
         lists = Lists.under(root, options.lists, ("",), "the archive of NVGesture")

@@ -16,7 +16,7 @@ from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, get_args
 
 T = TypeVar("T")
 
@@ -112,6 +112,17 @@ class Registry(Generic[T]):
     def _is_declared(self, value: object) -> bool:
         """True for a class with a name of its own; a base that several share has none."""
         return isinstance(value, type) and issubclass(value, self._base) and isinstance(vars(value).get("name"), str)
+
+
+def type_argument(derived: type, bound: type[T]) -> type[T] | None:
+    """Find the class below ``bound`` that a class statement gives to a generic base: X of ``class A(Base[X])``.
+
+    None where it gives no such class, as where the base is not generic or its argument is a type variable."""
+    for base in vars(derived).get("__orig_bases__", ()):
+        for given in get_args(base):
+            if isinstance(given, type) and issubclass(given, bound):
+                return given
+    return None
 
 
 def _names_below(module: ModuleType) -> Iterator[str]:

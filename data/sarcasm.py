@@ -83,7 +83,7 @@ def read_list(path: Path, fields: int) -> list[TweetRow]:
     return rows
 
 
-class Sarcasm(PreparedSource):
+class Sarcasm(PreparedSource[SarcasmOptions]):
     """``text``: ids and mask [2, length]; ``image``: [3, size, size], grey where the file cannot be read.
 
     Papers report accuracy and macro-F1; 60.2 % of the test are not sarcastic."""
@@ -91,7 +91,6 @@ class Sarcasm(PreparedSource):
     name = "sarcasm"
     paper = "Cai, Cai and Wan, ACL 2019"
     title = "Sarcasm in tweets with an image (two classes)"
-    Options = SarcasmOptions
     paths = frozenset({"root", "lists"})
     recipe: ClassVar[Mapping[str, Any]] = {
         "optimizer": "adam",
@@ -102,19 +101,19 @@ class Sarcasm(PreparedSource):
     }
 
     @classmethod
-    def modalities(cls, options: SarcasmOptions) -> tuple[str, ...]:  # type: ignore[override]
+    def modalities(cls, options: SarcasmOptions) -> tuple[str, ...]:
         return ("text", "image")
 
     @classmethod
-    def encoders(cls, options: SarcasmOptions) -> dict[str, Any]:  # type: ignore[override]
+    def encoders(cls, options: SarcasmOptions) -> dict[str, Any]:
         return dict(PROFILES[options.profile].encoders)
 
     @classmethod
-    def forms(cls, options: SarcasmOptions) -> dict[str, Form]:  # type: ignore[override]
+    def forms(cls, options: SarcasmOptions) -> dict[str, Form]:
         return PROFILES[options.profile].forms(options)
 
     @classmethod
-    def listing(cls, options: SarcasmOptions) -> Listing:  # type: ignore[override]
+    def listing(cls, options: SarcasmOptions) -> Listing:
         root = open_root(options.root, "set `root` to the folder that holds text and dataset_image")
         lists = Lists.under(root, options.lists, _LISTS, "headacheboy/data-of-multimodal-sarcasm-detection, text")
         listed = {split: read_list(lists.need(name), fields) for split, (name, fields) in FILES.items()}

@@ -65,7 +65,7 @@ def read_list(path: Path, split: SplitName) -> list[TweetRow]:
     return rows
 
 
-class Twitter2015(PreparedSource):
+class Twitter2015(PreparedSource[Twitter2015Options]):
     """``text``: ids and mask [2, length]; ``image``: [3, size, size], grey where the file cannot be read.
 
     With ``text_mode: tweet`` a method sees where the target stands (the rows of one tweet differ in the place of
@@ -74,7 +74,6 @@ class Twitter2015(PreparedSource):
     name = "twitter2015"
     paper = "Yu and Jiang, IJCAI 2019"
     title = "Twitter2015 (sentiment towards a target, three classes)"
-    Options = Twitter2015Options
     paths = frozenset({"root", "lists"})
     recipe: ClassVar[Mapping[str, Any]] = {
         "optimizer": "sgd",
@@ -85,19 +84,19 @@ class Twitter2015(PreparedSource):
     }
 
     @classmethod
-    def modalities(cls, options: Twitter2015Options) -> tuple[str, ...]:  # type: ignore[override]
+    def modalities(cls, options: Twitter2015Options) -> tuple[str, ...]:
         return ("text", "image")
 
     @classmethod
-    def encoders(cls, options: Twitter2015Options) -> dict[str, Any]:  # type: ignore[override]
+    def encoders(cls, options: Twitter2015Options) -> dict[str, Any]:
         return dict(PROFILES[options.profile].encoders)
 
     @classmethod
-    def forms(cls, options: Twitter2015Options) -> dict[str, Form]:  # type: ignore[override]
+    def forms(cls, options: Twitter2015Options) -> dict[str, Form]:
         return PROFILES[options.profile].forms(options, pair=options.text_mode == "tweet+target")
 
     @classmethod
-    def listing(cls, options: Twitter2015Options) -> Listing:  # type: ignore[override]
+    def listing(cls, options: Twitter2015Options) -> Listing:
         root = open_root(options.root, "set `root` to the folder that holds twitter2015 and twitter2015_images")
         lists = Lists.under(root, options.lists, _LISTS, "jefferyYu/TomBERT, absa_data/twitter2015")
         splits = {split: read_list(lists.need(name), split) for split, name in FILES.items()}

@@ -68,7 +68,7 @@ def read_classes(stat: Path | None, labels: set[str], table: Path) -> tuple[str,
     return tuple(sorted(found))
 
 
-class VGGSound(PreparedSource):
+class VGGSound(PreparedSource[VGGSoundOptions]):
     """``audio``: log-magnitude spectrogram [1, 129, 626] or [1, 257, 2006]; ``video``: [3, frames, size, size].
 
     Papers report accuracy and MAP, on what they could download."""
@@ -76,7 +76,6 @@ class VGGSound(PreparedSource):
     name = "vggsound"
     paper = "Chen et al., ICASSP 2020"
     title = "VGGSound (309 sounds with their source in view)"
-    Options = VGGSoundOptions
     paths = frozenset({"root", "lists"})
     recipe: ClassVar[Mapping[str, Any]] = {
         "optimizer": "sgd",
@@ -87,19 +86,19 @@ class VGGSound(PreparedSource):
     }
 
     @classmethod
-    def modalities(cls, options: VGGSoundOptions) -> tuple[str, ...]:  # type: ignore[override]
+    def modalities(cls, options: VGGSoundOptions) -> tuple[str, ...]:
         return ("audio", "video")
 
     @classmethod
-    def encoders(cls, options: VGGSoundOptions) -> dict[str, Any]:  # type: ignore[override]
+    def encoders(cls, options: VGGSoundOptions) -> dict[str, Any]:
         return {"audio": "resnet18", "video": "resnet18"}
 
     @classmethod
-    def forms(cls, options: VGGSoundOptions) -> dict[str, Form]:  # type: ignore[override]
+    def forms(cls, options: VGGSoundOptions) -> dict[str, Form]:
         return dict(PROFILES[options.profile])
 
     @classmethod
-    def listing(cls, options: VGGSoundOptions) -> Listing:  # type: ignore[override]
+    def listing(cls, options: VGGSoundOptions) -> Listing:
         root = open_root(options.root, "set `root` to the folder of VGGSound's videos, or of its sounds and frames")
         lists = Lists.under(root, options.lists, _LISTS, "hche11/VGGSound, data")
         table = lists.need("vggsound.csv")

@@ -5,7 +5,6 @@ Yang, Wu, Jiang, "Towards Equilibrium: An Instantaneous Probe-and-Rebalance Mult
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import combinations
 from typing import Any, Literal
 
@@ -90,35 +89,27 @@ def combine_logits(uni_logits: list[Tensor], mix_logits: list[Tensor]) -> Tensor
 
 
 class IPRMHyperparameters(Hyperparameters):
-    alpha: float = hyper(
-        0.8, symbol="α", low=0.0, high=1.0, search=Uniform(0.1, 0.9), only_if=("ema", "on"),
-        meaning="weight of the old probe weight in the moving average",
-    )  # fmt: skip
+    alpha: float = hyper(0.8, symbol="α", low=0.0, high=1.0, search=Uniform(0.1, 0.9), only_if=("ema", "on"))
+    """weight of the old probe weight in the moving average"""
     kind: Literal["geodesic", "linear", "linear_raw"] = hyper(
-        "geodesic", search=Choice(("geodesic", "linear", "linear_raw")),
-        meaning="how two features are mixed: on the sphere, linearly after normalisation, linearly as they are",
-    )  # fmt: skip
-    ema: Literal["on", "off", "fixed"] = hyper(
-        "on", search=Choice(("on", "off", "fixed")),
-        meaning="probe weight: moving average, the last strength alone, or lambda_init for ever",
-    )  # fmt: skip
-    passes: Literal[1, 2] = hyper(
-        2, search=Choice((1, 2)), meaning="2: probe, then learn with the rebalanced mix; 1: learn with the probed mix"
+        "geodesic", search=Choice(("geodesic", "linear", "linear_raw"))
     )
-    paired: bool = hyper(
-        True, meaning="mix the features of one sample; false: of two samples with mixed targets (two modalities)"
-    )
-    pair_heads: Literal["tri_cls", "single_cls"] = hyper(
-        "tri_cls", search=Choice(("tri_cls", "single_cls")),
-        meaning="three and more modalities: a mixed head for each pair, or one shared head and one random pair a step",
-    )  # fmt: skip
-    predict: Literal["sum", "multi"] = hyper(
-        "sum", meaning="inference: unimodal and mixed heads together, or mixed heads only"
-    )
-    lambda_init: float = hyper(0.5, symbol="ω₀", low=0.0, high=1.0, meaning="probe weight of the first step")
+    """how two features are mixed: on the sphere, linearly after normalisation, linearly as they are"""
+    ema: Literal["on", "off", "fixed"] = hyper("on", search=Choice(("on", "off", "fixed")))
+    """probe weight: moving average, the last strength alone, or lambda_init for ever"""
+    passes: Literal[1, 2] = hyper(2, search=Choice((1, 2)))
+    """2: probe, then learn with the rebalanced mix; 1: learn with the probed mix"""
+    paired: bool = hyper(True)
+    """mix the features of one sample; false: of two samples with mixed targets (two modalities)"""
+    pair_heads: Literal["tri_cls", "single_cls"] = hyper("tri_cls", search=Choice(("tri_cls", "single_cls")))
+    """three and more modalities: a mixed head for each pair, or one shared head and one random pair a step"""
+    predict: Literal["sum", "multi"] = hyper("sum")
+    """inference: unimodal and mixed heads together, or mixed heads only"""
+    lambda_init: float = hyper(0.5, symbol="ω₀", low=0.0, high=1.0)
+    """probe weight of the first step"""
 
 
-class IPRM(Method):
+class IPRM(Method[IPRMHyperparameters]):
     """Two modalities are mixed on the unit sphere with a weight λ that can be set at will. A step first evaluates the
     mixed head with the remembered weight and learns nothing (probe): the modality whose own prediction lies nearer to
     the mixed one is the stronger. It gets the larger weight at once (rebalance), and the loss is that of the rebalanced
@@ -143,36 +134,22 @@ class IPRM(Method):
     title = "Instantaneous probe-and-rebalance multimodal learning"
     paper = "Yang, Wu, Jiang: Towards Equilibrium, IJCAI 2025"
     stages = ("feed-forward",)
-    Hyperparameters = IPRMHyperparameters
-    hyperparameters: IPRMHyperparameters
     probe_weights: Tensor
     strengths: Tensor
 
-    def __init__(
-        self, encoders: Mapping[str, nn.Module], num_classes: int, hyperparameters: IPRMHyperparameters, epochs: int
-    ) -> None:
-        super().__init__(encoders, num_classes, hyperparameters, epochs)
-        dims, width = self.dims, min(self.dims)
+    def build(self) -> None:
+        hp, dims, width = self.hyperparameters, self.dims, min(self.dims)
         self.projections = nn.ModuleList(nn.Identity() if len(set(dims)) == 1 else linear(dim, width) for dim in dims)
-        self.unimodal_heads = nn.ModuleList(linear(width, num_classes) for _ in dims)
+        self.unimodal_heads = nn.ModuleList(linear(width, self.num_classes) for _ in dims)
         self.pairs = list(combinations(range(len(dims)), 2))
-        count = len(self.pairs) if hyperparameters.pair_heads == "tri_cls" else 1
-        self.mixed_heads = nn.ModuleList(linear(width, num_classes) for _ in range(count))
-        self.momentum = {"on": hyperparameters.alpha, "off": 0.0, "fixed": 1.0}[hyperparameters.ema]
-        first = update_probe_weight(None, hyperparameters.lambda_init, self.momentum)
+        count = len(self.pairs) if hp.pair_heads == "tri_cls" else 1
+        self.mixed_heads = nn.ModuleList(linear(width, self.num_classes) for _ in range(count))
+        self.momentum = {"on": hp.alpha, "off": 0.0, "fixed": 1.0}[hp.ema]
+        first = update_probe_weight(None, hp.lambda_init, self.momentum)
         self.register_buffer("probe_weights", torch.full((len(self.pairs),), first))
         self.register_buffer("strengths", torch.full((len(self.pairs),), first))
 
-    @classmethod
-    def check(cls, hyperparameters: Any, modalities: tuple[str, ...]) -> None:
-        super().check(hyperparameters, modalities)
-        if not hyperparameters.paired and len(modalities) != 2:
-            raise MethodError(f"iprm: paired: false is defined for two modalities, the dataset gives {len(modalities)}")
-
-    @classmethod
-    def world_size_matters(cls, hyperparameters: Any) -> bool:
-        """Unpaired mixing permutes each worker's part of the batch."""
-        return not hyperparameters.paired
+    # Probe -------------------------------------------------------------------------------------------------------
 
     def encode(self, batch: Batch) -> list[Tensor]:
         """Features of one width [B, d], the smallest of the encoders'."""
@@ -185,11 +162,6 @@ class IPRM(Method):
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.hyperparameters.passes == 1):
             mixed = self.mixed_logits(features)
         return Outputs(features, self.combine(unimodal, mixed), unimodal, {"mixed": torch.stack(mixed)})
-
-    def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
-        unimodal = self.unimodal_logits(features)
-        logits = self.combine(unimodal, self.mixed_logits(features))
-        return {MULTI: logits, **dict(zip(self.modalities, unimodal, strict=True))}
 
     def unimodal_logits(self, features: list[Tensor]) -> list[Tensor]:
         return [head(f) for head, f in zip(self.unimodal_heads, features, strict=True)]
@@ -204,16 +176,15 @@ class IPRM(Method):
         mixed = mix_features(x.float(), y.float(), weight, self.hyperparameters.kind)
         return self.mixed_heads[pair if len(self.mixed_heads) > 1 else 0](mixed)
 
-    def combine(self, unimodal: list[Tensor], mixed: list[Tensor]) -> Tensor:
-        if self.hyperparameters.predict == "multi":
-            return torch.stack(mixed).mean(0)
-        return combine_logits(unimodal, mixed)
+    # Rebalance ---------------------------------------------------------------------------------------------------
 
-    def drawn_pairs(self, context: Context) -> list[int]:
-        """Pairs whose mixed loss counts in this step."""
-        if self.hyperparameters.pair_heads == "tri_cls":
-            return list(range(len(self.pairs)))
-        return [int(torch.randint(len(self.pairs), (), generator=context.generator("pair", context.step)))]
+    def training_step(self, batch: Batch, context: Context) -> Tensor:
+        drawn = self.drawn_pairs(context)
+        loss = super().training_step(batch, context)
+        for pair in drawn:
+            moved = update_probe_weight(self.probe_weights[pair], self.strengths[pair], self.momentum)
+            self.probe_weights[pair] = moved
+        return loss
 
     def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
         """Eq. 7; leaves ω of the drawn pairs in ``strengths``."""
@@ -250,13 +221,36 @@ class IPRM(Method):
         kl_x, kl_y = context.sum(torch.stack(divergences)).clamp_min(0)  # rounding alone makes them negative
         return strength_weights(kl_x, kl_y)[0]
 
-    def training_step(self, batch: Batch, context: Context) -> Tensor:
-        drawn = self.drawn_pairs(context)
-        loss = super().training_step(batch, context)
-        for pair in drawn:
-            moved = update_probe_weight(self.probe_weights[pair], self.strengths[pair], self.momentum)
-            self.probe_weights[pair] = moved
-        return loss
+    def drawn_pairs(self, context: Context) -> list[int]:
+        """Pairs whose mixed loss counts in this step."""
+        if self.hyperparameters.pair_heads == "tri_cls":
+            return list(range(len(self.pairs)))
+        return [int(torch.randint(len(self.pairs), (), generator=context.generator("pair", context.step)))]
+
+    # Inference ---------------------------------------------------------------------------------------------------
+
+    def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
+        unimodal = self.unimodal_logits(features)
+        logits = self.combine(unimodal, self.mixed_logits(features))
+        return {MULTI: logits, **dict(zip(self.modalities, unimodal, strict=True))}
+
+    def combine(self, unimodal: list[Tensor], mixed: list[Tensor]) -> Tensor:
+        if self.hyperparameters.predict == "multi":
+            return torch.stack(mixed).mean(0)
+        return combine_logits(unimodal, mixed)
+
+    # Checks, diagnostics -----------------------------------------------------------------------------------------
+
+    @classmethod
+    def check(cls, hyperparameters: IPRMHyperparameters, modalities: tuple[str, ...]) -> None:
+        super().check(hyperparameters, modalities)
+        if not hyperparameters.paired and len(modalities) != 2:
+            raise MethodError(f"iprm: paired: false is defined for two modalities, the dataset gives {len(modalities)}")
+
+    @classmethod
+    def world_size_matters(cls, hyperparameters: IPRMHyperparameters) -> bool:
+        """Unpaired mixing permutes each worker's part of the batch."""
+        return not hyperparameters.paired
 
     def diagnostics(self) -> dict[str, float]:
         """λ and ω of each pair: the shares of its first modality."""

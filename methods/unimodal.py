@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch import Tensor, nn
 
 from methods.base import MULTI, Method, MethodError
@@ -13,10 +10,11 @@ from models import linear, unknown
 
 
 class UnimodalHyperparameters(Hyperparameters):
-    modality: str | None = hyper(None, meaning="the modality that is trained; must be given")
+    modality: str | None = hyper(None)
+    """the modality that is trained; must be given"""
 
 
-class Unimodal(Method):
+class Unimodal(Method[UnimodalHyperparameters]):
     """Cross-entropy of a linear head d_m -> C on one encoder's feature; the other encoders are dropped.
 
     Cost: one forward and one backward of a single encoder a step."""
@@ -26,19 +24,15 @@ class Unimodal(Method):
     paper = "naive baseline: one modality alone"
     stages = ()
     min_modalities = 1
-    Hyperparameters = UnimodalHyperparameters
 
-    def __init__(
-        self, encoders: Mapping[str, nn.Module], num_classes: int, hyperparameters: UnimodalHyperparameters, epochs: int
-    ) -> None:
-        self.check(hyperparameters, tuple(encoders))
-        modality = str(hyperparameters.modality)
-        super().__init__({modality: encoders[modality]}, num_classes, hyperparameters, epochs)
-        self._share = 1 / len(encoders)
-        self.head = linear(self.dims[0], num_classes)
+    def build(self) -> None:
+        modality = str(self.hyperparameters.modality)
+        self._share = 1 / len(self.encoders)
+        self.encoders = nn.ModuleDict({modality: self.encoders[modality]})
+        self.head = linear(self.dims[0], self.num_classes)
 
     @classmethod
-    def check(cls, hyperparameters: Any, modalities: tuple[str, ...]) -> None:
+    def check(cls, hyperparameters: UnimodalHyperparameters, modalities: tuple[str, ...]) -> None:
         super().check(hyperparameters, modalities)
         if hyperparameters.modality is None:
             raise MethodError(f"unimodal: say which modality with the hyperparameter modality: {', '.join(modalities)}")

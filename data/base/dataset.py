@@ -10,11 +10,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
+
+from data.registry import type_argument
 
 Augmentation = Callable[[dict[str, Tensor], torch.Generator], dict[str, Tensor]]
 """Maps the inputs of a whole batch, on the training device, to augmented inputs; all randomness comes from the
@@ -170,14 +172,19 @@ class DatasetOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class DatasetSource(ABC):
-    """A dataset that can be loaded: the class attributes are its declaration."""
+OptionsT = TypeVar("OptionsT", bound=DatasetOptions)
+
+
+class DatasetSource(ABC, Generic[OptionsT]):
+    """A dataset that can be loaded, ``class Digits(DatasetSource[DigitsOptions])``: the class attributes are its
+    declaration."""
 
     name: ClassVar[str]
     title: ClassVar[str]
     paper: ClassVar[str] = ""
     """Authors and year of the data; empty for a user's own."""
     Options: ClassVar[type[DatasetOptions]]
+    """The argument of the generic base, unless a class says otherwise."""
     paths: ClassVar[frozenset[str]] = frozenset()
     """Names of options that hold paths: they say where the data lies, not what it is (no part of an identity)."""
     recipe: ClassVar[Mapping[str, Any]] = {}
@@ -185,26 +192,32 @@ class DatasetSource(ABC):
     test_peak: ClassVar[bool] = False
     """Whether the best test epoch is recorded by default, beside the honest number."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        given = type_argument(cls, DatasetOptions)
+        if given is not None and "Options" not in vars(cls):
+            cls.Options = given
+
     @classmethod
     @abstractmethod
-    def modalities(cls, options: DatasetOptions) -> tuple[str, ...]:
+    def modalities(cls, options: OptionsT) -> tuple[str, ...]:
         """Modalities in the order in which every method sees them."""
 
     @classmethod
     @abstractmethod
-    def encoders(cls, options: DatasetOptions) -> dict[str, Any]:
+    def encoders(cls, options: OptionsT) -> dict[str, Any]:
         """Default encoder of each modality: a name of ``models.encoders`` or {name: ..., options}."""
 
     @classmethod
     @abstractmethod
-    def fingerprint(cls, options: DatasetOptions) -> str:
+    def fingerprint(cls, options: OptionsT) -> str:
         """Short digest of the content that the options lead to: equal data, equal digest, wherever it lies.
 
         Cheap (no decoding). Raises DataError when the data cannot be found."""
 
     @classmethod
     @abstractmethod
-    def load(cls, options: DatasetOptions) -> Dataset:
+    def load(cls, options: OptionsT) -> Dataset:
         """Read the data. Raises DataError naming the file and the remedy."""
 
 

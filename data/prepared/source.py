@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from pydantic import Field
@@ -29,47 +29,49 @@ class PreparedOptions(DatasetOptions):
     split_seed: int = Field(0, ge=0, description="draws the splits that the dataset does not bring")
 
 
-class PreparedSource(DatasetSource):
+PreparedT = TypeVar("PreparedT", bound=PreparedOptions)
+
+
+class PreparedSource(DatasetSource[PreparedT]):
     """A dataset by its lists (:meth:`listing`) and by how each modality is stored and served (:meth:`forms`)."""
 
     paths: ClassVar[frozenset[str]] = frozenset({"root"})
 
     @classmethod
     @abstractmethod
-    def listing(cls, options: PreparedOptions) -> Listing:
+    def listing(cls, options: PreparedT) -> Listing:
         """Every sample by split. Cheap: reads lists and folders, opens no medium. Raises DataError."""
 
     @classmethod
     @abstractmethod
-    def forms(cls, options: PreparedOptions) -> dict[str, Form]:
+    def forms(cls, options: PreparedT) -> dict[str, Form]:
         """Modality -> how it is stored and served, in the order of ``modalities``."""
 
     @classmethod
-    def profile(cls, options: PreparedOptions) -> str:
+    def profile(cls, options: PreparedT) -> str:
         """Name of the forms' choice, for the record and the cache's folder."""
         return options.profile
 
     @classmethod
-    def folder(cls, options: PreparedOptions) -> Path:
+    def folder(cls, options: PreparedT) -> Path:
         """From which names of media count."""
         return Path(options.root).expanduser().absolute()
 
     @classmethod
-    def preparation(cls, options: DatasetOptions) -> Preparation:
+    def preparation(cls, options: PreparedT) -> Preparation:
         """What is to be decoded. Raises DataError, also for more missing files than are allowed."""
-        assert isinstance(options, PreparedOptions)
         parts = cls.profile(options), cls.folder(options), cls.listing(options), cls.forms(options)
         work = Preparation(cls.name, *parts, options.allowed_missing)
         work.check_listing()
         return work
 
     @classmethod
-    def fingerprint(cls, options: DatasetOptions) -> str:
+    def fingerprint(cls, options: PreparedT) -> str:
         """Of classes, splits, ids, labels and texts, of names and sizes of the media, and of the forms."""
         return cls.preparation(options).key
 
     @classmethod
-    def load(cls, options: DatasetOptions) -> Dataset:
+    def load(cls, options: PreparedT) -> Dataset:
         """From the cache, which is made here where it is missing. Raises DataError."""
         work = cls.preparation(options)
         return open_dataset(work, prepare(work))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from itertools import accumulate as sums
 from itertools import combinations, pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from data.base import Batch
 from methods.amss.equations import (
@@ -25,15 +24,15 @@ from methods.amss.equations import (
 )
 from methods.amss.hyperparameters import AMSSHyperparameters
 from methods.amss.units import Layer, Units, maskable_units
-from methods.base import MULTI, Context, MethodError, Outputs
-from methods.base.fused import FusedMethod, build_fusion, check_fusion
-from models.fusion import FusionOutput
+from methods.base import Context, MethodError, Outputs
+from methods.base.fused import FusedMethod
+from models.fusion import Source
 
 _OWN_HEADS = ("sum", "late", "channel")
 _SPLIT_CLASSIFIER = ("concat", "sum", "late")
 
 
-class AMSS(FusedMethod):
+class AMSS(FusedMethod[AMSSHyperparameters]):
     """Joint training in which only a share of each modality's units (filters, attention heads, classifier weights)
     receives its gradient: a small share for the modality that has learned much by its mutual information with the
     labels, a large one for the others. Units with large squared gradients are drawn more often; AMSS+ (``plus``)
@@ -56,18 +55,12 @@ class AMSS(FusedMethod):
     title = "Adaptively masked subnetworks by modal significance"
     paper = "Yang, Pan, Jiang, Xu, Tang: Adaptively Mask Subnetworks considering Modal Significance, TPAMI 2025"
     stages = ("optimization",)
-    Hyperparameters = AMSSHyperparameters
-    hyperparameters: AMSSHyperparameters
     significance: Tensor
     ratios: Tensor
 
-    def __init__(
-        self, encoders: Mapping[str, nn.Module], num_classes: int, hyperparameters: AMSSHyperparameters, epochs: int
-    ) -> None:
-        super().__init__(encoders, num_classes, hyperparameters, epochs)
-        hp = hyperparameters
-        self.fusion = build_fusion(hp, self.modalities, self.dims, num_classes, encoders=list(self.encoders.values()))
-        self.source = hp.unimodal_source or ("native" if hp.fusion in _OWN_HEADS else "zero")
+    def build(self) -> None:
+        super().build()
+        hp = self.hyperparameters
         self.scheme = hp.weighting if hp.plus and hp.sampling == "adaptive" else "binary"
         self.layers = (self._encoder_layers() if hp.mask_backbone else []) + (
             self._classifier_layers() if hp.mask_classifier else []
@@ -77,24 +70,71 @@ class AMSS(FusedMethod):
         self._sums, self._steps = torch.zeros(3, len(self.dims)), 0
         self._diagnostics: dict[str, float] = {}
 
-    @classmethod
-    def check(cls, hyperparameters: Any, modalities: tuple[str, ...]) -> None:
-        super().check(hyperparameters, modalities)
-        check_fusion(hyperparameters, modalities, side_by_side=True)
-        hp = hyperparameters
-        if hp.unimodal_source == "aux" or hp.aux_detach:
-            raise MethodError("amss trains no auxiliary heads: use unimodal_source native or zero, aux_detach: false")
-        if hp.fixed_ratios is not None and len(hp.fixed_ratios) != len(modalities):
-            raise MethodError(f"amss: fixed_ratios needs one entry for each of {', '.join(modalities)}")
-        if hp.fixed_ratios is None and hp.ratio_low > hp.ratio_high:
-            raise MethodError(f"amss: ratio_low {hp.ratio_low} lies above ratio_high {hp.ratio_high}")
-        if hp.mask_classifier and not hp.mask_backbone and hp.fusion not in _SPLIT_CLASSIFIER:
-            raise MethodError(
-                f"amss: fusion {hp.fusion} has no classifier in parts by modality, so mask_backbone: false leaves "
-                "nothing to mask; use fusion concat, sum or late"
-            )
+    # How much of a modality is updated ---------------------------------------------------------------------------
 
-    # What is masked --------------------------------------------------------------------------------------------
+    def usual_source(self) -> Source:
+        return "native" if self.hyperparameters.fusion in _OWN_HEADS else "zero"
+
+    def objective_logits(self, features: list[Tensor]) -> list[Tensor]:
+        """Those that the significance is made of: without gradient, and none where ratios are fixed."""
+        if self.hyperparameters.fixed_ratios is not None:
+            return []
+        with torch.no_grad():
+            return self.unimodal_logits(features)
+
+    def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
+        """The fusion's own loss, as in joint training."""
+        if outputs.unimodal_logits:
+            self.weigh(outputs, batch.labels, context)
+        return super().loss(outputs, batch, context)
+
+    @torch.no_grad()
+    def weigh(self, outputs: Outputs, labels: Tensor, context: Context) -> None:
+        """Move significance and ratios by the joint batch (eqs. 2 to 4)."""
+        hp = self.hyperparameters
+        found = [
+            batch_statistics(logits, features, labels, self.num_classes)
+            for logits, features in zip(outputs.unimodal_logits, outputs.features, strict=True)
+        ]
+        pairs = [torch.stack([each["log_likelihood"], each["feature_entropy"]]) for each in found]
+        counts = context.sum(found[0]["label_counts"])
+        means = context.mean(torch.stack(pairs))
+        current = torch.stack([significance(likelihood, counts, entropy, hp.mi_shift) for likelihood, entropy in means])
+        self.significance = accumulate(self.significance if context.step else None, current, hp.mi_momentum)
+        self.ratios = update_ratios(self.significance, hp.tau, hp.ratio_low, hp.ratio_high, hp.ratio_bias)
+        fallback = (~usable(self.significance)).expand_as(self.ratios)
+        self._sums, self._steps = self._sums + torch.stack([self.ratios, self.significance, fallback]), self._steps + 1
+
+    # Which of its units are --------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def modulate_gradients(self, context: Context) -> None:
+        """Draw the masks of all layers, those of equal length at once, and multiply the gradients by them."""
+        generator = context.generator("amss masks", context.step)
+        groups = defaultdict(list)
+        for layer in self.layers:
+            if layer.has_gradient:
+                scores = layer.scores()
+                groups[scores.shape[-1]].append((layer, scores))
+        for group in groups.values():
+            scores = torch.cat([scores for _, scores in group])
+            ratios = torch.cat([self.ratios[layer.modality].expand(len(scores), 1) for layer, scores in group])
+            masks = self.masks(scores, ratios, generator).split([len(scores) for _, scores in group])
+            for (layer, _), mask in zip(group, masks, strict=True):
+                layer.multiply(mask)
+
+    def masks(self, scores: Tensor, ratios: Tensor, generator: torch.Generator) -> Tensor:
+        """Factors of units, [R, n], from their scores [R, n] and the ratio of each row [R, 1]."""
+        hp = self.hyperparameters
+        if hp.sampling == "topk":
+            return mask_values(scores, largest_units(scores, ratios))
+        if hp.sampling == "uniform":
+            scores = torch.ones_like(scores)
+        sampler = "systematic" if self.scheme == "inclusion" else "successive"
+        selected = sample_units(scores, ratios, generator, sampler)
+        return mask_values(scores, selected, self.scheme, hp.weight_offset)
+
+    # What can be masked ------------------------------------------------------------------------------------------
 
     def _encoder_layers(self) -> list[Layer]:
         """Raises MethodError for a pattern of ``mask_exclude`` that names no maskable weight."""
@@ -126,7 +166,23 @@ class AMSS(FusedMethod):
         ]
         return [Layer(k, (part,), by_row=True) for k, part in enumerate(parts)]
 
-    # Phases ----------------------------------------------------------------------------------------------------
+    # Checks, warnings, diagnostics -------------------------------------------------------------------------------
+
+    @classmethod
+    def check(cls, hyperparameters: AMSSHyperparameters, modalities: tuple[str, ...]) -> None:
+        super().check(hyperparameters, modalities)
+        hp = hyperparameters
+        if hp.unimodal_source == "aux" or hp.aux_detach:
+            raise MethodError("amss trains no auxiliary heads: use unimodal_source native or zero, aux_detach: false")
+        if hp.fixed_ratios is not None and len(hp.fixed_ratios) != len(modalities):
+            raise MethodError(f"amss: fixed_ratios needs one entry for each of {', '.join(modalities)}")
+        if hp.fixed_ratios is None and hp.ratio_low > hp.ratio_high:
+            raise MethodError(f"amss: ratio_low {hp.ratio_low} lies above ratio_high {hp.ratio_high}")
+        if hp.mask_classifier and not hp.mask_backbone and hp.fusion not in _SPLIT_CLASSIFIER:
+            raise MethodError(
+                f"amss: fusion {hp.fusion} has no classifier in parts by modality, so mask_backbone: false leaves "
+                "nothing to mask; use fusion concat, sum or late"
+            )
 
     def on_fit_start(self, context: Context) -> None:
         masked = {layer.modality for layer in self.layers}
@@ -151,72 +207,6 @@ class AMSS(FusedMethod):
                 "amss: in most steps of an epoch a modality seems to know nothing of the labels, so all ratios are 0.5 "
                 "there; a larger mi_shift keeps them apart"
             )
-
-    # The step --------------------------------------------------------------------------------------------------
-
-    def forward(self, batch: Batch) -> Outputs:
-        features = self.encode(batch)
-        output = self.fusion.fuse(features)
-        unimodal = []
-        if self.hyperparameters.fixed_ratios is None:
-            with torch.no_grad():
-                unimodal = self.fusion.unimodal_logits(features, self.source)
-        return Outputs(features, output.logits, unimodal, output.extra)
-
-    def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
-        unimodal = self.fusion.unimodal_logits(features, self.source)
-        return {MULTI: self.fusion.fuse(features).logits, **dict(zip(self.modalities, unimodal, strict=True))}
-
-    def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
-        """The fusion's own loss, as in joint training."""
-        if outputs.unimodal_logits:
-            self.weigh(outputs, batch.labels, context)
-        output = FusionOutput(outputs.logits, outputs.features, outputs.extra)
-        return self.fusion.loss(output, batch.labels, context.epoch - 1)
-
-    @torch.no_grad()
-    def weigh(self, outputs: Outputs, labels: Tensor, context: Context) -> None:
-        """Move significance and ratios by the joint batch (eqs. 2 to 4)."""
-        hp = self.hyperparameters
-        found = [
-            batch_statistics(logits, features, labels, self.num_classes)
-            for logits, features in zip(outputs.unimodal_logits, outputs.features, strict=True)
-        ]
-        pairs = [torch.stack([each["log_likelihood"], each["feature_entropy"]]) for each in found]
-        counts = context.sum(found[0]["label_counts"])
-        means = context.mean(torch.stack(pairs))
-        current = torch.stack([significance(likelihood, counts, entropy, hp.mi_shift) for likelihood, entropy in means])
-        self.significance = accumulate(self.significance if context.step else None, current, hp.mi_momentum)
-        self.ratios = update_ratios(self.significance, hp.tau, hp.ratio_low, hp.ratio_high, hp.ratio_bias)
-        fallback = (~usable(self.significance)).expand_as(self.ratios)
-        self._sums, self._steps = self._sums + torch.stack([self.ratios, self.significance, fallback]), self._steps + 1
-
-    @torch.no_grad()
-    def modulate_gradients(self, context: Context) -> None:
-        """Draw the masks of all layers, those of equal length at once, and multiply the gradients by them."""
-        generator = context.generator("amss masks", context.step)
-        groups = defaultdict(list)
-        for layer in self.layers:
-            if layer.has_gradient:
-                scores = layer.scores()
-                groups[scores.shape[-1]].append((layer, scores))
-        for group in groups.values():
-            scores = torch.cat([scores for _, scores in group])
-            ratios = torch.cat([self.ratios[layer.modality].expand(len(scores), 1) for layer, scores in group])
-            masks = self.masks(scores, ratios, generator).split([len(scores) for _, scores in group])
-            for (layer, _), mask in zip(group, masks, strict=True):
-                layer.multiply(mask)
-
-    def masks(self, scores: Tensor, ratios: Tensor, generator: torch.Generator) -> Tensor:
-        """Factors of units, [R, n], from their scores [R, n] and the ratio of each row [R, 1]."""
-        hp = self.hyperparameters
-        if hp.sampling == "topk":
-            return mask_values(scores, largest_units(scores, ratios))
-        if hp.sampling == "uniform":
-            scores = torch.ones_like(scores)
-        sampler = "systematic" if self.scheme == "inclusion" else "successive"
-        selected = sample_units(scores, ratios, generator, sampler)
-        return mask_values(scores, selected, self.scheme, hp.weight_offset)
 
     def diagnostics(self) -> dict[str, float]:
         """Means over the last epoch's steps: ratio and significance of each modality, share of steps in which ratios

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from methods.equations.entropy import prediction_entropy
 from models import linear, unknown
 
 
-class AUG(Method):
+class AUG(Method[AUGHyperparameters]):
     """A modality is weak because its classifier is, so it gets more of them. All classifiers of a modality read the
     same encoder through a private layer each and end in one head that every modality shares; their logits add up. The
     newest fits what the earlier ones leave over, all learn together, and from time to time the modality whose
@@ -48,19 +48,14 @@ class AUG(Method):
     paper = "Jiang, Huang, Yang: Mitigating Classification Ability Disproportion, NeurIPS 2025"
     stages = ("optimization",)
     min_modalities = 1
-    Hyperparameters = AUGHyperparameters
-    hyperparameters: AUGHyperparameters
     _sums: Tensor
 
-    def __init__(
-        self, encoders: Mapping[str, nn.Module], num_classes: int, hyperparameters: AUGHyperparameters, epochs: int
-    ) -> None:
-        super().__init__(encoders, num_classes, hyperparameters, epochs)
-        hp, count = hyperparameters, len(self.dims)
-        self.assign_every = in_epochs(hp.assign_every, epochs)
+    def build(self) -> None:
+        hp, count = self.hyperparameters, len(self.dims)
+        self.assign_every = in_epochs(hp.assign_every, self.epochs)
         alpha = [1 / count] * count if hp.alpha is None else hp.alpha
         self.merge_weights = alpha if isinstance(alpha, list) else [alpha, 1 - alpha]
-        self.shared_head = linear(hp.hidden_dim, num_classes)
+        self.shared_head = linear(hp.hidden_dim, self.num_classes)
         # The last module, so that parameters() has them in the order in which the optimizer met them.
         self.classifiers = nn.ModuleList()
         self.owners: list[int] = []
@@ -70,31 +65,62 @@ class AUG(Method):
         self.register_buffer("_sums", torch.zeros(count, 5, dtype=torch.float64), persistent=False)
         self._diagnostics: dict[str, float] = {}
 
-    @classmethod
-    def check(cls, hyperparameters: Any, modalities: tuple[str, ...]) -> None:
-        super().check(hyperparameters, modalities)
-        hp, count = hyperparameters, len(modalities)
-        if not (hp.use_eps or hp.use_eps_o or hp.use_eps_p):
-            raise MethodError("aug: switch on at least one of use_eps, use_eps_o and use_eps_p")
-        if isinstance(hp.alpha, list) and len(hp.alpha) != count:
-            raise MethodError(f"aug: alpha lists {len(hp.alpha)} weights, the dataset gives {', '.join(modalities)}")
-        if isinstance(hp.alpha, float | int) and count != 2:
-            raise MethodError(f"aug: a single alpha is defined for two modalities, not {count}: list a weight for each")
-        if hp.assignment == "fixed" and hp.fixed_modality is None:
-            raise MethodError(f"aug: assignment fixed needs fixed_modality, one of {', '.join(modalities)}")
-        if hp.assignment == "fixed" and hp.fixed_modality not in modalities:
-            raise MethodError(f"aug: fixed_modality: {unknown('modality', hp.fixed_modality, modalities)}")
-        if hp.assignment == "adaptive" and hp.score != "confidence" and hp.criterion != "ratio":
-            raise MethodError(f"aug: score {hp.score} has no scale that a dead zone could fit: set criterion: ratio")
+    # The loss ----------------------------------------------------------------------------------------------------
 
-    # Classifiers -----------------------------------------------------------------------------------------------
+    def head_logits(self, owner: int, feature: Tensor) -> Tensor:
+        """Logits of each classifier of a modality by creation, in full precision: [B, D] -> [n, B, C]."""
+        layers = [layer for layer, of in zip(self.classifiers, self.owners, strict=True) if of == owner]
+        return torch.stack([self.shared_head(layer(feature).relu()) for layer in layers]).float()
 
-    def append_classifier(self, owner: int) -> nn.Linear:
-        """A private layer D -> hidden_dim for the modality at position ``owner``, unknown to any optimizer."""
-        layer = linear(self.dims[owner], self.hyperparameters.hidden_dim).to(self.shared_head.weight)
-        self.classifiers.append(layer)
-        self.owners.append(owner)
-        return layer
+    def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
+        return torch.stack([self.modality_loss(m, outputs.extra[m], batch.labels) for m in self.modalities]).sum()
+
+    def modality_loss(self, modality: str, head_logits: Tensor, labels: Tensor) -> Tensor:
+        """L of one modality (0-d) from its classifiers' logits [n, B, C]; adds score and terms to the epoch's sums."""
+        hp = self.hyperparameters
+        losses = boosting_loss(head_logits, labels, hp.lam, hp.use_eps, hp.use_eps_o, hp.use_eps_p)
+        with torch.no_grad():
+            score = self.score(head_logits.sum(0), labels)
+            terms = [score, *(losses[term] for term in ("eps", "eps_o", "eps_p")), torch.ones_like(score)]
+            self._sums[self.modalities.index(modality)] += torch.stack(terms) * len(labels)
+        return losses["total"]
+
+    # Who gets another classifier ---------------------------------------------------------------------------------
+
+    def on_epoch_start(self, context: Context) -> None:
+        self._sums.zero_()
+
+    def on_epoch_end(self, context: Context) -> None:
+        """Compare the scores of the epoch's training batches and add classifiers where they call for it."""
+        sums = context.sum(self._sums)
+        means = sums[:, :4] / sums[:, 4:]
+        self._diagnostics = {}
+        for owner, (modality, (score, *terms)) in enumerate(zip(self.modalities, means.tolist(), strict=True)):
+            self._diagnostics[f"{self.hyperparameters.score}_{modality}"] = score
+            if self.owners.count(owner) > 1:
+                named = zip(("eps", "eps_o", "eps_p"), terms, strict=True)
+                self._diagnostics |= {f"{term}_{modality}": value for term, value in named}
+        for owner in self.assigned(means[:, 0], context.epoch):
+            self.add_classifier(owner, context)
+
+    def score(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Batch mean (0-d) of what ``score`` names, from the combined logits [B, C] of a modality."""
+        if self.hyperparameters.score == "confidence":
+            return true_class_probability(logits, labels).mean()
+        if self.hyperparameters.score == "entropy":
+            return prediction_entropy(logits).mean()
+        return F.cross_entropy(logits, labels)
+
+    def assigned(self, scores: Tensor, epoch: int) -> list[int]:
+        """Positions of the modalities that grow at the end of an epoch with these mean scores [M]."""
+        hp = self.hyperparameters
+        due = epoch % self.assign_every == 0 or (hp.assign_first_epoch and epoch == 1)
+        if hp.assignment == "fixed" or not due:
+            return []
+        # Entropy and loss are the larger the weaker a modality is.
+        strength = scores if hp.score == "confidence" else scores.reciprocal()
+        grown = assign_classifiers(strength.tolist(), hp.sigma, hp.dead_zone, hp.criterion)
+        return [o for o in grown if hp.max_heads is None or self.owners.count(o) < hp.max_heads]
 
     def add_classifier(self, owner: int, context: Context) -> None:
         """One more trained classifier for a modality, alike on all workers."""
@@ -104,24 +130,14 @@ class AUG(Method):
             layer.weight.copy_(nn.init.xavier_normal_(torch.empty(layer.weight.shape), generator=random))
         context.add_parameters(list(layer.parameters()))
 
-    def get_extra_state(self) -> Tensor:
-        """Position of the modality that each classifier belongs to, int64 (a tensor, as weight files hold nothing
-        else)."""
-        return torch.tensor(self.owners)
+    def append_classifier(self, owner: int) -> nn.Linear:
+        """A private layer D -> hidden_dim for the modality at position ``owner``, unknown to any optimizer."""
+        layer = linear(self.dims[owner], self.hyperparameters.hidden_dim).to(self.shared_head.weight)
+        self.classifiers.append(layer)
+        self.owners.append(owner)
+        return layer
 
-    def set_extra_state(self, state: Any) -> None:
-        """Build the classifiers whose weights are about to be loaded; torch loads submodules after this."""
-        if state.tolist() != self.owners:
-            self.classifiers, self.owners = nn.ModuleList(), []
-            for owner in state.tolist():
-                self.append_classifier(owner)
-
-    def head_logits(self, owner: int, feature: Tensor) -> Tensor:
-        """Logits of each classifier of a modality by creation, in full precision: [B, D] -> [n, B, C]."""
-        layers = [layer for layer, of in zip(self.classifiers, self.owners, strict=True) if of == owner]
-        return torch.stack([self.shared_head(layer(feature).relu()) for layer in layers]).float()
-
-    # Feed-forward ----------------------------------------------------------------------------------------------
+    # Forward passes and inference --------------------------------------------------------------------------------
 
     def forward(self, batch: Batch) -> Outputs:
         """``extra``: the logits of every classifier by modality, [n, B, C]."""
@@ -145,32 +161,15 @@ class AUG(Method):
         named = zip(self.modalities, self.merge_weights, strict=True)
         return merge_logits(torch.stack(unimodal), [w if present is None or m in present else 0.0 for m, w in named])
 
-    # Objective and optimization --------------------------------------------------------------------------------
-
-    def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
-        return torch.stack([self.modality_loss(m, outputs.extra[m], batch.labels) for m in self.modalities]).sum()
-
-    def modality_loss(self, modality: str, head_logits: Tensor, labels: Tensor) -> Tensor:
-        """L of one modality (0-d) from its classifiers' logits [n, B, C]; adds score and terms to the epoch's sums."""
-        hp = self.hyperparameters
-        losses = boosting_loss(head_logits, labels, hp.lam, hp.use_eps, hp.use_eps_o, hp.use_eps_p)
-        with torch.no_grad():
-            score = self.score(head_logits.sum(0), labels)
-            terms = [score, *(losses[term] for term in ("eps", "eps_o", "eps_p")), torch.ones_like(score)]
-            self._sums[self.modalities.index(modality)] += torch.stack(terms) * len(labels)
-        return losses["total"]
-
-    def score(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Batch mean (0-d) of what ``score`` names, from the combined logits [B, C] of a modality."""
-        if self.hyperparameters.score == "confidence":
-            return true_class_probability(logits, labels).mean()
-        if self.hyperparameters.score == "entropy":
-            return prediction_entropy(logits).mean()
-        return F.cross_entropy(logits, labels)
+    # As the official code steps ----------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, context: Context) -> Tensor:
         if self.hyperparameters.update == "joint":
             return super().training_step(batch, context)
+        return self._alternating_step(batch, context)
+
+    def _alternating_step(self, batch: Batch, context: Context) -> Tensor:
+        """One step a modality, one after the other, as the official code does. Returns the sum of their losses."""
         losses = []
         for owner, (modality, encoder) in enumerate(self.encoders.items()):
             context.optimizer.zero_grad(set_to_none=True)
@@ -182,32 +181,36 @@ class AUG(Method):
             losses.append(loss.detach())
         return torch.stack(losses).sum()
 
-    def on_epoch_start(self, context: Context) -> None:
-        self._sums.zero_()
+    # Checks, state, diagnostics ----------------------------------------------------------------------------------
 
-    def on_epoch_end(self, context: Context) -> None:
-        """Compare the scores of the epoch's training batches and add classifiers where they call for it."""
-        sums = context.sum(self._sums)
-        means = sums[:, :4] / sums[:, 4:]
-        self._diagnostics = {}
-        for owner, (modality, (score, *terms)) in enumerate(zip(self.modalities, means.tolist(), strict=True)):
-            self._diagnostics[f"{self.hyperparameters.score}_{modality}"] = score
-            if self.owners.count(owner) > 1:
-                named = zip(("eps", "eps_o", "eps_p"), terms, strict=True)
-                self._diagnostics |= {f"{term}_{modality}": value for term, value in named}
-        for owner in self.assigned(means[:, 0], context.epoch):
-            self.add_classifier(owner, context)
+    @classmethod
+    def check(cls, hyperparameters: AUGHyperparameters, modalities: tuple[str, ...]) -> None:
+        super().check(hyperparameters, modalities)
+        hp, count = hyperparameters, len(modalities)
+        if not (hp.use_eps or hp.use_eps_o or hp.use_eps_p):
+            raise MethodError("aug: switch on at least one of use_eps, use_eps_o and use_eps_p")
+        if isinstance(hp.alpha, list) and len(hp.alpha) != count:
+            raise MethodError(f"aug: alpha lists {len(hp.alpha)} weights, the dataset gives {', '.join(modalities)}")
+        if isinstance(hp.alpha, float | int) and count != 2:
+            raise MethodError(f"aug: a single alpha is defined for two modalities, not {count}: list a weight for each")
+        if hp.assignment == "fixed" and hp.fixed_modality is None:
+            raise MethodError(f"aug: assignment fixed needs fixed_modality, one of {', '.join(modalities)}")
+        if hp.assignment == "fixed" and hp.fixed_modality not in modalities:
+            raise MethodError(f"aug: fixed_modality: {unknown('modality', hp.fixed_modality, modalities)}")
+        if hp.assignment == "adaptive" and hp.score != "confidence" and hp.criterion != "ratio":
+            raise MethodError(f"aug: score {hp.score} has no scale that a dead zone could fit: set criterion: ratio")
 
-    def assigned(self, scores: Tensor, epoch: int) -> list[int]:
-        """Positions of the modalities that grow at the end of an epoch with these mean scores [M]."""
-        hp = self.hyperparameters
-        due = epoch % self.assign_every == 0 or (hp.assign_first_epoch and epoch == 1)
-        if hp.assignment == "fixed" or not due:
-            return []
-        # Entropy and loss are the larger the weaker a modality is.
-        strength = scores if hp.score == "confidence" else scores.reciprocal()
-        grown = assign_classifiers(strength.tolist(), hp.sigma, hp.dead_zone, hp.criterion)
-        return [o for o in grown if hp.max_heads is None or self.owners.count(o) < hp.max_heads]
+    def get_extra_state(self) -> Tensor:
+        """Position of the modality that each classifier belongs to, int64 (a tensor, as weight files hold nothing
+        else)."""
+        return torch.tensor(self.owners)
+
+    def set_extra_state(self, state: Any) -> None:
+        """Build the classifiers whose weights are about to be loaded; torch loads submodules after this."""
+        if state.tolist() != self.owners:
+            self.classifiers, self.owners = nn.ModuleList(), []
+            for owner in state.tolist():
+                self.append_classifier(owner)
 
     def diagnostics(self) -> dict[str, float]:
         """Classifiers of each modality from now on; of the last epoch its mean score (confidence, entropy or loss) and,

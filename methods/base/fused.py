@@ -1,17 +1,17 @@
-"""What methods with one of the platform's fusion modules share: which fusion, with which options, and how features
-come about."""
+"""Methods with one of the platform's fusion modules: which fusion, with which options, and how it is wired."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal, TypeVar
 
 from pydantic import field_validator
 from torch import Tensor, nn
 
 from data.base import Batch
+from methods.base.context import Context
 from methods.base.hyperparameters import Choice, Hyperparameters, Integer, LogUniform, hyper
-from methods.base.method import Method, MethodError
+from methods.base.method import MULTI, Method, MethodError, Outputs
 from models import fusion as fusions
 
 FusionName = Literal["concat", "sum", "weight", "affine", "gated", "channel", "ml_lstm", "etmc", "late"]
@@ -21,86 +21,67 @@ class FusionHyperparameters(Hyperparameters):
     """Hyperparameters of the fusion module (``models.fusion`` says what each does)."""
 
     fusion: FusionName = hyper(
-        "concat", search=Choice(("concat", "sum", "weight", "affine", "gated", "ml_lstm", "late")),
-        meaning="how the modalities' features become one prediction",
-    )  # fmt: skip
+        "concat", search=Choice(("concat", "sum", "weight", "affine", "gated", "ml_lstm", "late"))
+    )
+    """how the modalities' features become one prediction"""
     film_direction: Literal["first_conditions_second", "second_conditions_first"] = hyper(
         "first_conditions_second",
         search=Choice(("first_conditions_second", "second_conditions_first")),
-        meaning="which of two modalities scales and shifts the other",
         only_if=("fusion", "affine"),
     )
-    film_target: str | None = hyper(
-        None, meaning="three and more modalities: the one that is scaled (null: the last)", only_if=("fusion", "affine")
-    )
+    """which of two modalities scales and shifts the other"""
+    film_target: str | None = hyper(None, only_if=("fusion", "affine"))
+    """three and more modalities: the one that is scaled (null: the last)"""
     gate_direction: Literal["first_gates_second", "second_gates_first"] = hyper(
-        "first_gates_second",
-        search=Choice(("first_gates_second", "second_gates_first")),
-        meaning="which of two modalities gates the other",
-        only_if=("fusion", "gated"),
+        "first_gates_second", search=Choice(("first_gates_second", "second_gates_first")), only_if=("fusion", "gated")
     )
-    gate_target: str | None = hyper(
-        None, meaning="three and more modalities: the one that is gated (null: the last)", only_if=("fusion", "gated")
-    )
-    gate_width: int | None = hyper(
-        None, low=1, symbol="D", meaning="width of the gate (null: of the gated modality)", only_if=("fusion", "gated")
-    )
+    """which of two modalities gates the other"""
+    gate_target: str | None = hyper(None, only_if=("fusion", "gated"))
+    """three and more modalities: the one that is gated (null: the last)"""
+    gate_width: int | None = hyper(None, low=1, symbol="D", only_if=("fusion", "gated"))
+    """width of the gate (null: of the gated modality)"""
     weight_mode: Literal["softmax", "attention"] = hyper(
-        "softmax", search=Choice(("softmax", "attention")),
-        meaning="weights from the features themselves, or from a small scoring network", only_if=("fusion", "weight"),
-    )  # fmt: skip
-    additive: bool = hyper(False, meaning="unimodal logits that add up to the fused ones", only_if=("fusion", "weight"))
-    channel_mode: Literal["mmtm", "cen"] = hyper(
-        "mmtm", search=Choice(("mmtm", "cen")),
-        meaning="between convolutional stages: joint gates, or exchange of channels", only_if=("fusion", "channel"),
-    )  # fmt: skip
-    mmtm_ratio: int = hyper(
-        4, low=1, symbol="r", search=Choice((2, 4, 8, 16)),
-        meaning="what the joint squeeze divides the channels by", only_if=("channel_mode", "mmtm"),
-    )  # fmt: skip
-    mmtm_scale: float = hyper(
-        1.0, above=0.0, search=Choice((1.0, 2.0)),
-        meaning="factor of the gates (2: no excitation changes nothing)", only_if=("channel_mode", "mmtm"),
-    )  # fmt: skip
-    mmtm_stages: list[int] = hyper(
-        [2, 3, 4], meaning="encoder stages, from 1, after which there are gates (beyond the last: the last)",
-        only_if=("channel_mode", "mmtm"),
-    )  # fmt: skip
+        "softmax", search=Choice(("softmax", "attention")), only_if=("fusion", "weight")
+    )
+    """weights from the features themselves, or from a small scoring network"""
+    additive: bool = hyper(False, only_if=("fusion", "weight"))
+    """unimodal logits that add up to the fused ones"""
+    channel_mode: Literal["mmtm", "cen"] = hyper("mmtm", search=Choice(("mmtm", "cen")), only_if=("fusion", "channel"))
+    """between convolutional stages: joint gates, or exchange of channels"""
+    mmtm_ratio: int = hyper(4, low=1, symbol="r", search=Choice((2, 4, 8, 16)), only_if=("channel_mode", "mmtm"))
+    """what the joint squeeze divides the channels by"""
+    mmtm_scale: float = hyper(1.0, above=0.0, search=Choice((1.0, 2.0)), only_if=("channel_mode", "mmtm"))
+    """factor of the gates (2: no excitation changes nothing)"""
+    mmtm_stages: list[int] = hyper([2, 3, 4], only_if=("channel_mode", "mmtm"))
+    """encoder stages, from 1, after which there are gates (beyond the last: the last)"""
     cen_threshold: float = hyper(
-        0.02, low=0.0, symbol="θ", search=LogUniform(1e-3, 1e-1),
-        meaning="channels of a smaller batch norm scale are exchanged", only_if=("channel_mode", "cen"),
-    )  # fmt: skip
-    cen_l1: float = hyper(
-        2e-4, low=0.0, symbol="λ", search=LogUniform(1e-5, 1e-2),
-        meaning="weight of the L1 penalty on batch norm scales", only_if=("channel_mode", "cen"),
-    )  # fmt: skip
-    lstm_layers: int = hyper(
-        2, low=1, search=Integer(1, 3), meaning="layers of the LSTM", only_if=("fusion", "ml_lstm")
+        0.02, low=0.0, symbol="θ", search=LogUniform(1e-3, 1e-1), only_if=("channel_mode", "cen")
     )
-    lstm_hidden: int = hyper(
-        512, low=1, symbol="H", search=Choice((128, 256, 512)),
-        meaning="width of the LSTM and of what it reads", only_if=("fusion", "ml_lstm"),
-    )  # fmt: skip
+    """channels of a smaller batch norm scale are exchanged"""
+    cen_l1: float = hyper(2e-4, low=0.0, symbol="λ", search=LogUniform(1e-5, 1e-2), only_if=("channel_mode", "cen"))
+    """weight of the L1 penalty on batch norm scales"""
+    lstm_layers: int = hyper(2, low=1, search=Integer(1, 3), only_if=("fusion", "ml_lstm"))
+    """layers of the LSTM"""
+    lstm_hidden: int = hyper(512, low=1, symbol="H", search=Choice((128, 256, 512)), only_if=("fusion", "ml_lstm"))
+    """width of the LSTM and of what it reads"""
     evidence: Literal["softplus", "relu", "exp"] = hyper(
-        "softplus", search=Choice(("softplus", "relu", "exp")),
-        meaning="what makes evidence of logits", only_if=("fusion", "etmc"),
-    )  # fmt: skip
-    annealing_epochs: int = hyper(
-        10, low=0, symbol="T", search=Integer(1, 50, log=True),
-        meaning="epochs until the divergence from the flat distribution counts fully", only_if=("fusion", "etmc"),
-    )  # fmt: skip
-    late_train: Literal["separate", "joint"] = hyper(
-        "separate", search=Choice(("separate", "joint")),
-        meaning="cross-entropy of each head, or of their average", only_if=("fusion", "late"),
-    )  # fmt: skip
-    late_space: Literal["probs", "logits"] = hyper(
-        "probs", search=Choice(("probs", "logits")),
-        meaning="what is averaged over modalities at inference", only_if=("fusion", "late"),
-    )  # fmt: skip
-    unimodal_source: Literal["native", "zero", "aux"] | None = hyper(
-        None, meaning="where unimodal logits come from (null: the fusion's own way)"
+        "softplus", search=Choice(("softplus", "relu", "exp")), only_if=("fusion", "etmc")
     )
-    aux_detach: bool = hyper(False, meaning="auxiliary heads do not reach the encoders")
+    """what makes evidence of logits"""
+    annealing_epochs: int = hyper(10, low=0, symbol="T", search=Integer(1, 50, log=True), only_if=("fusion", "etmc"))
+    """epochs until the divergence from the flat distribution counts fully"""
+    late_train: Literal["separate", "joint"] = hyper(
+        "separate", search=Choice(("separate", "joint")), only_if=("fusion", "late")
+    )
+    """cross-entropy of each head, or of their average"""
+    late_space: Literal["probs", "logits"] = hyper(
+        "probs", search=Choice(("probs", "logits")), only_if=("fusion", "late")
+    )
+    """what is averaged over modalities at inference"""
+    unimodal_source: Literal["native", "zero", "aux"] | None = hyper(None)
+    """where unimodal logits come from (null: the fusion's own way)"""
+    aux_detach: bool = hyper(False)
+    """auxiliary heads do not reach the encoders"""
 
     @field_validator("mmtm_stages")
     @classmethod
@@ -110,11 +91,35 @@ class FusionHyperparameters(Hyperparameters):
         return value
 
 
-class FusedMethod(Method):
-    """A method with a fusion module, which it calls by ``self.fusion.fuse(features)``: with ``fusion: channel`` the
-    encoders run side by side, and their features depend on one another."""
+FusionT = TypeVar("FusionT", bound=FusionHyperparameters)
+
+
+class FusedMethod(Method[FusionT]):
+    """A method with a fusion module, ``class BSS(FusedMethod[BSSHyperparameters])``. Features are fused by
+    ``self.fusion.fuse``: with ``fusion: channel`` the encoders run side by side, and their features depend on one
+    another."""
+
+    replaces_fusion_loss: ClassVar[bool] = True
+    """Refuse fusions that only a loss of their own can train; False where :meth:`loss` is all that trains."""
 
     fusion: fusions.Fusion
+    source: fusions.Source | None
+    """Where unimodal logits come from; None: the fusion's own way."""
+
+    @classmethod
+    def check(cls, hyperparameters: FusionT, modalities: tuple[str, ...]) -> None:
+        super().check(hyperparameters, modalities)
+        check_fusion(hyperparameters, modalities, own_loss=not cls.replaces_fusion_loss, side_by_side=True)
+
+    def build(self) -> None:
+        """Make the fusion module, with auxiliary heads where unimodal logits come from these."""
+        hp, encoders = self.hyperparameters, list(self.encoders.values())
+        self.source = hp.unimodal_source or self.usual_source()
+        self.fusion = build_fusion(hp, self.modalities, self.dims, self.num_classes, self.source == "aux", encoders)
+
+    def usual_source(self) -> fusions.Source | None:
+        """Tell where unimodal logits come from unless ``unimodal_source`` says it."""
+        return None
 
     def encode(self, batch: Batch, present: Sequence[str] | None = None) -> list[Tensor]:
         """Features [B, d_m] of each modality. present: the modalities of which ``channel`` lets the others know
@@ -123,6 +128,30 @@ class FusedMethod(Method):
             return super().encode(batch)
         kept = [present is None or m in present for m in self.modalities]
         return self.fusion.encode([batch.inputs[m] for m in self.modalities], kept)
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Features, fused logits, and the unimodal logits that the objective needs."""
+        features = self.encode(batch)
+        output = self.fusion.fuse(features)
+        return Outputs(features, output.logits, self.objective_logits(features), output.extra)
+
+    def unimodal_logits(self, features: list[Tensor]) -> list[Tensor]:
+        """Logits [B, C] of each modality from features [B, d_m]."""
+        return self.fusion.unimodal_logits(features, self.source)
+
+    def objective_logits(self, features: list[Tensor]) -> list[Tensor]:
+        """Unimodal logits that the objective needs, [B, C] each. Default: those of every modality."""
+        return self.unimodal_logits(features)
+
+    def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
+        """Mean over the batch. Default: the fusion's own loss."""
+        output = fusions.FusionOutput(outputs.logits, outputs.features, outputs.extra)
+        return self.fusion.loss(output, batch.labels, context.epoch - 1)
+
+    def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
+        """Logits of the fusion, and of each modality."""
+        unimodal = self.unimodal_logits(features)
+        return {MULTI: self.fusion.fuse(features).logits, **dict(zip(self.modalities, unimodal, strict=True))}
 
     def predict(self, batch: Batch, present: Sequence[str] | None = None) -> dict[str, Tensor]:
         if not isinstance(self.fusion, fusions.ChannelFusion):

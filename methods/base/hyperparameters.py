@@ -3,16 +3,24 @@
 From this one declaration come validation, listings, default search spaces, axis labels and documentation::
 
     class Hyperparameters(methods.Hyperparameters):
-        alpha: float = hyper(0.8, symbol="α", low=0.0, high=1.0, search=Uniform(0.1, 0.9),
-                             meaning="weight of the old probe weight in the moving average")
+        alpha: float = hyper(0.8, symbol="α", low=0.0, high=1.0, search=Uniform(0.1, 0.9))
+        \"""weight of the old probe weight in the moving average\"""
+
+The text below a hyperparameter is its meaning. A class without source, as one made at run time, gives it to
+:func:`hyper` instead.
 """
 
 from __future__ import annotations
 
+import ast
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 
@@ -60,7 +68,7 @@ class Hyperparameters(BaseModel):
 def hyper(
     default: Any,
     *,
-    meaning: str,
+    meaning: str | None = None,
     symbol: str = "",
     low: float | None = None,
     high: float | None = None,
@@ -69,14 +77,27 @@ def hyper(
     only_if: tuple[str, Any] | None = None,
     epochs: bool = False,
 ) -> Any:
-    """A hyperparameter as a field of :class:`Hyperparameters`.
+    """Declare a hyperparameter as a field of :class:`Hyperparameters`.
 
-    low, high: closed bounds; above: open lower bound. search: the range that ``auto`` in a sweep stands for
-    (None: fixed). only_if: (name, value) of the hyperparameter under which alone this one has an effect.
-    epochs: counted in epochs, where a value in (0, 1) means that share of the budget (see :func:`in_epochs`).
+    meaning: what it does (default: the string below the field). low, high: closed bounds; above: open lower bound.
+    search: the range that ``auto`` in a sweep stands for (None: fixed). only_if: (name, value) of the hyperparameter
+    under which alone this one has an effect. epochs: counted in epochs, where a value in (0, 1) means that share of the
+    budget; values that :func:`in_epochs` does not take are refused.
     """
     extra: dict[str, Any] = {"symbol": symbol, "search": search, "only_if": only_if, "epochs": epochs}
-    return Field(default, ge=low, le=high, gt=above, description=meaning, json_schema_extra=extra)
+    field = Field(default, ge=low, le=high, gt=above, description=meaning, json_schema_extra=extra)
+    if epochs:
+        field.metadata.append(AfterValidator(_countable_in_epochs))
+    return field
+
+
+def _countable_in_epochs(value: Any) -> Any:
+    """Refuse what :func:`in_epochs` could not count: a number, or one of a list or a mapping."""
+    several = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else [value]
+    for number in several:
+        if number is not None:
+            in_epochs(number, 1)
+    return value
 
 
 @dataclass(frozen=True)
@@ -96,24 +117,62 @@ class Declared:
 
 
 def declared(model: type[Hyperparameters]) -> dict[str, Declared]:
-    """Every hyperparameter of ``model`` by name, in the order of declaration."""
-    return {name: _declared(name, info) for name, info in model.model_fields.items()}
+    """List every hyperparameter of ``model`` by name, in the order of declaration."""
+    return {name: _declared(model, name, info) for name, info in model.model_fields.items()}
 
 
-def _declared(name: str, info: FieldInfo) -> Declared:
-    extra: dict[str, Any] = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+def _declared(model: type[Hyperparameters], name: str, info: FieldInfo) -> Declared:
+    extra = _extra(info)
     bound = {key: getattr(item, key) for item in info.metadata for key in ("ge", "gt", "le") if hasattr(item, key)}
-    low = bound.get("ge", bound.get("gt"))
     annotation = info.annotation
-    kind = annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
     return Declared(
-        name, kind, info.default, low, bound.get("le"), extra.get("symbol") or "", info.description or "",
-        extra.get("search"), extra.get("only_if"), bool(extra.get("epochs")),
-    )  # fmt: skip
+        name,
+        type=annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", ""),
+        default=info.default,
+        low=bound.get("ge", bound.get("gt")),
+        high=bound.get("le"),
+        symbol=extra.get("symbol") or "",
+        meaning=_meaning(model, name),
+        search=extra.get("search"),
+        only_if=extra.get("only_if"),
+        epochs=bool(extra.get("epochs")),
+    )
+
+
+def _extra(info: FieldInfo) -> Mapping[str, Any]:
+    """Give what :func:`hyper` was told beside bounds and meaning."""
+    return info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+
+
+def _meaning(model: type[Hyperparameters], name: str) -> str:
+    """Find what the nearest class that declares a hyperparameter says of it; "" where none says anything."""
+    declaring = [each for each in model.__mro__ if issubclass(each, Hyperparameters) and name in each.model_fields]
+    said = (each.model_fields[name].description or _texts_below_fields(each).get(name) for each in declaring)
+    return next(filter(None, said), "")
+
+
+@cache
+def _texts_below_fields(model: type[Hyperparameters]) -> Mapping[str, str]:
+    """Read the string below each field of a class from its source; nothing where there is no source.
+
+    Read when it is asked for: pydantic's ``use_attribute_docstrings`` searches for the source at every import."""
+    try:
+        source = inspect.getsource(model)
+    except (OSError, TypeError):
+        return {}
+    # The source of a class inside another or inside a function is indented.
+    tree = ast.parse(f"if True:\n{source}" if source[0].isspace() else source)
+    statement = next(node for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    found = {}
+    for field, text in pairwise(statement.body):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(said))):
+                found[name] = " ".join(said.split())
+    return found
 
 
 def in_epochs(value: float, budget: int) -> int:
-    """A hyperparameter counted in epochs, as whole epochs of a ``budget``.
+    """Count a hyperparameter in whole epochs of a ``budget``.
 
     0 stays 0; a value in (0, 1) is a share of the budget, rounded, at least one epoch; a value of 1 or more must be
     whole and is taken as it is. Raises ValueError for a negative value or for a broken number of at least 1."""

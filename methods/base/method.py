@@ -15,15 +15,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.base import Batch
+from data.registry import type_argument
 from methods.base.context import Context
 from methods.base.hyperparameters import Hyperparameters as AnyHyperparameters
+
+HyperparametersT = TypeVar("HyperparametersT", bound=AnyHyperparameters)
 
 MULTI = "multi"
 """Name of the fused prediction beside the names of the modalities."""
@@ -59,9 +62,9 @@ class Outputs:
     extra: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Method(nn.Module, ABC):
-    """Base of every method. Owns the encoders and all heads; everything a resumed run needs is in ``state_dict()``
-    (buffers, or ``get_extra_state``/``set_extra_state`` for plain numbers)."""
+class Method(nn.Module, ABC, Generic[HyperparametersT]):
+    """Base of every method: ``class IPRM(Method[IPRMHyperparameters])``. Owns the encoders and all heads; everything a
+    resumed run needs is in ``state_dict()`` (buffers, or ``get_extra_state``/``set_extra_state`` for plain numbers)."""
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -70,15 +73,22 @@ class Method(nn.Module, ABC):
     stages: ClassVar[tuple[str, ...]]
     """Of data, feed-forward, objective, optimization."""
     Hyperparameters: ClassVar[type[AnyHyperparameters]]
+    """The argument of the generic base, unless a class says otherwise."""
     min_modalities: ClassVar[int] = 2
     max_modalities: ClassVar[int | None] = None
     drop_last: ClassVar[bool] = False
     """Leave out an epoch's last incomplete batch."""
 
-    hyperparameters: AnyHyperparameters
+    hyperparameters: HyperparametersT
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        given = type_argument(cls, AnyHyperparameters)
+        if given is not None and "Hyperparameters" not in vars(cls):
+            cls.Hyperparameters = given
 
     def __init__(
-        self, encoders: Mapping[str, nn.Module], num_classes: int, hyperparameters: AnyHyperparameters, epochs: int
+        self, encoders: Mapping[str, nn.Module], num_classes: int, hyperparameters: HyperparametersT, epochs: int
     ) -> None:
         """encoders: modality -> module with ``out_dim`` and ``forward(x) -> [B, out_dim]``, in modality order.
         epochs: the budget, in passes over the training set. Raises MethodError from :meth:`check`."""
@@ -88,11 +98,16 @@ class Method(nn.Module, ABC):
         self.num_classes = num_classes
         self.hyperparameters = hyperparameters
         self.epochs = epochs
+        self.build()
+
+    def build(self) -> None:
+        """Make what the method owns beside the encoders: heads, fusion, buffers, counters. Called once, by the
+        constructor, when everything that it is told is in place. Parameters are drawn in the order of this code."""
 
     # What a configuration may ask for --------------------------------------------------------------------------
 
     @classmethod
-    def check(cls, hyperparameters: AnyHyperparameters, modalities: tuple[str, ...]) -> None:
+    def check(cls, hyperparameters: HyperparametersT, modalities: tuple[str, ...]) -> None:
         """Refuse what the method is not defined for. Raises MethodError. Called before anything is built, so that a
         wrong sweep is refused before it starts."""
         if MULTI in modalities:
@@ -107,7 +122,7 @@ class Method(nn.Module, ABC):
             )
 
     @classmethod
-    def world_size_matters(cls, hyperparameters: AnyHyperparameters) -> bool:
+    def world_size_matters(cls, hyperparameters: HyperparametersT) -> bool:
         """True for a variant whose N workers do not equal one: world size then belongs to the run's identity."""
         return False
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from data.base import Batch
 from methods.base import MULTI, Context, MethodError, Outputs, evaluating
-from methods.base.fused import FusedMethod, build_fusion, check_fusion
+from methods.base.fused import FusedMethod
 from methods.base.hyperparameters import in_epochs
 from methods.bss.equations import (
     balance_score,
@@ -24,12 +24,13 @@ from methods.bss.equations import (
     successive_draws,
 )
 from methods.bss.hyperparameters import BSSHyperparameters
+from models.fusion import Source
 
 COLUMNS = ("label", "similarity", "loss", "score", "remembered")
 """What a scoring pass leaves of each sample; see :meth:`BSS.score_table`."""
 
 
-class BSS(FusedMethod):
+class BSS(FusedMethod[BSSHyperparameters]):
     """Multimodal training is sensitive to the order of its samples. Each training sample gets a balance score, high
     where its modalities agree and its losses are low, and balanced samples come first: BSS-H (``scheduler:
     heuristic``) shuffles a growing part of the ranking, BSS-L (``learning``) rescores as it goes, remembers, and draws
@@ -53,127 +54,20 @@ class BSS(FusedMethod):
     paper = "Guan, Jiang, Yang: Balance-aware Sequence Sampling, IJCAI 2025"
     stages = ("data",)
     drop_last = True
-    Hyperparameters = BSSHyperparameters
-    hyperparameters: BSSHyperparameters
 
-    def __init__(
-        self, encoders: Mapping[str, nn.Module], num_classes: int, hyperparameters: BSSHyperparameters, epochs: int
-    ) -> None:
-        super().__init__(encoders, num_classes, hyperparameters, epochs)
-        if hyperparameters.correlation == "featsim" and len(set(self.dims)) > 1:
+    def build(self) -> None:
+        hp = self.hyperparameters
+        if hp.correlation == "featsim" and len(set(self.dims)) > 1:
             widths = ", ".join(f"{m} {d}" for m, d in zip(self.modalities, self.dims, strict=True))
             raise MethodError(f"bss: correlation: featsim needs encoders of one width, these have {widths}")
-        self.source = hyperparameters.unimodal_source or "aux"
-        branches, aux = list(self.encoders.values()), self.source == "aux"
-        self.fusion = build_fusion(hyperparameters, self.modalities, self.dims, num_classes, aux, branches)
-        self.warmup = in_epochs(hyperparameters.warmup_epochs, epochs)
-        self.t_grow = in_epochs(hyperparameters.t_grow, epochs)
-        every = hyperparameters.rescore_every
-        self.rescore_every = int(hyperparameters.scheduler == "learning") if every is None else every
+        super().build()
+        self.warmup = in_epochs(hp.warmup_epochs, self.epochs)
+        self.t_grow = in_epochs(hp.t_grow, self.epochs)
+        self.rescore_every = int(hp.scheduler == "learning") if hp.rescore_every is None else hp.rescore_every
         self._scores = torch.empty(0, len(COLUMNS), 0)
         self._diagnostics: dict[str, float] = {}
 
-    @classmethod
-    def check(cls, hyperparameters: Any, modalities: tuple[str, ...]) -> None:
-        super().check(hyperparameters, modalities)
-        check_fusion(hyperparameters, modalities, side_by_side=True)
-        if hyperparameters.weighting == "convex" and hyperparameters.alpha > 1:
-            raise MethodError(f"bss: weighting: convex needs alpha in [0, 1], got {hyperparameters.alpha}")
-        if hyperparameters.information == "gradmag" and hyperparameters.score_mode == "train":
-            raise MethodError("bss: information: gradmag takes one sample at a time, so it needs score_mode: eval")
-        unscored = hyperparameters.correlation == hyperparameters.information == "none"
-        if unscored and hyperparameters.scheduler == "heuristic" and hyperparameters.order in ("curriculum", "anti"):
-            raise MethodError(
-                "bss: scheduler: heuristic has nothing to rank by with correlation and information none; choose one of "
-                "them, or order: random or shuffle"
-            )
-
-    # Scores ----------------------------------------------------------------------------------------------------
-
-    def score_table(self) -> dict[str, Tensor]:
-        """Every scoring pass so far, one row a pass and one column a training sample, [passes, n] each: evaluation
-        (number of the pass, from 1), index (position in the training split), label, similarity, loss (or gradient
-        magnitude), score (of this pass), remembered (ŝ, what sampling uses). No rows before the first pass."""
-        passes, _, n = self._scores.shape
-        counted = {"evaluation": torch.arange(1, passes + 1)[:, None].expand(passes, n)}
-        columns = dict(zip(COLUMNS, self._scores.unbind(1), strict=True))
-        columns["label"] = columns["label"].long()
-        return counted | {"index": torch.arange(n).expand(passes, n)} | columns
-
-    def get_extra_state(self) -> Tensor:
-        return self._scores
-
-    def set_extra_state(self, state: Any) -> None:
-        """Where the selected epoch's weights are put back, the passes made after it stay on record."""
-        state, known = state.cpu(), self._scores[: len(state)]
-        if len(state) and not torch.equal(known, state):
-            self._scores = state
-
-    def on_fit_start(self, context: Context) -> None:
-        rest = self.total_epochs() - self.warmup
-        if self.hyperparameters.scheduler == "heuristic" and self.t_grow > rest:
-            context.warn(
-                f"bss: t_grow is {self.t_grow} epochs, but only {rest} follow the warm-up: the hardest samples are "
-                "never shown"
-            )
-
-    def on_epoch_start(self, context: Context) -> None:
-        t, every = context.epoch - self.warmup, self.rescore_every
-        due = t == 1 if every == 0 else t >= 1 and (t - 1) % every == 0
-        if due and self._by_score():
-            self.score(context)
-
-    def _by_score(self) -> bool:
-        """Whether the order of samples depends on their scores at all."""
-        hp = self.hyperparameters
-        return hp.order in ("curriculum", "anti") and (hp.correlation != "none" or hp.information != "none")
-
-    def score(self, context: Context) -> None:
-        """The scoring pass: every training sample once, nothing learned. Parameters stay untouched, and in evaluation
-        mode buffers too."""
-        hp = self.hyperparameters
-        as_trained, by_gradient = hp.score_mode == "train", hp.information == "gradmag"
-        batches: Iterator[Batch] = context.train_batches(augment=as_trained)
-        # Batch norm in training mode waits for every worker, so one with an empty share passes it on too.
-        batches = batches if as_trained else filter(len, batches)
-        found: list[tuple[Tensor, ...]] = []
-        mode = nullcontext() if as_trained else evaluating(self)
-        # cuDNN's recurrent layers refuse a backward in evaluation mode.
-        kernels = torch.backends.cudnn.flags(enabled=False) if by_gradient else nullcontext()
-        with mode, kernels, context.autocast(), torch.set_grad_enabled(by_gradient):
-            for batch in batches:
-                for part in _one_by_one(batch) if by_gradient else (batch,):
-                    found.append((part.index, part.labels, *self.criteria(part)))
-        columns = [context.gather_rows(torch.cat(parts)).cpu() for parts in zip(*found, strict=True)]
-        by_position = columns[0].argsort()
-        label, similarity, loss = (column[by_position] for column in columns[1:])
-        use = hp.correlation != "none", hp.information != "none"
-        score = balance_score(similarity, loss, *use)
-        remembers = hp.scheduler == "learning" and len(self._scores) > 0
-        previous = self._scores[-1, COLUMNS.index("remembered")] if remembers else None
-        remembered = balance_score(similarity, loss, *use, previous, hp.beta)
-        found_now = torch.stack([label.to(score.dtype), similarity, loss, score, remembered])
-        self._scores = torch.cat([self._scores.view(-1, *found_now.shape), found_now[None]])
-
-    def criteria(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Similarity and information [B] of a batch's samples; the gradient's size is that of a batch of one."""
-        outputs = self(batch)
-        loss = self.sample_loss(outputs, batch)
-        if self.hyperparameters.information == "gradmag":
-            loss = gradient_magnitude(loss.sum(), [p for p in self.parameters() if p.requires_grad])[None]
-        return self.similarity(outputs).detach(), loss.detach()
-
-    def similarity(self, outputs: Outputs) -> Tensor:
-        if self.hyperparameters.correlation == "featsim":
-            return prediction_similarity([f.float() for f in outputs.features], "logits")
-        return prediction_similarity([logits.float() for logits in outputs.unimodal_logits])
-
-    def sample_loss(self, outputs: Outputs, batch: Batch) -> Tensor:
-        """Eq. 2 for each sample of a batch, [B]."""
-        hp, own = self.hyperparameters, [logits.float() for logits in outputs.unimodal_logits]
-        return sample_loss(outputs.logits.float(), own, batch.labels, hp.alpha, hp.weighting)
-
-    # Stage 1: data ---------------------------------------------------------------------------------------------
+    # The order of samples ----------------------------------------------------------------------------------------
 
     def sampler(self, context: Context) -> Tensor:
         """Warm-up: shuffled. Heuristic: the epoch's part of the ranking, shuffled. Learning: n draws in drawn order."""
@@ -214,21 +108,126 @@ class BSS(FusedMethod):
             return torch.multinomial(probabilities, len(scores), replacement=True, generator=generator)
         return successive_draws(probabilities, generator)
 
-    # Stages 2 and 3, inference ---------------------------------------------------------------------------------
+    # Their balance scores ----------------------------------------------------------------------------------------
 
-    def forward(self, batch: Batch) -> Outputs:
-        features = self.encode(batch)
-        return Outputs(features, self.fusion.fuse(features).logits, self.fusion.unimodal_logits(features, self.source))
+    def on_epoch_start(self, context: Context) -> None:
+        t, every = context.epoch - self.warmup, self.rescore_every
+        due = t == 1 if every == 0 else t >= 1 and (t - 1) % every == 0
+        if due and self._by_score():
+            self.score(context)
+
+    def _by_score(self) -> bool:
+        """Whether the order of samples depends on their scores at all."""
+        hp = self.hyperparameters
+        return hp.order in ("curriculum", "anti") and (hp.correlation != "none" or hp.information != "none")
+
+    def score(self, context: Context) -> None:
+        """Balance score of every training sample (eqs. 3 and 5), one more row of the table."""
+        hp = self.hyperparameters
+        label, similarity, loss = self._criteria_of_all(context)
+        use = hp.correlation != "none", hp.information != "none"
+        score = balance_score(similarity, loss, *use)
+        remembers = hp.scheduler == "learning" and len(self._scores) > 0
+        previous = self._scores[-1, COLUMNS.index("remembered")] if remembers else None
+        remembered = balance_score(similarity, loss, *use, previous, hp.beta)
+        found_now = torch.stack([label.to(score.dtype), similarity, loss, score, remembered])
+        self._scores = torch.cat([self._scores.view(-1, *found_now.shape), found_now[None]])
+
+    def _criteria_of_all(self, context: Context) -> list[Tensor]:
+        """The scoring pass: label, similarity and information [n] of every training sample, nothing learned. Parameters
+        stay untouched, and in evaluation mode buffers too."""
+        hp = self.hyperparameters
+        as_trained, by_gradient = hp.score_mode == "train", hp.information == "gradmag"
+        batches: Iterator[Batch] = context.train_batches(augment=as_trained)
+        # Batch norm in training mode waits for every worker, so one with an empty share passes it on too.
+        batches = batches if as_trained else filter(len, batches)
+        found: list[tuple[Tensor, ...]] = []
+        mode = nullcontext() if as_trained else evaluating(self)
+        # cuDNN's recurrent layers refuse a backward in evaluation mode.
+        kernels = torch.backends.cudnn.flags(enabled=False) if by_gradient else nullcontext()
+        with mode, kernels, context.autocast(), torch.set_grad_enabled(by_gradient):
+            for batch in batches:
+                for part in _one_by_one(batch) if by_gradient else (batch,):
+                    found.append((part.index, part.labels, *self.criteria(part)))
+        columns = [context.gather_rows(torch.cat(parts)).cpu() for parts in zip(*found, strict=True)]
+        by_position = columns[0].argsort()
+        return [column[by_position] for column in columns[1:]]
+
+    def criteria(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Similarity and information [B] of a batch's samples; the gradient's size is that of a batch of one."""
+        outputs = self(batch)
+        loss = self.sample_loss(outputs, batch)
+        if self.hyperparameters.information == "gradmag":
+            loss = gradient_magnitude(loss.sum(), [p for p in self.parameters() if p.requires_grad])[None]
+        return self.similarity(outputs).detach(), loss.detach()
+
+    def similarity(self, outputs: Outputs) -> Tensor:
+        if self.hyperparameters.correlation == "featsim":
+            return prediction_similarity([f.float() for f in outputs.features], "logits")
+        return prediction_similarity([logits.float() for logits in outputs.unimodal_logits])
+
+    def sample_loss(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """Eq. 2 for each sample of a batch, [B]."""
+        hp, own = self.hyperparameters, [logits.float() for logits in outputs.unimodal_logits]
+        return sample_loss(outputs.logits.float(), own, batch.labels, hp.alpha, hp.weighting)
+
+    # Network and loss --------------------------------------------------------------------------------------------
+
+    def usual_source(self) -> Source:
+        return "aux"
+
+    def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
+        return self.sample_loss(outputs, batch).mean()
 
     def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
-        unimodal = self.fusion.unimodal_logits(features, self.source)
+        unimodal = self.unimodal_logits(features)
         total = torch.stack(unimodal).sum(0)
         if self.hyperparameters.predict_heads == "all":
             total = total + self.fusion.fuse(features).logits
         return {MULTI: total, **dict(zip(self.modalities, unimodal, strict=True))}
 
-    def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
-        return self.sample_loss(outputs, batch).mean()
+    # Checks, warnings, state, diagnostics ------------------------------------------------------------------------
+
+    @classmethod
+    def check(cls, hyperparameters: BSSHyperparameters, modalities: tuple[str, ...]) -> None:
+        super().check(hyperparameters, modalities)
+        if hyperparameters.weighting == "convex" and hyperparameters.alpha > 1:
+            raise MethodError(f"bss: weighting: convex needs alpha in [0, 1], got {hyperparameters.alpha}")
+        if hyperparameters.information == "gradmag" and hyperparameters.score_mode == "train":
+            raise MethodError("bss: information: gradmag takes one sample at a time, so it needs score_mode: eval")
+        unscored = hyperparameters.correlation == hyperparameters.information == "none"
+        if unscored and hyperparameters.scheduler == "heuristic" and hyperparameters.order in ("curriculum", "anti"):
+            raise MethodError(
+                "bss: scheduler: heuristic has nothing to rank by with correlation and information none; choose one of "
+                "them, or order: random or shuffle"
+            )
+
+    def on_fit_start(self, context: Context) -> None:
+        rest = self.total_epochs() - self.warmup
+        if self.hyperparameters.scheduler == "heuristic" and self.t_grow > rest:
+            context.warn(
+                f"bss: t_grow is {self.t_grow} epochs, but only {rest} follow the warm-up: the hardest samples are "
+                "never shown"
+            )
+
+    def score_table(self) -> dict[str, Tensor]:
+        """Every scoring pass so far, one row a pass and one column a training sample, [passes, n] each: evaluation
+        (number of the pass, from 1), index (position in the training split), label, similarity, loss (or gradient
+        magnitude), score (of this pass), remembered (ŝ, what sampling uses). No rows before the first pass."""
+        passes, _, n = self._scores.shape
+        counted = {"evaluation": torch.arange(1, passes + 1)[:, None].expand(passes, n)}
+        columns = dict(zip(COLUMNS, self._scores.unbind(1), strict=True))
+        columns["label"] = columns["label"].long()
+        return counted | {"index": torch.arange(n).expand(passes, n)} | columns
+
+    def get_extra_state(self) -> Tensor:
+        return self._scores
+
+    def set_extra_state(self, state: Any) -> None:
+        """Where the selected epoch's weights are put back, the passes made after it stay on record."""
+        state, known = state.cpu(), self._scores[: len(state)]
+        if len(state) and not torch.equal(known, state):
+            self._scores = state
 
     def diagnostics(self) -> dict[str, float]:
         """Share of the samples shown, or entropy of the draws (nats; log n where they are uniform), and the mean score.

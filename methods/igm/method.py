@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -32,7 +31,7 @@ from models.batchnorm import frozen_statistics
 from models.fusion import late_average
 
 
-class IGM(Method):
+class IGM(Method[IGMHyperparameters]):
     """Modalities take turns: each is trained alone for a phase, encoder and head, round and round. The gradient of a
     layer is multiplied by a matrix made of the inputs that the same layer had in the modality trained before: steps
     along that one's flat directions pass, steps along its sharp ones shrink, and none is blocked. Sharpness-aware steps
@@ -60,127 +59,72 @@ class IGM(Method):
     title = "Interactive learning via flat gradient modification"
     paper = "Jiang, Chi, Yang: Flat Gradient Modification, IJCAI 2025"
     stages = ("optimization",)
-    Hyperparameters = IGMHyperparameters
-    hyperparameters: IGMHyperparameters
 
-    def __init__(
-        self, encoders: Mapping[str, nn.Module], num_classes: int, hyperparameters: IGMHyperparameters, epochs: int
-    ) -> None:
-        super().__init__(encoders, num_classes, hyperparameters, epochs)
+    def build(self) -> None:
+        hp = self.hyperparameters
         self.heads = nn.ModuleDict()
         for m, width in zip(self.modalities, self.dims, strict=True):
-            self.heads[m] = nn.Sequential(linear(width, 256), nn.ReLU(), linear(256, 64), linear(64, num_classes))
-        self.order = tuple(hyperparameters.modality_order or self.modalities)
-        share = max(1, epochs // hyperparameters.out_iters)
-        self.inner_epochs = [in_epochs(n, epochs) for n in hyperparameters.inner_epochs or [share] * len(self.order)]
+            self.heads[m] = nn.Sequential(linear(width, 256), nn.ReLU(), linear(256, 64), linear(64, self.num_classes))
+        self.order = tuple(hp.modality_order or self.modalities)
+        share = max(1, self.epochs // hp.out_iters)
+        self.inner_epochs = [in_epochs(n, self.epochs) for n in hp.inner_epochs or [share] * len(self.order)]
         self.modified = {m: self._modified_layers(m) for m in self.order}
         self.matrices: dict[str, Tensor] = {}
         self.covariances: dict[str, Tensor] = {}
         self._moved: Tensor | None = None
         self._diagnostics: dict[str, float] = {}
 
-    @classmethod
-    def check(cls, hyperparameters: Any, modalities: tuple[str, ...]) -> None:
-        super().check(hyperparameters, modalities)
-        hp, known = hyperparameters, ", ".join(modalities)
-        radii = hp.rho if isinstance(hp.rho, dict) else dict.fromkeys(modalities, hp.rho)
-        order = modalities if hp.modality_order is None else hp.modality_order
-        for option, named in (("rho", radii), ("gm_from", hp.gm_from), ("modality_order", order)):
-            if unknown := [m for m in named if m not in modalities]:
-                raise MethodError(f"igm: {option}: no modality {unknown[0]!r}; the dataset gives {known}")
-        if sorted(order) != sorted(modalities):
-            raise MethodError(f"igm: modality_order must name each of {known} once, got {', '.join(order)}")
-        if len(radii) != len(modalities):
-            raise MethodError(f"igm: rho must name each of {known}, or be one number; got {', '.join(radii)}")
-        if hp.inner_epochs is not None and len(hp.inner_epochs) != len(modalities):
-            raise MethodError(f"igm: inner_epochs needs one entry for each of {known}, got {hp.inner_epochs}")
+    # The step ----------------------------------------------------------------------------------------------------
 
-    def get_extra_state(self) -> list[dict[str, Tensor]]:
-        return [dict(self.matrices), dict(self.covariances)]
+    def training_step(self, batch: Batch, context: Context) -> Tensor:
+        modality = self.phase(context.epoch).modality
+        mixed = self.mix(modality, batch, context)
+        loss = self._backward(modality, mixed, context)
+        if self.hyperparameters.use_sam:
+            self._sharpness_aware(modality, mixed, context)
+        self.modulate_gradients(context)
+        context.optimizer_step()
+        return loss
 
-    def set_extra_state(self, state: Any) -> None:
-        device = next(self.parameters()).device
-        self.matrices, self.covariances = ({key: x.to(device) for key, x in part.items()} for part in state)
+    def _backward(self, modality: str, mixed: Mixed, context: Context) -> Tensor:
+        context.optimizer.zero_grad(set_to_none=True)
+        with context.autocast():
+            logits = self.branch_logits(modality, mixed.batch)
+            loss = F.cross_entropy(logits, mixed.batch.labels)
+            if mixed.share < 1:
+                loss = mixed.share * loss + (1 - mixed.share) * F.cross_entropy(logits, mixed.partner_labels)
+        context.backward(loss)
+        return loss.detach()
 
-    # Branches and their layers ---------------------------------------------------------------------------------
+    def _sharpness_aware(self, modality: str, mixed: Mixed, context: Context) -> None:
+        """Replace the branch's gradients by those at ω + ε*; the weights come back bit by bit."""
+        hp, branch = self.hyperparameters, self.branch(modality)
+        rho = hp.rho[modality] if isinstance(hp.rho, dict) else hp.rho
+        trained = [(p, p.grad, p.detach().clone()) for p in branch.parameters() if p.grad is not None]
+        shifts = sam_perturbation([gradient for _, gradient, _ in trained], rho, hp.sam_per_tensor)
+        with torch.no_grad():
+            for (parameter, _, _), shift in zip(trained, shifts, strict=True):
+                parameter.add_(shift)
+            if self._moved is None:
+                moved = [(parameter != weight).sum() for parameter, _, weight in trained]
+                self._moved = torch.stack(moved).sum() / sum(weight.numel() for _, _, weight in trained)
+        with frozen_statistics(branch):
+            self._backward(modality, mixed, context)
+        with torch.no_grad():
+            for parameter, gradient, weight in trained:
+                parameter.copy_(weight)
+                self._add_plain_gradient(parameter, gradient)
 
-    def branch(self, modality: str) -> nn.ModuleDict:
-        """Encoder and head of a modality; equal paths inside two branches are layers of the same role."""
-        return nn.ModuleDict({"encoder": self.encoders[modality], "head": self.heads[modality]})
+    def modulate_gradients(self, context: Context) -> None:
+        """Multiply the weights' gradients by the predecessor's matrices, where there are any yet."""
+        modality = self.phase(context.epoch).modality
+        source = self.predecessor(modality)
+        for path in self.modified[modality]:
+            weight, matrix = self.weight(modality, path), self.matrices.get(f"{source}.{path}")
+            if weight.grad is not None and matrix is not None:
+                weight.grad = project_gradient(weight.grad, matrix)
 
-    def weight(self, modality: str, path: str) -> nn.Parameter:
-        return self.branch(modality).get_parameter(f"{path}.weight")
-
-    def predecessor(self, modality: str) -> str:
-        """The modality trained before, in the cycle."""
-        return self.order[source_modality(self.order.index(modality) + 1, len(self.order)) - 1]
-
-    def layers_in_scope(self, modality: str) -> dict[str, nn.Module]:
-        """Layers within ``gm_scope`` by path, from input to output (in the order of declaration)."""
-        scope = self.hyperparameters.gm_scope
-        layers = dict(self.branch(modality).named_modules())
-        counts = {path: sum(p.numel() for p in layer.parameters(recurse=False)) for path, layer in layers.items()}
-        counts = {path: count for path, count in counts.items() if count > 0}
-        in_head = [path.startswith("head.") for path in counts]
-        marks = in_head if scope == "head" else layers_in_scope(list(counts.values()), scope)
-        return {path: layers[path] for path, marked in zip(counts, marks, strict=True) if marked}
-
-    def _modified_layers(self, modality: str) -> list[str]:
-        """Paths of the layers whose gradient the predecessor's matrices modify: in scope, of a kind that can be, with a
-        partner of the same path and shape."""
-        source, hp = self.predecessor(modality), self.hyperparameters
-        if hp.tau == 0 or not hp.gm_from.get(source, True):
-            return []
-        partners = {path for path, layer in self.branch(source).named_modules() if modifiable(layer)}
-        scope = self.layers_in_scope(modality)
-        pairs = [path for path, layer in scope.items() if modifiable(layer) and path in partners]
-        return [path for path in pairs if self.weight(modality, path).shape == self.weight(source, path).shape]
-
-    # Phases ----------------------------------------------------------------------------------------------------
-
-    def phase(self, epoch: int) -> Phase:
-        """The phase of an epoch of the loop, counted from 1."""
-        return phase_of(epoch, self.order, self.inner_epochs)
-
-    def total_epochs(self) -> int:
-        return self.hyperparameters.out_iters * sum(self.inner_epochs)
-
-    def trained_parameters(self, epoch: int) -> list[nn.Parameter]:
-        return list(self.branch(self.phase(epoch).modality).parameters())
-
-    def phase_epochs(self, epoch: int) -> int:
-        return self.phase(epoch).epochs
-
-    def passes_per_sample(self) -> float:
-        return (2.0 if self.hyperparameters.use_sam else 1.0) / len(self.order)
-
-    def on_fit_start(self, context: Context) -> None:
-        rho = self.hyperparameters.rho
-        smallest = min(rho.values()) if isinstance(rho, dict) else rho
-        if self.hyperparameters.use_sam and smallest < 1e-5 and next(self.parameters()).dtype != torch.float64:
-            context.warn(
-                f"igm: rho {smallest:g} lies below the resolution of float32 weights, so sharpness-aware steps change "
-                "little but rounding; for an effect search rho in [1e-3, 0.5] (usual: 0.05)"
-            )
-        scope = [layer for m in self.order for layer in self.layers_in_scope(m).values() if not modifiable(layer)]
-        # Parameters of one dimension are those of normalisation, which is never modified and needs no remark.
-        if kinds := {type(x).__name__ for x in scope if any(p.ndim > 1 for p in x.parameters(recurse=False))}:
-            context.warn(
-                f"igm: gradients of {', '.join(sorted(kinds))} in scope stay unmodified; only Linear and Conv2d (one "
-                "group, no dilation, equal zero padding on both sides) can be"
-            )
-
-    def on_epoch_start(self, context: Context) -> None:
-        phase = self.phase(context.epoch)
-        if phase.epoch == 1:
-            context.new_optimizer(self.trained_parameters(context.epoch), phase.epochs)
-        self._diagnostics = {
-            "cycle": (phase.number - 1) // len(self.order) + 1,
-            "phase": phase.number,
-            "phase_end": int(phase.epoch == phase.epochs),
-            "modality": self.modalities.index(phase.modality),
-        }
-        self._moved = None
+    # The matrices of a modality, after its phase -----------------------------------------------------------------
 
     def on_epoch_end(self, context: Context) -> None:
         """After a phase: the matrices of its modality, for the next one."""
@@ -225,72 +169,134 @@ class IGM(Method):
             handle.remove()
         return {path: context.sum(cov) for path, cov in found.items()}
 
-    # Stage 4: optimization -------------------------------------------------------------------------------------
+    # Whose turn it is --------------------------------------------------------------------------------------------
+
+    def phase(self, epoch: int) -> Phase:
+        """The phase of an epoch of the loop, counted from 1."""
+        return phase_of(epoch, self.order, self.inner_epochs)
+
+    def predecessor(self, modality: str) -> str:
+        """The modality trained before, in the cycle."""
+        return self.order[source_modality(self.order.index(modality) + 1, len(self.order)) - 1]
+
+    def on_epoch_start(self, context: Context) -> None:
+        phase = self.phase(context.epoch)
+        if phase.epoch == 1:
+            context.new_optimizer(self.trained_parameters(context.epoch), phase.epochs)
+        self._diagnostics = {
+            "cycle": (phase.number - 1) // len(self.order) + 1,
+            "phase": phase.number,
+            "phase_end": int(phase.epoch == phase.epochs),
+            "modality": self.modalities.index(phase.modality),
+        }
+        self._moved = None
+
+    def total_epochs(self) -> int:
+        return self.hyperparameters.out_iters * sum(self.inner_epochs)
+
+    def phase_epochs(self, epoch: int) -> int:
+        return self.phase(epoch).epochs
+
+    def trained_parameters(self, epoch: int) -> list[nn.Parameter]:
+        return list(self.branch(self.phase(epoch).modality).parameters())
+
+    def passes_per_sample(self) -> float:
+        return (2.0 if self.hyperparameters.use_sam else 1.0) / len(self.order)
+
+    # Branches and their layers -----------------------------------------------------------------------------------
+
+    def branch(self, modality: str) -> nn.ModuleDict:
+        """Encoder and head of a modality; equal paths inside two branches are layers of the same role."""
+        return nn.ModuleDict({"encoder": self.encoders[modality], "head": self.heads[modality]})
 
     def branch_logits(self, modality: str, batch: Batch) -> Tensor:
         """Logits [B, C] of one branch; the others are not touched."""
         return self.heads[modality](self.encoders[modality](batch.inputs[modality]))
 
-    def training_step(self, batch: Batch, context: Context) -> Tensor:
-        modality = self.phase(context.epoch).modality
-        mixed = self.mix(modality, batch, context)
-        loss = self._backward(modality, mixed, context)
-        if self.hyperparameters.use_sam:
-            self._sharpness_aware(modality, mixed, context)
-        self.modulate_gradients(context)
-        context.optimizer_step()
-        return loss
+    def weight(self, modality: str, path: str) -> nn.Parameter:
+        return self.branch(modality).get_parameter(f"{path}.weight")
 
-    def mix(self, modality: str, batch: Batch, context: Context) -> Mixed:
-        """The batch as a step of ``modality`` sees it."""
-        return mixed_batch(batch, modality, self.hyperparameters.mixup_alpha, context)
+    def layers_in_scope(self, modality: str) -> dict[str, nn.Module]:
+        """Layers within ``gm_scope`` by path, from input to output (in the order of declaration)."""
+        scope = self.hyperparameters.gm_scope
+        layers = dict(self.branch(modality).named_modules())
+        counts = {path: sum(p.numel() for p in layer.parameters(recurse=False)) for path, layer in layers.items()}
+        counts = {path: count for path, count in counts.items() if count > 0}
+        in_head = [path.startswith("head.") for path in counts]
+        marks = in_head if scope == "head" else layers_in_scope(list(counts.values()), scope)
+        return {path: layers[path] for path, marked in zip(counts, marks, strict=True) if marked}
 
-    def _backward(self, modality: str, mixed: Mixed, context: Context) -> Tensor:
-        context.optimizer.zero_grad(set_to_none=True)
-        with context.autocast():
-            logits = self.branch_logits(modality, mixed.batch)
-            loss = F.cross_entropy(logits, mixed.batch.labels)
-            if mixed.share < 1:
-                loss = mixed.share * loss + (1 - mixed.share) * F.cross_entropy(logits, mixed.partner_labels)
-        context.backward(loss)
-        return loss.detach()
+    def _modified_layers(self, modality: str) -> list[str]:
+        """Paths of the layers whose gradient the predecessor's matrices modify: in scope, of a kind that can be, with a
+        partner of the same path and shape."""
+        source, hp = self.predecessor(modality), self.hyperparameters
+        if hp.tau == 0 or not hp.gm_from.get(source, True):
+            return []
+        partners = {path for path, layer in self.branch(source).named_modules() if modifiable(layer)}
+        scope = self.layers_in_scope(modality)
+        pairs = [path for path, layer in scope.items() if modifiable(layer) and path in partners]
+        return [path for path in pairs if self.weight(modality, path).shape == self.weight(source, path).shape]
 
-    def _sharpness_aware(self, modality: str, mixed: Mixed, context: Context) -> None:
-        """Replace the branch's gradients by those at ω + ε*; the weights come back bit by bit."""
-        hp, branch = self.hyperparameters, self.branch(modality)
-        rho = hp.rho[modality] if isinstance(hp.rho, dict) else hp.rho
-        trained = [(p, p.grad, p.detach().clone()) for p in branch.parameters() if p.grad is not None]
-        shifts = sam_perturbation([gradient for _, gradient, _ in trained], rho, hp.sam_per_tensor)
-        with torch.no_grad():
-            for (parameter, _, _), shift in zip(trained, shifts, strict=True):
-                parameter.add_(shift)
-            if self._moved is None:
-                moved = [(parameter != weight).sum() for parameter, _, weight in trained]
-                self._moved = torch.stack(moved).sum() / sum(weight.numel() for _, _, weight in trained)
-        with frozen_statistics(branch):
-            self._backward(modality, mixed, context)
-        with torch.no_grad():
-            for parameter, gradient, weight in trained:
-                parameter.copy_(weight)
-                if hp.flat_ratio < 1 and parameter.grad is not None:
-                    parameter.grad.mul_(hp.flat_ratio).add_(gradient, alpha=1 - hp.flat_ratio)
-
-    def modulate_gradients(self, context: Context) -> None:
-        """Multiply the weights' gradients by the predecessor's matrices, where there are any yet."""
-        modality = self.phase(context.epoch).modality
-        source = self.predecessor(modality)
-        for path in self.modified[modality]:
-            weight, matrix = self.weight(modality, path), self.matrices.get(f"{source}.{path}")
-            if weight.grad is not None and matrix is not None:
-                weight.grad = project_gradient(weight.grad, matrix)
-
-    # Inference -------------------------------------------------------------------------------------------------
+    # Inference ---------------------------------------------------------------------------------------------------
 
     def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
         logits = [head(feature) for head, feature in zip(self.heads.values(), features, strict=True)]
         mla = self.hyperparameters.late_fusion == "mla"
         fused = fuse_logits(logits, fusion_weights(logits)) if mla else late_average(logits, "probs")
         return {MULTI: fused, **dict(zip(self.modalities, logits, strict=True))}
+
+    # As the official code does -----------------------------------------------------------------------------------
+
+    def mix(self, modality: str, batch: Batch, context: Context) -> Mixed:
+        """The batch as a step of ``modality`` sees it."""
+        return mixed_batch(batch, modality, self.hyperparameters.mixup_alpha, context)
+
+    def _add_plain_gradient(self, parameter: nn.Parameter, gradient: Tensor) -> None:
+        """Leave ``flat_ratio`` of a parameter's gradient, and take the rest from the plain one."""
+        share = self.hyperparameters.flat_ratio
+        if share < 1 and parameter.grad is not None:
+            parameter.grad.mul_(share).add_(gradient, alpha=1 - share)
+
+    # Checks, warnings, state, diagnostics ------------------------------------------------------------------------
+
+    @classmethod
+    def check(cls, hyperparameters: IGMHyperparameters, modalities: tuple[str, ...]) -> None:
+        super().check(hyperparameters, modalities)
+        hp, known = hyperparameters, ", ".join(modalities)
+        radii = hp.rho if isinstance(hp.rho, dict) else dict.fromkeys(modalities, hp.rho)
+        order = modalities if hp.modality_order is None else hp.modality_order
+        for option, named in (("rho", radii), ("gm_from", hp.gm_from), ("modality_order", order)):
+            if unknown := [m for m in named if m not in modalities]:
+                raise MethodError(f"igm: {option}: no modality {unknown[0]!r}; the dataset gives {known}")
+        if sorted(order) != sorted(modalities):
+            raise MethodError(f"igm: modality_order must name each of {known} once, got {', '.join(order)}")
+        if len(radii) != len(modalities):
+            raise MethodError(f"igm: rho must name each of {known}, or be one number; got {', '.join(radii)}")
+        if hp.inner_epochs is not None and len(hp.inner_epochs) != len(modalities):
+            raise MethodError(f"igm: inner_epochs needs one entry for each of {known}, got {hp.inner_epochs}")
+
+    def on_fit_start(self, context: Context) -> None:
+        rho = self.hyperparameters.rho
+        smallest = min(rho.values()) if isinstance(rho, dict) else rho
+        if self.hyperparameters.use_sam and smallest < 1e-5 and next(self.parameters()).dtype != torch.float64:
+            context.warn(
+                f"igm: rho {smallest:g} lies below the resolution of float32 weights, so sharpness-aware steps change "
+                "little but rounding; for an effect search rho in [1e-3, 0.5] (usual: 0.05)"
+            )
+        scope = [layer for m in self.order for layer in self.layers_in_scope(m).values() if not modifiable(layer)]
+        # Parameters of one dimension are those of normalisation, which is never modified and needs no remark.
+        if kinds := {type(x).__name__ for x in scope if any(p.ndim > 1 for p in x.parameters(recurse=False))}:
+            context.warn(
+                f"igm: gradients of {', '.join(sorted(kinds))} in scope stay unmodified; only Linear and Conv2d (one "
+                "group, no dilation, equal zero padding on both sides) can be"
+            )
+
+    def get_extra_state(self) -> list[dict[str, Tensor]]:
+        return [dict(self.matrices), dict(self.covariances)]
+
+    def set_extra_state(self, state: Any) -> None:
+        device = next(self.parameters()).device
+        self.matrices, self.covariances = ({key: x.to(device) for key, x in part.items()} for part in state)
 
     def diagnostics(self) -> dict[str, float]:
         """Number of the cycle and of the phase (from 1), whether the phase ends with this epoch (0 or 1), position of

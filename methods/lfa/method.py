@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from data.base import Batch
-from methods.base import MULTI, Context, MethodError, Outputs, evaluating
-from methods.base.fused import FusedMethod, build_fusion, check_fusion
+from methods.base import Context, MethodError, Outputs, evaluating
+from methods.base.fused import FusedMethod
 from methods.base.hyperparameters import in_epochs
 from methods.lfa.equations import (
     alpha_hypergradient,
@@ -26,11 +26,12 @@ from methods.lfa.equations import (
 )
 from methods.lfa.hyperparameters import LFAHyperparameters
 from models import linear
+from models.fusion import Source
 
 _VALUES = {"learned": 1.0, "constant": 0.5, "stepwise": 0.95, "exp_decay": 0.3}
 
 
-class LFA(FusedMethod):
+class LFA(FusedMethod[LFAHyperparameters]):
     """Modalities differ in how hard the labels are to fit from them, and cross-entropy alone widens that gap. So the
     loss also aligns the features of a sample's modalities: it is (1 - α) L_CLS + α L_MM, where α starts high and falls,
     along a fixed curve in LFA-H (``strategy: heuristic``) or learned by bilevel optimisation in LFA-LB (``learned``).
@@ -59,17 +60,10 @@ class LFA(FusedMethod):
     title = "Label fitting and alignment (LFM)"
     paper = "Yang, Wan, Jiang, Xu: Dynamically Learning Modality Gap, NeurIPS 2024"
     stages = ("objective",)
-    Hyperparameters = LFAHyperparameters
-    hyperparameters: LFAHyperparameters
 
-    def __init__(
-        self, encoders: Mapping[str, nn.Module], num_classes: int, hyperparameters: LFAHyperparameters, epochs: int
-    ) -> None:
-        super().__init__(encoders, num_classes, hyperparameters, epochs)
-        hp = hyperparameters
-        branches = list(self.encoders.values())
-        self.fusion = build_fusion(hp, self.modalities, self.dims, num_classes, encoders=branches)
-        self.source = hp.unimodal_source or ("native" if hp.fusion in ("sum", "late") else "zero")
+    def build(self) -> None:
+        super().build()
+        hp = self.hyperparameters
         width = hp.proj_dim or (256 if len(set(self.dims)) > 1 else None)
         mapped = self.dims if width and hp.alignment == "contrastive" else []
         self.projections = nn.ModuleList(linear(d, width or d) for d in mapped)
@@ -77,35 +71,35 @@ class LFA(FusedMethod):
         learned = hp.strategy == "learned"
         self.alpha = clipped(self.value, hp.alpha_min, hp.alpha_max) if learned else self.scheduled_alpha(1)
         self.lr_alpha = hp.lr_alpha
-        self.halve_every = in_epochs(hp.lr_alpha_halve_every, epochs)
+        self.halve_every = in_epochs(hp.lr_alpha_halve_every, self.epochs)
         self._sums = torch.zeros(3)
         self._diagnostics: dict[str, float] = {}
 
-    @classmethod
-    def check(cls, hyperparameters: Any, modalities: tuple[str, ...]) -> None:
-        super().check(hyperparameters, modalities)
-        check_fusion(hyperparameters, modalities, side_by_side=True)
-        hp = hyperparameters
-        if hp.fusion == "late" and hp.late_train != "joint":
-            raise MethodError("lfa: fusion late needs late_train: joint; separate heads have a loss of their own")
-        if hp.unimodal_source == "aux" or hp.aux_detach:
-            raise MethodError("lfa trains no auxiliary heads: use unimodal_source native or zero, aux_detach: false")
-        if hp.alignment == "js" and hp.fusion != "late":
-            raise MethodError(f"lfa: alignment js needs fusion late (one head a modality), not {hp.fusion}")
-        low, high = hp.alpha_min, hp.alpha_max
-        start = low if hp.alpha is None or hp.strategy != "learned" else hp.alpha
-        if not low <= start <= high:
-            raise MethodError(
-                f"lfa: a learned alpha needs alpha_min <= alpha <= alpha_max, got {low}, {hp.alpha}, {high}"
-            )
+    # The loss ----------------------------------------------------------------------------------------------------
 
-    def get_extra_state(self) -> dict[str, float]:
-        return {"alpha": self.alpha, "lr_alpha": self.lr_alpha}
+    def objective_logits(self, features: list[Tensor]) -> list[Tensor]:
+        return []
 
-    def set_extra_state(self, state: Any) -> None:
-        self.alpha, self.lr_alpha = state["alpha"], state["lr_alpha"]
+    def usual_source(self) -> Source:
+        return "native" if self.hyperparameters.fusion in ("sum", "late") else "zero"
 
-    # The weight ------------------------------------------------------------------------------------------------
+    def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
+        cls_loss = F.cross_entropy(outputs.logits, batch.labels)
+        # A term of weight 0 is left out: a gradient of 0 would still let weight decay and momentum move parameters.
+        alignment = self.align(outputs.features, context.gather) if self.alpha > 0 else torch.zeros_like(cls_loss)
+        self._sums += torch.stack([cls_loss.detach(), alignment.detach(), torch.ones_like(cls_loss)]) * len(batch)
+        terms = [weight * loss for weight, loss in ((1 - self.alpha, cls_loss), (self.alpha, alignment)) if weight > 0]
+        return self.hyperparameters.loss_scale * torch.stack(terms).sum()
+
+    def align(self, features: list[Tensor], gather: Callable[[Tensor], Tensor] = lambda rows: rows) -> Tensor:
+        """The alignment loss (0-d) of encoder features [b, d_m]; ``gather`` brings in the other workers' negatives."""
+        if self.hyperparameters.alignment == "js":
+            return js_alignment(self.fusion.unimodal_logits(features, "native"))
+        if self.projections:
+            features = [p(f) for p, f in zip(self.projections, features, strict=True)]
+        return contrastive_loss([gather(f) for f in features], self.hyperparameters.tau)
+
+    # Its weight --------------------------------------------------------------------------------------------------
 
     def scheduled_alpha(self, epoch: int) -> float:
         """α of an epoch (from 1) on a fixed course; the fitted polynomial falls below 0 in one place."""
@@ -176,6 +170,13 @@ class LFA(FusedMethod):
             )
         return alpha_hypergradient(grad_cls.detach(), grad_mm.detach(), ihvp)
 
+    # Samples of the hypergradient --------------------------------------------------------------------------------
+
+    def sampler(self, context: Context) -> Tensor:
+        """Shuffled, without the samples kept out."""
+        order, (held_out, _) = super().sampler(context), self._holdout(context)
+        return order[~torch.isin(order, held_out)]
+
     def _samples(self, index: Tensor, context: Context) -> Batch:
         return next(context.train_batches(len(index), index=index, shard=False))
 
@@ -190,36 +191,30 @@ class LFA(FusedMethod):
         order = torch.randperm(context.train_size, generator=context.generator("lfa holdout"))
         return order[:size], order[size:]
 
-    # The four stages -------------------------------------------------------------------------------------------
+    # Checks, state, diagnostics ----------------------------------------------------------------------------------
 
-    def sampler(self, context: Context) -> Tensor:
-        """Shuffled, without the samples kept out."""
-        order, (held_out, _) = super().sampler(context), self._holdout(context)
-        return order[~torch.isin(order, held_out)]
+    @classmethod
+    def check(cls, hyperparameters: LFAHyperparameters, modalities: tuple[str, ...]) -> None:
+        super().check(hyperparameters, modalities)
+        hp = hyperparameters
+        if hp.fusion == "late" and hp.late_train != "joint":
+            raise MethodError("lfa: fusion late needs late_train: joint; separate heads have a loss of their own")
+        if hp.unimodal_source == "aux" or hp.aux_detach:
+            raise MethodError("lfa trains no auxiliary heads: use unimodal_source native or zero, aux_detach: false")
+        if hp.alignment == "js" and hp.fusion != "late":
+            raise MethodError(f"lfa: alignment js needs fusion late (one head a modality), not {hp.fusion}")
+        low, high = hp.alpha_min, hp.alpha_max
+        start = low if hp.alpha is None or hp.strategy != "learned" else hp.alpha
+        if not low <= start <= high:
+            raise MethodError(
+                f"lfa: a learned alpha needs alpha_min <= alpha <= alpha_max, got {low}, {hp.alpha}, {high}"
+            )
 
-    def forward(self, batch: Batch) -> Outputs:
-        features = self.encode(batch)
-        return Outputs(features, self.fusion.fuse(features).logits)
+    def get_extra_state(self) -> dict[str, float]:
+        return {"alpha": self.alpha, "lr_alpha": self.lr_alpha}
 
-    def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
-        unimodal = self.fusion.unimodal_logits(features, self.source)
-        return {MULTI: self.fusion.fuse(features).logits, **dict(zip(self.modalities, unimodal, strict=True))}
-
-    def align(self, features: list[Tensor], gather: Callable[[Tensor], Tensor] = lambda rows: rows) -> Tensor:
-        """The alignment loss (0-d) of encoder features [b, d_m]; ``gather`` brings in the other workers' negatives."""
-        if self.hyperparameters.alignment == "js":
-            return js_alignment(self.fusion.unimodal_logits(features, "native"))
-        if self.projections:
-            features = [p(f) for p, f in zip(self.projections, features, strict=True)]
-        return contrastive_loss([gather(f) for f in features], self.hyperparameters.tau)
-
-    def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
-        cls_loss = F.cross_entropy(outputs.logits, batch.labels)
-        # A term of weight 0 is left out: a gradient of 0 would still let weight decay and momentum move parameters.
-        alignment = self.align(outputs.features, context.gather) if self.alpha > 0 else torch.zeros_like(cls_loss)
-        self._sums += torch.stack([cls_loss.detach(), alignment.detach(), torch.ones_like(cls_loss)]) * len(batch)
-        terms = [weight * loss for weight, loss in ((1 - self.alpha, cls_loss), (self.alpha, alignment)) if weight > 0]
-        return self.hyperparameters.loss_scale * torch.stack(terms).sum()
+    def set_extra_state(self, state: Any) -> None:
+        self.alpha, self.lr_alpha = state["alpha"], state["lr_alpha"]
 
     def diagnostics(self) -> dict[str, float]:
         """Of the last epoch: the α it was trained with, mean L_CLS and (where α > 0) L_MM over its batches, and the
