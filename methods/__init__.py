@@ -28,16 +28,18 @@ METHODS: Registry[Method] = Registry(__name__, Method, "sweep.methods", "method"
 
 
 def names() -> list[str]:
-    """Names of every method that can be used, those of other packages (entry points ``sweep.methods``) included."""
+    """List the methods that can be used, those of other packages (entry points ``sweep.methods``) included."""
     return METHODS.names()
 
 
 def get(name: str) -> type[Method]:
-    """The method called ``name``. Raises UnusableError where its file cannot be imported or another has its name,
-    KeyError naming those that exist where there is none."""
+    """Find the method called ``name``.
+
+    Raises UnusableError where its file cannot be imported or another has its name, KeyError naming those that exist
+    where there is none."""
     return METHODS.get(name)
 
 
 def refusal(name: str) -> str | None:
-    """Why the method called ``name`` cannot be used although it is there; None where nothing is wrong with it."""
+    """Say why the method called ``name`` cannot be used although it is there; None where nothing is wrong with it."""
     return METHODS.refusal(name)

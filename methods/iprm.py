@@ -152,11 +152,11 @@ class IPRM(Method[IPRMHyperparameters]):
     # Probe -------------------------------------------------------------------------------------------------------
 
     def encode(self, batch: Batch) -> list[Tensor]:
-        """Features of one width [B, d], the smallest of the encoders'."""
+        """Bring the features to one width [B, d], the smallest of the encoders'."""
         return [project(f) for project, f in zip(self.projections, super().encode(batch), strict=True)]
 
     def forward(self, batch: Batch) -> Outputs:
-        """The probe: mixes with the remembered weights, which learn nothing unless ``passes`` is 1."""
+        """Probe: mix with the remembered weights; these mixes learn nothing unless ``passes`` is 1."""
         features = self.encode(batch)
         unimodal = self.unimodal_logits(features)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.hyperparameters.passes == 1):
@@ -167,12 +167,12 @@ class IPRM(Method[IPRMHyperparameters]):
         return [head(f) for head, f in zip(self.unimodal_heads, features, strict=True)]
 
     def mixed_logits(self, features: list[Tensor]) -> list[Tensor]:
-        """Logits [B, C] of every pair, mixed with the probe weights."""
+        """Give the logits [B, C] of every pair, mixed with the probe weights."""
         weights = self.probe_weights
         return [self.mix(p, features[i], features[j], weights[p]) for p, (i, j) in enumerate(self.pairs)]
 
     def mix(self, pair: int, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-        """Logits [B, C] of the mixed head of ``pair``; the mix in full precision (an arccos under bf16 is noise)."""
+        """Give the logits [B, C] of a pair's mixed head; the mix in full precision (an arccos under bf16 is noise)."""
         mixed = mix_features(x.float(), y.float(), weight, self.hyperparameters.kind)
         return self.mixed_heads[pair if len(self.mixed_heads) > 1 else 0](mixed)
 
@@ -187,14 +187,14 @@ class IPRM(Method[IPRMHyperparameters]):
         return loss
 
     def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
-        """Eq. 7; leaves ω of the drawn pairs in ``strengths``."""
+        """Compute eq. 7, and leave ω of the drawn pairs in ``strengths``."""
         total = torch.stack([F.cross_entropy(logits, batch.labels) for logits in outputs.unimodal_logits]).sum()
         for pair in self.drawn_pairs(context):
             total = total + self.mixed_loss(pair, outputs, batch, context)
         return total
 
     def mixed_loss(self, pair: int, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
-        """Cross-entropy of one pair's mix, rebalanced by the strengths that the probe shows (eqs. 4 to 7)."""
+        """Compute the cross-entropy of a pair's mix, rebalanced by the strengths that the probe shows (eqs. 4 to 7)."""
         i, j = self.pairs[pair]
         x, y = outputs.features[i], outputs.features[j]
         logits_x, logits_y = outputs.unimodal_logits[i], outputs.unimodal_logits[j]
@@ -216,13 +216,13 @@ class IPRM(Method[IPRMHyperparameters]):
 
     @torch.no_grad()
     def strength(self, probe: Tensor, logits_x: Tensor, logits_y: Tensor, context: Context) -> Tensor:
-        """ω of the first modality (0-d, without gradient), from divergences summed over the joint batch."""
+        """Compute ω of the first modality (0-d, without gradient) from divergences summed over the joint batch."""
         divergences = [kl_divergence(logits.float(), probe.float(), "sum") for logits in (logits_x, logits_y)]
         kl_x, kl_y = context.sum(torch.stack(divergences)).clamp_min(0)  # rounding alone makes them negative
         return strength_weights(kl_x, kl_y)[0]
 
     def drawn_pairs(self, context: Context) -> list[int]:
-        """Pairs whose mixed loss counts in this step."""
+        """List the pairs whose mixed loss counts in this step."""
         if self.hyperparameters.pair_heads == "tri_cls":
             return list(range(len(self.pairs)))
         return [int(torch.randint(len(self.pairs), (), generator=context.generator("pair", context.step)))]
@@ -249,7 +249,7 @@ class IPRM(Method[IPRMHyperparameters]):
 
     @classmethod
     def world_size_matters(cls, hyperparameters: IPRMHyperparameters) -> bool:
-        """Unpaired mixing permutes each worker's part of the batch."""
+        """Tell whether mixing is unpaired, which permutes each worker's part of the batch."""
         return not hyperparameters.paired
 
     def diagnostics(self) -> dict[str, float]:

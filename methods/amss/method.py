@@ -76,14 +76,14 @@ class AMSS(FusedMethod[AMSSHyperparameters]):
         return "native" if self.hyperparameters.fusion in _OWN_HEADS else "zero"
 
     def objective_logits(self, features: list[Tensor]) -> list[Tensor]:
-        """Those that the significance is made of: without gradient, and none where ratios are fixed."""
+        """Give those that the significance is made of: without gradient, and none where ratios are fixed."""
         if self.hyperparameters.fixed_ratios is not None:
             return []
         with torch.no_grad():
             return self.unimodal_logits(features)
 
     def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
-        """The fusion's own loss, as in joint training."""
+        """Take the fusion's own loss, as in joint training, and move the ratios on the way."""
         if outputs.unimodal_logits:
             self.weigh(outputs, batch.labels, context)
         return super().loss(outputs, batch, context)
@@ -124,7 +124,7 @@ class AMSS(FusedMethod[AMSSHyperparameters]):
                 layer.multiply(mask)
 
     def masks(self, scores: Tensor, ratios: Tensor, generator: torch.Generator) -> Tensor:
-        """Factors of units, [R, n], from their scores [R, n] and the ratio of each row [R, 1]."""
+        """Draw factors of units, [R, n], from their scores [R, n] and the ratio of each row [R, 1]."""
         hp = self.hyperparameters
         if hp.sampling == "topk":
             return mask_values(scores, largest_units(scores, ratios))
@@ -137,7 +137,9 @@ class AMSS(FusedMethod[AMSSHyperparameters]):
     # What can be masked ------------------------------------------------------------------------------------------
 
     def _encoder_layers(self) -> list[Layer]:
-        """Raises MethodError for a pattern of ``mask_exclude`` that names no maskable weight."""
+        """List the maskable layers of all encoders.
+
+        Raises MethodError for a pattern of ``mask_exclude`` that names no maskable weight."""
         patterns, layers, unused = self.hyperparameters.mask_exclude, [], set(self.hyperparameters.mask_exclude)
         for k, (modality, encoder) in enumerate(self.encoders.items()):
             for units in maskable_units(encoder, self.hyperparameters.linear_unit):
@@ -153,7 +155,7 @@ class AMSS(FusedMethod[AMSSHyperparameters]):
         return layers
 
     def _classifier_layers(self) -> list[Layer]:
-        """Each modality's own classifier, or its columns of the common one: drawn row by row."""
+        """List each modality's own classifier, or its columns of the common one: drawn row by row."""
         fusion = self.hyperparameters.fusion
         if fusion not in _SPLIT_CLASSIFIER:
             return []

@@ -25,7 +25,7 @@ class Units:
 
     @property
     def gradient(self) -> Tensor:
-        """A view: what is multiplied here is multiplied in the weight's gradient."""
+        """Give a view of the weight's gradient: what is multiplied here is multiplied in the weight's gradient."""
         assert self.weight.grad is not None
         return self.weight.grad[self.part]
 
@@ -33,7 +33,7 @@ class Units:
         return unit_scores(self.gradient, self.unit, self.num_heads)
 
     def multiply(self, mask: Tensor) -> None:
-        """mask: as many factors as there are units."""
+        """Multiply each unit's gradient by its factor. mask: as many factors as there are units."""
         gradient = self.gradient
         if self.unit == "element":
             gradient.mul_(mask.view_as(gradient))
@@ -58,18 +58,18 @@ class Layer:
         return all(each.weight.grad is not None for each in self.units)
 
     def scores(self) -> Tensor:
-        """[draws, n]."""
+        """Sum the units' scores, [draws, n]."""
         total = sum((each.scores() for each in self.units[1:]), self.units[0].scores())
         return total if self.by_row else total.reshape(1, -1)
 
     def multiply(self, mask: Tensor) -> None:
-        """mask: [draws, n]."""
+        """Multiply the gradients of all weights. mask: [draws, n]."""
         for each in self.units:
             each.multiply(mask)
 
 
 def maskable_units(encoder: nn.Module, linear_unit: str = "element") -> Iterator[list[Units]]:
-    """The maskable weights of an encoder, those under one draw together; names are paths inside the encoder.
+    """Yield the maskable weights of an encoder, those under one draw together; names are paths inside the encoder.
 
     Convolutions: output filters. Attention: heads, over all projections of a layer. Other linear layers, where the
     encoder is no Transformer: single weights (``linear_unit`` element) or rows. Never biases, normalisation,
@@ -90,6 +90,6 @@ def maskable_units(encoder: nn.Module, linear_unit: str = "element") -> Iterator
 
 
 def _units(projection: Projection) -> Units:
-    """The heads of a projection."""
+    """Give the heads of a projection as units."""
     kind = "head_rows" if projection.by_rows else "head_cols"
     return Units(projection.name, projection.weight, kind, projection.part, projection.num_heads)

@@ -68,7 +68,7 @@ class AUG(Method[AUGHyperparameters]):
     # The loss ----------------------------------------------------------------------------------------------------
 
     def head_logits(self, owner: int, feature: Tensor) -> Tensor:
-        """Logits of each classifier of a modality by creation, in full precision: [B, D] -> [n, B, C]."""
+        """Give the logits of each classifier of a modality by creation, in full precision: [B, D] -> [n, B, C]."""
         layers = [layer for layer, of in zip(self.classifiers, self.owners, strict=True) if of == owner]
         return torch.stack([self.shared_head(layer(feature).relu()) for layer in layers]).float()
 
@@ -76,7 +76,7 @@ class AUG(Method[AUGHyperparameters]):
         return torch.stack([self.modality_loss(m, outputs.extra[m], batch.labels) for m in self.modalities]).sum()
 
     def modality_loss(self, modality: str, head_logits: Tensor, labels: Tensor) -> Tensor:
-        """L of one modality (0-d) from its classifiers' logits [n, B, C]; adds score and terms to the epoch's sums."""
+        """Compute L of one modality (0-d) from its classifiers' logits [n, B, C], and add to the epoch's sums."""
         hp = self.hyperparameters
         losses = boosting_loss(head_logits, labels, hp.lam, hp.use_eps, hp.use_eps_o, hp.use_eps_p)
         with torch.no_grad():
@@ -104,7 +104,7 @@ class AUG(Method[AUGHyperparameters]):
             self.add_classifier(owner, context)
 
     def score(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Batch mean (0-d) of what ``score`` names, from the combined logits [B, C] of a modality."""
+        """Compute the batch mean (0-d) of what ``score`` names, from the combined logits [B, C] of a modality."""
         if self.hyperparameters.score == "confidence":
             return true_class_probability(logits, labels).mean()
         if self.hyperparameters.score == "entropy":
@@ -112,7 +112,7 @@ class AUG(Method[AUGHyperparameters]):
         return F.cross_entropy(logits, labels)
 
     def assigned(self, scores: Tensor, epoch: int) -> list[int]:
-        """Positions of the modalities that grow at the end of an epoch with these mean scores [M]."""
+        """Tell which modalities grow at the end of an epoch with these mean scores [M], by position."""
         hp = self.hyperparameters
         due = epoch % self.assign_every == 0 or (hp.assign_first_epoch and epoch == 1)
         if hp.assignment == "fixed" or not due:
@@ -123,7 +123,7 @@ class AUG(Method[AUGHyperparameters]):
         return [o for o in grown if hp.max_heads is None or self.owners.count(o) < hp.max_heads]
 
     def add_classifier(self, owner: int, context: Context) -> None:
-        """One more trained classifier for a modality, alike on all workers."""
+        """Give a modality one more classifier that is trained, alike on all workers."""
         random = context.generator("aug classifier", context.epoch, owner, self.owners.count(owner))
         layer = self.append_classifier(owner)
         with torch.no_grad():
@@ -131,7 +131,7 @@ class AUG(Method[AUGHyperparameters]):
         context.add_parameters(list(layer.parameters()))
 
     def append_classifier(self, owner: int) -> nn.Linear:
-        """A private layer D -> hidden_dim for the modality at position ``owner``, unknown to any optimizer."""
+        """Make a private layer D -> hidden_dim for the modality at position ``owner``, unknown to any optimizer."""
         layer = linear(self.dims[owner], self.hyperparameters.hidden_dim).to(self.shared_head.weight)
         self.classifiers.append(layer)
         self.owners.append(owner)
@@ -140,7 +140,7 @@ class AUG(Method[AUGHyperparameters]):
     # Forward passes and inference --------------------------------------------------------------------------------
 
     def forward(self, batch: Batch) -> Outputs:
-        """``extra``: the logits of every classifier by modality, [n, B, C]."""
+        """Keep the logits of every classifier by modality, [n, B, C], in ``extra``."""
         features = self.encode(batch)
         heads = [self.head_logits(owner, feature) for owner, feature in enumerate(features)]
         unimodal = [each.sum(0) for each in heads]
@@ -151,13 +151,12 @@ class AUG(Method[AUGHyperparameters]):
         return {MULTI: self.merge(unimodal), **dict(zip(self.modalities, unimodal, strict=True))}
 
     def predict(self, batch: Batch, present: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """As every method's, but modalities not in ``present`` are left out of the sum: classifiers of a zero feature
-        still have biases."""
+        """Leave modalities not in ``present`` out of the sum: classifiers of a zero feature still have biases."""
         logits = super().predict(batch, present)
         return logits | {MULTI: self.merge([logits[m] for m in self.modalities], present)}
 
     def merge(self, unimodal: list[Tensor], present: Sequence[str] | None = None) -> Tensor:
-        """Weighted sum of the modalities that are present (default: all), [B, C] each -> [B, C]."""
+        """Add up the modalities that are present, weighted (default: all), [B, C] each -> [B, C]."""
         named = zip(self.modalities, self.merge_weights, strict=True)
         return merge_logits(torch.stack(unimodal), [w if present is None or m in present else 0.0 for m, w in named])
 
@@ -169,7 +168,7 @@ class AUG(Method[AUGHyperparameters]):
         return self._alternating_step(batch, context)
 
     def _alternating_step(self, batch: Batch, context: Context) -> Tensor:
-        """One step a modality, one after the other, as the official code does. Returns the sum of their losses."""
+        """Step for each modality, one after the other, as the official code does. Returns the sum of their losses."""
         losses = []
         for owner, (modality, encoder) in enumerate(self.encoders.items()):
             context.optimizer.zero_grad(set_to_none=True)
@@ -201,8 +200,7 @@ class AUG(Method[AUGHyperparameters]):
             raise MethodError(f"aug: score {hp.score} has no scale that a dead zone could fit: set criterion: ratio")
 
     def get_extra_state(self) -> Tensor:
-        """Position of the modality that each classifier belongs to, int64 (a tensor, as weight files hold nothing
-        else)."""
+        """Give the position of each classifier's modality, int64: a tensor, as weight files hold nothing else."""
         return torch.tensor(self.owners)
 
     def set_extra_state(self, state: Any) -> None:

@@ -37,7 +37,7 @@ class Context(Protocol):
     optimizer: torch.optim.Optimizer
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The recipe's precision for forward passes and losses."""
+        """Switch to the recipe's precision, for forward passes and losses."""
 
     def backward(self, loss: Tensor) -> None:
         """Add d loss / d parameters of the joint batch to the gradients, alike on every worker.
@@ -45,30 +45,30 @@ class Context(Protocol):
         ``loss`` is the mean over this worker's samples, or a value computed alike on gathered tensors."""
 
     def gradients(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-        """Gradient of ``loss`` over the joint batch for each parameter; zeros where it does not depend on it.
-        The graph is kept; ``.grad`` stays untouched."""
+        """Compute the gradient of ``loss`` over the joint batch for each parameter; zeros where it does not depend on
+        it. The graph is kept; ``.grad`` stays untouched."""
 
     def optimizer_step(self) -> None:
         """Clip the gradients as the recipe says, then step the optimizer. Parameters without gradient rest."""
 
     def mean(self, value: Tensor) -> Tensor:
-        """A mean over this worker's part of the current training batch -> the mean over the joint batch.
+        """Turn a mean over this worker's part of the current training batch into that over the joint batch.
         Not differentiable."""
 
     def sum(self, value: Tensor) -> Tensor:
-        """Elementwise sum over workers. Not differentiable."""
+        """Add up over workers, elementwise. Not differentiable."""
 
     def gather(self, value: Tensor) -> Tensor:
-        """Rows of all workers in rank order: [b, ...] -> [B, ...] of the joint training batch. Differentiable."""
+        """Join the rows of all workers in rank order: [b, ...] -> [B, ...] of the joint batch. Differentiable."""
 
     def gather_rows(self, value: Tensor) -> Tensor:
-        """As ``gather`` for any number of rows a worker, as scoring passes have; not differentiable."""
+        """Join any number of rows a worker, as scoring passes have; not differentiable."""
 
     def broadcast(self, value: Tensor) -> Tensor:
-        """Rank 0's value on every worker."""
+        """Give rank 0's value to every worker."""
 
     def generator(self, name: str, *keys: int) -> torch.Generator:
-        """A CPU generator that depends on the run's seed, ``name`` and ``keys`` (epoch, step) alone: alike on all
+        """Make a CPU generator that depends on the run's seed, ``name`` and ``keys`` (epoch, step) alone: alike on all
         workers, and in a resumed run, without any state to keep."""
 
     def train_batches(
@@ -80,7 +80,7 @@ class Context(Protocol):
         shard: bool = True,
         passes: float = 1.0,
     ) -> Iterator[Batch]:
-        """Training samples in joint batches of ``size`` (default: the batch size), the last short one kept.
+        """Yield training samples in joint batches of ``size`` (default: the batch size), the last short one kept.
 
         index: int64 positions in the training split, in this order (default: all, ascending). shard: this worker's
         part of each joint batch (contiguous; possibly empty in the last one), else the whole batch on each worker.
@@ -91,8 +91,8 @@ class Context(Protocol):
         """Let the optimizer learn of parameters created after the start."""
 
     def new_optimizer(self, parameters: Sequence[nn.Parameter], epochs: int) -> None:
-        """A fresh optimizer of the recipe over ``parameters`` alone, and a fresh learning-rate schedule that counts
-        from 0 over ``epochs``."""
+        """Start a fresh optimizer of the recipe over ``parameters`` alone, and a fresh learning-rate schedule that
+        counts from 0 over ``epochs``."""
 
     def warn(self, message: str) -> None:
         """Write a line into the run's log, once for each different message."""

@@ -122,34 +122,34 @@ class FusedMethod(Method[FusionT]):
         return None
 
     def encode(self, batch: Batch, present: Sequence[str] | None = None) -> list[Tensor]:
-        """Features [B, d_m] of each modality. present: the modalities of which ``channel`` lets the others know
-        (default: all)."""
+        """Give the features [B, d_m] of each modality. present: the modalities of which ``channel`` lets the others
+        know (default: all)."""
         if not isinstance(self.fusion, fusions.ChannelFusion):
             return super().encode(batch)
         kept = [present is None or m in present for m in self.modalities]
         return self.fusion.encode([batch.inputs[m] for m in self.modalities], kept)
 
     def forward(self, batch: Batch) -> Outputs:
-        """Features, fused logits, and the unimodal logits that the objective needs."""
+        """Give features, fused logits, and the unimodal logits that the objective needs."""
         features = self.encode(batch)
         output = self.fusion.fuse(features)
         return Outputs(features, output.logits, self.objective_logits(features), output.extra)
 
     def unimodal_logits(self, features: list[Tensor]) -> list[Tensor]:
-        """Logits [B, C] of each modality from features [B, d_m]."""
+        """Give the logits [B, C] of each modality from features [B, d_m]."""
         return self.fusion.unimodal_logits(features, self.source)
 
     def objective_logits(self, features: list[Tensor]) -> list[Tensor]:
-        """Unimodal logits that the objective needs, [B, C] each. Default: those of every modality."""
+        """Give the unimodal logits that the objective needs, [B, C] each. Default: those of every modality."""
         return self.unimodal_logits(features)
 
     def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
-        """Mean over the batch. Default: the fusion's own loss."""
+        """Compute the mean over the batch. Default: the fusion's own loss."""
         output = fusions.FusionOutput(outputs.logits, outputs.features, outputs.extra)
         return self.fusion.loss(output, batch.labels, context.epoch - 1)
 
     def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """Logits of the fusion, and of each modality."""
+        """Give the logits of the fusion, and of each modality."""
         unimodal = self.unimodal_logits(features)
         return {MULTI: self.fusion.fuse(features).logits, **dict(zip(self.modalities, unimodal, strict=True))}
 
@@ -166,7 +166,7 @@ def check_fusion(
     own_loss: bool = False,
     side_by_side: bool = False,
 ) -> None:
-    """Raises MethodError where the fusion or one of its options does not fit the modalities or the method.
+    """Raise MethodError where the fusion or one of its options does not fit the modalities or the method.
 
     own_loss: the method trains by the fusion's own loss; else fusions that need theirs are refused. side_by_side: the
     method is a :class:`FusedMethod` that always runs all encoders together; else ``channel`` is refused."""
@@ -202,9 +202,11 @@ def build_fusion(
     aux_heads: bool = False,
     encoders: Sequence[nn.Module] = (),
 ) -> fusions.Fusion:
-    """The fusion module that the hyperparameters ask for. aux_heads: with one linear head a modality beside it, on
-    the encoder's feature (always built where ``unimodal_source`` is aux). encoders: the method's, which ``channel``
-    needs and uses without owning them. Raises MethodError where they have no stages that it could mix."""
+    """Build the fusion module that the hyperparameters ask for.
+
+    aux_heads: with one linear head a modality beside it, on the encoder's feature (always built where
+    ``unimodal_source`` is aux). encoders: the method's, which ``channel`` needs and uses without owning them. Raises
+    MethodError where they have no stages that it could mix."""
     kind = fusions.fusion_class(hyperparameters.fusion, hyperparameters.channel_mode)
     options = hyperparameters.model_dump(include=set(kind.options))
     for option in ("film_target", "gate_target"):

@@ -34,7 +34,7 @@ MULTI = "multi"
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; every submodule gets back the mode it had."""
+    """Switch to evaluation mode for a while; every submodule gets back the mode it had."""
     training = [(each, each.training) for each in module.modules()]
     module.eval()
     try:
@@ -123,7 +123,7 @@ class Method(nn.Module, ABC, Generic[HyperparametersT]):
 
     @classmethod
     def world_size_matters(cls, hyperparameters: HyperparametersT) -> bool:
-        """True for a variant whose N workers do not equal one: world size then belongs to the run's identity."""
+        """Tell whether N workers of a variant do not equal one: world size then belongs to the run's identity."""
         return False
 
     @property
@@ -132,64 +132,65 @@ class Method(nn.Module, ABC, Generic[HyperparametersT]):
 
     @property
     def dims(self) -> list[int]:
-        """Width of each encoder's feature, in modality order."""
+        """Give the width of each encoder's feature, in modality order."""
         return [int(encoder.out_dim) for encoder in self.encoders.values()]  # type: ignore[arg-type]
 
     def total_epochs(self) -> int:
-        """Epochs that the loop runs for the budget ``self.epochs``."""
+        """Count the epochs that the loop runs for the budget ``self.epochs``."""
         return self.epochs
 
     def trained_parameters(self, epoch: int) -> list[nn.Parameter]:
-        """What the optimizer holds in ``epoch`` (from 1), parameters added during training last and in that order (so
-        a resumed run finds their momentum). Default: everything."""
+        """List the parameters that the optimizer holds in ``epoch`` (from 1). Default: everything.
+
+        Those added during training come last and in that order, so that a resumed run finds their momentum."""
         return list(self.parameters())
 
     def phase_epochs(self, epoch: int) -> int:
-        """Length, in epochs, of the phase that ``epoch`` belongs to: what the learning-rate schedule spans."""
+        """Count the epochs of the phase that ``epoch`` belongs to: the learning-rate schedule spans them."""
         return self.total_epochs()
 
     def passes_per_sample(self) -> float:
-        """Forward passes through all encoders that one training sample costs (a second pass through one branch of
-        M counts 1/M). Scoring passes are counted by the loop, as :meth:`Context.train_batches` is told."""
+        """Count the forward passes through all encoders that one training sample costs (a second pass through one
+        branch of M counts 1/M). Scoring passes are counted by the loop, as :meth:`Context.train_batches` is told."""
         return 1.0
 
     # Phases ----------------------------------------------------------------------------------------------------
 
     def on_fit_start(self, context: Context) -> None:
-        """Before the first epoch of a fresh run; a resumed run loads the state instead. The optimizer is there."""
+        """Prepare a fresh run before its first epoch; a resumed run loads the state instead. The optimizer is there."""
 
     def on_epoch_start(self, context: Context) -> None:
-        """Before the batches of an epoch are drawn."""
+        """Prepare an epoch, before its batches are drawn."""
 
     def on_epoch_end(self, context: Context) -> None:
-        """After the last step of an epoch, before validation."""
+        """Finish an epoch, after its last step and before validation."""
 
     # Stage 1: data ---------------------------------------------------------------------------------------------
 
     def sampler(self, context: Context) -> Tensor:
-        """int64 positions of the training samples that this epoch shows, in order, the same on every worker.
+        """Give the int64 positions of the samples that this epoch shows, in order, the same on every worker.
         The loop cuts them into joint batches. Default: all samples, shuffled by run and epoch."""
         return torch.randperm(context.train_size, generator=context.generator("order", context.epoch))
 
     # Stage 2: feed-forward -------------------------------------------------------------------------------------
 
     def encode(self, batch: Batch) -> list[Tensor]:
-        """Features [B, d_m] of each modality."""
+        """Give the features [B, d_m] of each modality."""
         return [encoder(batch.inputs[modality]) for modality, encoder in self.encoders.items()]
 
     def forward(self, batch: Batch) -> Outputs:
-        """Features and logits of a batch, as the objective needs them."""
+        """Give features and logits of a batch, as the objective needs them."""
         features = self.encode(batch)
         logits = self.classify(features)
         return Outputs(features, logits[MULTI], [logits[m] for m in self.modalities if m in logits])
 
     @abstractmethod
     def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
-        """Inference from features [B, d_m]: logits [B, C] for "multi" and for each modality."""
+        """Infer from features [B, d_m]: logits [B, C] for "multi" and for each modality."""
 
     def predict(self, batch: Batch, present: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """Logits for "multi" and each modality; labels are not read. Modalities not in ``present`` (default: all)
-        have their features zeroed."""
+        """Give the logits for "multi" and each modality; labels are not read. Modalities not in ``present`` (default:
+        all) have their features zeroed."""
         features = self.encode(batch)
         if present is not None:
             kept = zip(self.modalities, features, strict=True)
@@ -199,13 +200,13 @@ class Method(nn.Module, ABC, Generic[HyperparametersT]):
     # Stage 3: objective ----------------------------------------------------------------------------------------
 
     def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
-        """Mean over the batch. Default: cross-entropy of the fused logits."""
+        """Compute the mean over the batch. Default: cross-entropy of the fused logits."""
         return F.cross_entropy(outputs.logits, batch.labels)
 
     # Stage 4: optimization -------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, context: Context) -> Tensor:
-        """One batch, to and with the optimizer step. Returns the detached loss (0-d, this worker's mean)."""
+        """Train on one batch, to and with the optimizer step. Returns the detached loss (0-d, this worker's mean)."""
         context.optimizer.zero_grad(set_to_none=True)
         with context.autocast():
             loss = self.loss(self(batch), batch, context)
@@ -220,5 +221,5 @@ class Method(nn.Module, ABC, Generic[HyperparametersT]):
     # Looking in ------------------------------------------------------------------------------------------------
 
     def diagnostics(self) -> dict[str, float]:
-        """Numbers worth plotting, asked once an epoch (so reading them off the device is allowed)."""
+        """Give numbers worth plotting, asked once an epoch (so reading them off the device is allowed)."""
         return {}

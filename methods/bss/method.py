@@ -70,7 +70,7 @@ class BSS(FusedMethod[BSSHyperparameters]):
     # The order of samples ----------------------------------------------------------------------------------------
 
     def sampler(self, context: Context) -> Tensor:
-        """Warm-up: shuffled. Heuristic: the epoch's part of the ranking, shuffled. Learning: n draws in drawn order."""
+        """Order the samples. Warm-up: all, shuffled; heuristic: part of the ranking, shuffled; learning: n draws."""
         heuristic, t = self.hyperparameters.scheduler == "heuristic", context.epoch - self.warmup
         if t < 1 or (heuristic and self.hyperparameters.order == "shuffle"):
             self._diagnostics = {"proportion": 1.0}
@@ -81,8 +81,8 @@ class BSS(FusedMethod[BSSHyperparameters]):
         return order
 
     def sampling_scores(self, context: Context) -> Tensor:
-        """What the samples [n] are ordered by: remembered scores, or noise in [-1, 1] that the run's seed fixes, or
-        nothing (zeros)."""
+        """Give the numbers that the samples [n] are ordered by: remembered scores, or noise in [-1, 1] that the run's
+        seed fixes, or nothing (zeros)."""
         if self.hyperparameters.order == "random":
             return 2 * torch.rand(context.train_size, generator=context.generator("random scores")) - 1
         if not self._by_score():
@@ -90,7 +90,7 @@ class BSS(FusedMethod[BSSHyperparameters]):
         return self._scores[-1, COLUMNS.index("remembered")]
 
     def visible(self, t: int, scores: Tensor, context: Context) -> Tensor:
-        """BSS-H: the first floor(n λ(t)) samples of the ranking, at least one joint batch, shuffled."""
+        """Show the first floor(n λ(t)) samples of the ranking (BSS-H), at least one joint batch, shuffled."""
         hp, n = self.hyperparameters, len(scores)
         share = pace(t, hp.lambda0, self.t_grow, hp.pace, hp.power, hp.steps, hp.rate)
         order = "anti" if hp.order == "anti" else "curriculum"
@@ -100,7 +100,7 @@ class BSS(FusedMethod[BSSHyperparameters]):
         return shown[torch.randperm(len(shown), generator=context.generator("order", context.epoch))]
 
     def draw(self, scores: Tensor, context: Context) -> Tensor:
-        """BSS-L: n draws, with or without replacement, in the order drawn."""
+        """Draw n samples (BSS-L), with or without replacement, in the order drawn."""
         anti, generator = self.hyperparameters.order == "anti", context.generator("order", context.epoch)
         probabilities = sampling_probabilities(-scores if anti else scores, self.hyperparameters.prob)
         self._diagnostics = {"sampling_entropy": float(torch.special.entr(probabilities.double()).sum())}
@@ -117,12 +117,12 @@ class BSS(FusedMethod[BSSHyperparameters]):
             self.score(context)
 
     def _by_score(self) -> bool:
-        """Whether the order of samples depends on their scores at all."""
+        """Tell whether the order of samples depends on their scores at all."""
         hp = self.hyperparameters
         return hp.order in ("curriculum", "anti") and (hp.correlation != "none" or hp.information != "none")
 
     def score(self, context: Context) -> None:
-        """Balance score of every training sample (eqs. 3 and 5), one more row of the table."""
+        """Score the balance of every training sample (eqs. 3 and 5): one more row of the table."""
         hp = self.hyperparameters
         label, similarity, loss = self._criteria_of_all(context)
         use = hp.correlation != "none", hp.information != "none"
@@ -134,8 +134,8 @@ class BSS(FusedMethod[BSSHyperparameters]):
         self._scores = torch.cat([self._scores.view(-1, *found_now.shape), found_now[None]])
 
     def _criteria_of_all(self, context: Context) -> list[Tensor]:
-        """The scoring pass: label, similarity and information [n] of every training sample, nothing learned. Parameters
-        stay untouched, and in evaluation mode buffers too."""
+        """Collect label, similarity and information [n] of every training sample in a scoring pass. Nothing is learned:
+        parameters stay untouched, and in evaluation mode buffers too."""
         hp = self.hyperparameters
         as_trained, by_gradient = hp.score_mode == "train", hp.information == "gradmag"
         batches: Iterator[Batch] = context.train_batches(augment=as_trained)
@@ -154,7 +154,7 @@ class BSS(FusedMethod[BSSHyperparameters]):
         return [column[by_position] for column in columns[1:]]
 
     def criteria(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Similarity and information [B] of a batch's samples; the gradient's size is that of a batch of one."""
+        """Measure similarity and information [B] of samples; the gradient's size is that of a batch of one."""
         outputs = self(batch)
         loss = self.sample_loss(outputs, batch)
         if self.hyperparameters.information == "gradmag":
@@ -167,7 +167,7 @@ class BSS(FusedMethod[BSSHyperparameters]):
         return prediction_similarity([logits.float() for logits in outputs.unimodal_logits])
 
     def sample_loss(self, outputs: Outputs, batch: Batch) -> Tensor:
-        """Eq. 2 for each sample of a batch, [B]."""
+        """Compute eq. 2 for each sample of a batch, [B]."""
         hp, own = self.hyperparameters, [logits.float() for logits in outputs.unimodal_logits]
         return sample_loss(outputs.logits.float(), own, batch.labels, hp.alpha, hp.weighting)
 
@@ -211,9 +211,10 @@ class BSS(FusedMethod[BSSHyperparameters]):
             )
 
     def score_table(self) -> dict[str, Tensor]:
-        """Every scoring pass so far, one row a pass and one column a training sample, [passes, n] each: evaluation
-        (number of the pass, from 1), index (position in the training split), label, similarity, loss (or gradient
-        magnitude), score (of this pass), remembered (ŝ, what sampling uses). No rows before the first pass."""
+        """Tabulate every scoring pass so far, one row a pass and one column a training sample, [passes, n] each.
+
+        evaluation: number of the pass, from 1; index: position in the training split; label; similarity; loss (or
+        gradient magnitude); score: of this pass; remembered: ŝ, what sampling uses. No rows before the first pass."""
         passes, _, n = self._scores.shape
         counted = {"evaluation": torch.arange(1, passes + 1)[:, None].expand(passes, n)}
         columns = dict(zip(COLUMNS, self._scores.unbind(1), strict=True))
@@ -224,7 +225,7 @@ class BSS(FusedMethod[BSSHyperparameters]):
         return self._scores
 
     def set_extra_state(self, state: Any) -> None:
-        """Where the selected epoch's weights are put back, the passes made after it stay on record."""
+        """Take the passes of a state; those made after it stay on record where it is that of the selected epoch."""
         state, known = state.cpu(), self._scores[: len(state)]
         if len(state) and not torch.equal(known, state):
             self._scores = state
@@ -245,7 +246,7 @@ class BSS(FusedMethod[BSSHyperparameters]):
 
 
 def _one_by_one(batch: Batch) -> Iterator[Batch]:
-    """A batch's samples as batches of one."""
+    """Cut a batch into batches of one sample."""
     for k in range(len(batch)):
         inputs = {modality: x[k : k + 1] for modality, x in batch.inputs.items()}
         yield Batch(inputs, batch.labels[k : k + 1], batch.index[k : k + 1])

@@ -127,7 +127,7 @@ class IGM(Method[IGMHyperparameters]):
     # The matrices of a modality, after its phase -----------------------------------------------------------------
 
     def on_epoch_end(self, context: Context) -> None:
-        """After a phase: the matrices of its modality, for the next one."""
+        """Make the matrices of a modality for the next one, after its phase."""
         phase = self.phase(context.epoch)
         if phase.epoch < phase.epochs:
             return
@@ -143,7 +143,7 @@ class IGM(Method[IGMHyperparameters]):
 
     @torch.no_grad()
     def covariance_pass(self, modality: str, context: Context) -> dict[str, Tensor]:
-        """C [d, d] by path for each layer of ``modality`` whose partner in the next modality is modified, over the
+        """Sum C [d, d] by path for each layer of ``modality`` whose partner in the next modality is modified, over the
         joint batches of one shuffled pass, in evaluation mode."""
         hp = self.hyperparameters
         successor = next(m for m in self.order if self.predecessor(m) == modality)
@@ -172,11 +172,11 @@ class IGM(Method[IGMHyperparameters]):
     # Whose turn it is --------------------------------------------------------------------------------------------
 
     def phase(self, epoch: int) -> Phase:
-        """The phase of an epoch of the loop, counted from 1."""
+        """Find the phase of an epoch of the loop, counted from 1."""
         return phase_of(epoch, self.order, self.inner_epochs)
 
     def predecessor(self, modality: str) -> str:
-        """The modality trained before, in the cycle."""
+        """Tell the modality trained before, in the cycle."""
         return self.order[source_modality(self.order.index(modality) + 1, len(self.order)) - 1]
 
     def on_epoch_start(self, context: Context) -> None:
@@ -206,18 +206,18 @@ class IGM(Method[IGMHyperparameters]):
     # Branches and their layers -----------------------------------------------------------------------------------
 
     def branch(self, modality: str) -> nn.ModuleDict:
-        """Encoder and head of a modality; equal paths inside two branches are layers of the same role."""
+        """Join encoder and head of a modality; equal paths inside two branches are layers of the same role."""
         return nn.ModuleDict({"encoder": self.encoders[modality], "head": self.heads[modality]})
 
     def branch_logits(self, modality: str, batch: Batch) -> Tensor:
-        """Logits [B, C] of one branch; the others are not touched."""
+        """Give the logits [B, C] of one branch; the others are not touched."""
         return self.heads[modality](self.encoders[modality](batch.inputs[modality]))
 
     def weight(self, modality: str, path: str) -> nn.Parameter:
         return self.branch(modality).get_parameter(f"{path}.weight")
 
     def layers_in_scope(self, modality: str) -> dict[str, nn.Module]:
-        """Layers within ``gm_scope`` by path, from input to output (in the order of declaration)."""
+        """List the layers within ``gm_scope`` by path, from input to output (in the order of declaration)."""
         scope = self.hyperparameters.gm_scope
         layers = dict(self.branch(modality).named_modules())
         counts = {path: sum(p.numel() for p in layer.parameters(recurse=False)) for path, layer in layers.items()}
@@ -227,8 +227,8 @@ class IGM(Method[IGMHyperparameters]):
         return {path: layers[path] for path, marked in zip(counts, marks, strict=True) if marked}
 
     def _modified_layers(self, modality: str) -> list[str]:
-        """Paths of the layers whose gradient the predecessor's matrices modify: in scope, of a kind that can be, with a
-        partner of the same path and shape."""
+        """List the paths of the layers whose gradient the predecessor's matrices modify: in scope, of a kind that can
+        be, with a partner of the same path and shape."""
         source, hp = self.predecessor(modality), self.hyperparameters
         if hp.tau == 0 or not hp.gm_from.get(source, True):
             return []
@@ -248,7 +248,7 @@ class IGM(Method[IGMHyperparameters]):
     # As the official code does -----------------------------------------------------------------------------------
 
     def mix(self, modality: str, batch: Batch, context: Context) -> Mixed:
-        """The batch as a step of ``modality`` sees it."""
+        """Give the batch as a step of ``modality`` sees it."""
         return mixed_batch(batch, modality, self.hyperparameters.mixup_alpha, context)
 
     def _add_plain_gradient(self, parameter: nn.Parameter, gradient: Tensor) -> None:

@@ -21,9 +21,10 @@ class Mixed(NamedTuple):
 
 
 def mixed_batch(batch: Batch, modality: str, alpha: float, context: Context) -> Mixed:
-    """Inputs x of ``modality`` become share x + (1 - share) x', with partners x' from the joint batch and one share a
-    step, drawn from Beta(alpha, alpha). Whole numbers (token ids) cannot be mixed and stay as they are; alpha 0 mixes
-    nothing."""
+    """Mix the inputs of ``modality``: x becomes share x + (1 - share) x', with partners x' from the joint batch.
+
+    One share a step is drawn from Beta(alpha, alpha). Whole numbers (token ids) cannot be mixed and stay as they are;
+    alpha 0 mixes nothing."""
     x = batch.inputs[modality]
     if alpha > 0 and not x.is_floating_point():
         context.warn(f"igm: mixup_alpha leaves {modality} alone: whole numbers, such as token ids, cannot be mixed")

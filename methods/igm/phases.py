@@ -16,7 +16,7 @@ class Phase(NamedTuple):
 
 
 def phase_of(epoch: int, order: Sequence[str], lengths: Sequence[int]) -> Phase:
-    """The phase of an epoch, counted from 1, where the modalities take turns in ``order``, each for its ``lengths``."""
+    """Find the phase of an epoch, from 1, where the modalities take turns in ``order``, each for its ``lengths``."""
     cycle, rest = divmod(epoch - 1, sum(lengths))
     position = 0
     while rest >= lengths[position]:

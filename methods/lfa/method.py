@@ -92,7 +92,7 @@ class LFA(FusedMethod[LFAHyperparameters]):
         return self.hyperparameters.loss_scale * torch.stack(terms).sum()
 
     def align(self, features: list[Tensor], gather: Callable[[Tensor], Tensor] = lambda rows: rows) -> Tensor:
-        """The alignment loss (0-d) of encoder features [b, d_m]; ``gather`` brings in the other workers' negatives."""
+        """Compute the alignment loss (0-d) of features [b, d_m]; ``gather`` brings in the other workers' negatives."""
         if self.hyperparameters.alignment == "js":
             return js_alignment(self.fusion.unimodal_logits(features, "native"))
         if self.projections:
@@ -102,7 +102,7 @@ class LFA(FusedMethod[LFAHyperparameters]):
     # Its weight --------------------------------------------------------------------------------------------------
 
     def scheduled_alpha(self, epoch: int) -> float:
-        """α of an epoch (from 1) on a fixed course; the fitted polynomial falls below 0 in one place."""
+        """Give α of an epoch (from 1) on a fixed course; the fitted polynomial falls below 0 in one place."""
         strategy = self.hyperparameters.strategy
         if strategy not in ("heuristic", "cubic"):
             return clipped(alpha_schedule(strategy, epoch, self.epochs, self.value))
@@ -114,7 +114,7 @@ class LFA(FusedMethod[LFAHyperparameters]):
             self.alpha = self.scheduled_alpha(context.epoch)
 
     def on_epoch_end(self, context: Context) -> None:
-        """The learned step of α, after the epoch's batches (Algorithm 1)."""
+        """Move a learned α, after the epoch's batches (Algorithm 1)."""
         hp = self.hyperparameters
         cls_loss, alignment, samples = context.sum(self._sums).tolist()
         self._diagnostics = {"alpha": self.alpha, "classification_loss": cls_loss / samples}
@@ -132,8 +132,10 @@ class LFA(FusedMethod[LFAHyperparameters]):
             self.lr_alpha /= 2
 
     def hypergradient(self, context: Context) -> float:
-        """h of eq. 3 at the present parameters, for loss_scale 1, alike on all workers: each computes it alone on the
-        same samples, in evaluation mode and full precision. ``grad``, buffers and optimizer stay untouched."""
+        """Compute h of eq. 3 at the present parameters, for loss_scale 1.
+
+        Every worker does so alone on the same samples, in evaluation mode and full precision, so it is alike on all.
+        ``grad``, buffers and optimizer stay untouched."""
         # Neither fused attention nor cuDNN's recurrent layers can be differentiated twice.
         with evaluating(self), sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(enabled=False):
             return self._hypergradient(context)
@@ -173,7 +175,7 @@ class LFA(FusedMethod[LFAHyperparameters]):
     # Samples of the hypergradient --------------------------------------------------------------------------------
 
     def sampler(self, context: Context) -> Tensor:
-        """Shuffled, without the samples kept out."""
+        """Shuffle the samples, but for those kept out."""
         order, (held_out, _) = super().sampler(context), self._holdout(context)
         return order[~torch.isin(order, held_out)]
 
@@ -181,8 +183,8 @@ class LFA(FusedMethod[LFAHyperparameters]):
         return next(context.train_batches(len(index), index=index, shard=False))
 
     def _holdout(self, context: Context) -> tuple[Tensor, Tensor]:
-        """Training samples that are kept out for the outer loss (none unless asked for), and the others; fixed by the
-        run's seed. Raises MethodError where no others are left."""
+        """Part the training samples into those kept out for the outer loss (none unless asked for) and the others, by
+        the run's seed. Raises MethodError where no others are left."""
         hp = self.hyperparameters
         asked = hp.strategy == "learned" and hp.hyper_batch == "holdout"
         size = hp.hyper_batch_size if asked else 0
