@@ -109,7 +109,7 @@ class ArraysSource(DatasetSource[ArraysOptions]):
 
     @classmethod
     def fingerprint(cls, options: ArraysOptions) -> str:
-        """Of names, types, shapes and pieces of every array, of all of small ones."""
+        """Digest names, types, shapes and pieces of every array, of all of small ones."""
         return _digest(_read(Path(options.root).expanduser(), options.modalities))
 
     @classmethod
@@ -172,7 +172,7 @@ def _parts(
 
 
 def _read(root: Path, modalities: Sequence[str]) -> dict[str, Values]:
-    """Every array that counts, npy files mapped. Raises DataError."""
+    """Read every array that counts, npy files mapped. Raises DataError."""
     try:
         files = sorted(p for p in root.iterdir() if p.suffix in (".npy", ".npz")) if root.is_dir() else [root]
     except OSError as error:
@@ -207,7 +207,7 @@ def _open(file: Path) -> dict[str, Values]:
 
 
 def check_arrays(root: Path, found: Mapping[str, Values], options: ArraysOptions) -> Arrays:
-    """Lengths, types and labels. Raises DataError."""
+    """Check lengths, types and labels. Raises DataError."""
     rows = len(found[LABELS]) if found[LABELS].ndim == 1 else 0
     if not rows:
         raise DataError(f"{root}: labels must be [n], one a sample; it has shape {found[LABELS].shape}")
@@ -231,12 +231,12 @@ def check_arrays(root: Path, found: Mapping[str, Values], options: ArraysOptions
 
 
 def _listed(values: Values) -> list[Any]:
-    """Words, or numbers."""
+    """List words, or numbers."""
     return (values.astype(str) if values.dtype.kind == "S" else values).tolist()
 
 
 def _check_finite(root: Path, modality: str, values: Values) -> None:
-    """Raises DataError naming the first sample that holds a number which is none."""
+    """Check that all numbers are finite: raises DataError naming the first sample that holds a number which is none."""
     if values.dtype.kind != "f":
         return
     step = max(1, _CHUNK // max(1, values[:1].nbytes))

@@ -70,7 +70,7 @@ class Pairs:
 
 
 def log_mel(waves: Tensor) -> Tensor:
-    """Log-mel spectrograms [n, 1, 64, 64] (bands x frames) of one-second waveforms [n, 8000] at 8 kHz.
+    """Compute log-mel spectrograms [n, 1, 64, 64] (bands x frames) of one-second waveforms [n, 8000] at 8 kHz.
 
     Windows of 32 ms every 15.75 ms; natural logarithm of the mel power plus 1e-4."""
     from torchaudio.transforms import MelSpectrogram
@@ -80,8 +80,8 @@ def log_mel(waves: Tensor) -> Tensor:
 
 
 def keep_components(images: Tensor, training: Tensor, share: float) -> Tensor:
-    """Images [n, 1, H, W] with only the first ``share`` of the H W principal components of ``training`` [m, 1, H, W],
-    around its mean. No more than m - 1 components, as m images have."""
+    """Rebuild images [n, 1, H, W] from only the first ``share`` of the H W principal components of ``training`` [m, 1,
+    H, W], around its mean. No more than m - 1 components, as m images have."""
     mean = training.mean(0)
     centred = (training - mean).flatten(1).double()
     count = max(1, min(round(share * centred.shape[1]), len(training) - 1))
@@ -91,7 +91,7 @@ def keep_components(images: Tensor, training: Tensor, share: float) -> Tensor:
 
 
 def split_recordings(recordings: Sequence[Recording], test_speakers: Sequence[str]) -> dict[SplitName, Positions]:
-    """Positions of each split's recordings. test: indices 0 to 4 of all speakers, or everything that
+    """Give the positions of each split's recordings. test: indices 0 to 4 of all speakers, or everything that
     ``test_speakers`` say; validation: indices 5 to 9 of the other speakers; train: the rest.
 
     Raises DataError for an unknown speaker and where no speaker is left to train on."""
@@ -114,8 +114,8 @@ def split_recordings(recordings: Sequence[Recording], test_speakers: Sequence[st
 
 
 def split_images(labels: Positions, official: NDArray[np.bool_], seed: int) -> dict[SplitName, Positions]:
-    """Positions of each split's images, stratified. test: those of MNIST's test part, where training files are there
-    too, else 20 % of each digit; validation: 10 % of each digit; train: the rest."""
+    """Give the positions of each split's images, stratified. test: those of MNIST's test part, where training files are
+    there too, else 20 % of each digit; validation: 10 % of each digit; train: the rest."""
     if official.any() and not official.all():
         rest = np.flatnonzero(~official)
         validation, train = (rest[part] for part in stratified_parts(labels[rest], (_VALIDATION_SHARE,), seed))
@@ -127,7 +127,7 @@ def split_images(labels: Positions, official: NDArray[np.bool_], seed: int) -> d
 def pair(
     name: SplitName, recordings: Sequence[Positions], images: Sequence[Positions], samples: int | None, seed: int
 ) -> Pairs:
-    """``samples`` pairs (null: one for each recording) of a recording and an image of the same digit.
+    """Draw ``samples`` pairs (null: one for each recording) of a recording and an image of the same digit.
 
     recordings, images: positions for each of the ten digits. Each is taken in a seeded order, and again from its
     start when it is through. Digits follow each other 0 to 9, so that any run of samples is nearly balanced.
@@ -156,8 +156,8 @@ def pair(
 
 
 def add_noise(values: Tensor, labels: Positions, deviation: float, seed: int, *stream: str) -> Tensor:
-    """``values`` [n, ...] plus white noise, drawn anew for each sample. The k-th sample of a digit gets the same noise
-    however many samples there are."""
+    """Add white noise to ``values`` [n, ...], drawn anew for each sample. The k-th sample of a digit gets the same
+    noise however many samples there are."""
     if deviation == 0:
         return values
     noise = np.empty(values.shape, np.float32)
@@ -168,13 +168,15 @@ def add_noise(values: Tensor, labels: Positions, deviation: float, seed: int, *s
 
 
 def moments(values: Tensor) -> tuple[float, float]:
-    """Mean and deviation over everything; the deviation is at least 1e-3, as recordings may be silent throughout."""
+    """Compute mean and deviation over everything; the deviation is at least 1e-3, as recordings may be silent
+    throughout."""
     values = values.double()
     return values.mean().item(), max(values.std().item(), 1e-3)
 
 
 def read_waves(recordings: Sequence[Recording]) -> tuple[Tensor, int]:
-    """Waveforms [n, 8000], zeros after the end, and how many recordings were cut to one second. Raises DataError."""
+    """Read waveforms [n, 8000], zeros after the end, and how many recordings were cut to one second. Raises
+    DataError."""
     waves, cut = np.zeros((len(recordings), RATE), np.float32), 0
     for row, recording in zip(waves, recordings, strict=True):
         samples = read_wav(recording.path, RATE)
@@ -184,7 +186,8 @@ def read_waves(recordings: Sequence[Recording]) -> tuple[Tensor, int]:
 
 
 def read_images(mnist_root: str | None) -> tuple[Tensor, Positions, NDArray[np.bool_]]:
-    """Images [n, 1, H, W] in [0, 1], their labels [n], and which are of MNIST's test part [n]. Raises DataError."""
+    """Read images [n, 1, H, W] in [0, 1], their labels [n], and which are of MNIST's test part [n]. Raises
+    DataError."""
     if mnist_root is not None:
         pixels, labels, official = mnist.read_mnist(mnist_root)
     else:
@@ -221,7 +224,7 @@ class AVDigits(DatasetSource[AVDigitsOptions]):
 
     @classmethod
     def fingerprint(cls, options: AVDigitsOptions) -> str:
-        """Of every recording by name, and of the images (unpacked, so that gzip makes no difference)."""
+        """Digest every recording by name, and the images (unpacked, so that gzip makes no difference)."""
         recordings = find_recordings(options.root)
         split_recordings(recordings, options.test_speakers)  # an unknown speaker is refused before anything is trained
         files = [(recording.path.name, read_bytes(recording.path)) for recording in recordings]
@@ -231,7 +234,7 @@ class AVDigits(DatasetSource[AVDigitsOptions]):
 
     @classmethod
     def load(cls, options: AVDigitsOptions) -> Dataset:
-        """From the cache, where these options have been loaded before."""
+        """Load from the cache, where these options have been loaded before."""
         own = options.model_dump_json(exclude=set(cls.paths))
         found, notes = cached_splits(
             cls.name, f"{cls.fingerprint(options)}/{own}/{VERSION}", lambda: cls._compute(options)

@@ -58,7 +58,7 @@ class CremaDOptions(PreparedOptions):
 
 
 def parse(stem: str, where: str, by_actor: bool = False) -> Row:
-    """A clip by its stem ``<actor>_<sentence>_<emotion>_<level>``. Raises DataError for another form.
+    """Parse the stem of a clip, ``<actor>_<sentence>_<emotion>_<level>``. Raises DataError for another form.
 
     by_actor: clips of one actor are a group."""
     match = _STEM.fullmatch(stem)
@@ -68,7 +68,7 @@ def parse(stem: str, where: str, by_actor: bool = False) -> Row:
 
 
 def read_list(path: Path) -> list[Row]:
-    """Rows ``stem,label``, with or without a header line. The label must be the stem's own emotion."""
+    """Read rows ``stem,label``, with or without a header line. The label must be the stem's own emotion."""
     rows = []
     for line in read_table(path, ("stem", "label"), header=lambda fields: fields[1:] == ("label",)):
         stem, label = line.fields

@@ -39,8 +39,8 @@ class DigitsOptions(DatasetOptions):
 
 
 def read_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Images [1797, 8, 8] with ink from 0 to 16, and their labels [1797], as ``sklearn.datasets.load_digits`` gives
-    them."""
+    """Read images [1797, 8, 8] with ink from 0 to 16, and their labels [1797], as ``sklearn.datasets.load_digits``
+    gives them."""
     # The file itself: to import sklearn.datasets takes longer than many a training on these images.
     package = importlib.util.find_spec("sklearn")
     assert package is not None
@@ -50,7 +50,7 @@ def read_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 
 def view(images: NDArray[np.float32], name: str) -> NDArray[np.float32]:
-    """A view of images [n, 8, 8]: ``left``, the pixels of the left half, [n, 32]; ``profile``, the ink of each
+    """Make a view of images [n, 8, 8]: ``left``, the pixels of the left half, [n, 32]; ``profile``, the ink of each
     column, [n, 8]; ``rows``, the ink of each row, [n, 8]."""
     if name == "left":
         return images[:, :, :4].reshape(len(images), -1)
@@ -58,7 +58,7 @@ def view(images: NDArray[np.float32], name: str) -> NDArray[np.float32]:
 
 
 def split(labels: NDArray[np.integer], train_samples: int, seed: int) -> tuple[Positions, Positions, Positions]:
-    """Positions of the training, validation and test samples, ascending: 22 % of each digit are test, 18 %
+    """Give the positions of the training, validation and test samples, ascending: 22 % of each digit are test, 18 %
     validation; of the rest, ``train_samples`` train, the same number of each digit (to within one)."""
     test, validation, pool = stratified_parts(labels, (_TEST_SHARE, _VALIDATION_SHARE), seed)
     chosen = [

@@ -132,7 +132,7 @@ class IEMOCAP(PreparedSource[IEMOCAPOptions]):
 
     @staticmethod
     def _sounds(root: Path) -> Files[str]:
-        """``subaudio/<id>.wav``, or ``Session<n>/sentences/wav/<dialogue>/<id>.wav``."""
+        """Find ``subaudio/<id>.wav``, or ``Session<n>/sentences/wav/<dialogue>/<id>.wav``."""
         if cut := find_folder(root, "subaudio"):
             return Files(files_by_stem(cut, {".wav"}), "subaudio/*.wav")
         sessions = [find_session(root, session, "sentences/wav") for session in SESSIONS]
@@ -143,7 +143,7 @@ class IEMOCAP(PreparedSource[IEMOCAPOptions]):
 
     @staticmethod
     def _faces(options: IEMOCAPOptions, root: Path, ids: list[str]) -> Callable[[Utterance], Medium]:
-        """``faces/<id>/*.jpg``, for mla the middle one; the profile light takes ``subvideo/<id>.mp4`` too."""
+        """Find ``faces/<id>/*.jpg``, for mla the middle one; the profile light takes ``subvideo/<id>.mp4`` too."""
         cut = find_folder(root, "subvideo")
         if folder := find_folder(root, "faces"):
             faces = FrameFolders(folders_by_name(folder), ids, "faces")

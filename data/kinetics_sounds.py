@@ -86,7 +86,7 @@ class KineticsSoundsOptions(PreparedOptions):
 
 
 def read_list(path: Path) -> list[ClipRow]:
-    """Rows ``stem,seconds,class index``."""
+    """Read rows ``stem,seconds,class index``."""
     rows = []
     for line in read_table(path, ("stem", "seconds", "class index")):
         stem, seconds, label = line.fields
@@ -96,7 +96,7 @@ def read_list(path: Path) -> list[ClipRow]:
 
 
 def read_annotations(path: Path) -> list[ClipRow]:
-    """The lists of the njustkmg repositories: columns ``youtube_id`` (holds the stem) and ``label``, by header."""
+    """Read the lists of the njustkmg repositories: columns ``youtube_id`` (holds the stem) and ``label``, by header."""
     rows: list[ClipRow] = []
     columns: list[str] = []
     for where, text in read_lines(path):
@@ -117,7 +117,7 @@ def read_annotations(path: Path) -> list[ClipRow]:
 
 
 def read_database(path: Path) -> dict[SplitName, list[ClipRow]]:
-    """The three parts of ``KS_train_val.json``: {"database": {stem: {"subset": ..., "label": ...}}}."""
+    """Read the three parts of ``KS_train_val.json``: {"database": {stem: {"subset": ..., "label": ...}}}."""
     parts: dict[str, SplitName] = {"training": "train", "validation": "validation", "testing": "test"}
     try:
         entries = json.loads(read_text(path))["database"].items()

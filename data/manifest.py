@@ -195,7 +195,7 @@ class Manifest(PreparedSource[ManifestOptions]):
 
 
 def read_csv(path: Path) -> Table:
-    """Every row. Raises DataError naming file and line."""
+    """Read every row. Raises DataError naming file and line."""
     rows: list[tuple[int, Mapping[str, str]]] = []
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
@@ -226,7 +226,7 @@ def _wanted(table: Table, name: str | None, usual: str) -> str | None:
 
 
 def _medium(table: Table, row: int, column: str, kind: str) -> Medium:
-    """Raises DataError for an empty field, OSError where no file is, or where nobody may look."""
+    """Find a medium. Raises DataError for an empty field, OSError where no file is, or where nobody may look."""
     text = table.rows[row][1][column]
     if kind == "text":
         return text

@@ -71,7 +71,7 @@ class GestureRow(Row):
 
 
 def parse(text: str, where: str) -> GestureRow:
-    """One line of a list: fields ``key:value`` in any order. Raises DataError naming what is wrong with it."""
+    """Parse one line of a list: fields ``key:value`` in any order. Raises DataError naming what is wrong with it."""
     found = dict(field.partition(":")[::2] for field in text.split())
     if missing := [key for key in _KEYS if key not in found]:
         raise DataError(f"{where}: no field {missing[0]}:...; a line reads {_FORM}")

@@ -41,12 +41,12 @@ class Registry(Generic[T]):
         self._package, self._base, self._group, self.kind = package, base, group, kind
 
     def names(self) -> list[str]:
-        """Every name that can be used, sorted."""
+        """List every name that can be used, sorted."""
         return sorted(self.found.usable)
 
     def get(self, name: str) -> type[T]:
-        """The class called ``name``. Raises UnusableError where it cannot be used, KeyError naming those that exist
-        where there is none."""
+        """Find the class called ``name``. Raises UnusableError where it cannot be used, KeyError naming those that
+        exist where there is none."""
         if (reason := self.refusal(name)) is not None:
             raise UnusableError(reason)
         try:
@@ -55,17 +55,17 @@ class Registry(Generic[T]):
             raise KeyError(f"no {self.kind} called {name!r}; there are: {', '.join(self.names())}") from None
 
     def refusal(self, name: str) -> str | None:
-        """Why ``name`` cannot be used although it is there; None where nothing is wrong with it."""
+        """Say why ``name`` cannot be used although it is there; None where nothing is wrong with it."""
         reason = self.found.unusable.get(name)
         return None if reason is None else f"{self.kind} {name!r} cannot be used: {reason}"
 
     def refusals(self) -> list[str]:
-        """One sentence for each name that cannot be used, sorted by name."""
+        """List one sentence for each name that cannot be used, sorted by name."""
         return [sentence for name in sorted(self.found.unusable) if (sentence := self.refusal(name)) is not None]
 
     @cached_property
     def found(self) -> Found[T]:
-        """What there is; looked for once."""
+        """Find what there is, once."""
         unusable, classes = dict[str, str](), dict[str, list[type[T]]]()
         for found in [*self._of_package(unusable), *self._of_plug_ins(unusable)]:
             of_name = classes.setdefault(str(vars(found)["name"]), [])
@@ -110,7 +110,7 @@ class Registry(Generic[T]):
                 yield value
 
     def _is_declared(self, value: object) -> bool:
-        """True for a class with a name of its own; a base that several share has none."""
+        """Return true for a class with a name of its own; a base that several share has none."""
         return isinstance(value, type) and issubclass(value, self._base) and isinstance(vars(value).get("name"), str)
 
 
@@ -126,7 +126,7 @@ def type_argument(derived: type, bound: type[T]) -> type[T] | None:
 
 
 def _names_below(module: ModuleType) -> Iterator[str]:
-    """Names of the modules of a package, at any depth; none of a plain module."""
+    """List the names of the modules of a package, at any depth; none of a plain module."""
     for found in pkgutil.iter_modules(getattr(module, "__path__", []), f"{module.__name__}."):
         yield found.name
         if found.ispkg:
@@ -134,7 +134,7 @@ def _names_below(module: ModuleType) -> Iterator[str]:
 
 
 def _file(name: str) -> str:
-    """The file of a module that could not be imported, where its package tells."""
+    """Find the file of a module that could not be imported, where its package tells."""
     package = sys.modules[name.rpartition(".")[0]]
     spec = PathFinder.find_spec(name, package.__path__)
     return spec.origin if spec is not None and spec.origin is not None else name
@@ -148,13 +148,13 @@ def _place(found: type) -> str:
 
 
 def _described(entry: EntryPoint) -> str:
-    """An entry point in words, with the package that declares it."""
+    """Describe an entry point in words, with the package that declares it."""
     of = f" of package {entry.dist.name}" if entry.dist is not None else ""
     return f"entry point {entry.name} = {entry.value}{of}"
 
 
 def _said(error: BaseException) -> str:
-    """An error in one line, with the place in the file where Python could not read it."""
+    """Describe an error in one line, with the place in the file where Python could not read it."""
     if isinstance(error, SyntaxError) and error.lineno:
         return f"{type(error).__name__}: {error.msg}, line {error.lineno}"
     text = str(error).strip().splitlines()

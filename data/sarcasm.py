@@ -61,7 +61,7 @@ class TweetRow(Row):
 
 
 def parse(line: str, where: str, fields: int) -> TweetRow:
-    """A line is a Python list of strings and numbers; the last field is the label. Raises DataError."""
+    """Parse a line, which is a Python list of strings and numbers; the last field is the label. Raises DataError."""
     try:
         found = ast.literal_eval(line.strip())
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
@@ -76,7 +76,7 @@ def parse(line: str, where: str, fields: int) -> TweetRow:
 
 
 def read_list(path: Path, fields: int) -> list[TweetRow]:
-    """Rows of a list. Raises DataError naming the line."""
+    """Read the rows of a list. Raises DataError naming the line."""
     rows = [parse(line, where, fields) for where, line in read_lines(path)]
     if not rows:
         raise DataError(f"{path}: no rows; copy or download it again")

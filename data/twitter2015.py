@@ -56,7 +56,7 @@ class TweetRow(Row):
 
 
 def read_list(path: Path, split: SplitName) -> list[TweetRow]:
-    """Rows of five fields between tabs, by position: the header of test.tsv names four columns for the five."""
+    """Read rows of five fields between tabs, by position: the header of test.tsv names four columns for the five."""
     rows = []
     for line in read_table(path, _COLUMNS, header=lambda fields: fields[0] == "index", split=tabs):
         index, label, image, tweet, target = line.fields

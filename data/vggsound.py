@@ -58,7 +58,7 @@ class VGGSoundOptions(PreparedOptions):
 
 
 def read_classes(stat: Path | None, labels: set[str], table: Path) -> tuple[str, ...]:
-    """The 309 names in sorted order, from ``stat.csv`` (``label,clips,group``) or, without it, from the ``labels``
+    """Read the 309 names in sorted order, from ``stat.csv`` (``label,clips,group``) or, without it, from the ``labels``
     that stand in ``table``. Raises DataError for another number."""
     where = table if stat is None else stat
     found = labels if stat is None else {line.fields[0] for line in read_table(stat, ("label", "clips", "group"))}

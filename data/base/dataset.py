@@ -61,13 +61,13 @@ class Column(ABC):
 
     @abstractmethod
     def gather(self, index: Tensor, device: torch.device | str) -> Tensor:
-        """The samples at ``index`` (int64 [B]) in their evaluation form, [B, *shape], on ``device``; always the same
-        for the same sample."""
+        """Gather the samples at ``index`` (int64 [B]) in their evaluation form, [B, *shape], on ``device``; always the
+        same for the same sample."""
 
     def draw(
         self, index: Tensor, device: torch.device | str, generator: torch.Generator, part: slice = slice(None)
     ) -> Tensor:
-        """The samples at ``index[part]`` in their training form, [b, *shape]; the evaluation form where nothing is
+        """Draw the samples at ``index[part]`` in their training form, [b, *shape]; the evaluation form where nothing is
         augmented.
 
         index: int64 [B], of the joint batch of all workers; part: the samples of this worker. All randomness comes
@@ -77,16 +77,16 @@ class Column(ABC):
 
     @abstractmethod
     def resident(self, device: torch.device | str) -> Column:
-        """The same column with everything stored on ``device``."""
+        """Return the same column with everything stored on ``device``."""
 
     @property
     @abstractmethod
     def nbytes(self) -> int:
-        """Size of what is stored."""
+        """Give the size of what is stored."""
 
 
 def sample_shape(values: Tensor | Column) -> tuple[int, ...]:
-    """Of one model-ready sample."""
+    """Give the shape of one model-ready sample."""
     return values.shape if isinstance(values, Column) else tuple(values.shape[1:])
 
 
@@ -113,13 +113,13 @@ class Split:
         return len(self.labels)
 
     def gather(self, index: Tensor, device: torch.device | str = "cpu") -> Batch:
-        """The samples at ``index`` (int64 [B]) in their evaluation form, as one batch on ``device``: one vectorised
-        gather a modality."""
+        """Gather the samples at ``index`` (int64 [B]) in their evaluation form, as one batch on ``device``: one
+        vectorised gather a modality."""
         return self._batch({m: _gathered(values, index, device) for m, values in self.inputs.items()}, index, device)
 
     def draw(self, index: Tensor, device: torch.device | str, streams: Streams, part: slice = slice(None)) -> Batch:
-        """The samples at ``index[part]`` in their training form: see :meth:`Column.draw`. Each column draws from the
-        stream that it names, else from that of its modality."""
+        """Draw the samples at ``index[part]`` in their training form: see :meth:`Column.draw`. Each column draws from
+        the stream that it names, else from that of its modality."""
         inputs = {
             m: values.draw(index, device, streams(values.stream or m), part)
             if isinstance(values, Column)
@@ -133,13 +133,13 @@ class Split:
         return Batch(inputs, labels, index.to(device))
 
     def to(self, device: torch.device | str) -> Split:
-        """The same split with everything stored on ``device``."""
+        """Return the same split with everything stored on ``device``."""
         moved = {m: v.resident(device) if isinstance(v, Column) else v.to(device) for m, v in self.inputs.items()}
         return Split(moved, self.labels.to(device))
 
     @property
     def nbytes(self) -> int:
-        """Size of what is stored of all modalities."""
+        """Give the size of what is stored of all modalities."""
         return sum(values.nbytes for values in self.inputs.values())
 
 
@@ -162,7 +162,7 @@ class Dataset:
         return len(self.classes)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of one sample of each modality, without the batch axis."""
+        """Give the shape of one sample of each modality, without the batch axis."""
         return {m: sample_shape(self.train.inputs[m]) for m in self.modalities}
 
 
@@ -201,17 +201,17 @@ class DatasetSource(ABC, Generic[OptionsT]):
     @classmethod
     @abstractmethod
     def modalities(cls, options: OptionsT) -> tuple[str, ...]:
-        """Modalities in the order in which every method sees them."""
+        """List the modalities in the order in which every method sees them."""
 
     @classmethod
     @abstractmethod
     def encoders(cls, options: OptionsT) -> dict[str, Any]:
-        """Default encoder of each modality: a name of ``models.encoders`` or {name: ..., options}."""
+        """Give the default encoder of each modality: a name of ``models.encoders`` or {name: ..., options}."""
 
     @classmethod
     @abstractmethod
     def fingerprint(cls, options: OptionsT) -> str:
-        """Short digest of the content that the options lead to: equal data, equal digest, wherever it lies.
+        """Digest the content that the options lead to: equal data, equal digest, wherever it lies.
 
         Cheap (no decoding). Raises DataError when the data cannot be found."""
 
@@ -222,7 +222,7 @@ class DatasetSource(ABC, Generic[OptionsT]):
 
 
 def require_modalities(chosen: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """``chosen`` in the order of ``known``. Raises ValueError naming the unknown or repeated one."""
+    """Put ``chosen`` in the order of ``known``. Raises ValueError naming the unknown or repeated one."""
     unknown = [m for m in chosen if m not in known]
     if unknown:
         raise ValueError(f"unknown modality {unknown[0]!r}; there are: {', '.join(known)}")

@@ -40,16 +40,16 @@ class PreparedSource(DatasetSource[PreparedT]):
     @classmethod
     @abstractmethod
     def listing(cls, options: PreparedT) -> Listing:
-        """Every sample by split. Cheap: reads lists and folders, opens no medium. Raises DataError."""
+        """List every sample by split. Cheap: reads lists and folders, opens no medium. Raises DataError."""
 
     @classmethod
     @abstractmethod
     def forms(cls, options: PreparedT) -> dict[str, Form]:
-        """Modality -> how it is stored and served, in the order of ``modalities``."""
+        """Map modality -> how it is stored and served, in the order of ``modalities``."""
 
     @classmethod
     def profile(cls, options: PreparedT) -> str:
-        """Name of the forms' choice, for the record and the cache's folder."""
+        """Give the name of the forms' choice, for the record and the cache's folder."""
         return options.profile
 
     @classmethod
@@ -59,7 +59,7 @@ class PreparedSource(DatasetSource[PreparedT]):
 
     @classmethod
     def preparation(cls, options: PreparedT) -> Preparation:
-        """What is to be decoded. Raises DataError, also for more missing files than are allowed."""
+        """Give what is to be decoded. Raises DataError, also for more missing files than are allowed."""
         parts = cls.profile(options), cls.folder(options), cls.listing(options), cls.forms(options)
         work = Preparation(cls.name, *parts, options.allowed_missing)
         work.check_listing()
@@ -67,25 +67,25 @@ class PreparedSource(DatasetSource[PreparedT]):
 
     @classmethod
     def fingerprint(cls, options: PreparedT) -> str:
-        """Of classes, splits, ids, labels and texts, of names and sizes of the media, and of the forms."""
+        """Digest classes, splits, ids, labels and texts, names and sizes of the media, and the forms."""
         return cls.preparation(options).key
 
     @classmethod
     def load(cls, options: PreparedT) -> Dataset:
-        """From the cache, which is made here where it is missing. Raises DataError."""
+        """Load from the cache, which is made here where it is missing. Raises DataError."""
         work = cls.preparation(options)
         return open_dataset(work, prepare(work))
 
 
 def open_dataset(work: Preparation, meta: Meta) -> Dataset:
-    """The dataset in a complete cache. Raises DataError."""
+    """Open the dataset in a complete cache. Raises DataError."""
     train, validation, test = splits = [_split(work, name) for name in SPLITS]
     said = (*notes(work, meta), *_substituted(splits))
     return Dataset(work.dataset, tuple(work.forms), work.listing.classes, train, validation, test, notes=said)
 
 
 def notes(work: Preparation, meta: Meta) -> tuple[str, ...]:
-    """What a reader of results must know: profile, forms, skipped files, how the lists were read."""
+    """Say what a reader of results must know: profile, forms, skipped files, how the lists were read."""
     forms = "; ".join(f"{modality} {form!r}" for modality, form in work.forms.items())
     found = [f"profile {work.profile}: {forms}", *work.listing.notes]
     lost = [*(f"{name} ({why})" for name, why in work.listing.missing), *(f"{s.id} ({s.reason})" for s in meta.skipped)]

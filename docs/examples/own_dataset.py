@@ -20,12 +20,11 @@ class WavesOptions(DatasetOptions):
     train_samples: int = Field(240, ge=12, description="training samples")
 
 
-class Waves(DatasetSource):
+class Waves(DatasetSource[WavesOptions]):
     """Waves of three frequencies, and their loudest point with much noise: a strong and a weak modality."""
 
     name = "waves"
     title = "Waves of three frequencies"
-    Options = WavesOptions
 
     @classmethod
     def modalities(cls, options: WavesOptions) -> tuple[str, ...]:

@@ -18,20 +18,19 @@ from sweep.training import Recipe, fit
 
 
 class WeakFirstHyperparameters(Hyperparameters):
-    gamma: float = hyper(1.0, low=0.0, search=Uniform(0.0, 4.0), meaning="how much more the weaker modality counts")
+    gamma: float = hyper(1.0, low=0.0, search=Uniform(0.0, 4.0))
+    """how much more the weaker modality counts"""
 
 
-class WeakFirst(Method):
+class WeakFirst(Method[WeakFirstHyperparameters]):
     """Sum the modalities' losses with weights that grow with the losses: the weaker a modality, the more it counts."""
 
     name = "weak_first"
     title = "The weaker modality counts more"
     paper = "an example"
     stages = ("objective",)
-    Hyperparameters = WeakFirstHyperparameters
 
-    def __init__(self, *arguments) -> None:
-        super().__init__(*arguments)
+    def build(self) -> None:
         self.heads = torch.nn.ModuleList(linear(dim, self.num_classes) for dim in self.dims)
 
     def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
