@@ -1,10 +1,13 @@
 """Train one method on the embedded digits, without Ray and without a file: seconds on one core."""
 
+import torch
+
 import data
 import methods
 from models import encoders
 from sweep.training import Recipe, fit
 
+torch.manual_seed(0)
 source, kind = data.get("digits"), methods.get("iprm")
 digits = source.load(source.Options())
 branches = {m: encoders.build("mlp", shape) for m, shape in digits.shapes().items()}

@@ -53,6 +53,7 @@ class Waves(DatasetSource[WavesOptions]):
         return Dataset(cls.name, ("wave", "peak"), classes, split(options.train_samples), split(90), split(90))
 
 
+torch.manual_seed(0)
 waves = Waves.load(Waves.Options())
 kind = methods.get("joint")
 branches = {m: encoders.build("mlp", shape) for m, shape in waves.shapes().items()}
