@@ -190,7 +190,7 @@ class DatasetSource(ABC, Generic[OptionsT]):
     recipe: ClassVar[Mapping[str, Any]] = {}
     """Training defaults of this dataset, by the keys of a sweep's ``train`` (and ``epochs``)."""
     test_peak: ClassVar[bool] = False
-    """Whether the best test epoch is recorded by default, beside the honest number."""
+    """True where the best test epoch is recorded by default, beside the honest number."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -39,14 +39,14 @@ class Fusion(nn.Module, ABC):
     paper: ClassVar[str] = ""
     """Authors, venue and year; empty for what belongs to everybody."""
     has_native: ClassVar[bool] = False
-    """Whether the fusion's own parameters give logits to a single modality."""
+    """True where the fusion's own parameters give logits to a single modality."""
     options: ClassVar[frozenset[str]] = frozenset()
     """Names of the constructor's options beside ``aux_heads`` and ``aux_detach``."""
     needs_own_loss: ClassVar[bool] = False
-    """Whether the cross-entropy of the fused logits cannot take the place of :meth:`loss`."""
+    """True where the cross-entropy of the fused logits cannot take the place of :meth:`loss`."""
     min_modalities: ClassVar[int] = 1
     additive: bool = False
-    """Whether native unimodal logits add up to the fused ones."""
+    """True where native unimodal logits add up to the fused ones."""
 
     def __init__(self, dims: list[int], num_classes: int, *, aux_heads: bool = False, aux_detach: bool = False) -> None:
         super().__init__()

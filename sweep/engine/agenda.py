@@ -69,7 +69,7 @@ class Agenda:
         self._ahead: Task | None = None
         self.stopped = False
         self.complete = False
-        """Whether all has been handed out and ended (or the budget is spent), rather than interrupted."""
+        """True when all has been handed out and ended (or the budget is spent), rather than interrupted."""
 
     # Tasks -----------------------------------------------------------------------------------------------------
 
