@@ -1,24 +1,36 @@
-"""How the tests are shared among processes (``pytest -n 2``)."""
+"""How the tests are shared among processes (``pytest -n 2``), what they share, and the budget of the methods' suite."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.processor_budget import ProcessorBudget
+
+if TYPE_CHECKING:
+    from support.two_processes import TwoWorkers
 
 # Examples that are drawn anew in each run, or a machine that is busy, must not decide whether a test passes.
 settings.register_profile("certain", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("certain")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(ProcessorBudget(), "processor budget")
+
+
 @pytest.hookimpl(wrapper=True)  # before xdist looks at the groups, which it does first of all
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
-    """A file's tests share its fixtures, so they stay together; all that start Ray take turns, from the very first on,
-    while another process runs the others."""
+    """A file's tests share its fixtures, so they stay together; those that start Ray are a group of their own, and all
+    such groups come first: they are the longest, and the others fill the time of whichever process ends early.
+
+    Two Rays at once do not meddle: each is started for itself on ports that it finds, joined by its address and ended
+    with the processes that it started. Nothing here looks for a running one (``auto``) or ends processes by name."""
     for item in items:
-        group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+        file = item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(f"{file} on Ray" if item.get_closest_marker("ray") else file))
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
     yield
 
@@ -30,3 +42,13 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("SWEEP_CACHE", str(tmp_path_factory.mktemp("caches")))
         patch.setenv("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
         yield
+
+
+@pytest.fixture(scope="session")
+def two_workers() -> Iterator[TwoWorkers]:
+    """Two processes of one group, to which functions are sent."""
+    from support.two_processes import TwoWorkers  # torch: seconds that most runs of a few tests do without
+
+    workers = TwoWorkers()
+    yield workers
+    workers.stop()

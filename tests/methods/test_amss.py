@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.method_variants import Variant
 from support.toy_dataset import CLASSES, toy_dataset, toy_training
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,6 +34,18 @@ from methods.base.fused import check_fusion
 from models import encoders
 from sweep.training.loop import Training
 from sweep.training.recipe import Recipe
+
+VARIANTS = [
+    Variant("rows", {"plus": False, "mi_momentum": 0.9, "linear_unit": "row"}),
+    Variant(
+        "official",
+        {"weighting": "official", "weight_offset": 0.2, "mask_backbone": False, "unimodal_source": "native"},
+    ),
+    Variant("uniform", {"sampling": "uniform", "plus": False, "fixed_ratios": [0.2, 1.0], "mask_classifier": False}),
+    Variant("largest", {"sampling": "topk", "fusion": "late", "mask_exclude": ["video.*"], "ratio_bias": 0.1}),
+    Variant("three", {"tau": 0.5, "mi_shift": 1.0}, modalities=3),
+    Variant("gated", {"plus": False, "fusion": "gated", "fixed_ratios": [0.5, 0.8, 1.0]}, modalities=3),
+]
 
 INF, NAN = math.inf, math.nan
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.method_variants import Variant
 from support.toy_dataset import toy_training
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,6 +30,24 @@ from methods.base import MULTI, MethodError
 from sweep.training.context import TrainingContext
 from sweep.training.recipe import Recipe
 from sweep.training.workers import WorkerGroup
+
+VARIANTS = [
+    Variant("every-epoch", {"assign_every": 1, "dead_zone": 0.0}),
+    Variant(
+        "alternate",
+        {"assign_every": 1, "criterion": "ratio", "score": "entropy", "dead_zone": 0.0, "update": "alternate"},
+        epochs_to_learn=6,
+    ),
+    Variant(
+        "fixed",
+        {"assignment": "fixed", "fixed_modality": "video", "n_fixed": 3, "use_eps_o": False, "alpha": 0.4},
+    ),
+    Variant(
+        "first-epoch",
+        {"assign_first_epoch": True, "dead_zone": 0.0, "max_heads": 2, "use_eps_p": False},
+        modalities=3,
+    ),
+]
 
 # Equations -----------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from safetensors.torch import load, save
+from support.method_variants import Variant
 from support.toy_dataset import toy_training
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,6 +31,19 @@ from methods.bss import (
 from sweep.training.context import TrainingContext
 from sweep.training.recipe import Recipe
 from sweep.training.workers import WorkerGroup
+
+VARIANTS = [
+    Variant("three", modalities=3),
+    Variant("heuristic", {"scheduler": "heuristic", "t_grow": 3}),
+    Variant("random", {"order": "random", "scheduler": "heuristic", "t_grow": 3}, modalities=3),
+    Variant(
+        "anti-features",
+        {"order": "anti", "correlation": "featsim", "information": "none", "replacement": True},
+        modalities=3,
+    ),
+    Variant("gradient-norms", {"information": "gradmag", "prob": "linear", "predict_heads": "uni", "rescore_every": 2}),
+    Variant("warmed-up", {"score_mode": "train", "warmup_epochs": 1}),
+]
 
 PACES = ["sqrt", "linear", "root", "geometric", "exponential", "step"]
 

@@ -1,193 +1,127 @@
-"""What every method promises, checked for each: N workers equal one, a resumed run equals an uninterrupted one, both
-precisions train, prediction needs no labels. A new method joins by a line in CASES (its default joins by existing)."""
+"""Every promise of a method, checked for each method by its existence.
+
+N workers equal one, a resumed run equals an uninterrupted one, both precisions train, prediction needs no labels,
+accuracy rises above chance. ``tests/methods/test_NAME.py`` declares the variants; ``-k NAME`` trains one method."""
 
 from __future__ import annotations
 
-import io
+import functools
 import math
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from support import two_processes as parallel
-from support.toy_dataset import CLASSES, toy_dataset, toy_method, toy_training
+from support.equality import assert_close, assert_same, explained
+from support.method_variants import Variant, declared_variants, first_of_each_path
+from support.toy_dataset import CLASSES, toy_dataset, toy_method
+from support.two_processes import TwoWorkers
+from support.variant_runs import ToyRun, clearly_above_chance, load_optimizers, run, training
 
 import methods
 from data.base import Batch
 
-Case = tuple[str, dict[str, Any], int]
+VARIANTS = [variant for name in methods.names() for variant in declared_variants(name)]
+every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=str)
+every_path = pytest.mark.parametrize("variant", first_of_each_path(VARIANTS), ids=str)
 
-VARIANTS: list[Case] = [
-    ("unimodal", {"modality": "video"}, 2),
-    ("joint", {"unimodal_loss_weight": 1.0}, 2),
-    *[("joint", {"fusion": fusion}, 2) for fusion in ("sum", "weight", "affine", "gated", "late")],
-    ("joint", {"fusion": "late", "late_train": "joint"}, 3),
-    ("joint", {"fusion": "ml_lstm", "lstm_hidden": 64, "lstm_layers": 1}, 2),
-    ("joint", {"fusion": "ml_lstm", "lstm_hidden": 64}, 3),
-    ("joint", {"fusion": "etmc", "unimodal_loss_weight": 0.5}, 2),
-    ("joint", {"fusion": "etmc", "evidence": "exp", "annealing_epochs": 2}, 3),
-    ("joint", {"unimodal_loss_weight": 1.0}, 3),
-    ("iprm", {"passes": 1}, 2),
-    ("iprm", {}, 3),
-    ("iprm", {"pair_heads": "single_cls"}, 3),
-    ("iprm", {"kind": "linear", "ema": "off"}, 2),
-    ("iprm", {"kind": "linear_raw", "ema": "fixed", "predict": "multi"}, 3),
-    ("iprm", {"paired": False}, 2),
-    ("iprm", {"paired": False, "passes": 1}, 2),
-    ("bss", {"scheduler": "heuristic", "t_grow": 3}, 2),
-    ("bss", {}, 3),
-    ("bss", {"order": "random", "scheduler": "heuristic", "t_grow": 3}, 3),
-    ("bss", {"order": "anti", "correlation": "featsim", "information": "none", "replacement": True}, 3),
-    ("bss", {"information": "gradmag", "prob": "linear", "predict_heads": "uni", "rescore_every": 2}, 2),
-    ("bss", {"score_mode": "train", "warmup_epochs": 1}, 2),
-    ("lfa", {"strategy": "heuristic"}, 3),
-    ("lfa", {"strategy": "constant", "alpha": 0.5}, 2),
-    ("lfa", {"strategy": "learned", "inverse": "cg", "hyper_batch": "holdout", "hyper_batch_size": 8}, 2),
-    ("lfa", {"alignment": "js", "fusion": "late", "late_train": "joint", "alpha": 0.5}, 3),
-    ("lfa", {"strategy": "fitted", "loss_scale": 2.0}, 2),
-    ("igm", {"rho": 0.05}, 3),
-    ("igm", {"rho": 0.05, "cov_mode": "samples", "gm_scope": 1.0}, 2),
-    ("amss", {"plus": False, "mi_momentum": 0.9, "linear_unit": "row"}, 2),
-    ("amss", {"weighting": "official", "weight_offset": 0.2, "mask_backbone": False, "unimodal_source": "native"}, 2),
-    ("amss", {"sampling": "uniform", "plus": False, "fixed_ratios": [0.2, 1.0], "mask_classifier": False}, 2),
-    ("amss", {"sampling": "topk", "fusion": "late", "mask_exclude": ["video.*"], "ratio_bias": 0.1}, 2),
-    ("amss", {"tau": 0.5, "mi_shift": 1.0}, 3),
-    ("amss", {"plus": False, "fusion": "gated", "fixed_ratios": [0.5, 0.8, 1.0]}, 3),
-    ("igm", {"rho": 0.05, "mixup_alpha": 1.0, "flat_ratio": 0.3, "sam_per_tensor": True, "late_fusion": "mean"}, 2),
-    ("igm", {"use_sam": False, "gm_from": {"audio": False}, "cov_accumulate": True, "cov_batches": 2}, 3),
-    ("aug", {"assign_every": 1, "dead_zone": 0.0}, 2),
-    ("aug", {"assign_every": 1, "criterion": "ratio", "score": "entropy", "dead_zone": 0.0, "update": "alternate"}, 2),
-    ("aug", {"assignment": "fixed", "fixed_modality": "video", "n_fixed": 3, "use_eps_o": False, "alpha": 0.4}, 2),
-    ("aug", {"assign_first_epoch": True, "dead_zone": 0.0, "max_heads": 2, "use_eps_p": False}, 3),
-]
-DEFAULTS: list[Case] = [(name, {}, 2) for name in methods.names() if name != "unimodal"]
-CASES = DEFAULTS + VARIANTS
-IDS = [f"{name}-{m}-{'-'.join(map(str, hp.values())) or 'default'}" for name, hp, m in CASES]
-every_case = pytest.mark.parametrize(("name", "hyperparameters", "modalities"), CASES, ids=IDS)
+UNLIKE_EACH_OTHER = (
+    "The two workers hold different numbers. Usually a worker keeps something that it drew by itself, or computed of "
+    "its part of the batch: draw from context.generator(name, ...), make one number of the parts by context.mean, "
+    "context.sum or context.gather."
+)
+UNLIKE_ONE = (
+    "Two workers agree with each other, but not with one. Usual causes: random numbers that are not from "
+    "context.generator, or whose keys or count depend on the worker; a statistic of the batch (a mean, a "
+    "normalisation, samples that are compared with each other) that each worker takes of its own part: average it by "
+    "context.mean or context.sum, or gather the rows by context.gather. A variant that is meant to differ says so in "
+    "Method.world_size_matters."
+)
 
 
-def trained(name: str, hyperparameters: dict[str, Any], modalities: int, epochs: int = 3) -> dict[str, Any]:
-    """Train to the end; weights, losses, metrics and diagnostics of every epoch."""
-    training = toy_training(name, hyperparameters, modalities=modalities, epochs=epochs)
-    records = list(training.epochs())
-    result = training.result()
-    return {
-        "state": training.state_dict()["method"],
-        "loss": [record.loss for record in records],
-        "metrics": [record.metrics for record in records],
-        "diagnostics": [record.diagnostics for record in records],
-        "samples": [record.samples for record in records],
-        "test": result.test,
-    }
-
-
-def train_all(cases: list[Case]) -> list[dict[str, Any]]:
-    return [trained(*case) for case in cases]
+@pytest.fixture(autouse=True, scope="module")
+def _optimizers_are_loaded() -> None:
+    load_optimizers()
 
 
 @pytest.fixture(scope="module")
-def two_workers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
-    """Every case trained once by two workers on half batches: one launch for all."""
-    results = parallel.run_workers(2, tmp_path_factory.mktemp("workers"), train_all, CASES)
-    return {identifier: [results[rank][k] for rank in range(2)] for k, identifier in enumerate(IDS)}
+def warm_workers(two_workers: TwoWorkers) -> TwoWorkers:
+    """The two workers, which have loaded what training needs."""
+    two_workers.run(load_optimizers)
+    return two_workers
 
 
-def assert_close(found: Any, expected: Any, where: str = "") -> None:
-    if torch.is_tensor(expected) and expected.is_floating_point():
-        torch.testing.assert_close(found, expected, atol=2e-4, rtol=2e-3, msg=lambda text: f"{where}: {text}")
-    elif isinstance(expected, dict):
-        assert found.keys() == expected.keys(), where
-        for key in expected:
-            assert_close(found[key], expected[key], f"{where}.{key}")
-    elif isinstance(expected, list | tuple):
-        assert len(found) == len(expected), where
-        for number, (one, other) in enumerate(zip(found, expected, strict=True)):
-            assert_close(one, other, f"{where}[{number}]")
-    elif isinstance(expected, float):
-        assert found == pytest.approx(expected, abs=2e-4, rel=2e-3, nan_ok=True), where
-    else:
-        assert torch.equal(found, expected) if torch.is_tensor(expected) else found == expected, where
+@functools.cache
+def run_of_one_worker(variant: Variant) -> ToyRun:
+    return run(variant)
 
 
-@every_case
-def test_two_workers_follow_one(
-    name: str, hyperparameters: dict[str, Any], modalities: int, two_workers: dict[str, Any], request: Any
-) -> None:
-    first, second = two_workers[request.node.callspec.id]
-    for key in ("state", "loss", "metrics", "test"):
-        assert_same(second[key], first[key])
-    kind = methods.get(name)
-    if kind.world_size_matters(kind.Hyperparameters.model_validate(hyperparameters)):
+# Workers -------------------------------------------------------------------------------------------------------
+
+
+@every_path
+def test_two_workers_follow_one(variant: Variant, warm_workers: TwoWorkers) -> None:
+    first, second = warm_workers.run(run, variant)
+    with explained(UNLIKE_EACH_OTHER):
+        for key in ("method", "best"):
+            assert_same(second.state(-1)[key], first.state(-1)[key], key)
+        for one, other in zip(second.records, first.records, strict=True):
+            assert_same((one.loss, one.metrics), (other.loss, other.metrics), f"epoch {one.epoch}")
+        assert_same(second.test, first.test, "test")
+    kind = methods.get(variant.method)
+    if kind.world_size_matters(kind.Hyperparameters.model_validate(variant.hyperparameters)):
         return  # exempt: alike on every worker, but not what one worker does
-    alone = trained(name, hyperparameters, modalities)
-    for key in ("loss", "samples", "diagnostics"):
-        assert_close(first[key], alone[key], key)
-    assert_close(first["state"], alone["state"], "state")
+    alone = run_of_one_worker(variant)
+    with explained(UNLIKE_ONE):
+        for one, other in zip(first.records, alone.records, strict=True):
+            assert_close((one.loss, one.samples), (other.loss, other.samples), f"epoch {one.epoch}")
+            assert_close(one.diagnostics, other.diagnostics, f"epoch {one.epoch}")
+        for key in ("method", "best"):
+            assert_close(first.state(-1)[key], alone.state(-1)[key], key)
 
 
-def assert_same(found: Any, expected: Any) -> None:
-    """Bit-equal, through nested dictionaries and lists."""
-    if isinstance(expected, dict):
-        assert found.keys() == expected.keys()
-        for key in expected:
-            assert_same(found[key], expected[key])
-    elif isinstance(expected, list | tuple):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
-            assert_same(one, other)
-    elif torch.is_tensor(expected):
-        torch.testing.assert_close(found, expected, atol=0, rtol=0, equal_nan=True)
-    elif isinstance(expected, float) and math.isnan(expected):
-        assert math.isnan(found)
-    else:
-        assert found == expected
+# Resuming ------------------------------------------------------------------------------------------------------
 
 
-@every_case
-def test_resumed_run_equals_an_uninterrupted_one(
-    name: str, hyperparameters: dict[str, Any], modalities: int, tmp_path: Path
-) -> None:
-    def start(state: dict[str, Any] | None = None) -> Any:
-        return toy_training(name, hyperparameters, modalities=modalities, epochs=4, state=state, schedule=step)
-
-    step = {"name": "step", "every": 2.0}
-    whole = start()
-    expected = list(whole.epochs())
-    for stop in (1, len(expected) - 1):
-        interrupted = start()
-        records = interrupted.epochs()
-        for _ in range(stop):
-            next(records)
-        buffer = io.BytesIO()
-        torch.save(interrupted.state_dict(), buffer)
-        buffer.seek(0)
-        resumed = start(torch.load(buffer, weights_only=True))
-        rest = list(resumed.epochs())
-        assert [r.epoch for r in rest] == [r.epoch for r in expected[stop:]]
-        for one, other in zip(rest, expected[stop:], strict=True):
-            assert_same(one.metrics, other.metrics)
-            assert_same(one.diagnostics, other.diagnostics)
-            assert (one.loss, one.samples, one.forward_passes) == (other.loss, other.samples, other.forward_passes)
-        resumed_state, whole_state = resumed.state_dict(), whole.state_dict()
-        assert_same(resumed_state["method"], whole_state["method"])
-        assert_same(resumed_state["best"], whole_state["best"])
-    assert_same(resumed.result().test, whole.result().test)
+@every_path
+def test_resumed_run_equals_an_uninterrupted_one(variant: Variant) -> None:
+    whole = run_of_one_worker(variant)
+    for stop in (1, len(whole.records) - 1):
+        resumed = run(variant, whole.state(stop - 1))
+        for one, other in zip(resumed.records, whole.records[stop:], strict=True):
+            numbers = [
+                (r.epoch, r.loss, r.samples, r.forward_passes, r.learning_rate, r.metrics, r.diagnostics)
+                for r in (one, other)
+            ]
+            assert_same(*numbers, f"epoch {other.epoch}")
+        for key in ("method", "best"):
+            assert_same(resumed.state(-1)[key], whole.state(-1)[key], key)
+        assert_same(resumed.test, whole.test, "test")
 
 
-@every_case
-def test_trains_in_both_precisions(name: str, hyperparameters: dict[str, Any], modalities: int) -> None:
+# Training ------------------------------------------------------------------------------------------------------
+
+
+@every_variant
+def test_trains_in_both_precisions(variant: Variant) -> None:
     for precision in ("fp32", "bf16"):
-        training = toy_training(name, hyperparameters, modalities=modalities, epochs=2, precision=precision)
-        losses = [record.loss for record in training.epochs()]
-        assert all(math.isfinite(loss) for loss in losses)
-        assert all(value.isfinite().all() for value in training.method.parameters())
+        trained = training(variant, epochs=2, precision=precision)
+        assert all(math.isfinite(record.loss) for record in trained.epochs())
+        assert all(value.isfinite().all() for value in trained.method.parameters())
 
 
-@every_case
-def test_prediction_reads_no_labels(name: str, hyperparameters: dict[str, Any], modalities: int) -> None:
-    dataset = toy_dataset(modalities)
-    method = toy_method(name, dataset, hyperparameters).eval()
+@every_variant
+def test_training_beats_chance(variant: Variant) -> None:
+    *_, last = training(variant, variant.epochs_to_learn).epochs()
+    samples = len(toy_dataset(variant.modalities).validation)
+    assert last.metrics["validation_accuracy"] > clearly_above_chance(CLASSES, samples)
+
+
+# Prediction ----------------------------------------------------------------------------------------------------
+
+
+@every_variant
+def test_prediction_reads_no_labels(variant: Variant) -> None:
+    dataset = toy_dataset(variant.modalities)
+    method = toy_method(variant.method, dataset, variant.hyperparameters).eval()
     batch = dataset.test.gather(torch.arange(5))
     predicted = method.predict(batch)
     assert set(predicted) <= {"multi", *dataset.modalities}
@@ -201,10 +135,10 @@ def test_prediction_reads_no_labels(name: str, hyperparameters: dict[str, Any], 
         torch.testing.assert_close(alone[0], logits[2])
 
 
-@every_case
-def test_absent_modalities_do_not_count(name: str, hyperparameters: dict[str, Any], modalities: int) -> None:
-    dataset = toy_dataset(modalities)
-    method = toy_method(name, dataset, hyperparameters).eval()
+@every_variant
+def test_absent_modalities_do_not_count(variant: Variant) -> None:
+    dataset = toy_dataset(variant.modalities)
+    method = toy_method(variant.method, dataset, variant.hyperparameters).eval()
     batch = dataset.test.gather(torch.arange(5))
     changed = {m: x if m == "video" else x + 1 for m, x in batch.inputs.items()}
     before = method.predict(batch, present=["video"])["multi"]
@@ -212,19 +146,14 @@ def test_absent_modalities_do_not_count(name: str, hyperparameters: dict[str, An
     assert torch.equal(before, after)
 
 
-@every_case
-def test_training_beats_chance(name: str, hyperparameters: dict[str, Any], modalities: int) -> None:
-    training = toy_training(name, hyperparameters, modalities=modalities, epochs=12)
-    for _ in training.epochs():
-        pass
-    assert training.result().test["test_accuracy"] > 1.5 / CLASSES
+# Hyperparameters -----------------------------------------------------------------------------------------------
 
 
-def test_wrong_hyperparameter_values_are_refused() -> None:
-    for name in methods.names():
-        kind = methods.get(name)
-        for field in kind.Hyperparameters.model_fields:
-            with pytest.raises(ValueError, match=field):
-                kind.Hyperparameters.model_validate({field: object()})
-        with pytest.raises(ValueError, match="unheard_of"):
-            kind.Hyperparameters.model_validate({"unheard_of": 1})
+@pytest.mark.parametrize("name", methods.names())
+def test_wrong_hyperparameter_values_are_refused(name: str) -> None:
+    kind = methods.get(name)
+    for field in kind.Hyperparameters.model_fields:
+        with pytest.raises(ValueError, match=field):
+            kind.Hyperparameters.model_validate({field: object()})
+    with pytest.raises(ValueError, match="unheard_of"):
+        kind.Hyperparameters.model_validate({"unheard_of": 1})

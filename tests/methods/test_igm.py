@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_training
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,6 +33,25 @@ from models.batchnorm import SynchronizedBatchNorm
 from sweep.training.context import TrainingContext
 from sweep.training.recipe import Recipe
 from sweep.training.workers import WorkerGroup
+
+# The loop runs the budget once for each modality.
+SHORT: dict[str, Any] = {"epochs": 2, "epochs_to_learn": 6}
+VARIANTS = [
+    Variant("defaults", **SHORT),
+    Variant("sharpness", {"rho": 0.05}, modalities=3, **SHORT),
+    Variant("samples", {"rho": 0.05, "cov_mode": "samples", "gm_scope": 1.0}, **SHORT),
+    Variant(
+        "mixup",
+        {"rho": 0.05, "mixup_alpha": 1.0, "flat_ratio": 0.3, "sam_per_tensor": True, "late_fusion": "mean"},
+        **SHORT,
+    ),
+    Variant(
+        "accumulated",
+        {"use_sam": False, "gm_from": {"audio": False}, "cov_accumulate": True, "cov_batches": 2},
+        modalities=3,
+        **SHORT,
+    ),
+]
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

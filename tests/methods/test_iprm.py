@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from support.method_variants import Variant
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,6 +26,17 @@ from methods.iprm import (
 from sweep.training.context import TrainingContext
 from sweep.training.recipe import Recipe
 from sweep.training.workers import WorkerGroup
+
+VARIANTS = [
+    Variant("defaults", path="pair"),
+    Variant("three", modalities=3, path="pairs"),
+    Variant("one-pass", {"passes": 1}),
+    Variant("one-head", {"pair_heads": "single_cls"}, modalities=3),
+    Variant("linear-no-average", {"kind": "linear", "ema": "off"}, path="pair"),
+    Variant("fixed", {"kind": "linear_raw", "ema": "fixed", "predict": "multi"}, modalities=3, path="pairs"),
+    Variant("unpaired", {"paired": False}),
+    Variant("unpaired-one-pass", {"paired": False, "passes": 1}),
+]
 
 # Equations -----------------------------------------------------------------------------------------------------
 

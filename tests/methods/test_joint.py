@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support.method_variants import Variant
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,6 +14,22 @@ from models import fusion as fusions
 from sweep.training.context import TrainingContext
 from sweep.training.recipe import Recipe
 from sweep.training.workers import WorkerGroup
+
+VARIANTS = [
+    Variant("defaults", path="fused loss"),
+    Variant("sum", {"fusion": "sum"}, path="fused loss"),
+    Variant("weight", {"fusion": "weight"}, path="fused loss"),
+    Variant("affine", {"fusion": "affine"}, path="fused loss"),
+    Variant("gated", {"fusion": "gated"}, path="fused loss"),
+    Variant("late", {"fusion": "late"}),
+    Variant("late-averaged-of-three", {"fusion": "late", "late_train": "joint"}, modalities=3),
+    Variant("lstm", {"fusion": "ml_lstm", "lstm_hidden": 64, "lstm_layers": 1}, path="lstm"),
+    Variant("lstm-of-three", {"fusion": "ml_lstm", "lstm_hidden": 64}, modalities=3, path="lstm", epochs_to_learn=20),
+    Variant("evidence", {"fusion": "etmc", "unimodal_loss_weight": 0.5}),
+    Variant("evidence-annealed", {"fusion": "etmc", "evidence": "exp", "annealing_epochs": 2}, modalities=3),
+    Variant("unimodal-losses", {"unimodal_loss_weight": 1.0}, path="unimodal losses"),
+    Variant("unimodal-losses-of-three", {"unimodal_loss_weight": 1.0}, modalities=3, path="unimodal losses"),
+]
 
 
 def _encoder(inputs: int, width: int) -> nn.Module:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_training
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -28,6 +29,22 @@ from methods.lfa import (
     update_alpha,
 )
 from models import encoders
+
+VARIANTS = [
+    Variant("heuristic", {"strategy": "heuristic"}, modalities=3),
+    Variant("constant", {"strategy": "constant", "alpha": 0.5}, path="schedule"),
+    Variant("fitted", {"strategy": "fitted", "loss_scale": 2.0}, path="schedule"),
+    Variant(
+        "conjugate-gradients",
+        {"strategy": "learned", "inverse": "cg", "hyper_batch": "holdout", "hyper_batch_size": 8},
+    ),
+    Variant(
+        "divergence",
+        {"alignment": "js", "fusion": "late", "late_train": "joint", "alpha": 0.5},
+        modalities=3,
+        epochs_to_learn=12,
+    ),
+]
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support.method_variants import Variant
 from torch import nn
 from torch.nn import functional as F
 
@@ -11,6 +12,8 @@ from methods.unimodal import Unimodal, UnimodalHyperparameters
 from sweep.training.context import TrainingContext
 from sweep.training.recipe import Recipe
 from sweep.training.workers import WorkerGroup
+
+VARIANTS = [Variant("defaults", {"modality": "video"})]
 
 
 def _encoder(inputs: int, width: int) -> nn.Module:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-from support import two_processes as parallel
+from support.two_processes import TwoWorkers
 from torch import Tensor, nn
 
 from models.batchnorm import SynchronizedBatchNorm, frozen_statistics, synchronize
@@ -168,16 +167,15 @@ def _work() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def two_workers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    folder: Path = tmp_path_factory.mktemp("workers")
-    return parallel.run_workers(2, folder, _work)
+def found_by_two(two_workers: TwoWorkers) -> list[dict[str, Any]]:
+    return two_workers.run(_work)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_two_workers_are_one_on_the_joint_batch(two_workers: list[dict[str, Any]], name: str) -> None:
+def test_two_workers_are_one_on_the_joint_batch(found_by_two: list[dict[str, Any]], name: str) -> None:
     kind, options, shares = CASES[name]
     joint = _train(_moved(kind, **options), SHAPES[kind], slice(None))
-    workers = [found[name] for found in two_workers]
+    workers = [found[name] for found in found_by_two]
     assert tuple(len(worker["outputs"][0]) for worker in workers) == shares
     for what in ("outputs", "gradients"):
         for step, expected in enumerate(joint[what][:2]):
@@ -191,7 +189,7 @@ def test_two_workers_are_one_on_the_joint_batch(two_workers: list[dict[str, Any]
     assert len(joint["buffers"]) == (0 if name == "untracked" else 3)
 
 
-def test_two_workers_in_half_precision_and_frozen(two_workers: list[dict[str, Any]]) -> None:
-    assert all(found["frozen"] for found in two_workers)
+def test_two_workers_in_half_precision_and_frozen(found_by_two: list[dict[str, Any]]) -> None:
+    assert all(found["frozen"] for found in found_by_two)
     expected = nn.BatchNorm1d(3)(LINE.float()).bfloat16()
-    assert torch.equal(torch.cat([found["half"] for found in two_workers]), expected)
+    assert torch.equal(torch.cat([found["half"] for found in found_by_two]), expected)

@@ -1,8 +1,13 @@
-"""Two gloo processes for tests: run a function in each, collect what it returns."""
+"""Two gloo processes for tests, started once: functions are sent to them, and what these return comes back."""
 
 from __future__ import annotations
 
+import pickle
+import tempfile
+import traceback
 from collections.abc import Callable
+from datetime import timedelta
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +15,81 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+SIZE = 2
+PATIENCE = timedelta(minutes=5)
+"""Longest wait of one worker for the other, after which a function that makes them part ends with an error."""
 
-def _worker(rank: int, size: int, folder: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+
+class WorkerError(RuntimeError):
+    """A function failed in one of the two processes; the message has its traceback."""
+
+
+class TwoWorkers:
+    """Two processes of one gloo group, started by the first function that is sent and kept for all that follow."""
+
+    def __init__(self) -> None:
+        self._workers: list[tuple[mp.Process, Connection]] = []
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """Return what ``function(*arguments)`` gives in each process, in rank order. Raises WorkerError where it fails
+        in one; both are then ended, for the other may wait for ever, and the next function starts new ones."""
+        if not self._workers:
+            self._start()
+        request = pickle.dumps((function, arguments))
+        for _, connection in self._workers:
+            connection.send_bytes(request)
+        return self._answers()
+
+    def stop(self) -> None:
+        """End the processes."""
+        for process, connection in self._workers:
+            connection.close()
+            process.kill()
+            process.join()
+        self._workers = []
+
+    def _start(self) -> None:
+        context = mp.get_context("spawn")
+        with tempfile.TemporaryDirectory() as folder:
+            for rank in range(SIZE):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_serve, args=(rank, Path(folder, "rendezvous"), theirs), daemon=True)
+                process.start()
+                # Else the end of the process would not be seen.
+                theirs.close()
+                self._workers.append((process, ours))
+            self._answers()
+
+    def _answers(self) -> list[Any]:
+        answers: list[Any] = [None] * SIZE
+        awaited = {connection: rank for rank, (_, connection) in enumerate(self._workers)}
+        while awaited:
+            for connection in wait(list(awaited)):
+                rank = awaited.pop(connection)
+                try:
+                    failed, answers[rank] = pickle.loads(connection.recv_bytes())
+                except EOFError:
+                    failed, answers[rank] = True, "the process is gone"
+                if failed:
+                    self.stop()
+                    raise WorkerError(f"worker {rank} of {SIZE}: {answers[rank]}")
+        return answers
+
+
+def _serve(rank: int, rendezvous: Path, connection: Connection) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=size)
-    torch.save(function(*arguments), Path(folder) / f"result-{rank}.pt")
-    dist.barrier()
-    dist.destroy_process_group()
-
-
-def run_workers(size: int, folder: Path, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """``function(*arguments)`` in ``size`` processes of one gloo group; the results in rank order."""
-    mp.spawn(_worker, (size, str(folder), function, arguments), nprocs=size)
-    return [torch.load(folder / f"result-{rank}.pt", weights_only=False) for rank in range(size)]
+    method = f"file://{rendezvous}"
+    dist.init_process_group("gloo", init_method=method, rank=rank, world_size=SIZE, timeout=PATIENCE)
+    connection.send_bytes(pickle.dumps((False, None)))
+    while True:
+        try:
+            request = connection.recv_bytes()
+        except EOFError:
+            return
+        try:
+            function, arguments = pickle.loads(request)
+            answer = pickle.dumps((False, function(*arguments)))
+        except BaseException:
+            connection.send_bytes(pickle.dumps((True, traceback.format_exc())))
+            raise
+        connection.send_bytes(answer)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from support import two_processes as parallel
+from support.two_processes import TwoWorkers
 
 import methods
 from data.base import Batch, Dataset, Split
@@ -86,22 +86,12 @@ def _trained(options: dict[str, Any], modalities: int) -> dict[str, Any]:
     return {"loss": [r.loss for r in records], "metrics": [r.metrics for r in records], "state": state}
 
 
-def _train_all() -> list[dict[str, Any]]:
-    return [_trained(*case) for case in CASES]
-
-
-@pytest.fixture(scope="module")
-def two_workers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
-    results = parallel.run_workers(2, tmp_path_factory.mktemp("workers"), _train_all)
-    return {identifier: [results[rank][k] for rank in range(2)] for k, identifier in enumerate(IDS)}
-
-
 # Joint training with channel fusion ----------------------------------------------------------------------------
 
 
 @every_case
-def test_two_workers_follow_one(options: dict[str, Any], modalities: int, two_workers: Any, request: Any) -> None:
-    alone, (first, second) = _trained(options, modalities), two_workers[request.node.callspec.id]
+def test_two_workers_follow_one(options: dict[str, Any], modalities: int, two_workers: TwoWorkers) -> None:
+    alone, (first, second) = _trained(options, modalities), two_workers.run(_trained, options, modalities)
     for key in ("loss", "state"):
         torch.testing.assert_close(first[key], alone[key], atol=2e-4, rtol=2e-3)
     same(second, first)

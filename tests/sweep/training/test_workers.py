@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support import two_processes as parallel
 from support.toy_dataset import toy_dataset
+from support.two_processes import TwoWorkers
 from torch import nn
 
 from sweep.training.context import TrainingContext
@@ -60,9 +59,9 @@ def _joint_gradients(joint_size: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("joint_size", [16, 13, 3])
-def test_two_workers_have_the_gradients_of_the_joint_batch(joint_size: int, tmp_path: Path) -> None:
+def test_two_workers_have_the_gradients_of_the_joint_batch(joint_size: int, two_workers: TwoWorkers) -> None:
     alone = _joint_gradients(joint_size)
-    first, second = parallel.run_workers(2, tmp_path, _joint_gradients, joint_size)
+    first, second = two_workers.run(_joint_gradients, joint_size)
     for result in (first, second):
         for key in ("gradients", "inner"):
             for found, expected in zip(result[key], alone[key], strict=True):

@@ -1,0 +1,57 @@
+"""Variants trained on the toy dataset, in this process or in one of several workers."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from support.method_variants import Variant
+from support.toy_dataset import toy_training
+
+from sweep.training.epoch_record import EpochRecord
+from sweep.training.loop import Training
+
+
+@dataclass
+class ToyRun:
+    """A training to its end: the record and the saved state of each epoch, the metrics of the test split."""
+
+    records: list[EpochRecord]
+    states: list[bytes]
+    test: dict[str, float]
+
+    def state(self, number: int) -> dict[str, Any]:
+        """Return the state after the epoch ``records[number]``, read back from what was saved."""
+        return dict(torch.load(io.BytesIO(self.states[number]), weights_only=True))
+
+
+def training(variant: Variant, epochs: int, **options: Any) -> Training:
+    """Return a training of the toy dataset that has not begun."""
+    modalities = variant.modalities
+    return toy_training(variant.method, variant.hyperparameters, modalities=modalities, epochs=epochs, **options)
+
+
+def run(variant: Variant, state: dict[str, Any] | None = None) -> ToyRun:
+    """Train to the end, or go on to it from ``state``; the learning rate falls on the way."""
+    trained = training(variant, variant.epochs, schedule={"name": "step", "every": 2.0}, state=state)
+    records, states = [], []
+    for record in trained.epochs():
+        records.append(record)
+        buffer = io.BytesIO()
+        torch.save(trained.state_dict(), buffer)
+        states.append(buffer.getvalue())
+    return ToyRun(records, states, trained.result().test)
+
+
+def clearly_above_chance(classes: int, samples: int) -> float:
+    """Return chance plus three standard deviations of the share of ``samples`` that guessing gets right."""
+    chance = 1 / classes
+    return chance + 3 * math.sqrt(chance * (1 - chance) / samples)
+
+
+def load_optimizers() -> None:
+    """Let torch import what its first optimizer of a process imports, which takes longer than a toy training."""
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
