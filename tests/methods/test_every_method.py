@@ -42,9 +42,9 @@ def _optimizers_are_loaded() -> None:
     load_optimizers()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def warm_workers(two_workers: TwoWorkers) -> TwoWorkers:
-    """The two workers, which have loaded what training needs."""
+    """The two workers, started and loaded before the test, whose seconds count: anew where the last test failed."""
     two_workers.run(load_optimizers)
     return two_workers
 

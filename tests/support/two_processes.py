@@ -16,7 +16,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 SIZE = 2
-PATIENCE = timedelta(minutes=5)
+PATIENCE = timedelta(minutes=10)
 """Longest wait of one worker for the other, after which a function that makes them part ends with an error."""
 
 
