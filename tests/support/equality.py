@@ -32,7 +32,7 @@ def assert_close(found: Any, expected: Any, where: str) -> None:
         for number, (one, other) in enumerate(zip(found, expected, strict=True)):
             assert_close(one, other, f"{where}[{number}]")
     elif isinstance(expected, float):
-        assert found == pytest.approx(expected, abs=2e-4, rel=2e-3, nan_ok=True), where
+        assert found == pytest.approx(expected, abs=2e-4, rel=2e-3, nan_ok=True), f"{where}: {found}, not {expected}"
     else:
         assert torch.equal(found, expected) if torch.is_tensor(expected) else found == expected, where
 
