@@ -23,14 +23,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)  # before xdist looks at the groups, which it does first of all
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
-    """A file's tests share its fixtures, so they stay together; those that start Ray are a group of their own, and all
-    such groups come first: they are the longest, and the others fill the time of whichever process ends early.
-
-    Two Rays at once do not meddle: each is started for itself on ports that it finds, joined by its address and ended
-    with the processes that it started. Nothing here looks for a running one (``auto``) or ends processes by name."""
+    """A file's tests share its fixtures, so they stay together; all that start Ray take turns, from the very first on,
+    while another process runs the others."""
     for item in items:
-        file = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(f"{file} on Ray" if item.get_closest_marker("ray") else file))
+        group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
     yield
 

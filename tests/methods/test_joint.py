@@ -27,8 +27,8 @@ VARIANTS = [
     Variant("lstm-of-three", {"fusion": "ml_lstm", "lstm_hidden": 64}, modalities=3, path="lstm", epochs_to_learn=20),
     Variant("evidence", {"fusion": "etmc", "unimodal_loss_weight": 0.5}),
     Variant("evidence-annealed", {"fusion": "etmc", "evidence": "exp", "annealing_epochs": 2}, modalities=3),
-    Variant("unimodal-losses", {"unimodal_loss_weight": 1.0}, path="unimodal losses"),
-    Variant("unimodal-losses-of-three", {"unimodal_loss_weight": 1.0}, modalities=3, path="unimodal losses"),
+    Variant("own-losses", {"unimodal_loss_weight": 1.0}, path="own losses"),
+    Variant("own-losses-of-three", {"unimodal_loss_weight": 1.0}, modalities=3, path="own losses"),
 ]
 
 

@@ -15,6 +15,8 @@ from support.method_variants import Variant, declared_variants, first_of_each_pa
 from support.processor_budget import FIXED_WORK_SECONDS, ProcessorBudget, fixed_work, processor_seconds
 from support.two_processes import TwoWorkers, WorkerError
 
+import methods
+
 # Variants ------------------------------------------------------------------------------------------------------------
 
 
@@ -55,6 +57,12 @@ def test_the_first_variant_of_each_path_of_each_method() -> None:
         Variant("f", method="two"),
     ]
     assert [variant.name for variant in first_of_each_path(given)] == ["a", "b", "d", "e", "f"]
+
+
+@pytest.mark.parametrize("method", methods.names())
+def test_the_name_of_a_method_selects_none_of_another(method: str) -> None:
+    others = [name for name in methods.names() if name != method]
+    assert not [str(v) for v in declared_variants(method) for other in others if other in v.name]
 
 
 # Budget --------------------------------------------------------------------------------------------------------------
