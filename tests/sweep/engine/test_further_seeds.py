@@ -128,3 +128,15 @@ def test_the_rule_looks_as_far_as_the_longest_of_the_epochs_that_vary(tmp_path: 
     assert len(varied._rule(task(configuration()))._brackets) == 3
     fixed = FurtherSeeds(make_sweep(tmp_path / "fixed", scheduler=hyperband, epochs=3), None)
     assert len(fixed._rule(task(configuration()))._brackets) == 2
+
+
+def test_epochs_that_an_earlier_driver_trained_of_an_open_run_count_once(tmp_path: Path) -> None:
+    further = FurtherSeeds(make_sweep(tmp_path, scheduler=ASHA, epochs=4), None)
+    resumed, folder = task(configuration(1)), Store(tmp_path / "results").run("0123")
+    folder.open(resumed.run, make_environment())
+    for epoch in (1, 2):
+        folder.append(make_epoch(epoch).model_copy(update={"metrics": {"validation_accuracy": 0.9}}))
+    further.learn(resumed, folder, ended=False)
+    # Without a checkpoint it begins again: what it is worth now at an epoch that is known is nothing to decide by.
+    assert not further.should_stop(resumed, 1, 0.1)
+    assert further.should_stop(task(configuration(2)), 1, 0.1)

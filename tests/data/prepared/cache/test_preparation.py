@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,11 @@ import pytest
 from support.binary_files_dataset import LENGTH, Bytes, shelf, write_shelf
 
 from data.base import DataError
+from data.prepared.cache import preparation
 from data.prepared.cache.decoding import prepare
+from data.prepared.cache.preparation import Preparation
+from data.prepared.cache.records import Skipped
+from data.prepared.lists.items import Item, Listing
 
 
 @pytest.fixture
@@ -67,3 +72,72 @@ def test_a_changed_manifest_medium_profile_or_version_is_another_cache(
     monkeypatch.setattr(Bytes, "version", 2)
     assert first.content.changes(shelf(root).content) == ["forms"]
     assert len({shelf(root).key, shelf(moved).key, shelf(root, profile="long").key, first.key}) == 4
+
+
+def listed(train: int, missing: tuple[tuple[str, str], ...] = (), allowed: float = 0.0) -> Preparation:
+    """A dataset of so many samples to train on and one to validate and test with, without any medium."""
+    splits = {
+        split: tuple(Item(f"{split}-{n}", 0, {}) for n in range(count))
+        for split, count in (("train", train), ("validation", 1), ("test", 1))
+    }
+    return Preparation("d", "p", Path("/data"), Listing(("a",), splits, missing), {}, allowed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("train", "step"), [(4, 4), (5, 4), (4 * 8 - 2, 4), (4 * 8 - 1, 5), (100, 13)])
+def test_shards_hold_every_sample_once_and_are_few_however_many_there_are(
+    monkeypatch: pytest.MonkeyPatch, train: int, step: int
+) -> None:
+    monkeypatch.setattr(preparation, "SMALLEST_SHARD", 4)
+    monkeypatch.setattr(preparation, "MOST_SHARDS", 8)
+    work = listed(train)
+    own = [shard for shard in work.shards if shard.split == "train"]
+    assert [item for shard in own for item in shard.items] == list(work.listing.splits["train"])
+    assert [shard.first for shard in own] == list(range(0, train, step))
+    assert {len(shard.items) for shard in own[:-1]} <= {step}
+    assert {shard.rows for shard in own} == {train}
+    assert [shard.number for shard in work.shards] == list(range(len(own) + 2))
+    assert len(own) <= 8
+    assert len({shard.name for shard in work.shards}) == len(work.shards)
+
+
+def test_as_many_samples_as_allowed_may_be_missing_and_the_first_of_too_many_are_named() -> None:
+    missing = tuple((f"m{n}", "no file") for n in range(8))
+    listed(30, missing, allowed=0.2).check()  # 8 of 40
+    with pytest.raises(DataError, match=r"d: 8 of 40 .* 20 % where allowed_missing is 19 %: m0 \(no file\); .*; m4 "
+                       r"\(no file\); and 3 more; complete"):  # fmt: skip
+        listed(30, missing, allowed=0.19).check()
+    with pytest.raises(DataError, match=r"m4 \(no file\); complete"):
+        listed(30, missing[:5]).check()
+    lost = [Skipped(split="train", row=n, id=f"train-{n}", reason="empty") for n in range(2)]
+    with pytest.raises(DataError, match=r"3 of 33 .*: m0 \(no file\); train-0 \(empty\); train-1 \(empty\); complete"):
+        listed(30, missing[:1]).check(lost)
+    with pytest.raises(DataError, match="the test split has no sample that can be used"):
+        listed(30, allowed=0.5).check([Skipped(split="test", row=0, id="test-0", reason="empty")])
+
+
+def test_a_list_that_contradicts_itself_is_refused() -> None:
+    work = listed(3)
+    work.check_listing()
+    twice = replace(work.listing, splits={**work.listing.splits, "test": work.listing.splits["train"][:1]})
+    with pytest.raises(DataError, match="d: the sample train-0 stands twice in the lists"):
+        replace(work, listing=twice).check_listing()
+    for label in (-1, 1):
+        wrong = replace(work.listing, splits={**work.listing.splits, "test": (Item("x", label, {}),)})
+        with pytest.raises(DataError, match=f"sample x has the label {label}; there are classes 0 to 0"):
+            replace(work, listing=wrong).check_listing()
+    with pytest.raises(DataError, match="1 of 6 samples cannot be used"):
+        listed(3, (("m", "no file"),)).check_listing()
+
+
+def test_a_sample_may_be_shorter_than_its_array_but_not_empty_longer_or_of_another_type(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for length, fits in ((LENGTH, True), (1, True), (0, False), (LENGTH + 1, False)):
+        values = {"bytes": np.zeros(length, np.uint8), "count": np.array(length, np.int64)}
+        monkeypatch.setattr(Bytes, "decode", lambda self, medium, split, values=values: values)
+        shutil.rmtree(shelf(root).folder.path, ignore_errors=True)
+        if fits:
+            assert shelf(root).shards[0].run() is not None
+        else:
+            with pytest.raises(TypeError, match=rf"train.bytes.bytes was decoded to uint8 \({length},\)"):
+                shelf(root).shards[0].run()
