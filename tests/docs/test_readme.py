@@ -14,7 +14,7 @@ from sweep.commands.main import argument_parser, main
 from sweep.plan.validate import validate
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/cluster.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/cluster.md")
 SEARCHED = {
     "method": "iprm",
     "datasets": ["digits"],
