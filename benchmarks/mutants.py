@@ -252,15 +252,16 @@ def all_pass(checkout: Path, tests: Sequence[str], limit: float, output: Path | 
     if child == 0:
         _run_tests(checkout, tests, output)
     os.setpgid(child, child)  # whatever the tests start ends with them
-    deadline = time.monotonic() + limit
-    while time.monotonic() < deadline:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status) == 0
-        time.sleep(0.02)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False
+    deadline, ended, status = time.monotonic() + limit, 0, 1
+    try:
+        while not ended and time.monotonic() < deadline:
+            time.sleep(0.02)
+            ended, status = os.waitpid(child, os.WNOHANG)
+    finally:
+        if not ended:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    return bool(ended) and os.waitstatus_to_exitcode(status) == 0
 
 
 def _run_tests(checkout: Path, tests: Sequence[str], output: Path | None) -> None:
@@ -305,7 +306,7 @@ def measure(modules: Sequence[str], named: Sequence[str], limit: int, seed: int,
             own = checkout / mutation.path
             before = own.read_text("utf-8")
             own.write_text(mutation.source, "utf-8")
-            survived = all_pass(checkout, tests[mutation.path], 30 + 10 * seconds[mutation.path])
+            survived = all_pass(checkout, tests[mutation.path], 20 + 5 * seconds[mutation.path])
             own.write_text(before, "utf-8")
             counts[mutation.path][0] += not survived
             counts[mutation.path][1] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.small_runs import make_environment, make_epoch, make_plan, make_run
 
 from sweep.config import Sweep
@@ -13,7 +14,7 @@ from sweep.engine.tasks import Outcomes, Task
 from sweep.plan.configurations import Configuration, Role
 from sweep.runs.records import FinalRecord
 from sweep.runs.store import Store
-from sweep.search.racing import RaceLog
+from sweep.search.racing import Decision, RaceLog
 
 ASHA = {"name": "asha", "grace": 1, "reduction": 2}
 RACING = {
@@ -90,7 +91,9 @@ def test_in_a_race_seeds_come_one_by_one_until_the_leader_is_clearly_better(tmp_
         assert further.next(task(leader, seed), done(*good[: seed + 1]), waiting) == min(1, waiting)
     assert further.next(task(loser, 0), done(0.2), waiting=3) == 1  # too few degrees of freedom yet
     assert further.next(task(loser, 1), done(0.2, 0.21), waiting=2) == 0
-    assert '"stays":false' in path.read_text().splitlines()[-1]
+    decision = Decision.model_validate_json(path.read_text().splitlines()[-1])
+    assert (decision.stays, decision.leader) == (False, leader.key)
+    assert decision.difference == pytest.approx(-0.7)  # 0.205 where the leader has 0.905
 
 
 def test_what_is_no_proposal_of_the_search_does_not_race(tmp_path: Path) -> None:
@@ -102,7 +105,8 @@ def test_what_is_no_proposal_of_the_search_does_not_race(tmp_path: Path) -> None
 
 def test_a_race_for_a_small_value_is_won_by_the_smallest(tmp_path: Path) -> None:
     search = RACING["search"] | {"objectives": ["imbalance"]}
-    further = FurtherSeeds(make_sweep(tmp_path, **RACING | {"search": search}), RaceLog(tmp_path / "r", fresh=False))
+    path = tmp_path / "race.jsonl"
+    further = FurtherSeeds(make_sweep(tmp_path, **RACING | {"search": search}), RaceLog(path, fresh=False))
 
     def ended(*values: float) -> Outcomes:
         return {
@@ -117,6 +121,9 @@ def test_a_race_for_a_small_value_is_won_by_the_smallest(tmp_path: Path) -> None
     for seeds, values in ((1, [0.8]), (2, [0.8, 0.81])):
         stays = further.next(task(worse, seeds - 1), ended(*values), 4 - seeds)
     assert stays == 0
+    # Negative is worse, in whichever direction the objective is looked for.
+    decision = Decision.model_validate_json(path.read_text().splitlines()[-1])
+    assert decision.difference == pytest.approx(-0.7)
     for seeds, values in ((1, [0.01]), (2, [0.01, 0.02])):
         stays = further.next(task(better, seeds - 1), ended(*values), 4 - seeds)
     assert stays == 1
