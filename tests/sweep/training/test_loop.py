@@ -2,45 +2,186 @@
 
 from __future__ import annotations
 
+import copy
 import getpass
 import os
 import pwd
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from support.toy_dataset import toy_dataset, toy_method, toy_training
+from support.toy_dataset import CLASSES, toy_dataset, toy_method, toy_training
 from torch import nn
 
 import methods
+from data.base import Batch
 from models.convolution import Conv3d
+from sweep.training import loop
+from sweep.training.context import TrainingContext
+from sweep.training.epoch_record import EpochRecord
 from sweep.training.loop import DivergedError, Training, fit
-from sweep.training.metrics import predict_split, score
-from sweep.training.recipe import Recipe
+from sweep.training.metrics import imbalance, predict_split, score
+from sweep.training.recipe import Recipe, ScheduleSpec
 from sweep.training.workers import WorkerGroup
 
 
-def test_the_selected_epoch_is_the_first_best_on_validation_and_tested_with_its_weights() -> None:
-    training = toy_training("joint", epochs=8)
-    records = list(training.epochs())
+def followed(training: Training) -> tuple[list[EpochRecord], list[dict[str, Any]]]:
+    """Train to the end; the record of each epoch and a copy of the weights after it."""
+    records, weights = list[EpochRecord](), list[dict[str, Any]]()
+    for record in training.epochs():
+        records.append(record)
+        weights.append(copy.deepcopy(training.method.state_dict()))
+    return records, weights
+
+
+def scored(weights: dict[str, Any]) -> dict[str, float]:
+    """Score these weights on the test split, in a network of their own."""
+    dataset = toy_dataset()
+    method = toy_method("joint", dataset)
+    method.load_state_dict(weights)
+    predictions = predict_split(method, dataset.test, torch.device("cpu"), WorkerGroup())
+    return score(predictions, dataset.test.labels, CLASSES, "test")
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_the_selected_epoch_is_the_first_best_on_validation_and_tested_with_its_weights(resumed: bool) -> None:
+    training = toy_training("joint", epochs=8, lr=0.2)
+    records, weights = followed(training)
+    if resumed:
+        training = toy_training("joint", epochs=8, lr=0.2, seed=9, state=copy.deepcopy(training.state_dict()))
     values = [record.metrics["validation_accuracy"] for record in records]
     result = training.result()
-    assert result.selected_epoch == 1 + values.index(max(values))
+    assert result.selected_epoch == 1 + values.index(max(values)) < len(records)
     assert result.validation.items() >= records[result.selected_epoch - 1].metrics.items()
-    dataset = toy_dataset()
-    again = predict_split(training.method, dataset.test, torch.device("cpu"), WorkerGroup())
-    assert result.test.items() >= score(again, dataset.test.labels, 4, "test").items()
+    selected = weights[result.selected_epoch - 1]
+    assert result.test.items() >= scored(selected).items()
+    assert not result.test.items() >= scored(weights[-1]).items()
+    found = training.method.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in selected.items())
 
 
 def test_the_peak_is_the_best_test_epoch_of_each_metric_and_at_least_the_honest_number() -> None:
-    training = toy_training("joint", epochs=8)
-    for _ in training.epochs():
-        pass
+    training = toy_training("joint", epochs=8, lr=0.2)
+    _, weights = followed(training)
     result = training.result()
+    each = [scored(found) for found in weights]
     peaks = {key: value for key, value in result.test.items() if key.startswith("test_peak_")}
     assert len(peaks) == 9
     for key, value in peaks.items():
-        assert value >= result.test[key.replace("test_peak_", "test_")]
+        honest = key.replace("test_peak_", "test_")
+        assert value == max(found[honest] for found in each) >= result.test[honest]
+    # Of some metric the best epoch is neither the last one nor the selected one.
+    assert any(value > max(result.test[key], each[-1][key]) for key, value in _without_peak(peaks).items())
+
+
+def _without_peak(peaks: dict[str, float]) -> dict[str, float]:
+    return {key.replace("test_peak_", "test_"): value for key, value in peaks.items()}
+
+
+def test_shapley_values_and_imbalance_are_of_the_split_whose_name_they_bear() -> None:
+    training, dataset = toy_training("joint", epochs=6), toy_dataset()
+    followed(training)
+    result, device, workers = training.result(), torch.device("cpu"), WorkerGroup()
+    own = imbalance(training.method, dataset.validation, device, workers, "validation")
+    test = imbalance(training.method, dataset.test, device, workers, "test")
+    assert list(own.values()) != list(test.values())
+    assert result.validation.items() >= own.items()
+    assert result.test.items() >= test.items()
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
+def test_the_precision_is_that_of_the_networks_forward_passes(precision: Any, expected: torch.dtype) -> None:
+    training, steps, validation = toy_training("joint", epochs=1, precision=precision), set[Any](), set[Any]()
+    layers = [module for module in training.method.modules() if isinstance(module, nn.Linear)]
+    for layer in layers:
+        layer.register_forward_hook(
+            lambda module, given, logits: (steps if module.training else validation).add(logits.dtype)
+        )
+    (record,) = training.epochs()
+    assert len(layers) > 2
+    assert (steps, validation) == ({expected}, {torch.float32})
+    assert {parameter.dtype for parameter in training.method.parameters()} == {torch.float32}
+    (full,) = toy_training("joint", epochs=1).epochs()
+    assert (record.loss == full.loss) == (precision == "fp32")
+    assert record.loss == pytest.approx(full.loss, rel=0.05)
+
+
+# Numbers of the record --------------------------------------------------------------------------------------------
+
+STEP, PREDICTION = 2.0, 5.0
+"""Seconds of a training step and of the prediction of a split, by the clock of :class:`Timed`."""
+
+
+class Timed:
+    """A training of two epochs by a clock that only steps and predictions move, with memory that falls again."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **recipe: Any) -> None:
+        self.now, self.memory, dataset = 0.0, iter([300, 200]), toy_dataset()
+        monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: self.now))
+        monkeypatch.setattr(loop, "psutil", SimpleNamespace(Process=lambda: self))
+        method = toy_method("joint", dataset, epochs=2)
+        self._losses = iter([1.0, 2.0, 4.0] * 2)
+        monkeypatch.setattr(method, "training_step", self._step)
+        predict = method.predict
+        monkeypatch.setattr(method, "predict", lambda *given: self._passed(PREDICTION, predict(*given)))
+        self.training = Training(method, dataset, Recipe(batch_size=16, device="cpu", **recipe), seed=1)
+
+    def _step(self, batch: Batch, context: TrainingContext) -> torch.Tensor:
+        context.optimizer_step()
+        return self._passed(STEP, torch.tensor(next(self._losses)))
+
+    def _passed(self, seconds: float, value: Any) -> Any:
+        self.now += seconds
+        return value
+
+    def memory_info(self) -> SimpleNamespace:
+        return SimpleNamespace(rss=next(self.memory) * 2**20)
+
+
+def test_seconds_count_training_and_evaluation_and_samples_a_second_training_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timed = Timed(monkeypatch)
+    for record in timed.training.epochs():
+        assert record.seconds == 3 * STEP + PREDICTION
+        assert record.samples_per_second == 45 / (3 * STEP)
+    result = timed.training.result()
+    # The test split, and three subsets of two modalities on each of two splits.
+    assert result.seconds == 2 * (3 * STEP + PREDICTION) + 7 * PREDICTION == timed.now
+    assert result.samples_per_second == 45 / (3 * STEP)
+
+
+def test_memory_is_the_most_so_far_in_mebibytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed = Timed(monkeypatch)
+    assert [record.peak_memory_mib for record in timed.training.epochs()] == [300, 300]
+    assert timed.training.result().peak_memory_mib == 300
+
+
+def test_the_loss_is_the_mean_over_samples_and_the_rate_that_of_the_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed = Timed(monkeypatch, lr=0.1, schedule=ScheduleSpec(name="step", every=1.0, factor=0.5))
+    records = list(timed.training.epochs())
+    # Batches of 16, 16 and 13 samples.
+    assert [r.loss for r in records] == pytest.approx([(16 * 1 + 16 * 2 + 13 * 4) / 45] * 2)
+    assert [r.learning_rate for r in records] == pytest.approx([0.1, 0.05])
+    assert [(r.epoch, r.epochs, r.samples, r.forward_passes) for r in records] == [(1, 2, 45, 45), (2, 2, 90, 90)]
+
+
+def test_a_resumed_run_adds_its_time_and_samples_to_the_earlier_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Timed(monkeypatch)
+    next(first.training.epochs())
+    second = Timed(monkeypatch)
+    second.training.load_state_dict(copy.deepcopy(first.training.state_dict()))
+    (record,) = second.training.epochs()
+    assert (record.epoch, record.samples, record.forward_passes) == (2, 90, 90)
+    assert record.seconds == 3 * STEP + PREDICTION
+    result = second.training.result()
+    assert (result.epochs_trained, result.samples) == (2, 90)
+    assert result.seconds == 2 * (3 * STEP + PREDICTION) + 7 * PREDICTION
+    assert result.samples_per_second == 45 / (3 * STEP)
+
+
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def test_without_peaks_the_test_split_is_predicted_only_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
