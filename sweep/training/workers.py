@@ -48,10 +48,11 @@ class WorkerGroup:
         return self.sum(mine).tolist()
 
     def average_gradients(self, gradients: list[Tensor]) -> None:
-        """Replace each gradient by its average over workers, in place: one collective for all of them."""
+        """Replace each gradient by its average over workers, in place: one collective for all of a type."""
         if self.size == 1 or not gradients:
             return
-        for dtype in {g.dtype for g in gradients}:
+        # No set: its order differs between processes, which would then add up gradients of different types.
+        for dtype in dict.fromkeys(g.dtype for g in gradients):
             group = [g for g in gradients if g.dtype == dtype]
             flat = torch.cat([g.reshape(-1) for g in group])
             dist.all_reduce(flat)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from support.toy_dataset import toy_dataset, toy_training
 
+from data.base import Column, Dataset, Split
 from sweep.training.context import TrainingContext
 from sweep.training.recipe import Recipe, ScheduleSpec
 from sweep.training.workers import WorkerGroup
@@ -55,3 +57,97 @@ def test_the_last_incomplete_batch_is_kept_or_dropped() -> None:
     context = TrainingContext(toy_dataset(), Recipe(batch_size=16), 5, torch.device("cpu"), WorkerGroup(), print)
     sizes = [[len(batch) for batch in context.training_batches(torch.arange(45), drop)] for drop in (False, True)]
     assert sizes == [[16, 16, 13], [16, 16]]
+
+
+# Randomness -------------------------------------------------------------------------------------------------------
+
+
+class Noisy(Column):
+    """A modality whose training form has a number of each sample's own added."""
+
+    def __init__(self, values: torch.Tensor) -> None:
+        self.values, self.shape = values, tuple(values.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def gather(self, index: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+        return self.values[index]
+
+    def draw(
+        self,
+        index: torch.Tensor,
+        device: torch.device | str,
+        generator: torch.Generator,
+        part: slice = slice(None),
+    ) -> torch.Tensor:
+        return self.values[index[part]] + torch.rand(len(index), 1, generator=generator)[part]
+
+    def resident(self, device: torch.device | str) -> Column:
+        return self
+
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes
+
+
+def noisy_dataset(whole_batches: bool) -> Dataset:
+    """Noise for each sample: by an augmentation of whole batches, or by the columns themselves."""
+    dataset = toy_dataset()
+    if not whole_batches:
+        columns = {m: Noisy(x) for m, x in dataset.train.inputs.items() if isinstance(x, torch.Tensor)}
+        return replace(dataset, train=Split(columns, dataset.train.labels))
+
+    def augment(inputs: dict[str, torch.Tensor], generator: torch.Generator) -> dict[str, torch.Tensor]:
+        return {m: x + torch.rand(len(x), 1, generator=generator) for m, x in inputs.items()}
+
+    return replace(dataset, augment=augment)
+
+
+class OneOfTwo(WorkerGroup):
+    """A worker of two that needs nothing of the other."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank, self.size = rank, 2
+
+
+def noise(whole_batches: bool, epoch: int, seed: int = 5, workers: WorkerGroup | None = None) -> list[torch.Tensor]:
+    """Additions to the first column of each training batch of an epoch, the samples in their order."""
+    dataset = noisy_dataset(whole_batches)
+    device, group = torch.device("cpu"), workers or WorkerGroup()
+    context = TrainingContext(dataset, Recipe(batch_size=16), seed, device, group, print)
+    context.epoch = epoch
+    plain = dataset.train.gather(torch.arange(45))
+    batches = context.training_batches(torch.arange(45), drop_last=False)
+    return [(b.inputs["audio"] - plain.inputs["audio"][b.index])[:, 0] for b in batches]
+
+
+@pytest.mark.parametrize("whole_batches", [True, False])
+def test_augmentation_is_drawn_anew_for_each_batch_epoch_and_seed_and_again_alike(whole_batches: bool) -> None:
+    first, again, later, other = (noise(whole_batches, e, s) for e, s in ((1, 5), (1, 5), (2, 5), (1, 6)))
+    assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
+    draws = [*first[:2], *later[:2], *other[:2]]
+    for k, one in enumerate(draws):
+        assert len(one.unique()) == 16
+        assert not any(torch.allclose(one, two, atol=1e-3) for two in draws[:k])
+
+
+@pytest.mark.parametrize("whole_batches", [True, False])
+def test_workers_augment_their_part_as_one_worker_does_the_whole(whole_batches: bool) -> None:
+    alone = noise(whole_batches, 1)
+    parts = [noise(whole_batches, 1, workers=OneOfTwo(rank)) for rank in range(2)]
+    for whole, first, second in zip(alone, *parts, strict=True):
+        torch.testing.assert_close(torch.cat([first, second]), whole)
+
+
+@pytest.mark.parametrize("whole_batches", [True, False])
+def test_scoring_passes_are_augmented_on_demand_by_numbers_of_their_own(whole_batches: bool) -> None:
+    dataset = noisy_dataset(whole_batches)
+    context = TrainingContext(dataset, Recipe(batch_size=16), 5, torch.device("cpu"), WorkerGroup(), print)
+    context.epoch = 1
+    plain = dataset.train.gather(torch.arange(45)).inputs["audio"]
+    assert torch.equal(torch.cat([b.inputs["audio"] for b in context.train_batches()]), plain)
+    scored = [(b.inputs["audio"] - plain[b.index])[:, 0] for b in context.train_batches(augment=True)]
+    assert all(len(found.unique()) == len(found) for found in scored)
+    for found in noise(whole_batches, 1):
+        assert not any(len(found) == len(own) and torch.allclose(found, own, atol=1e-3) for own in scored)

@@ -226,6 +226,49 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another() -> None:
     assert first == same != other
 
 
+class OneOfTwo(WorkerGroup):
+    """A worker of two that hears nothing of the other."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank, self.size = rank, 2
+
+    def sum(self, value: torch.Tensor) -> torch.Tensor:
+        return value.clone()
+
+    def gather(self, value: torch.Tensor, counts: list[int]) -> torch.Tensor:
+        return value.new_zeros(sum(counts), *value.shape[1:])
+
+
+def noise_of_training(
+    monkeypatch: pytest.MonkeyPatch, seed: int = 1, state: dict[str, Any] | None = None, rank: int | None = None
+) -> tuple[list[float], dict[str, Any]]:
+    """Numbers that a network draws in the steps of two epochs, as dropout does; the state after the first epoch."""
+    dataset, drawn = toy_dataset(), list[float]()
+    method = toy_method("joint", dataset, epochs=2)
+
+    def step(batch: Batch, context: TrainingContext) -> torch.Tensor:
+        drawn.append(float(torch.rand(())))
+        return torch.zeros(())
+
+    monkeypatch.setattr(method, "training_step", step)
+    workers, recipe = None if rank is None else OneOfTwo(rank), Recipe(batch_size=16)
+    training = Training(method, dataset, recipe, seed=seed, state=state, workers=workers)
+    kept = [copy.deepcopy(training.state_dict()) for _ in training.epochs()]
+    return drawn, kept[0]
+
+
+def test_noise_of_training_differs_by_epoch_seed_and_worker_and_comes_again_on_resuming(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn, after_one = noise_of_training(monkeypatch)
+    assert len({*drawn}) == len(drawn) == 6
+    torch.manual_seed(99)
+    assert noise_of_training(monkeypatch)[0] == drawn
+    assert noise_of_training(monkeypatch, state=after_one)[0] == drawn[3:]
+    assert not {*noise_of_training(monkeypatch, seed=2)[0]} & {*drawn}
+    assert not {*noise_of_training(monkeypatch, rank=1)[0]} & {*noise_of_training(monkeypatch, rank=0)[0]}
+
+
 class Clips(nn.Module):
     """Features by a 3-D convolution."""
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 from support.toy_dataset import toy_dataset, toy_method
 
+from sweep.training import metrics
 from sweep.training.metrics import absent_classes, imbalance, metric_name, predict_split, score, shapley_values
 from sweep.training.workers import WorkerGroup
 
@@ -40,6 +41,14 @@ def test_classes_without_samples_are_left_out_and_named() -> None:
     logits = torch.eye(3)[labels] * 5
     assert score({"multi": logits}, labels, 3, "test")["test_map"] == pytest.approx(1.0)
     assert absent_classes(labels, ("a", "b", "c")) == ["b"]
+
+
+def test_macro_f1_counts_a_class_that_is_predicted_though_no_label_names_it() -> None:
+    labels, chosen = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 2, 1, 1])
+    found = score({"multi": torch.eye(4)[chosen]}, labels, 4, "test")["test_macro_f1"]
+    # Class 0: precision 1, recall 1/2; class 1: both 1; class 2: chosen wrongly; class 3 occurs nowhere.
+    assert found == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert found == pytest.approx(f1_score(labels, chosen, average="macro"))
 
 
 def test_column_names() -> None:
@@ -85,3 +94,21 @@ def test_predicting_a_split_leaves_the_training_mode() -> None:
     predicted = predict_split(method, dataset.test, torch.device("cpu"), WorkerGroup())
     assert method.training
     assert all(logits.shape == (22, 4) and not logits.requires_grad for logits in predicted.values())
+
+
+@pytest.mark.parametrize(("constant", "size"), [("EVALUATION_BATCH", 5), ("EVALUATION_BYTES", 5 * 4 * (6 + 7))])
+def test_a_split_is_predicted_a_part_at_a_time_with_the_same_outcome(
+    monkeypatch: pytest.MonkeyPatch, constant: str, size: int
+) -> None:
+    dataset, sizes = toy_dataset(), list[int]()
+    method = toy_method("joint", dataset)
+    predict = method.predict
+    monkeypatch.setattr(method, "predict", lambda batch, *given: (sizes.append(len(batch)), predict(batch, *given))[1])
+    whole, parts = [], []
+    for found in (whole, parts):
+        found += predict_split(method, dataset.test, torch.device("cpu"), WorkerGroup()).items()
+        monkeypatch.setattr(metrics, constant, size)
+    assert sizes == [22, 5, 5, 5, 5, 2]
+    for (name, one), (other, two) in zip(whole, parts, strict=True):
+        assert name == other
+        torch.testing.assert_close(one, two)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.toy_dataset import toy_dataset
 from support.two_processes import TwoWorkers
+from torch import distributed as dist
 from torch import nn
 
 from sweep.training.context import TrainingContext
@@ -72,3 +73,42 @@ def test_two_workers_have_the_gradients_of_the_joint_batch(joint_size: int, two_
         assert torch.equal(result["broadcast"], torch.zeros(1))
     parts = [torch.cat(pair) for pair in zip(first["scoring"], second["scoring"], strict=True)]
     assert torch.equal(torch.cat(parts), torch.arange(joint_size))
+
+
+def _gradients_of_odd_weights() -> list[torch.Tensor]:
+    """Gradients of weights in two precisions, of which two do not lie in memory as their shape says."""
+    draw = torch.Generator().manual_seed(0)
+    shapes = [(3, 4), (2, 5), (4,), (3, 2)]
+    dtypes = [torch.float32, torch.float64, torch.float32, torch.float64]
+    weights = [torch.randn(s, generator=draw, dtype=d) for s, d in zip(shapes, dtypes, strict=True)]
+    weights = [nn.Parameter(w.t() if w.ndim == 2 and k < 2 else w) for k, w in enumerate(weights)]
+    assert [w.is_contiguous() for w in weights] == [False, False, True, True]
+    context = TrainingContext(toy_dataset(), Recipe(batch_size=13), 5, torch.device("cpu"), WorkerGroup(), print)
+    context.new_optimizer(weights, 1)
+    batch = next(context.training_batches(torch.arange(13), drop_last=False))
+    factor = batch.inputs["audio"].sum(1)
+    # The gradient of each number differs from that of every other.
+    numbers = [torch.arange(1.0, w.numel() + 1).view(w.shape) for w in weights]
+    parts = torch.stack([(n * w.square()).sum().float() for n, w in zip(numbers, weights, strict=True)])
+    context.backward((factor[:, None] * parts).sum(1).mean())
+    return [w.grad.clone() for w in weights if w.grad is not None]
+
+
+def test_gradients_of_any_type_and_layout_are_those_of_the_joint_batch(two_workers: TwoWorkers) -> None:
+    alone = _gradients_of_odd_weights()
+    assert len(alone) == 4
+    for result in two_workers.run(_gradients_of_odd_weights):
+        for found, expected in zip(result, alone, strict=True):
+            assert found.dtype == expected.dtype
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_workers_average_types_in_the_order_of_the_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    group, reduced = WorkerGroup(), list[torch.dtype]()
+    group.size = 2
+    monkeypatch.setattr(dist, "all_reduce", lambda value: reduced.append(value.dtype))
+    types = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+    for order in (types, types[::-1]):
+        reduced.clear()
+        group.average_gradients([torch.ones(2, dtype=dtype) for dtype in order])
+        assert reduced == order
