@@ -79,8 +79,9 @@ def _search_sentences(parts: Parts, label: str, dataset: str, rows: pd.DataFrame
     if column is None:
         return [f"{text}; it has not been trained under fresh seeds yet."]
     found = estimate(fresh[column])
+    seeds = "seed" if found.n == 1 else "seeds"
     return [
-        f"{text}; under {found.n} fresh seeds it reaches {per_cent(found.mean, found.high - found.mean)} % "
+        f"{text}; under {found.n} fresh {seeds} it reaches {per_cent(found.mean, found.high - found.mean)} % "
         f"({column.replace('_', ' ')})."
     ]
 

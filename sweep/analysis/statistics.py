@@ -123,7 +123,7 @@ def differences(frame: pd.DataFrame, baseline: pd.DataFrame, metric: str, by: Se
     """Compare each group of ``frame`` with ``baseline`` on the same dataset, paired over common seeds.
 
     Columns ``by``, dataset, mean, low, high, n, p and p_holm, corrected over all rows. Groups without a finished run
-    of the baseline on their dataset have n = 0."""
+    of the baseline on their dataset have n = 0. Of several finished runs of one seed the first counts."""
     by = [*by, *({"dataset"} - set(by))]
     reference = {str(dataset): _by_seed(rows, metric) for dataset, rows in baseline.groupby("dataset", sort=False)}
     rows = []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import data.arrays
 from data.arrays import ArrayColumn, ArraysOptions, ArraysSource
 from data.base import DataError, Dataset
 
@@ -222,3 +224,75 @@ def test_what_may_not_be_read_is_told(write: Maker, tmp_path: Path) -> None:
 def test_names_that_cannot_be_modalities_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="cannot name a modality"):
         ArraysOptions(root="x", modalities=[name])
+
+
+# Large arrays -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", [0, 6, 7, 20, 39])
+def test_a_number_that_is_none_is_found_in_whatever_part_it_lies(
+    write: Maker, monkeypatch: pytest.MonkeyPatch, row: int
+) -> None:
+    monkeypatch.setattr(data.arrays, "_CHUNK", 7 * 5 * 4)  # seven samples at a time
+    audio = arrays()["audio"]
+    audio[row, 3] = np.inf
+    with pytest.raises(DataError, match=rf"audio\[{row}\] holds a number that is not finite"):
+        load(write(audio=audio))
+
+
+def test_a_sample_larger_than_a_part_is_looked_through_too(write: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data.arrays, "_CHUNK", 3)
+    assert len(load(write("whole")).train) == 28
+    audio = arrays()["audio"]
+    audio[11, 4] = np.nan
+    with pytest.raises(DataError, match=r"audio\[11\] holds"):
+        load(write("broken", audio=audio))
+
+
+def changed_rows(write: Maker, rows: int) -> set[int]:
+    """Rows of an array [rows, 5] in single precision whose change is another fingerprint."""
+
+    def fingerprint(name: str, row: int | None = None) -> str:
+        audio = np.zeros((rows, 5), np.float32)
+        if row is not None:
+            audio[row, 4] = 1
+        root = write(name, audio=audio, image=np.zeros((rows, 1), np.uint8), labels=np.arange(rows) % 2)
+        return ArraysSource.fingerprint(options(root))
+
+    plain = fingerprint("plain")
+    return {row for row in range(rows) if fingerprint(f"changed {row}", row) != plain}
+
+
+@pytest.mark.parametrize(
+    ("rows", "seen"), [(8, {*range(8)}), (9, {0, 1, 2, 3, 4, 5, 7, 8}), (16, {0, 1, 4, 5, 9, 10, 14, 15})]
+)
+def test_small_arrays_are_known_by_every_sample_and_large_ones_by_pieces_from_end_to_end(
+    write: Maker, monkeypatch: pytest.MonkeyPatch, rows: int, seen: set[int]
+) -> None:
+    monkeypatch.setattr(data.arrays, "_SAMPLED", 2 * 5 * 4)  # two samples a piece
+    monkeypatch.setattr(data.arrays, "_PIECES", 4)
+    assert changed_rows(write, rows) == seen
+
+
+def test_an_array_of_another_type_shape_or_name_is_another_dataset(write: Maker) -> None:
+    ones = np.ones((N, 4), np.int32)
+    shapes = {"a": ones, "b": ones.view(np.float32), "c": ones.reshape(N, 2, 2), "d": ones.astype(np.int64)[:, :2]}
+    found = {name: ArraysSource.fingerprint(options(write(name, audio=values))) for name, values in shapes.items()}
+    swapped = write("e", audio=arrays()["image"], image=arrays()["audio"])
+    found |= {"e": ArraysSource.fingerprint(options(swapped)), "f": ArraysSource.fingerprint(options(write("f")))}
+    assert len({*found.values()}) == len(found)
+    assert ArraysSource.fingerprint(options(write("again", audio=ones))) == found["a"]
+
+
+def test_the_fingerprint_of_small_arrays_is_that_of_all_their_bytes(
+    write: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs are found again by it, so that it may not change."""
+    monkeypatch.setattr(data.arrays, "_SAMPLED", 2 * 5 * 4)
+    monkeypatch.setattr(data.arrays, "_PIECES", 4)
+    rows = {name: values[:6] for name, values in arrays().items()}
+    rows["image"] = rows["image"][:, :, :2, :2]
+    state = hashlib.sha256()
+    for name in ("audio", "image", "labels"):
+        state.update(f"{name}/{rows[name].dtype.str}/{rows[name].shape}/".encode() + rows[name].tobytes())
+    assert ArraysSource.fingerprint(options(write(**rows))) == state.hexdigest()[:16]

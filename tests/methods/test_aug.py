@@ -584,3 +584,19 @@ def test_what_is_allowed() -> None:
 def test_values_out_of_bounds_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         AUGHyperparameters(**options)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_predictions_sum_a_modalitys_classifiers_as_training_does(count: int) -> None:
+    dataset = _dataset()
+    options: dict[str, Any] = {"assignment": "fixed", "fixed_modality": "video", "n_fixed": count}
+    method, context = _setup(dataset, **options)
+    _train(method, context)
+    batch = _everything(dataset)
+    audio, video = method.encode(batch)
+    first, *others = (method.shared_head(F.relu(layer(video))) for layer in list(method.classifiers)[1:])
+    predicted, trained = method.predict(batch), method(batch)
+    torch.testing.assert_close(predicted["audio"], method.shared_head(F.relu(method.classifiers[0](audio))))
+    torch.testing.assert_close(predicted["video"], sum(others, first))
+    for name, logits in zip(("audio", "video", MULTI), (*trained.unimodal_logits, trained.logits), strict=True):
+        assert torch.equal(predicted[name], logits)

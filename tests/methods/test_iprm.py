@@ -474,3 +474,37 @@ def test_the_weak_modality_learns_as_much_as_a_probe_of_joint_training_finds():
     accuracy, reference = ((logits.argmax(-1) == labels).float().mean().item() for logits in (own, probe))
     assert accuracy > 0.7
     assert accuracy > reference - 0.05
+
+
+def test_one_pass_of_unpaired_samples_mixes_targets_as_it_mixed_the_features():
+    dataset = _dataset()
+    method, context = _setup(dataset, paired=False, passes=1, lambda_init=0.3)
+    batch = dataset.train.gather(torch.arange(6))
+    partner = torch.randperm(6, generator=context.generator("partners", 0, 0))
+    x, y = method.encode(batch)
+    log_p = method.mixed_heads[0](mix_features(x, y[partner], 0.3)).log_softmax(-1)
+    first, second = F.nll_loss(log_p, batch.labels), F.nll_loss(log_p, batch.labels[partner])
+    own = F.cross_entropy(method.unimodal_heads[0](x), batch.labels)
+    own = own + F.cross_entropy(method.unimodal_heads[1](y), batch.labels)
+    loss = method.loss(method(batch), batch, context)
+    assert method.strengths.item() != pytest.approx(0.3, abs=0.02)
+    torch.testing.assert_close(loss, own + 0.3 * first + 0.7 * second)
+
+
+def test_half_precision_mixes_and_weighs_in_full_precision():
+    dataset = _dataset()
+    method, context = _setup(dataset)
+    draw = torch.Generator().manual_seed(1)
+    x, y = (torch.randn(6, 4, generator=draw).bfloat16() for _ in range(2))
+    mixed = []
+    method.mixed_heads[0].register_forward_hook(lambda module, given, logits: mixed.append(given[0]))
+    with torch.autocast("cpu", torch.bfloat16):
+        method.mix(0, x, y, torch.tensor(0.3))
+    assert mixed[0].dtype == torch.float32
+    torch.testing.assert_close(mixed[0], mix_features(x.float(), y.float(), 0.3))
+    probe, logits_x, logits_y = (torch.randn(6, 3, generator=draw).bfloat16() for _ in range(3))
+    divergences = [kl_divergence(logits.float(), probe.float()) for logits in (logits_x, logits_y)]
+    for half in (True, False):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            omega = method.strength(probe, logits_x, logits_y, context)
+        torch.testing.assert_close(omega, strength_weights(*divergences)[0])

@@ -132,11 +132,19 @@ def test_the_fusion_counts_epochs_from_zero(monkeypatch):
 
 
 def test_untrained_auxiliary_heads_are_warned_of():
-    for options, count in (({"unimodal_source": "aux"}, 1), ({}, 0), ({"unimodal_loss_weight": 1.0}, 0)):
+    aux, weight = {"unimodal_source": "aux"}, {"unimodal_loss_weight": 1.0}
+    for options, count in (
+        (aux, 1),
+        ({}, 0),
+        (weight, 0),
+        (aux | weight, 0),
+        (aux | {"unimodal_loss_weight": 1e-3}, 0),
+    ):
         lines = []
         method, context = _setup(lines.append, **options)
         method.on_fit_start(context)
         assert len(lines) == count
+        assert all("auxiliary heads learn nothing" in line for line in lines)
 
 
 def test_search_ranges_of_the_fusion():

@@ -46,3 +46,10 @@ def test_generator_streams_differ_by_name_and_never_change() -> None:
     assert len(draws) == 4
     assert generator(0, "a", 0).permutation(12).tolist() != generator(0, "a").permutation(12).tolist()
     assert generator(0, "a").permutation(6).tolist() == [4, 2, 0, 1, 5, 3]
+
+
+def test_stratified_parts_never_change() -> None:
+    """Every result that was measured on such a split would be of another one."""
+    labels = np.array([0, 1, 2, 1, 0, 0, 1, 0, 2, 1, 0, 1])
+    found = [part.tolist() for part in stratified_parts(labels, (0.2, 0.3), seed=0)]
+    assert found == [[0, 1, 2], [3, 5, 6, 8, 10], [4, 7, 9, 11]]

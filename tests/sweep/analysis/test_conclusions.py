@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from support.synthetic_results import Results, alpha_sweep, noisy, pareto_search
 
 from sweep.analysis.completeness import raced_out_seeds, read_request
@@ -51,3 +52,87 @@ def test_names_say_the_role_and_points_their_sign() -> None:
     assert name_with_role(row) == "iprm: alpha=0.1 (fresh seeds)"
     assert name_with_role({**row, "point": "", "role": "reference"}) == "iprm (reference)"
     assert [points_text(value) for value in (0.0123, -0.5, float("nan"))] == ["+1.23", "-50.00", "–"]
+
+
+def compared(folder: Path, differences: dict[float, list[float]], seeds: int = 4) -> str:
+    """Conclude on configurations by their differences to joint training, one a seed; the last sentence."""
+    results = Results(folder)
+    results.sweep("one")
+    joint = [0.5 + 0.01 * seed for seed in range(seeds)]
+    for seed, level in enumerate(joint):
+        plain = {"unimodal_loss_weight": 0.0}
+        results.run("one", "joint", seed, {"multi": level}, role="reference", hyperparameters=plain)
+    for alpha, added in differences.items():
+        for seed, difference in enumerate(added):
+            found = {"multi": joint[seed] + difference}
+            results.run("one", "iprm", seed, found, values={"alpha": alpha})
+    return conclusions(Parts(load(folder / "one")))[-1]
+
+
+CLEAR, CHANCE = [0.1, 0.101, 0.099, 0.1], [0.1, -0.1, 0.02, -0.01]
+
+
+def test_better_and_worse_are_those_that_differ_beyond_chance(tmp_path: Path) -> None:
+    found = {0.1: CLEAR, 0.2: CHANCE, 0.3: [-2 * each for each in CLEAR]}
+    assert compared(tmp_path, found) == (
+        "Of 3 configurations compared with joint training over common seeds, 1 better (iprm: alpha=0.1 +10.00 on "
+        "digits) and 1 worse (iprm: alpha=0.3 -20.00 on digits) beyond chance (paired t tests, Holm-corrected, 5 %)."
+    )
+
+
+def test_what_chance_may_give_is_neither_better_nor_worse(tmp_path: Path) -> None:
+    assert compared(tmp_path, {0.1: CHANCE}).startswith(
+        "Of 1 configuration compared with joint training over common seeds, none different beyond chance ("
+    )
+
+
+def test_one_of_many_is_better_only_where_their_number_allows(tmp_path: Path) -> None:
+    # p = 0.017 by itself, 0.067 beside three others.
+    close = [0.04, 0.08, 0.05, 0.12]
+    assert "1 better (iprm: alpha=0.1 +7.25 on digits)" in compared(tmp_path / "alone", {0.1: close})
+    beside = dict.fromkeys((0.2, 0.3, 0.4), CHANCE)
+    assert "none different" in compared(tmp_path / "beside", {0.1: close, **beside})
+
+
+def test_one_common_seed_is_no_comparison(tmp_path: Path) -> None:
+    assert "compared with joint" not in compared(tmp_path / "one", {0.1: [0.2], 0.2: [0.1]})
+    assert "Of 1 configuration compared" in compared(tmp_path / "two", {0.1: [0.2], 0.2: CLEAR})
+
+
+def searched(folder: Path, fresh: str | None, status: str = "done") -> str:
+    """Conclude on a search of two configurations. fresh: status of the best one's run under a report seed."""
+    results = Results(folder)
+    results.sweep("one")
+    for number, level in enumerate((0.6, 0.7)):
+        for seed in range(2):
+            values, found = {"alpha": number / 10}, {"multi": level}
+            results.run("one", "iprm", seed, found, values=values, number=number, status=status)
+    if fresh:
+        results.run("one", "iprm", 100, {"multi": 0.9}, values={"alpha": 0.1}, number=1, role="report", status=fresh)
+    (sentence,) = conclusions(Parts(load(folder / "one")))
+    return sentence
+
+
+@pytest.mark.parametrize("fresh", [None, "running", "failed", "missing"])
+def test_a_choice_without_finished_fresh_seeds_says_so(tmp_path: Path, fresh: str | None) -> None:
+    assert searched(tmp_path, fresh) == (
+        "iprm on digits: the search chose alpha=0.1 with 71.0 % on validation, a maximum and so optimistic; it has not "
+        "been trained under fresh seeds yet."
+    )
+
+
+def test_a_search_is_concluded_as_far_as_it_got(tmp_path: Path) -> None:
+    assert "under 1 fresh seed it reaches 90.0 % (test accuracy)." in searched(tmp_path / "fresh", "done")
+    nothing = searched(tmp_path / "nothing", None, status="failed")
+    assert nothing == "iprm on digits: no searched configuration has finished."
+
+
+def test_only_finished_fresh_seeds_count(tmp_path: Path) -> None:
+    assert "under 1 fresh seed" in searched(tmp_path, "done")
+    results, early = Results(tmp_path), {"validation_accuracy": 0.1}
+    results._made = 50
+    results.run("one", "iprm", 101, values={"alpha": 0.1}, number=1, role="report", status="pruned", metrics=early)
+    for path in tmp_path.glob("runs/*/test.json"):
+        path.unlink()
+    (sentence,) = conclusions(Parts(load(tmp_path / "one")))
+    assert "under 1 fresh seed it reaches 91.0 % (validation accuracy)." in sentence

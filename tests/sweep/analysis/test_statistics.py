@@ -141,6 +141,31 @@ def test_differences_are_paired_within_a_dataset() -> None:
     assert math.isnan(table["p_holm"][2])
 
 
+def test_of_several_runs_of_one_seed_the_first_counts() -> None:
+    twice = frame({0: [0.6, 0.7, 0.1, 0.9]}, seeds=[0, 1, 1, 0])
+    base = frame({0: [0.5, 0.5, 0.0]}, seeds=[0, 1, 0])
+    (row,) = statistics.differences(twice, base, "m", ["label"]).to_dict("records")
+    assert (row["n"], row["mean"]) == (2, pytest.approx(0.15))
+    twice.loc[0, "status"] = "failed"
+    (row,) = statistics.differences(twice, base, "m", ["label"]).to_dict("records")
+    assert (row["n"], row["mean"]) == (2, pytest.approx((0.4 + 0.2) / 2))
+
+
+def test_sensitivity_over_unequal_numbers_of_seeds_is_tukeys_and_kramers() -> None:
+    # Of two values that is the two-sample t test, whatever the numbers of seeds.
+    few, many = [0.50, 0.53], [0.54, 0.52, 0.56, 0.55, 0.53, 0.57]
+    found = statistics.sensitivity(frame({1: few, 2: many}), "x", "m")
+    assert found.p == pytest.approx(stats.ttest_ind(few, many).pvalue, rel=1e-4)
+    assert found.n == (2, 6)
+    # The noise weighs each value by its degrees of freedom.
+    freedom = (np.var(few, ddof=1) + 5 * np.var(many, ddof=1)) / 6
+    assert found.noise == pytest.approx(math.sqrt(freedom))
+    # A value with one seed has a mean and no deviation.
+    single = statistics.sensitivity(frame({1: [0.5], 2: many}), "x", "m")
+    assert (single.noise, single.n) == (pytest.approx(np.std(many, ddof=1)), (1, 6))
+    assert single.p == pytest.approx(stats.ttest_ind([0.5], many).pvalue, rel=1e-4)
+
+
 def test_sensitivity_by_hand() -> None:
     # Means 0.50 and 0.58; deviations 0.01 (n = 3) and 0.02 (n = 3): pooled sqrt((2 * 1e-4 + 2 * 4e-4) / 4).
     found = statistics.sensitivity(frame({0.1: [0.49, 0.50, 0.51], 0.2: [0.56, 0.58, 0.60]}), "x", "m")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,3 +46,24 @@ def test_a_search_is_plotted_with_the_reason_where_importances_say_nothing(tmp_p
     assert plots["Importances"] == "Importances need 20 finished trials, there are 11: fewer show chance alone."
     best = next(trace for trace in plots["Optimisation history"].data if trace.name == "best so far")
     assert list(best.y) == sorted(best.y)
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [
+        ((0.1, 0.5, 0.9), "linear"),
+        ((0.001, 0.01, 0.1), "log"),
+        ((0, 0.001, 0.01, 0.1), "linear"),
+        (("a", "b"), "category"),
+    ],
+)
+def test_the_axis_of_a_plot_is_logarithmic_where_the_grid_is(
+    tmp_path: Path, values: tuple[Any, ...], scale: str
+) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for value in values:
+        results.run("one", "iprm", 0, noisy(0, 0.5, 0.8, 0.5), values={"alpha": value})
+    parts = Parts(load(tmp_path / "one"))
+    plot = curve_plot(parts, parts.grids[0], parts.grids[0].axes[0], "digits")
+    assert plot.layout.xaxis.type == scale

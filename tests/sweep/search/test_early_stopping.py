@@ -87,3 +87,14 @@ def test_what_an_earlier_driver_pruned_is_compared_with_as_what_it_trained_to_th
     assert found.report("later", 1, 0.5)
     found.close("later")
     found.close("never begun")
+
+
+@pytest.mark.parametrize("grace", [1, 2])
+def test_successive_halving_stops_at_its_rungs_alone(grace: int) -> None:
+    found = rule("asha", epochs=18, grace=grace)
+    assert run(found, "best", 0.9, epochs=18) is None
+    assert run(found, "bad", 0.5, epochs=18) == grace
+    # Good until the second rung.
+    for epoch in range(1, 3 * grace):
+        assert not found.report("falling", epoch, 0.95)
+    assert found.report("falling", 3 * grace, 0.2)

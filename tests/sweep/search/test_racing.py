@@ -112,6 +112,11 @@ def test_a_torn_line_loses_no_decision_but_its_own(tmp_path: Path) -> None:
     assert [json.loads(line)["configuration"] for line in path.read_text().splitlines()] == ["c", "d"]
 
 
+def test_without_anything_to_compare_with_a_configuration_stays(tmp_path: Path) -> None:
+    made = RaceLog(tmp_path / "race.jsonl", fresh=False).decide(question("c", [0]), race_of({"c": [0.1]}))
+    assert (made.stays, made.leader, made.difference, made.margin) == (True, None, None, None)
+
+
 # A whole race -----------------------------------------------------------------------------------------------------
 
 VALUES = [0.90, 0.88, 0.89, 0.30, 0.895, 0.20]

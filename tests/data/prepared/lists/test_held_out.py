@@ -107,3 +107,29 @@ def test_no_more_groups_are_held_out_than_reach_the_share_exactly() -> None:
     for count in (1, 2, 3):
         parts = carve(everything, 6 * count / 42, 0)
         assert (len({row.group for row in parts[1]}), len(parts[0])) == (count, 42 - 6 * count)
+
+
+def test_carving_by_group_never_changes() -> None:
+    # Groups are numbered against the order of the samples, classes against that of their first samples.
+    everything = [Row(f"s{i:02d}", (7 - i) % 4, "", f"g{(59 - i) // 3}") for i in range(60)]
+    train, validation = carve(everything, 0.2, 1)
+    assert sorted({row.group for row in validation}) == ["g12", "g14", "g8", "g9"]
+    assert not {row.group for row in train} & {row.group for row in validation}
+    assert ids(carve(everything[::-1], 0.2, 1)[1]) == ids(validation)
+
+
+def test_carving_groups_of_several_classes_never_changes() -> None:
+    # A class that has its share takes no further group, and one that only comes no further from the shares is taken.
+    everything = [Row(f"s{i:03d}", (i * i // 7) % 4, "", f"g{(i * i) % 29}") for i in range(60)]
+    validation = carve(everything, 0.2, 0)[1]
+    assert sorted({row.group for row in validation}) == ["g16", "g23", "g24", "g4"]
+
+
+def test_holding_out_whole_groups_never_changes() -> None:
+    everything = [Row(f"s{i:03d}", i % 3, "", f"g{(7 * i) % 13}") for i in range(130)]
+    assert [sorted({row.group for row in hold_out(everything, share, 0)[1]}) for share in (0.05, 0.1, 0.3)] == [
+        ["g8"],
+        ["g5", "g8"],
+        ["g1", "g5", "g7", "g8"],
+    ]
+    assert sorted({row.group for row in hold_out(everything, 0.1, 0, "test")[1]}) == ["g3", "g6"]

@@ -110,3 +110,12 @@ def test_labels_that_would_touch_on_a_logarithmic_axis_are_turned(
     ax = Figure().add_subplot()
     figures.scale_axis(ax, Axis("vary.x", "x", "x", "", scale, values))
     assert {label.get_rotation() for label in ax.get_xticklabels()} == {rotation}
+    assert ax.get_xscale() == scale
+
+
+def test_names_stand_at_even_distances() -> None:
+    ax = Figure().add_subplot()
+    figures.scale_axis(ax, Axis("vary.x", "x", "x", "", "category", ("a", "b", "c")))
+    assert ax.get_xscale() == "linear"
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["a", "b", "c"]
+    assert list(ax.get_xticks()) == [0, 1, 2]
