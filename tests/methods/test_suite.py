@@ -76,22 +76,22 @@ def budget(*spent: tuple[str, str, float], slowness: float = 1.0) -> ProcessorBu
 
 def test_a_budget_that_is_exceeded_is_told_with_its_method() -> None:
     assert budget(("a", "x", 2.0), *[("a", f"v{k}", 2.0) for k in range(5)]).excesses() == []
-    (found,) = budget(("a", "x", 1.0), ("a", "x", 1.6), ("b", "x", 1.6)).excesses()
-    assert found.startswith("a-x took 2.6 processor seconds, its budget is 2 (2.5 ")
-    (found,) = budget(*[("b", f"v{k}", 2.0) for k in range(8)]).excesses()
-    assert found.startswith("b took 16.0 processor seconds, its budget is 12 (15.0 ")
+    (found,) = budget(("a", "x", 1.0), ("a", "x", 3.2), ("b", "x", 1.6)).excesses()
+    assert found.startswith("a-x took 4.2 processor seconds, its budget is 2 (4.0 ")
+    (found,) = budget(*[("b", f"v{k}", 3.2) for k in range(8)]).excesses()
+    assert found.startswith("b took 25.6 processor seconds, its budget is 12 (24.0 ")
 
 
 def test_limits_grow_with_a_slow_machine_and_never_shrink() -> None:
-    spent = ("a", "x", 4.9)
+    spent = ("a", "x", 7.9)
     assert budget(spent, slowness=2.0).excesses() == []
     assert len(budget(spent, slowness=1.9).excesses()) == 1
-    assert budget(("a", "x", 2.4), slowness=0.1).excesses() == []
+    assert budget(("a", "x", 3.9), slowness=0.1).excesses() == []
 
 
 @pytest.mark.parametrize(
     ("spent", "before", "after"),
-    [(2.6, pytest.ExitCode.OK, 1), (2.4, pytest.ExitCode.OK, 0), (2.6, pytest.ExitCode.INTERRUPTED, 2)],
+    [(4.1, pytest.ExitCode.OK, 1), (3.9, pytest.ExitCode.OK, 0), (4.1, pytest.ExitCode.INTERRUPTED, 2)],
 )
 def test_a_run_that_exceeds_the_budget_fails(spent: float, before: pytest.ExitCode, after: int) -> None:
     session: Any = SimpleNamespace(exitstatus=before, config=SimpleNamespace())
@@ -112,12 +112,12 @@ def test_processor_seconds_are_those_of_this_process_and_its_children(two_worker
     own = fixed_work()
     inner = sum(two_workers.run(busy))
     # The system counts a living child's time in hundredths.
-    assert processor_seconds() - before > own + inner - 0.05
-    assert inner > 0.2
+    assert processor_seconds() - before > 0.8 * (own + inner)
+    assert inner > own
 
 
 def busy() -> float:
-    return sum(fixed_work() for _ in range(20))
+    return sum(fixed_work() for _ in range(100))
 
 
 # Workers -------------------------------------------------------------------------------------------------------------

@@ -22,7 +22,8 @@ from support.method_variants import Variant
 
 METHOD_SECONDS = 12.0
 VARIANT_SECONDS = 2.0
-TOLERANCE = 1.25
+TOLERANCE = 2.0
+"""How far above its budget a run of the tests fails: far enough that no machine does so by chance."""
 FIXED_WORK_SECONDS = 0.003
 """Processor seconds of :func:`fixed_work` where the budget was set."""
 SPENT = "processor seconds"
