@@ -17,6 +17,7 @@ from torch import Tensor
 from data.base import Column
 from data.media import MediaError
 from data.prepared import SPLITS, Arrays, Form, Item, Listing, Medium, SplitName, Stored
+from data.prepared.cache.decoding import Watcher
 from data.prepared.cache.preparation import Preparation
 from data.prepared.source import PreparedOptions, PreparedSource
 
@@ -142,3 +143,15 @@ def write_pictures(root: Path, count: int = 20) -> Path:
         lines.append(f"{k}.png,{('dark', 'bright')[k % 2]},{'train' if k < count - 8 else SPLITS[1 + k % 4 // 2]}")
     (root / "list.csv").write_text("\n".join(lines) + "\n")
     return root / "list.csv"
+
+
+class CountingWatcher(Watcher):
+    """Counts the samples that a preparation expects and has done."""
+
+    expected = done = 0
+
+    def expect(self, samples: int) -> None:
+        self.expected += samples
+
+    def advance(self, samples: int) -> None:
+        self.done += samples

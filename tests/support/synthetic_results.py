@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+import methods
+from sweep.analysis.parts import Parts
+from sweep.results.tables import load
 from sweep.runs.records import EnvironmentRecord, FinalRecord, IndexEntry, Run, TestRecord
 from sweep.training.epoch_record import EpochRecord
 from sweep.training.recipe import Recipe
@@ -241,3 +244,21 @@ def pareto_search(path: Path) -> Results:
     (path / "two" / "race.jsonl").write_text(json.dumps(out) + '\n{"torn')
     references(results, "two", range(3))
     return results
+
+
+def all_hyperparameters(method: str, **own: object) -> dict[str, object]:
+    """The hyperparameters of a method as a run has them."""
+    return methods.get(method).Hyperparameters(**own).model_dump(mode="json")
+
+
+def swept_alpha(path: Path, dataset: str) -> Parts:
+    """A sweep of IPRM's alpha on a dataset, as the paper has one, with everything else at its defaults."""
+    results = Results(path, dataset)
+    results.sweep("one")
+    own = all_hyperparameters("iprm")
+    del own["alpha"]
+    for alpha in (0.2, 0.5, 0.8):
+        for seed in range(3):
+            level = noisy(seed, 0.9 - 0.1 * (alpha - 0.8) ** 2, 0.8, 0.5)
+            results.run("one", "iprm", seed, level, values={"alpha": alpha}, hyperparameters=own, peak=0.02)
+    return Parts(load(path / "one"))

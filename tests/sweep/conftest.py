@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 from support.command_desk import Desk
+from support.synthetic_results import pareto_search
 
+from sweep.analysis.completeness import raced_out_seeds, read_request
+from sweep.analysis.fronts import Front, pareto_fronts
+from sweep.analysis.parts import Parts
+from sweep.results.tables import load
 from sweep.runs.store import Store
 
 SWEEP: dict[str, Any] = {
@@ -41,3 +46,26 @@ def trained_desk(_trained_once: Path, tmp_path: Path) -> Desk:
 def store(trained_desk: Desk) -> Store:
     """Its results, to be changed."""
     return Store(trained_desk.folder / "results")
+
+
+@pytest.fixture(scope="module")
+def pareto_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a search with two objectives, some of whose configurations have fewer seeds."""
+    path = tmp_path_factory.mktemp("results")
+    pareto_search(path)
+    return path / "two"
+
+
+@pytest.fixture(scope="module")
+def pareto_parts(pareto_folder: Path) -> Parts:
+    """Its rows."""
+    return Parts(load(pareto_folder))
+
+
+@pytest.fixture(scope="module")
+def pareto_front(pareto_folder: Path, pareto_parts: Parts) -> Front:
+    """Its one front."""
+    wanted = read_request(pareto_folder)
+    assert wanted.objectives == ("accuracy", "imbalance")
+    (found,) = pareto_fronts(pareto_parts, wanted.objectives, wanted.seeds, raced_out_seeds(pareto_folder))
+    return found

@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-from support.synthetic_results import pareto_search
-
-from sweep.analysis.completeness import raced_out_seeds, read_request
 from sweep.analysis.fronts import Front, pareto_fronts, value_text
 from sweep.analysis.parts import Parts
-from sweep.results.tables import load
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("results")
-    pareto_search(path)
-    return path / "two"
-
-
-@pytest.fixture(scope="module")
-def parts(folder: Path) -> Parts:
-    return Parts(load(folder))
-
-
-@pytest.fixture(scope="module")
-def front(folder: Path, parts: Parts) -> Front:
-    wanted = read_request(folder)
-    assert wanted.objectives == ("accuracy", "imbalance")
-    (found,) = pareto_fronts(parts, wanted.objectives, wanted.seeds, raced_out_seeds(folder))
-    return found
-
-
-def test_none_beats_the_front_and_fewer_seeds_are_never_on_it(front: Front) -> None:
-    by_point = front.table.set_index("point")
+def test_none_beats_the_front_and_fewer_seeds_are_never_on_it(pareto_front: Front) -> None:
+    by_point = pareto_front.table.set_index("point")
     assert by_point.index[by_point["front"]].tolist() == ["alpha=0", "alpha=0.1", "alpha=0.2"]
     assert not by_point.loc["alpha=0.3", "front"]
     assert by_point.loc["alpha=0.4", "state"] == "out of the race after 1 seed"
     assert not by_point.loc["alpha=0.4", "ranked"]
-    assert front.lost == 1
+    assert pareto_front.lost == 1
 
 
-def test_a_sweep_that_lacks_an_objective_of_some_runs_ranks_none_of_them(parts: Parts) -> None:
-    runs = parts.runs.assign(validation_imbalance=float("nan"))
+def test_a_sweep_that_lacks_an_objective_of_some_runs_ranks_none_of_them(pareto_parts: Parts) -> None:
+    runs = pareto_parts.runs.assign(validation_imbalance=float("nan"))
     (found,) = pareto_fronts(Parts(runs), ("accuracy", "imbalance"))
     assert not found.table["ranked"].any()
     assert not found.table["front"].any()

@@ -4,40 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-from support.synthetic_results import Results, alpha_sweep, noisy, pareto_search
+from support.synthetic_results import Results, alpha_sweep, swept_alpha
 
-import methods
-from sweep.analysis.completeness import COMPLETE, raced_out_seeds, read_request
+from sweep.analysis.completeness import COMPLETE, raced_out_seeds
 from sweep.analysis.conclusions import conclusions
-from sweep.analysis.fronts import Front, pareto_fronts
+from sweep.analysis.fronts import Front
 from sweep.analysis.parts import Parts
 from sweep.report.tables import configurations, difference_blocks, pareto_blocks, published_blocks
 from sweep.results.tables import load
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("results")
-    pareto_search(path)
-    return path / "two"
-
-
-@pytest.fixture(scope="module")
-def parts(folder: Path) -> Parts:
-    return Parts(load(folder))
-
-
-@pytest.fixture(scope="module")
-def front(folder: Path, parts: Parts) -> Front:
-    wanted = read_request(folder)
-    assert wanted.objectives == ("accuracy", "imbalance")
-    (found,) = pareto_fronts(parts, wanted.objectives, wanted.seeds, raced_out_seeds(folder))
-    return found
-
-
-def test_the_table_has_the_front_the_references_and_fresh_seeds(parts: Parts, front: Front) -> None:
-    (block,) = pareto_blocks(parts, [front])
+def test_the_table_has_the_front_the_references_and_fresh_seeds(pareto_parts: Parts, pareto_front: Front) -> None:
+    (block,) = pareto_blocks(pareto_parts, [pareto_front])
     assert block.table is not None
     assert [row[0] for row in block.table.rows] == [
         "alpha=0", "alpha=0.1", "alpha=0.2", "joint (reference)", "joint + unimodal losses (reference)",
@@ -45,36 +23,19 @@ def test_the_table_has_the_front_the_references_and_fresh_seeds(parts: Parts, fr
     assert block.table.best == {0, 1, 2}
     assert block.table.rows[0][4].endswith("(n = 3)")
     assert "1 out of the race after 1 seed, 1 without a finished seed" in block.table.note
-    assert "beaten by none" in conclusions(parts, [front])[0]
+    assert "beaten by none" in conclusions(pareto_parts, [pareto_front])[0]
 
 
-def test_a_mean_over_fewer_seeds_is_listed_after_the_ranked_ones(folder: Path, parts: Parts) -> None:
-    table = configurations(parts, ["validation_accuracy"], 20, 3, raced_out_seeds(folder))
+def test_a_mean_over_fewer_seeds_is_listed_after_the_ranked_ones(pareto_folder: Path, pareto_parts: Parts) -> None:
+    table = configurations(pareto_parts, ["validation_accuracy"], 20, 3, raced_out_seeds(pareto_folder))
     searched = table[table["role"].eq("sweep")]
     assert searched["point"].tolist() == [f"alpha={a}" for a in ("0", "0.1", "0.3", "0.2", "0.4", "0.5")]
     assert searched["state"].tolist() == [COMPLETE] * 4 + ["out of the race after 1 seed", "pruned after 2 epochs"]
-    assert configurations(parts, ["validation_accuracy"], 4)["point"].tolist().count("alpha=0.4") == 0
-
-
-def defaults(method: str, **own: object) -> dict[str, object]:
-    """The hyperparameters of a method as a run has them."""
-    return methods.get(method).Hyperparameters(**own).model_dump(mode="json")
-
-
-def swept(path: Path, dataset: str) -> Parts:
-    results = Results(path, dataset)
-    results.sweep("one")
-    own = defaults("iprm")
-    del own["alpha"]
-    for alpha in (0.2, 0.5, 0.8):
-        for seed in range(3):
-            level = noisy(seed, 0.9 - 0.1 * (alpha - 0.8) ** 2, 0.8, 0.5)
-            results.run("one", "iprm", seed, level, values={"alpha": alpha}, hyperparameters=own, peak=0.02)
-    return Parts(load(path / "one"))
+    assert configurations(pareto_parts, ["validation_accuracy"], 4)["point"].tolist().count("alpha=0.4") == 0
 
 
 def test_on_other_data_the_table_names_no_number_as_ours(tmp_path: Path) -> None:
-    table, sources = published_blocks(swept(tmp_path, "digits"))
+    table, sources = published_blocks(swept_alpha(tmp_path, "digits"))
     assert table.heading == "Published, on other datasets"
     assert table.table is not None
     (row,) = table.table.rows
@@ -86,7 +47,7 @@ def test_on_other_data_the_table_names_no_number_as_ours(tmp_path: Path) -> None
 
 
 def test_on_the_same_data_ours_stands_beside_with_its_best_test_epoch(tmp_path: Path) -> None:
-    parts = swept(tmp_path, "crema_d")
+    parts = swept_alpha(tmp_path, "crema_d")
     block = published_blocks(parts)[0]
     assert block.heading == "Published, on the same dataset"
     assert block.table is not None

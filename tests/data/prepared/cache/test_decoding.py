@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.binary_files_dataset import LENGTH, contents, shelf, write_shelf
+from support.binary_files_dataset import LENGTH, CountingWatcher, contents, shelf
 
 import data
 from data.base import DataError
-from data.prepared.cache.decoding import Watcher, markers_and_pending, prepare
+from data.prepared.cache.decoding import markers_and_pending, prepare
 
 ROOT = Path(data.__file__).parents[1]
 
@@ -39,17 +39,6 @@ prepare(shelf(root, pause=float(pause)), watcher=Told())
 """
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return write_shelf(tmp_path / "shelf")
-
-
-@pytest.fixture(autouse=True)
-def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "caches"))
-    return tmp_path / "caches"
-
-
 def child(root: Path, cache: Path, pause: float = 0.0, limit: int = 0) -> subprocess.Popen[str]:
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     environment = {**os.environ, "SWEEP_CACHE": str(cache), "PYTHONPATH": path}
@@ -57,18 +46,8 @@ def child(root: Path, cache: Path, pause: float = 0.0, limit: int = 0) -> subpro
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-class Counter(Watcher):
-    expected = done = 0
-
-    def expect(self, samples: int) -> None:
-        self.expected += samples
-
-    def advance(self, samples: int) -> None:
-        self.done += samples
-
-
 def test_every_sample_is_stored_with_its_label_and_id(root: Path, caches: Path) -> None:
-    work, told = shelf(root), Counter()
+    work, told = shelf(root), CountingWatcher()
     meta = prepare(work, watcher=told)
     assert (told.expected, told.done) == (52, 52)
     assert meta.samples == {"train": 40, "validation": 6, "test": 6}
@@ -87,7 +66,7 @@ def test_a_complete_cache_is_used_as_it_is(root: Path) -> None:
     work = shelf(root)
     prepare(work)
     before = contents(work.folder.path)
-    told = Counter()
+    told = CountingWatcher()
     assert prepare(shelf(root), watcher=told).samples == {"train": 40, "validation": 6, "test": 6}
     assert told.done == 0
     assert contents(work.folder.path) == before
@@ -106,7 +85,7 @@ def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_bytes(root: Path
     markers, pending = markers_and_pending(work.folder, work.shards)
     assert markers
     assert pending
-    told = Counter()
+    told = CountingWatcher()
     prepare(work, watcher=told)
     assert told.done == sum(len(shard.items) for shard in pending) < 52
     resumed = {name: content for name, content in contents(work.folder.path).items() if "/." not in f"/{name}"}
@@ -175,6 +154,6 @@ def test_a_refused_file_is_tried_again_when_it_may_have_been_mended(
         )  # fmt: skip
         with pytest.raises(DataError, match=r"test/000_0 \(.*Permission denied.*000_0.bin"):
             prepare(shelf(root))
-    told = Counter()
+    told = CountingWatcher()
     assert prepare(shelf(root), watcher=told).skipped == ()
     assert told.done == 6

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.binary_files_dataset import LENGTH, shelf, write_shelf
+from support.binary_files_dataset import LENGTH, CountingWatcher, shelf, write_shelf
 
 from data.base import DataError
-from data.prepared.cache.decoding import Watcher, prepare
+from data.prepared.cache.decoding import prepare
 from data.prepared.cache.folder import CacheError, CacheFolder, size
 from data.prepared.cache.records import Marker
 
@@ -25,27 +25,6 @@ if TYPE_CHECKING:
     from support.recorded_disk import RecordedDisk
 
 pytest_plugins = ["support.recorded_disk"]
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return write_shelf(tmp_path / "shelf")
-
-
-@pytest.fixture(autouse=True)
-def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "caches"))
-    return tmp_path / "caches"
-
-
-class Counter(Watcher):
-    expected = done = 0
-
-    def expect(self, samples: int) -> None:
-        self.expected += samples
-
-    def advance(self, samples: int) -> None:
-        self.done += samples
 
 
 def test_arrays_are_maps_that_processes_share_and_none_can_write(root: Path) -> None:
@@ -69,14 +48,14 @@ def test_a_disk_that_fills_up_is_found_at_the_write(root: Path, monkeypatch: pyt
     with pytest.raises(CacheError, match=r"no room for the next .* \(No space left on device\), .* are free"):
         prepare(shelf(root))
     left[0] = 10**9
-    told = Counter()
+    told = CountingWatcher()
     prepare(shelf(root), watcher=told)
     assert told.done < 52
 
 
 def test_room_is_looked_for_before_anything_is_decoded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))  # type: ignore[attr-defined]
-    told = Counter()
+    told = CountingWatcher()
     with pytest.raises(CacheError, match=rf"no room for up to {52 * (LENGTH + 8) / 1024:.1f} KiB, 10 bytes are free"):
         prepare(shelf(root), watcher=told)
     assert told.done == 0
@@ -211,7 +190,7 @@ def test_a_disk_that_is_full_at_the_very_end_is_an_error_with_a_remedy(
         patch.setattr(Path, "replace", replace)
         with pytest.raises(CacheError, match=r"no room for the next .*make room, or set SWEEP_CACHE"):
             prepare(shelf(root))
-    told = Counter()
+    told = CountingWatcher()
     assert prepare(shelf(root), watcher=told).samples["train"] == 40
     assert told.expected == 0
 

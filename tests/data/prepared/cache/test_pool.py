@@ -6,36 +6,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.binary_files_dataset import contents, shelf, write_shelf
+from support.binary_files_dataset import CountingWatcher, contents, shelf
 
 from data.base import DataError
-from data.prepared.cache.decoding import Watcher, prepare
+from data.prepared.cache.decoding import prepare
 from data.prepared.cache.pool import pool_runner
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return write_shelf(tmp_path / "shelf")
-
-
-@pytest.fixture(autouse=True)
-def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "caches"))
-    return tmp_path / "caches"
-
-
-class Counter(Watcher):
-    expected = done = 0
-
-    def expect(self, samples: int) -> None:
-        self.expected += samples
-
-    def advance(self, samples: int) -> None:
-        self.done += samples
-
-
 def test_several_processes_write_the_same_bytes_as_one(root: Path, caches: Path) -> None:
-    work, told = shelf(root), Counter()
+    work, told = shelf(root), CountingWatcher()
     prepare(work, pool_runner(2), told)
     assert told.done == 52
     several = contents(work.folder.path)

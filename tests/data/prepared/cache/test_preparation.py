@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.binary_files_dataset import LENGTH, Bytes, shelf, write_shelf
+from support.binary_files_dataset import LENGTH, Bytes, shelf
 
 from data.base import DataError
 from data.prepared.cache import preparation
@@ -17,17 +17,6 @@ from data.prepared.cache.decoding import prepare
 from data.prepared.cache.preparation import Preparation
 from data.prepared.cache.records import Skipped
 from data.prepared.lists.items import Item, Listing
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return write_shelf(tmp_path / "shelf")
-
-
-@pytest.fixture(autouse=True)
-def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "caches"))
-    return tmp_path / "caches"
 
 
 def test_a_split_without_any_usable_sample_is_refused(root: Path) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.synthetic_results import Results, noisy
+from support.synthetic_results import Results, swept_alpha
 
-import methods
 from sweep.analysis.parts import Parts
 from sweep.published import DATASETS
 from sweep.report.figures.curves import scale_axis
@@ -14,25 +13,8 @@ from sweep.report.figures.published import draw_beside, published_curves_over
 from sweep.results.tables import load
 
 
-def defaults(method: str, **own: object) -> dict[str, object]:
-    """The hyperparameters of a method as a run has them."""
-    return methods.get(method).Hyperparameters(**own).model_dump(mode="json")
-
-
-def swept(path: Path, dataset: str) -> Parts:
-    results = Results(path, dataset)
-    results.sweep("one")
-    own = defaults("iprm")
-    del own["alpha"]
-    for alpha in (0.2, 0.5, 0.8):
-        for seed in range(3):
-            level = noisy(seed, 0.9 - 0.1 * (alpha - 0.8) ** 2, 0.8, 0.5)
-            results.run("one", "iprm", seed, level, values={"alpha": alpha}, hyperparameters=own, peak=0.02)
-    return Parts(load(path / "one"))
-
-
 def test_on_other_data_the_published_curves_have_panels_of_their_own(tmp_path: Path) -> None:
-    parts = swept(tmp_path, "digits")
+    parts = swept_alpha(tmp_path, "digits")
     (grid,) = parts.grids
     drawing = draw_beside(grid, grid.axes[0], "test_accuracy", "x", scale_axis)
     ours, *theirs = drawing.figure.axes
