@@ -43,7 +43,9 @@ def argument_parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, parents=[common], help=text, description=text[0].upper() + text[1:] + ".")
+        about = text[0].upper() + text[1:] + "."
+        # Half an option must not be taken for one that deletes.
+        return commands.add_parser(name, parents=[common], help=text, description=about, allow_abbrev=False)
 
     command("init", "write a commented sweeps.yaml to start from")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from support.command_desk import Desk
 
 from sweep.commands.clean import remove, waste
+from sweep.commands.main import main
 from sweep.results.tables import load
 from sweep.runs.records import FinalRecord
 from sweep.runs.store import Store
@@ -56,3 +58,13 @@ def test_a_bucket_is_not_cleaned(trained_desk: Desk) -> None:
     code, _, err = trained_desk.run("clean", "--results", "s3://bucket/x")
     assert code == 1
     assert "clean works on folders" in err
+
+
+@pytest.mark.parametrize("word", ["--stal", "--orphan", "--dry"])
+def test_half_an_option_is_none(store: Store, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(store.results.rglob("*"))
+    with pytest.raises(SystemExit) as ended:
+        main(["clean", "--results", str(store.results), word])
+    assert ended.value.code == 2
+    assert f"unrecognized arguments: {word}" in capsys.readouterr().err
+    assert sorted(store.results.rglob("*")) == before
