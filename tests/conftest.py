@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from support.processor_budget import ProcessorBudget
 
 if TYPE_CHECKING:
-    from support.two_processes import TwoWorkers
+    from support.worker_processes import Workers
 
 # Examples that are drawn anew in each run, or a machine that is busy, must not decide whether a test passes.
 settings.register_profile("certain", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -42,10 +42,20 @@ def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def two_workers() -> Iterator[TwoWorkers]:
+def two_workers() -> Iterator[Workers]:
     """Two processes of one group, to which functions are sent."""
-    from support.two_processes import TwoWorkers  # torch: seconds that most runs of a few tests do without
+    yield from _workers(2)
 
-    workers = TwoWorkers()
+
+@pytest.fixture(scope="session")
+def three_workers() -> Iterator[Workers]:
+    """Three processes of one group, to which functions are sent."""
+    yield from _workers(3)
+
+
+def _workers(size: int) -> Iterator[Workers]:
+    from support.worker_processes import Workers  # torch: seconds that most runs of a few tests do without
+
+    workers = Workers(size)
     yield workers
     workers.stop()

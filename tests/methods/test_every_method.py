@@ -13,8 +13,8 @@ import torch
 from support.equality import assert_close, assert_same, explained
 from support.method_variants import Variant, declared_variants, first_of_each_path
 from support.toy_dataset import CLASSES, toy_dataset, toy_method
-from support.two_processes import TwoWorkers
 from support.variant_runs import ToyRun, clearly_above_chance, load_optimizers, run, training
+from support.worker_processes import Workers
 
 import methods
 from data.base import Batch
@@ -43,7 +43,7 @@ def _optimizers_are_loaded() -> None:
 
 
 @pytest.fixture
-def warm_workers(two_workers: TwoWorkers) -> TwoWorkers:
+def warm_workers(two_workers: Workers) -> Workers:
     """The two workers, started and loaded before the test, whose seconds count: anew where the last test failed."""
     two_workers.run(load_optimizers)
     return two_workers
@@ -58,7 +58,7 @@ def run_of_one_worker(variant: Variant) -> ToyRun:
 
 
 @every_path
-def test_two_workers_follow_one(variant: Variant, warm_workers: TwoWorkers) -> None:
+def test_two_workers_follow_one(variant: Variant, warm_workers: Workers) -> None:
     first, second = warm_workers.run(run, variant)
     with explained(UNLIKE_EACH_OTHER):
         for key in ("method", "best"):

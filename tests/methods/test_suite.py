@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from support.counted_collectives import counted_collectives
 from support.equality import assert_close, assert_same, explained
 from support.method_variants import Variant, declared_variants, first_of_each_path
 from support.processor_budget import FIXED_WORK_SECONDS, ProcessorBudget, fixed_work, processor_seconds
-from support.two_processes import TwoWorkers, WorkerError
+from support.worker_processes import WorkerError, Workers
+from torch.distributed.nn.functional import all_reduce
 
 import methods
 
@@ -107,7 +109,7 @@ def test_the_table_has_a_line_a_method() -> None:
     ]
 
 
-def test_processor_seconds_are_those_of_this_process_and_its_children(two_workers: TwoWorkers) -> None:
+def test_processor_seconds_are_those_of_this_process_and_its_children(two_workers: Workers) -> None:
     before = processor_seconds()
     own = fixed_work()
     inner = sum(two_workers.run(busy))
@@ -138,7 +140,7 @@ def worker() -> tuple[int, int, int]:
     return dist.get_rank(), dist.get_world_size(), os.getpid()
 
 
-def test_two_workers_stay_from_function_to_function_and_are_replaced_after_a_failure(two_workers: TwoWorkers) -> None:
+def test_two_workers_stay_from_function_to_function_and_are_replaced_after_a_failure(two_workers: Workers) -> None:
     first = two_workers.run(worker)
     assert [(rank, size) for rank, size, _ in first] == [(0, 2), (1, 2)]
     assert two_workers.run(worker) == first
@@ -148,6 +150,25 @@ def test_two_workers_stay_from_function_to_function_and_are_replaced_after_a_fai
     assert not {pid for *_, pid in first} & {pid for *_, pid in second}
     with pytest.raises(WorkerError, match="worker 1 of 2: the process is gone"):
         two_workers.run(end_the_second)
+
+
+def test_any_number_of_workers_is_one_group(three_workers: Workers) -> None:
+    assert [(rank, size) for rank, size, _ in three_workers.run(worker)] == [(0, 3), (1, 3), (2, 3)]
+
+
+def reduce_forth_and_back() -> dict[str, int]:
+    weight = torch.ones(3, requires_grad=True)
+    with counted_collectives() as counts:
+        all_reduce(2 * weight, group=dist.group.WORLD).sum().backward()
+        handle = dist.all_reduce(torch.ones(2), async_op=True)
+        dist.all_gather([torch.ones(1), torch.ones(1)], torch.ones(1))
+    handle.wait()
+    dist.all_reduce(torch.ones(1))
+    return dict(counts)
+
+
+def test_collectives_are_counted_in_both_passes(two_workers: Workers) -> None:
+    assert two_workers.run(reduce_forth_and_back) == 2 * [{"allreduce": 3, "allgather": 1}]
 
 
 # Equality ------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from support.two_processes import TwoWorkers
+from support.worker_processes import Workers
 from torch import Tensor, nn
 
 from models.batchnorm import SynchronizedBatchNorm, frozen_statistics, synchronize
@@ -167,7 +167,7 @@ def _work() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def found_by_two(two_workers: TwoWorkers) -> list[dict[str, Any]]:
+def found_by_two(two_workers: Workers) -> list[dict[str, Any]]:
     return two_workers.run(_work)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.two_processes import TwoWorkers
+from support.worker_processes import Workers
 
 import methods
 from data.base import Batch, Dataset, Split
@@ -90,7 +90,7 @@ def _trained(options: dict[str, Any], modalities: int) -> dict[str, Any]:
 
 
 @every_case
-def test_two_workers_follow_one(options: dict[str, Any], modalities: int, two_workers: TwoWorkers) -> None:
+def test_two_workers_follow_one(options: dict[str, Any], modalities: int, two_workers: Workers) -> None:
     alone, (first, second) = _trained(options, modalities), two_workers.run(_trained, options, modalities)
     for key in ("loss", "state"):
         torch.testing.assert_close(first[key], alone[key], atol=2e-4, rtol=2e-3)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.toy_dataset import toy_dataset
-from support.two_processes import TwoWorkers
+from support.worker_processes import Workers
 from torch import distributed as dist
 from torch import nn
 
@@ -60,7 +60,7 @@ def _joint_gradients(joint_size: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("joint_size", [16, 13, 3])
-def test_two_workers_have_the_gradients_of_the_joint_batch(joint_size: int, two_workers: TwoWorkers) -> None:
+def test_two_workers_have_the_gradients_of_the_joint_batch(joint_size: int, two_workers: Workers) -> None:
     alone = _joint_gradients(joint_size)
     first, second = two_workers.run(_joint_gradients, joint_size)
     for result in (first, second):
@@ -94,7 +94,7 @@ def _gradients_of_odd_weights() -> list[torch.Tensor]:
     return [w.grad.clone() for w in weights if w.grad is not None]
 
 
-def test_gradients_of_any_type_and_layout_are_those_of_the_joint_batch(two_workers: TwoWorkers) -> None:
+def test_gradients_of_any_type_and_layout_are_those_of_the_joint_batch(two_workers: Workers) -> None:
     alone = _gradients_of_odd_weights()
     assert len(alone) == 4
     for result in two_workers.run(_gradients_of_odd_weights):

@@ -1,4 +1,4 @@
-"""Two gloo processes for tests, started once: functions are sent to them, and what these return comes back."""
+"""Gloo processes for tests, started once: functions are sent to them, and what these return comes back."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-SIZE = 2
 PATIENCE = timedelta(minutes=10)
-"""Longest wait of one worker for the other, after which a function that makes them part ends with an error."""
+"""Longest wait of one worker for the others, after which a function that makes them part ends with an error."""
 
 
 class WorkerError(RuntimeError):
-    """A function failed in one of the two processes; the message has its traceback."""
+    """A function failed in one of the processes; the message has its traceback."""
 
 
-class TwoWorkers:
-    """Two processes of one gloo group, started by the first function that is sent and kept for all that follow."""
+class Workers:
+    """``size`` processes of one gloo group, started by the first function that is sent and kept for all that follow."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
+        self.size = size
         self._workers: list[tuple[mp.Process, Connection]] = []
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
         """Return what ``function(*arguments)`` gives in each process, in rank order. Raises WorkerError where it fails
-        in one; both are then ended, for the other may wait for ever, and the next function starts new ones."""
+        in one; all are then ended, for the others may wait for ever, and the next function starts new ones."""
         if not self._workers:
             self._start()
         request = pickle.dumps((function, arguments))
@@ -51,9 +51,10 @@ class TwoWorkers:
     def _start(self) -> None:
         context = mp.get_context("spawn")
         with tempfile.TemporaryDirectory() as folder:
-            for rank in range(SIZE):
+            for rank in range(self.size):
                 ours, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(rank, Path(folder, "rendezvous"), theirs), daemon=True)
+                arguments = rank, self.size, Path(folder, "rendezvous"), theirs
+                process = context.Process(target=_serve, args=arguments, daemon=True)
                 process.start()
                 # Else the end of the process would not be seen.
                 theirs.close()
@@ -61,7 +62,7 @@ class TwoWorkers:
             self._answers()
 
     def _answers(self) -> list[Any]:
-        answers: list[Any] = [None] * SIZE
+        answers: list[Any] = [None] * self.size
         awaited = {connection: rank for rank, (_, connection) in enumerate(self._workers)}
         while awaited:
             for connection in wait(list(awaited)):
@@ -72,14 +73,14 @@ class TwoWorkers:
                     failed, answers[rank] = True, "the process is gone"
                 if failed:
                     self.stop()
-                    raise WorkerError(f"worker {rank} of {SIZE}: {answers[rank]}")
+                    raise WorkerError(f"worker {rank} of {self.size}: {answers[rank]}")
         return answers
 
 
-def _serve(rank: int, rendezvous: Path, connection: Connection) -> None:
+def _serve(rank: int, size: int, rendezvous: Path, connection: Connection) -> None:
     torch.set_num_threads(1)
     method = f"file://{rendezvous}"
-    dist.init_process_group("gloo", init_method=method, rank=rank, world_size=SIZE, timeout=PATIENCE)
+    dist.init_process_group("gloo", init_method=method, rank=rank, world_size=size, timeout=PATIENCE)
     connection.send_bytes(pickle.dumps((False, None)))
     while True:
         try:
