@@ -18,11 +18,14 @@ Device = torch.device | str
 
 @dataclass(frozen=True, eq=False)
 class ArrayColumn(Column, Generic[F]):
-    """Arrays [n, ...] of a form by name. training: whether they are those of a training split."""
+    """Arrays [n, ...] of a form by name. training: whether they are those of a training split; shape: of one
+    model-ready sample; substituted: how many samples stand for ones that could not be read."""
 
     form: F
     arrays: Mapping[str, Tensor]
     training: bool
+    shape: tuple[int, ...]
+    substituted: int = 0
 
     facts: ClassVar[frozenset[str]] = frozenset()
     """Arrays of a few numbers a sample that random numbers are drawn by: they stay on the host."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -80,7 +80,8 @@ class GestureClip(Form):
         return {"clip": np.ascontiguousarray(clip if split == "train" else centre(clip, self.size))}
 
     def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> GestureColumn:
-        return GestureColumn(self, arrays, split == "train")
+        shape = (self.channels, self.frames if split == "train" else self.length, self.size, self.size)
+        return GestureColumn(self, arrays, split == "train", shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +115,7 @@ class Flow(Form):
         return {"clip": np.ascontiguousarray(flow if split == "train" else centre(flow, self.size))}
 
     def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> FlowColumn:
-        return FlowColumn(self, arrays, split == "train")
+        return FlowColumn(self, arrays, split == "train", (2, self.frames, self.size, self.size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,12 +123,7 @@ class GestureColumn(ArrayColumn[GestureClip]):
     """Serves :class:`GestureClip`. The evaluation form of a training sample has the frames in the middle, as many as
     a training batch."""
 
-    stream: ClassVar[str] = STREAM  # type: ignore[misc]
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        form = self.form
-        return (form.channels, form.frames if self.training else form.length, form.size, form.size)
+    stream = STREAM
 
     def gather(self, index: Tensor, device: Device) -> Tensor:
         form = self.form
@@ -157,11 +153,7 @@ class GestureColumn(ArrayColumn[GestureClip]):
 class FlowColumn(ArrayColumn[Flow]):
     """Serves :class:`Flow`."""
 
-    stream: ClassVar[str] = STREAM  # type: ignore[misc]
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        return (2, self.form.frames, self.form.size, self.form.size)
+    stream = STREAM
 
     def gather(self, index: Tensor, device: Device) -> Tensor:
         if not self.training:

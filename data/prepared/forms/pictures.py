@@ -96,7 +96,8 @@ class Image(Form):
         return arrays | ({"size": np.array(size, np.int32)} if split == "train" else {})
 
     def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> ImageColumn:
-        return ImageColumn(self, arrays, split == "train")
+        shape, grey = (3, self.size, self.size), int(arrays["grey"].sum())
+        return ImageColumn(self, arrays, split == "train", shape, substituted=grey)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,15 +105,6 @@ class ImageColumn(ArrayColumn[Image]):
     """Serves :class:`Image`."""
 
     facts = frozenset({"size", "grey"})
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        return (3, self.form.size, self.form.size)
-
-    @property
-    def substituted(self) -> int:  # type: ignore[override]
-        """Count the pictures that could not be read and are grey."""
-        return int(self.arrays["grey"].sum())
 
     def gather(self, index: Tensor, device: Device) -> Tensor:
         pictures = self.take("picture", device, index)
@@ -184,7 +176,7 @@ class Frames(Form):
         return list(read_frames(path, self.rate))
 
     def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> FramesColumn:
-        return FramesColumn(self, arrays, split == "train")
+        return FramesColumn(self, arrays, split == "train", (3, self.frames, self.size, self.size))
 
 
 def _resized(
@@ -202,10 +194,6 @@ class FramesColumn(ArrayColumn[Frames]):
     """Serves :class:`Frames`."""
 
     facts = frozenset({"count", "size"})
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        return (3, self.form.frames, self.form.size, self.form.size)
 
     def gather(self, index: Tensor, device: Device) -> Tensor:
         if not self.training:

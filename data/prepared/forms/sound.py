@@ -95,16 +95,12 @@ class Spectrogram(Form):
         return {"spectrogram": _as(log_stft(wave[start : start + samples], self.n_fft, self.hop), self.dtype)}
 
     def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> SpectrogramColumn:
-        return SpectrogramColumn(self, arrays, split == "train")
+        return SpectrogramColumn(self, arrays, split == "train", (1, self.bands, self.frames))
 
 
 @dataclass(frozen=True, eq=False)
 class SpectrogramColumn(ArrayColumn[Spectrogram]):
     """Serves :class:`Spectrogram`."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        return (1, self.form.bands, self.form.frames)
 
     @property
     def _last(self) -> int:
@@ -165,16 +161,12 @@ class FilterBank(Form):
         return {"bank": _as(torch.nn.functional.pad(bank, (0, 0, 0, self.frames - len(bank))), self.dtype)}
 
     def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> FilterBankColumn:
-        return FilterBankColumn(self, arrays, split == "train")
+        return FilterBankColumn(self, arrays, split == "train", (1, self.frames, self.mels))
 
 
 @dataclass(frozen=True, eq=False)
 class FilterBankColumn(ArrayColumn[FilterBank]):
     """Serves :class:`FilterBank`."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        return (1, self.form.frames, self.form.mels)
 
     def gather(self, index: Tensor, device: Device) -> Tensor:
         bank = self.take("bank", device, index).float().unsqueeze(1)

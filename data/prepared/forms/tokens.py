@@ -42,16 +42,12 @@ class Tokens(Form):
         return {"ids": ids, "count": np.array([max(1, len(found))], np.int32)}
 
     def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> TokensColumn:
-        return TokensColumn(self, arrays, split == "train")
+        return TokensColumn(self, arrays, split == "train", (2, self.length))
 
 
 @dataclass(frozen=True, eq=False)
 class TokensColumn(ArrayColumn[Tokens]):
     """Serves :class:`Tokens`."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        return (2, self.form.length)
 
     def gather(self, index: Tensor, device: Device) -> Tensor:
         ids = self.take("ids", device, index).long()
