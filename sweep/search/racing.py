@@ -61,31 +61,36 @@ class Race:
         self._values: dict[str, dict[int, float]] = {}
         self._spread: dict[str, float] = {}
         self._degrees = 0
-        self._leader: tuple[float, str] | None = None
+        self._complete: dict[str, float] = {}
+        """Means of the configurations that have all seeds, in the order in which they got them."""
 
     def add(self, configuration: str, seed: int, value: float) -> None:
-        """Take a finished seed of a configuration."""
+        """Take a finished seed of a configuration. Of one that is told twice, the later value counts, once."""
         own = self._values.setdefault(configuration, {})
-        own[seed] = value
-        if len(own) > 1:
-            mean = sum(own.values()) / len(own)
-            self._spread[configuration] = sum((each - mean) ** 2 for each in own.values())
+        if own and seed not in own:
             self._degrees += 1
+        own[seed] = value
+        mean = sum(own.values()) / len(own)
+        if len(own) > 1:
+            self._spread[configuration] = sum((each - mean) ** 2 for each in own.values())
         if len(own) == len(self._seeds):
-            complete = sum(own.values()) / len(own)
-            if self._leader is None or complete > self._leader[0]:
-                self._leader = (complete, configuration)
+            self._complete[configuration] = mean
+
+    def _leader(self) -> str | None:
+        """Find the best of the configurations that have all seeds, of equals the one that had them first."""
+        return max(self._complete, key=self._complete.__getitem__, default=None)
 
     def compare(self, configuration: str) -> tuple[str, float, float] | None:
         """Return the leader, how much better than it a configuration is on the seeds that it has, and the half width of
         the interval of that difference; None where there are no two configurations to compare, or too few degrees of
         freedom."""
-        if self._leader is None or self._leader[1] == configuration or self._degrees < LEAST_DEGREES:
+        leader = self._leader()
+        if leader is None or leader == configuration or self._degrees < LEAST_DEGREES:
             return None
-        own, best = self._values[configuration], self._values[self._leader[1]]
+        own, best = self._values[configuration], self._values[leader]
         difference = sum(own[seed] - best[seed] for seed in own) / len(own)
         deviation = math.sqrt(sum(self._spread.values()) / self._degrees)
-        return self._leader[1], difference, margin(deviation, self._degrees, len(own))
+        return leader, difference, margin(deviation, self._degrees, len(own))
 
 
 class RaceLog:

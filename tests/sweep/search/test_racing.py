@@ -57,6 +57,30 @@ def test_nothing_is_decided_with_too_few_degrees_of_freedom_or_no_leader() -> No
     assert decided == ("a", pytest.approx(-0.8), pytest.approx(0))
 
 
+def test_a_seed_that_is_told_twice_counts_once() -> None:
+    values = {"a": [0.8, 0.7, 0.9], "b": [0.7, 0.6, 0.5], "c": [0.5, 0.4]}
+    race = race_of(values)
+    for name, own in values.items():
+        for seed, each in enumerate(own):
+            race.add(name, seed, each)
+    assert race.compare("c") == race_of(values).compare("c")
+    # Two degrees of freedom are too few, however often they are told.
+    few = race_of({"a": [0.8, 0.7, 0.9], "b": [0.1]})
+    for _ in range(3):
+        few.add("a", 2, 0.9)
+        few.add("b", 0, 0.1)
+    assert few.compare("b") is None
+
+
+def test_of_a_seed_that_is_told_twice_the_later_value_counts() -> None:
+    race = race_of({"a": [0.9, 0.9, 0.9], "b": [0.8, 0.8, 0.8], "c": [0.7]})
+    race.add("a", 1, 0.1)  # its mean is now below that of b
+    assert race.compare("b") is None
+    compared = race.compare("a")
+    assert compared is not None
+    assert compared == race_of({"b": [0.8, 0.8, 0.8], "a": [0.9, 0.1, 0.9], "c": [0.7]}).compare("a")
+
+
 def question(configuration: str, seeds: list[int]) -> Decision:
     return Decision(
         label="l", dataset="d", configuration=configuration, number=1, objective="accuracy", seeds=seeds, stays=True
