@@ -18,8 +18,11 @@ class LFAHyperparameters(FusionHyperparameters):
     null: 0.5, 0.95, 1, 0.3; the other strategies do not use it"""
     tau: float = hyper(0.07, symbol="τ", above=0.0, search=LogUniform(0.02, 1.0), only_if=("alignment", "contrastive"))
     """temperature of the contrastive loss"""
-    lr_alpha: float = hyper(0.1, symbol="η_α", low=0.0, search=LogUniform(1e-3, 1.0), only_if=("strategy", "learned"))
-    """learning rate of the weight"""
+    lr_alpha: float | None = hyper(
+        None, symbol="η_α", low=0.0, search=LogUniform(1e-3, 1.0), only_if=("strategy", "learned")
+    )
+    """learning rate of the weight; null: 1.2 / (epochs of the budget x mean size of the hypergradients so far), by
+    which the weight falls to about 0.1 in any budget"""
     lr_alpha_halve_every: float = hyper(
         0.0, low=0.0, search=Choice((0, 10, 20, 50)), only_if=("strategy", "learned"), epochs=True
     )

@@ -481,11 +481,29 @@ def test_learning_rate_of_alpha_is_halved() -> None:
     assert share.method.halve_every == 3
 
 
-def test_state_holds_alpha_and_its_learning_rate() -> None:
+@pytest.mark.parametrize("size", [1e-4, 1.0, 300.0])
+@pytest.mark.parametrize("epochs", [1, 10, 1000])
+def test_default_pace_falls_by_the_same_in_any_budget_and_for_hypergradients_of_any_size(
+    epochs: int, size: float
+) -> None:
+    method, alpha = toy_training("lfa", epochs=epochs).method, 0.0
+    for _ in range(epochs):
+        alpha = update_alpha(alpha, method.scaled(size), method.lr_alpha, low=-2.0)
+    assert alpha == pytest.approx(-1.2)
+    # Half as large as the mean of all so far moves half as far; what is not a number moves nothing.
+    method.sizes = [size, 2 * size]
+    assert method.scaled(-1.5 * size) == pytest.approx(-1.0)
+    assert math.isnan(method.scaled(math.nan))
+    assert method.scaled(0.0) == 0.0
+    fixed = toy_training("lfa", {"lr_alpha": 0.4}, epochs=epochs).method
+    assert (fixed.lr_alpha, fixed.scaled(size)) == (0.4, size)
+
+
+def test_state_holds_alpha_and_what_its_pace_depends_on() -> None:
     trained, fresh = (toy_training("lfa", {"lr_alpha_halve_every": 1}, epochs=2).method for _ in range(2))
-    trained.alpha, trained.lr_alpha = 0.123456789, 0.01
+    trained.alpha, trained.lr_alpha, trained.sizes = 0.123456789, 0.01, [0.3, 0.1]
     fresh.load_state_dict(trained.state_dict())
-    assert (fresh.alpha, fresh.lr_alpha) == (0.123456789, 0.01)
+    assert (fresh.alpha, fresh.lr_alpha, fresh.sizes) == (0.123456789, 0.01, [0.3, 0.1])
 
 
 def test_an_unreliable_series_is_reported_once() -> None:
