@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -39,17 +40,14 @@ class SynchronizedBatchNorm(_BatchNorm):
         over = [axis for axis in range(x.dim()) if axis != 1]
         shape = [1, -1] + [1] * (x.dim() - 2)
 
-        held = x.new_tensor([x.numel() // x.shape[1]])
-        *totals, count = _sum_over_workers(torch.cat([x.sum(over), held])).split([x.shape[1], 1])
+        held = x.numel() // x.shape[1]
+        count, mean, variance = _joint_moments(x, over, held)
         # Only where this worker has one value at most can the joint batch have: elsewhere no wait for the device.
-        if x.numel() <= x.shape[1] and count.item() < 2:
+        if held < 2 and count.item() < 2:
             raise ValueError("batch norm needs more than one value a channel to train on; use a larger batch")
-        mean = totals[0] / count
-        centred = x - mean.view(shape)
-        variance = _sum_over_workers(centred.square().sum(over)) / count
 
         self._track(mean.detach(), variance.detach() * count / (count - 1))
-        scale = torch.rsqrt(variance + self.eps)
+        centred, scale = x - mean.view(shape), torch.rsqrt(variance + self.eps)
         if self.weight is None:
             return (centred * scale.view(shape)).to(input.dtype)
         return (centred * (scale * self.weight).view(shape) + self.bias.view(shape)).to(input.dtype)
@@ -61,9 +59,9 @@ class SynchronizedBatchNorm(_BatchNorm):
             return
         assert self.num_batches_tracked is not None
         self.num_batches_tracked += 1
-        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.mul_(1 - momentum).add_(mean, alpha=momentum)
-        self.running_var.mul_(1 - momentum).add_(variance, alpha=momentum)
+        momentum = 1 / self.num_batches_tracked.to(mean.dtype) if self.momentum is None else self.momentum
+        self.running_mean.mul_(1 - momentum).add_(momentum * mean)
+        self.running_var.mul_(1 - momentum).add_(momentum * variance)
 
 
 def synchronize(module: _Module) -> _Module:
@@ -96,7 +94,30 @@ def _worker_count() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def _sum_over_workers(value: Tensor) -> Tensor:
-    """Differentiable: the gradient is the sum over workers too."""
+def _joint_moments(x: Tensor, over: list[int], held: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the joint batch's count [1], and its mean and biased variance [C], of this worker's x [B, C, ...].
+
+    over: the axes beside the channels. held: values a channel that this worker has, which may be none. One collective,
+    and one more in the backward pass. The parts are merged by Chan, Golub and LeVeque, "Updating Formulae and a
+    Pairwise Algorithm for Computing Sample Variances", 1979: sums of squares would lose digits where the mean is
+    large."""
+    if held:
+        own_variance, own_mean = torch.var_mean(x, over, correction=0)
+    else:
+        own_variance = own_mean = x.sum(over)
+    own = torch.cat([x.new_full((1,), held), own_mean, held * own_variance])
+    counts, means, squares = _rows_of_workers(own).split([1, x.shape[1], x.shape[1]], dim=1)
+
+    counts = counts.detach()
+    count = counts.sum(0)
+    mean = (counts * means).sum(0) / count
+    variance = (squares + counts * (means - mean).square()).sum(0) / count
+    return count, mean, variance
+
+
+def _rows_of_workers(row: Tensor) -> Tensor:
+    """Stack the rows [D] of all workers, [N, D], by rank. Differentiable: the gradients of the workers are summed."""
+    rank, size = dist.get_rank(), dist.get_world_size()
+    # A sum with zeros: unlike gathering, its backward pass is one collective on every backend.
     # torch fixes the default of ``group`` when it is imported, which may be before or after a group is made.
-    return all_reduce(value, group=dist.group.WORLD)
+    return all_reduce(F.pad(row[None], (0, 0, rank, size - 1 - rank)), group=dist.group.WORLD)

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from support.counted_collectives import counted_collectives
 from support.worker_processes import Workers
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.batchnorm import SynchronizedBatchNorm, frozen_statistics, synchronize
 
@@ -120,26 +122,30 @@ def test_frozen_statistics_end_with_an_error() -> None:
 
 # Several workers -----------------------------------------------------------------------------------------------
 
-CASES: dict[str, tuple[type[nn.Module], dict[str, Any], tuple[int, int]]] = {
-    "even": (nn.BatchNorm2d, {}, (3, 3)),
-    "uneven": (nn.BatchNorm2d, {}, (1, 5)),
-    "empty": (nn.BatchNorm3d, {}, (6, 0)),
-    "vectors": (nn.BatchNorm1d, {}, (4, 2)),
-    "cumulative": (nn.BatchNorm2d, {"momentum": None}, (2, 4)),
-    "no affine": (nn.BatchNorm2d, {"affine": False}, (5, 1)),
-    "untracked": (nn.BatchNorm2d, {"track_running_stats": False}, (5, 1)),
+CASES: dict[str, tuple[type[nn.Module], dict[str, Any], tuple[int, int], tuple[int, int, int]]] = {
+    "even": (nn.BatchNorm2d, {}, (3, 3), (2, 2, 2)),
+    "uneven": (nn.BatchNorm2d, {}, (1, 5), (1, 2, 3)),
+    "empty": (nn.BatchNorm3d, {}, (6, 0), (2, 0, 4)),
+    "all in one": (nn.BatchNorm1d, {}, (0, 6), (0, 6, 0)),
+    "vectors": (nn.BatchNorm1d, {}, (4, 2), (4, 1, 1)),
+    "cumulative": (nn.BatchNorm2d, {"momentum": None}, (2, 4), (1, 1, 4)),
+    "no affine": (nn.BatchNorm2d, {"affine": False}, (5, 1), (5, 1, 0)),
+    "untracked": (nn.BatchNorm2d, {"track_running_stats": False}, (5, 1), (5, 0, 1)),
 }
+"""Name -> layer, its options, and the rows of two and of three workers."""
 LINE = torch.arange(24.0).view(8, 3).bfloat16()
+WAITS = {"_local_scalar_dense", "lift_fresh", "nonzero"}
+"""What torch calls numbers of the host that become a tensor, and numbers of a tensor that the host reads."""
 
 
-def _train(norm: nn.Module, shape: tuple[int, ...], mine: slice) -> dict[str, list[Tensor]]:
+def _train(norm: nn.Module, shape: tuple[int, ...], mine: slice, dtype: torch.dtype = torch.float64) -> dict[str, Any]:
     """Two training steps on this worker's rows, then an evaluation pass: outputs, gradients, state."""
-    norm = norm.double()
+    norm = norm.to(dtype)
     outputs, gradients = [], []
     for seed in range(2):
         random = torch.Generator().manual_seed(seed)
-        x = (4 * torch.randn(shape, generator=random, dtype=torch.float64) + 1)[mine].requires_grad_()
-        target = torch.randn(shape, generator=random, dtype=torch.float64)[mine]
+        x = (4 * torch.randn(shape, generator=random, dtype=torch.float64) + 1).to(dtype)[mine].requires_grad_()
+        target = torch.randn(shape, generator=random, dtype=torch.float64).to(dtype)[mine]
         output = norm(x)
         (output - target).pow(2).mul(target).sum().backward()
         outputs.append(output.detach())
@@ -149,47 +155,108 @@ def _train(norm: nn.Module, shape: tuple[int, ...], mine: slice) -> dict[str, li
     return {"outputs": outputs, "gradients": gradients, "parameters": parameters, "buffers": list(norm.buffers())}
 
 
-def _work() -> dict[str, Any]:
-    rank, found = dist.get_rank(), {}
-    for name, (kind, options, shares) in CASES.items():
-        mine = slice(0, shares[0]) if rank == 0 else slice(shares[0], sum(shares))
-        found[name] = _train(synchronize(_moved(kind, **options)), SHAPES[kind], mine)
+def _mine(shares: tuple[int, ...]) -> slice:
+    before = sum(shares[: dist.get_rank()])
+    return slice(before, before + shares[dist.get_rank()])
 
-    norm, x = SynchronizedBatchNorm(3), LINE[4 * rank : 4 * rank + 4]
+
+def _work() -> dict[str, Any]:
+    rank, size, found = dist.get_rank(), dist.get_world_size(), {}
+    for name, (kind, options, *shares) in CASES.items():
+        norm, mine = synchronize(_moved(kind, **options)), _mine(shares[size - 2])
+        found[name] = _train(norm, SHAPES[kind], mine)
+    mine = _mine(CASES["uneven"][size])
+    found["single"] = _train(SynchronizedBatchNorm(3), SHAPES[nn.BatchNorm2d], mine, torch.float32)
+    far = torch.randn(SHAPES[nn.BatchNorm2d], generator=torch.Generator().manual_seed(0)) + 1000
+    found["far"] = SynchronizedBatchNorm(3)(far[mine]).detach()
+
+    norm, x = SynchronizedBatchNorm(3), LINE.tensor_split(size)[rank]
     found["half"] = norm(x).detach()
     before = _buffers(norm)
     with frozen_statistics(norm), torch.no_grad():
         norm(x)
     found["frozen"] = all(torch.equal(a, b) for a, b in zip(before, norm.buffers(), strict=True))
     with pytest.raises(ValueError, match="more than one value"):
-        norm(torch.randn(1 - rank, 3))
+        norm(torch.randn(int(rank == 0), 3))
     return found
 
 
+def _record() -> tuple[dict[str, int], dict[str, int], set[str]]:
+    """Count the collectives of a forward and of a backward pass, and name the operations of both."""
+    norm, x = SynchronizedBatchNorm(3), torch.randn(2, 3, 4, 5)[: 2 * dist.get_rank()].requires_grad_()
+    with counted_collectives() as forward:
+        output = norm(x)
+    with counted_collectives() as backward:
+        output.sum().backward()
+    norm, x = SynchronizedBatchNorm(3, momentum=None), torch.randn(2, 3, 4, 5, requires_grad=True)
+    with _Recording() as mode:
+        norm(x).sum().backward()
+    return dict(forward), dict(backward), mode.names
+
+
+class _Recording(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(function.overloadpacket.__name__)
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.fixture(scope="module", params=["two_workers", "three_workers"])
+def workers(request: pytest.FixtureRequest) -> Workers:
+    return request.getfixturevalue(request.param)
+
+
 @pytest.fixture(scope="module")
-def found_by_two(two_workers: Workers) -> list[dict[str, Any]]:
-    return two_workers.run(_work)
+def found(workers: Workers) -> list[dict[str, Any]]:
+    return workers.run(_work)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_two_workers_are_one_on_the_joint_batch(found_by_two: list[dict[str, Any]], name: str) -> None:
-    kind, options, shares = CASES[name]
+def test_workers_are_one_on_the_joint_batch(found: list[dict[str, Any]], name: str) -> None:
+    kind, options, *shares = CASES[name]
     joint = _train(_moved(kind, **options), SHAPES[kind], slice(None))
-    workers = [found[name] for found in found_by_two]
-    assert tuple(len(worker["outputs"][0]) for worker in workers) == shares
-    for what in ("outputs", "gradients"):
-        for step, expected in enumerate(joint[what][:2]):
-            torch.testing.assert_close(torch.cat([worker[what][step] for worker in workers]), expected)
-    torch.testing.assert_close(torch.cat([worker["outputs"][2] for worker in workers]), joint["outputs"][2])
-    for index, expected in enumerate(joint["parameters"]):
-        torch.testing.assert_close(sum(worker["parameters"][index] for worker in workers), expected)
-    for index, expected in enumerate(joint["buffers"]):
-        for worker in workers:
-            torch.testing.assert_close(worker["buffers"][index], expected)
+    each = [results[name] for results in found]
+    assert tuple(len(worker["outputs"][0]) for worker in each) == shares[len(found) - 2]
+    _assert_joint(each, joint)
     assert len(joint["buffers"]) == (0 if name == "untracked" else 3)
 
 
-def test_two_workers_in_half_precision_and_frozen(found_by_two: list[dict[str, Any]]) -> None:
-    assert all(found["frozen"] for found in found_by_two)
+def test_workers_in_single_precision_are_one(found: list[dict[str, Any]]) -> None:
+    joint = _train(nn.BatchNorm2d(3), SHAPES[nn.BatchNorm2d], slice(None), torch.float32)
+    _assert_joint([results["single"] for results in found], joint, atol=2e-6, rtol=2e-6)
+
+
+def test_a_mean_far_from_zero_costs_no_digits(found: list[dict[str, Any]]) -> None:
+    far = torch.randn(SHAPES[nn.BatchNorm2d], generator=torch.Generator().manual_seed(0)) + 1000
+    expected = nn.BatchNorm2d(3).double()(far.double()).float()
+    # A number of a thousand has steps of 6e-5.
+    torch.testing.assert_close(torch.cat([results["far"] for results in found]), expected, atol=1e-4, rtol=0)
+
+
+def _assert_joint(each: list[dict[str, Any]], joint: dict[str, Any], **tolerance: float) -> None:
+    """Compare what workers found, side by side or summed, with what one worker found on the joint batch."""
+    for what in ("outputs", "gradients"):
+        for step, expected in enumerate(joint[what]):
+            torch.testing.assert_close(torch.cat([worker[what][step] for worker in each]), expected, **tolerance)
+    for index, expected in enumerate(joint["parameters"]):
+        torch.testing.assert_close(sum(worker["parameters"][index] for worker in each), expected, **tolerance)
+    for index, expected in enumerate(joint["buffers"]):
+        for worker in each:
+            torch.testing.assert_close(worker["buffers"][index], expected, **tolerance)
+
+
+def test_workers_in_half_precision_and_frozen(found: list[dict[str, Any]]) -> None:
+    assert all(results["frozen"] for results in found)
     expected = nn.BatchNorm1d(3)(LINE.float()).bfloat16()
-    assert torch.equal(torch.cat([found["half"] for found in found_by_two]), expected)
+    assert torch.equal(torch.cat([results["half"] for results in found]), expected)
+
+
+def test_a_pass_is_one_collective_and_never_waits_for_the_device(workers: Workers) -> None:
+    for forward, backward, operations in workers.run(_record):
+        assert forward == {"allreduce": 1}
+        assert backward == {"allreduce": 1}
+        assert "var_mean" in operations
+        assert not operations & WAITS
