@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -78,6 +79,26 @@ def test_a_disk_that_fills_up_is_an_error_with_a_remedy_whenever_it_does(
             cached_splits("sums", "a", compute)
     assert shown(cached_splits("sums", "a", compute)[0]["test"]) == ([[0, 1]], [1])
     assert compute.calls == 2
+
+
+def test_what_has_no_room_is_refused_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = 3 * 2 * 4  # three samples of two float32 numbers to train on
+    compute, folders = Computation(), list[Path]()
+    check_room = CacheFolder.check_room
+
+    def look(folder: CacheFolder, needed: int) -> None:
+        folders.append(folder.path)
+        check_room(folder, needed)
+
+    monkeypatch.setattr(CacheFolder, "check_room", look)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, needed - 1))  # type: ignore[attr-defined]
+        with pytest.raises(CacheError, match=rf"no room for up to {needed} bytes, {needed - 1} bytes are free"):
+            cached_splits("sums", "a", compute)
+    assert not list(folders[0].glob("*.npy"))
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, needed))  # type: ignore[attr-defined]
+        assert shown(cached_splits("sums", "a", compute)[0]["test"]) == ([[0, 1]], [1])
 
 
 def test_what_another_process_computed_meanwhile_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -15,7 +16,9 @@ from support.binary_files_dataset import LENGTH, CountingWatcher, contents, shel
 
 import data
 from data.base import DataError
-from data.prepared.cache.decoding import markers_and_pending, prepare
+from data.prepared.cache.decoding import finish, markers_and_pending, prepare
+from data.prepared.cache.folder import CacheError
+from data.prepared.cache.records import Marker, Skipped
 
 ROOT = Path(data.__file__).parents[1]
 
@@ -157,3 +160,30 @@ def test_a_refused_file_is_tried_again_when_it_may_have_been_mended(
     told = CountingWatcher()
     assert prepare(shelf(root), watcher=told).skipped == ()
     assert told.done == 6
+
+
+def test_a_cache_that_others_decoded_is_not_completed_where_more_was_skipped_than_may_be(root: Path) -> None:
+    work = shelf(root, allowed_missing=0.02)  # one of 52
+    for shard in work.shards:
+        shard.run()
+    lost = [Skipped(split="train", row=row, id=f"train/00{row}", reason="empty") for row in (3, 5)]
+    with pytest.raises(DataError, match=r"2 of 52 .* allowed_missing is 2 %: train/003 \(empty\); train/005 \(empty\)"):
+        finish(work, [Marker(skipped=(lost[0],)), Marker(), Marker(skipped=(lost[1],))])
+    assert work.folder.meta() is None
+    meta = finish(work, [Marker(skipped=(lost[0],)), Marker()])
+    assert meta == work.folder.meta()
+    assert meta.samples == {"train": 39, "validation": 6, "test": 6}
+
+
+def test_a_cache_that_cannot_be_completed_says_what_to_do(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = shelf(root)
+    markers = [marker for shard in work.shards if (marker := shard.run()) is not None]
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(
+        CacheError, match=r"cannot be written \(Read-only file system\); change its permissions, or set"
+    ):
+        finish(work, markers)

@@ -126,9 +126,10 @@ def test_another_user_reads_a_complete_cache_and_is_told_of_an_incomplete_one(mo
 
 
 def test_sizes_in_words() -> None:
-    assert [size(n) for n in (0, 1023, 1536, 3 * 2**30, 2**41)] == [
+    assert [size(n) for n in (0, 1023, 1024, 1536, 3 * 2**30, 2**41)] == [
         "0 bytes",
         "1023 bytes",
+        "1.0 KiB",
         "1.5 KiB",
         "3.0 GiB",
         "2.0 TiB",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from support.binary_files_dataset import LENGTH, Bytes, shelf
 from data.base import DataError
 from data.prepared.cache import preparation
 from data.prepared.cache.decoding import prepare
+from data.prepared.cache.folder import CacheFolder
 from data.prepared.cache.preparation import Preparation
 from data.prepared.cache.records import Skipped
 from data.prepared.lists.items import Item, Listing
@@ -63,6 +65,19 @@ def test_a_changed_manifest_medium_profile_or_version_is_another_cache(
     assert len({shelf(root).key, shelf(moved).key, shelf(root, profile="long").key, first.key}) == 4
 
 
+def test_media_beside_the_root_count_by_their_way_from_it(tmp_path: Path) -> None:
+    def key(top: str, medium: str) -> str:
+        path = tmp_path / top / medium
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+        splits = {split: (Item(split, 0, {"sound": path}),) for split in ("train", "validation", "test")}
+        listing = Listing(("a",), splits, ())  # type: ignore[arg-type]
+        return Preparation("d", "p", tmp_path / top / "data", listing, {"sound": Bytes()}).key
+
+    assert key("one", "near/x.wav") == key("another", "near/x.wav")
+    assert len({key("one", medium) for medium in ("near/x.wav", "here/x.wav", "data/x.wav", "data/here/x.wav")}) == 4
+
+
 def listed(train: int, missing: tuple[tuple[str, str], ...] = (), allowed: float = 0.0) -> Preparation:
     """A dataset of so many samples to train on and one to validate and test with, without any medium."""
     splits = {
@@ -87,6 +102,51 @@ def test_shards_hold_every_sample_once_and_are_few_however_many_there_are(
     assert [shard.number for shard in work.shards] == list(range(len(own) + 2))
     assert len(own) <= 8
     assert len({shard.name for shard in work.shards}) == len(work.shards)
+
+
+def test_shards_begin_where_they_always_did(root: Path) -> None:
+    """A cache that an earlier version began is gone on with: its markers are named by the first samples."""
+    assert [shard.name for shard in shelf(root).shards] == [
+        "train-0000000",
+        "train-0000016",
+        "train-0000032",
+        "validation-0000000",
+        "test-0000000",
+    ]
+    many = 2048 * 20 + 1  # one more than as many shards of 20 hold
+    assert [shard.first for shard in listed(many - 2).shards[:3]] == [0, 21, 42]
+
+
+def test_nothing_may_be_missing_unless_it_is_said() -> None:
+    work = listed(30, (("m", "no file"),))
+    with pytest.raises(DataError, match="1 of 33 samples cannot be used, 3 % where allowed_missing is 0 %"):
+        Preparation(work.dataset, work.profile, work.root, work.listing, work.forms).check()
+
+
+def test_a_shard_waits_for_another_process_unless_told_not_to(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits, locked = list[bool](), CacheFolder.locked
+
+    def asked(folder: CacheFolder, number: int, wait: bool) -> AbstractContextManager[bool]:
+        waits.append(wait)
+        return locked(folder, number, wait)
+
+    monkeypatch.setattr(CacheFolder, "locked", asked)
+    shard = shelf(root).shards[0]
+    shard.run()
+    shard.run(wait=False)
+    assert waits == [True, False]
+
+
+def test_the_ending_of_a_cache_counts_and_lists_what_can_be_used() -> None:
+    lost = [Skipped(split="train", row=row, id=f"train-{row}", reason="empty") for row in (2, 0)]
+    work = listed(4, allowed=0.5)
+    meta, samples = work.ending(lost)
+    assert (meta.dataset, meta.profile, meta.key, meta.content) == ("d", "p", work.key, work.content)
+    assert meta.samples == {"train": 2, "validation": 1, "test": 1}
+    assert [skip.row for skip in meta.skipped] == [0, 2]
+    assert samples["train"].rows.tolist() == [1, 3]
+    assert samples["train"].labels.tolist() == [0, 0]
+    assert samples["train"].ids.tolist() == [f"train-{n}" for n in range(4)]
 
 
 def test_as_many_samples_as_allowed_may_be_missing_and_the_first_of_too_many_are_named() -> None:

@@ -9,6 +9,8 @@ from data.prepared.cache.records import Content, Marker, Meta, Skipped
 
 CONTENT = Content(manifest="a", media="b", forms="c")
 SKIPPED = Skipped(split="train", row=3, id="clip-3", reason="the file is empty")
+META = Meta(dataset="d", profile="p", key="k", content=CONTENT, forms={"face": "Image() version 1"},
+            samples={"train": 4}, bytes=7, skipped=(SKIPPED,), notes=("read from a list",))  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["manifest", "media", "forms"])
@@ -25,10 +27,8 @@ def test_equal_contents_have_no_change_and_several_changes_are_all_named() -> No
 
 def test_records_are_read_back_as_they_were_written() -> None:
     marker = Marker(skipped=(SKIPPED,))
-    meta = Meta(dataset="d", profile="p", key="k", content=CONTENT, forms={"face": "Image() version 1"},
-                samples={"train": 4}, bytes=7, skipped=(SKIPPED,), notes=("read from a list",))  # fmt: skip
     assert Marker.model_validate_json(marker.model_dump_json()) == marker
-    assert Meta.model_validate_json(meta.model_dump_json()) == meta
+    assert Meta.model_validate_json(META.model_dump_json()) == META
 
 
 def test_a_marker_of_a_shard_without_skipped_samples_and_a_cache_from_before_notes_are_read() -> None:
@@ -48,9 +48,13 @@ def test_what_is_no_record_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("record", "name"),
-    [(CONTENT, "media"), (SKIPPED, "row"), (Marker(), "skipped")],
-    ids=["Content", "Skipped", "Marker"],
+    [
+        pytest.param(CONTENT, "media", id="Content"),
+        pytest.param(SKIPPED, "row", id="Skipped"),
+        pytest.param(Marker(), "skipped", id="Marker"),
+        pytest.param(META, "bytes", id="Meta"),
+    ],
 )
-def test_records_cannot_be_changed(record: Content | Skipped | Marker, name: str) -> None:
+def test_records_cannot_be_changed(record: Content | Skipped | Marker | Meta, name: str) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         setattr(record, name, getattr(record, name))
