@@ -35,7 +35,7 @@ class FurtherSeeds:
 
     def should_stop(self, task: Task, epoch: int, validated: float) -> bool:
         """Take a validation value of a run under way; True where the stopping rule ends it."""
-        return task.stoppable and self._rule(task).report(task.hash, epoch, validated)
+        return task.stoppable and self._rule(task).observe(task.hash, epoch, validated)
 
     def learn(self, task: Task, folder: RunFolder, ended: bool) -> None:
         """Let the stopping rule know of what an earlier driver trained of a run."""

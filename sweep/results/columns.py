@@ -239,7 +239,7 @@ def _environment_columns(content: bytes | None, folder: str, known: dict[bytes, 
     if "gpus" in environment:
         environment["gpus"] = ", ".join(environment["gpus"])
     folders = environment.pop("folders", {})
-    columns = {f"env.{name}": table_cell(value) for name, value in environment.items()}
+    columns = {f"env.{name}": table_value(value) for name, value in environment.items()}
     columns |= {f"{FOLDERS}{name}": found for name, found in folders.items()}
     columns |= {f"env.packages.{name}": version for name, version in packages.items()}
     if environment:
@@ -283,9 +283,9 @@ def _readable_lines(content: bytes, path: Path) -> bytes:
 
 def with_prefix(prefix: str, columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     """Put the columns of a group under its names."""
-    return {prefix + name: list(map(table_cell, values)) for name, values in columns.items()}
+    return {prefix + name: list(map(table_value, values)) for name, values in columns.items()}
 
 
-def table_cell(value: Any) -> Any:
+def table_value(value: Any) -> Any:
     """Fit a value to a table: lists and objects as JSON."""
     return json.dumps(value) if isinstance(value, (list, dict)) else value

@@ -20,7 +20,7 @@ from sweep.results.columns import (
     read_records,
     read_runs,
     run_stamps,
-    table_cell,
+    table_value,
 )
 from sweep.runs.records import IndexEntry
 from sweep.storage.files import guarded
@@ -181,7 +181,7 @@ def _index_rows(index: Path, content: bytes) -> list[dict[str, Any]]:
         key = (line["hash"], line["role"], line["label"], json.dumps(line["values"]))
         values = line.pop("values")
         point = ", ".join(f"{key}={_as_text(value)}" for key, value in values.items())
-        varied = {f"vary.{key}": "null" if value is None else table_cell(value) for key, value in values.items()}
+        varied = {f"vary.{key}": "null" if value is None else table_value(value) for key, value in values.items()}
         found[key] = {**line, "point": point, **varied}
     # Studies take turns while they run; a reader wants each in one piece.
     first: dict[tuple[str, str], int] = {}

@@ -38,7 +38,7 @@ class EventWriter:
 
     def add(self, record: EpochRecord) -> None:
         """Write the numbers of one epoch. Raises OSError where they cannot be written."""
-        self._write(record.epoch, curve_values(record))
+        self._write(record.epoch, scalars(record))
         if time.monotonic() - self._flushed > FLUSH_EVERY:
             self._writer.flush()
             self._flushed = time.monotonic()
@@ -56,7 +56,7 @@ class EventWriter:
         self._writer.close()
 
 
-def curve_values(record: EpochRecord) -> dict[str, float]:
+def scalars(record: EpochRecord) -> dict[str, float]:
     """Collect the numbers of an epoch under the names of their curves."""
     values = {"loss": record.loss, "learning_rate": record.learning_rate, **record.metrics}
     values |= {f"diagnostics/{name}": value for name, value in record.diagnostics.items()}

@@ -45,9 +45,9 @@ class StoppingRule:
     def learn(self, run_hash: str, values: Iterable[tuple[int, float]]) -> None:
         """Take epochs and values that an earlier driver trained."""
         for epoch, value in values:
-            self.report(run_hash, epoch, value)
+            self.observe(run_hash, epoch, value)
 
-    def report(self, run_hash: str, epoch: int, value: float) -> bool:
+    def observe(self, run_hash: str, epoch: int, value: float) -> bool:
         """Take the validation value of a run after ``epoch``; True where the run should end. An epoch that is trained
         again after an interruption counts once."""
         if run_hash not in self._trials:

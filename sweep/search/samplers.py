@@ -77,7 +77,7 @@ class SobolSampler(BaseSampler):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # one point alone is never balanced
             (point,) = sequence.random(1)
-        return {name: _at(share, found) for share, (name, found) in zip(point, search_space.items(), strict=True)}
+        return {name: _at(fraction, found) for fraction, (name, found) in zip(point, search_space.items(), strict=True)}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -85,18 +85,18 @@ class SobolSampler(BaseSampler):
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
 
-def _at(share: float, found: BaseDistribution) -> Any:
-    """Find the value that lies ``share`` in [0, 1) of the way through a distribution."""
+def _at(fraction: float, found: BaseDistribution) -> Any:
+    """Find the value that lies ``fraction`` in [0, 1) of the way through a distribution."""
     if isinstance(found, CategoricalDistribution):
-        return found.choices[int(share * len(found.choices))]
+        return found.choices[int(fraction * len(found.choices))]
     assert isinstance(found, FloatDistribution | IntDistribution)
     # Each whole number gets its share of the way.
     half = 0.5 if isinstance(found, IntDistribution) else 0.0
     low, high = found.low - half, found.high + half
     if found.log:
-        value = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+        value = math.exp(math.log(low) + fraction * (math.log(high) - math.log(low)))
     else:
-        value = low + share * (high - low)
+        value = low + fraction * (high - low)
     kept = min(max(value, found.low), found.high)
     return math.floor(kept + 0.5) if isinstance(found, IntDistribution) else kept
 

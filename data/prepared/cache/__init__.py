@@ -10,7 +10,7 @@ from data.prepared.cache.computed import (
     cached_splits,
 )
 from data.prepared.cache.decoding import (
-    Report,
+    Advance,
     Runner,
     Watcher,
     finish,
@@ -45,6 +45,7 @@ from data.prepared.cache.records import (
 
 __all__ = [
     "VARIABLE",
+    "Advance",
     "CacheError",
     "CacheFolder",
     "Computed",
@@ -53,7 +54,6 @@ __all__ = [
     "Meta",
     "Part",
     "Preparation",
-    "Report",
     "Runner",
     "Samples",
     "Shard",

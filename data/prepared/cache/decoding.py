@@ -10,11 +10,11 @@ from data.prepared.cache.folder import CacheFolder
 from data.prepared.cache.preparation import Preparation, Shard
 from data.prepared.cache.records import Marker, Meta, Skipped
 
-Report = Callable[[int], None]
-"""Told how many samples have just been prepared."""
+Advance = Callable[[int], None]
+"""Is told how many samples have just been prepared."""
 
 
-Runner = Callable[[Sequence[Shard], Report], Iterator[Marker]]
+Runner = Callable[[Sequence[Shard], Advance], Iterator[Marker]]
 """Decodes shards, in any order, in this process or others."""
 
 
@@ -86,7 +86,7 @@ def markers_and_pending(folder: CacheFolder, shards: Iterable[L], again: bool = 
     return found, pending
 
 
-def run_here(shards: Sequence[Shard], report: Report) -> Iterator[Marker]:
+def run_here(shards: Sequence[Shard], advance: Advance) -> Iterator[Marker]:
     """Decode in this process, first what no other process is at."""
     ahead = deque((shard, False) for shard in shards)
     while ahead:
@@ -95,5 +95,5 @@ def run_here(shards: Sequence[Shard], report: Report) -> Iterator[Marker]:
         if marker is None:
             ahead.append((shard, True))
         else:
-            report(len(shard.items))
+            advance(len(shard.items))
             yield marker

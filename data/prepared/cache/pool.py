@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for
 
 from data.base import DataError
-from data.prepared.cache.decoding import Report, Runner, run_here
+from data.prepared.cache.decoding import Advance, Runner, run_here
 from data.prepared.cache.preparation import Shard
 from data.prepared.cache.records import Marker
 
@@ -29,21 +29,21 @@ def processors() -> int:
 def pool_runner(workers: int) -> Runner:
     """Decode shards in ``workers`` processes, which end with this one however it ends."""
 
-    def run(shards: Sequence[Shard], report: Report) -> Iterator[Marker]:
+    def run(shards: Sequence[Shard], advance: Advance) -> Iterator[Marker]:
         if workers == 1 or len(shards) == 1:
-            yield from run_here(shards, report)
+            yield from run_here(shards, advance)
             return
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(min(workers, len(shards)), context, initializer=_end_with_parent)
         try:
-            yield from _spread(pool, workers, shards, report)
+            yield from _spread(pool, workers, shards, advance)
         finally:
             pool.shutdown(cancel_futures=True)
 
     return run
 
 
-def _spread(pool: ProcessPoolExecutor, workers: int, shards: Sequence[Shard], report: Report) -> Iterator[Marker]:
+def _spread(pool: ProcessPoolExecutor, workers: int, shards: Sequence[Shard], advance: Advance) -> Iterator[Marker]:
     ahead = deque((shard, False) for shard in shards)
     running: dict[Future[Marker | None], Shard] = {}
     try:
@@ -56,7 +56,7 @@ def _spread(pool: ProcessPoolExecutor, workers: int, shards: Sequence[Shard], re
                 if (marker := done.result()) is None:
                     ahead.append((shard, True))
                 else:
-                    report(len(shard.items))
+                    advance(len(shard.items))
                     yield marker
                 del running[done]
     except BrokenProcessPool as error:

@@ -153,13 +153,13 @@ class ServiceLogger:
 
     def _look(self, task: Task) -> _LoggedRun:
         """Log the epochs since the last look."""
-        from sweep.runs.tensorboard import curve_values
+        from sweep.runs.tensorboard import scalars
 
         run = self._open(task)
         for record in self._store.run(task.hash).epochs():
             if record.epoch > run.epoch:
                 run.epoch = record.epoch
-                self._client.log(run.key, run.epoch, curve_values(record))
+                self._client.log(run.key, run.epoch, scalars(record))
         return run
 
     def _end(self, task: Task, final: FinalRecord) -> None:

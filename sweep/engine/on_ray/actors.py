@@ -24,8 +24,8 @@ from sweep.training.epoch_record import EpochRecord
 if TYPE_CHECKING:
     from sweep.engine.on_ray.worker_group import TrialWorkers
 
-REPORT_EVERY = 0.5
-"""Seconds of epochs that an actor trains between two reports, where nothing but the display waits for them."""
+RESULT_EVERY = 0.5
+"""Seconds of epochs that an actor trains between two results for Tune, where nothing but the display waits for them."""
 
 
 class RunActor(tune.Trainable):
@@ -73,8 +73,8 @@ class RunActor(tune.Trainable):
             self._watchdog = None
 
     def step(self) -> dict[str, Any]:
-        """Train until the next report. Where nothing can be written, which is the end of the sweep and not of a run,
-        the report says so: of an exception Tune would make an error like any other."""
+        """Train until the next result for Tune. Where nothing can be written, which is the end of the sweep and not of
+        a run, the result says so: of an exception Tune would make an error like any other."""
         record: EpochRecord | None = None
         done = True
         try:
@@ -87,14 +87,14 @@ class RunActor(tune.Trainable):
             commit_failure(self._folder, error)
         if done:
             self._end()
-        return report(record, self._metric, done, self._trouble)
+        return tune_result(record, self._metric, done, self._trouble)
 
     def _advance(self) -> tuple[EpochRecord | None, bool]:
         """Train on; return the last epoch and whether it was the run's last."""
         started, record = time.monotonic(), None
         while (found := next(self._training, None)) is not None:
             record = found
-            if self._patient or time.monotonic() - started > REPORT_EVERY:
+            if self._patient or time.monotonic() - started > RESULT_EVERY:
                 return record, False
         return record, True
 
@@ -139,7 +139,7 @@ class GroupActor(RunActor):
             self._workers.close()
 
 
-def report(record: EpochRecord | None, metric: str, done: bool, trouble: str = "") -> dict[str, Any]:
+def tune_result(record: EpochRecord | None, metric: str, done: bool, trouble: str = "") -> dict[str, Any]:
     """Return what Tune hears of an epoch: always the same keys, always finite. trouble: why nothing can be written."""
     epoch, epochs, value = (record.epoch, record.epochs, record.metrics[metric]) if record else (0, 0, 0.0)
     return {"epoch": epoch, "epochs": epochs, "value": value, "done": done, "trouble": trouble}

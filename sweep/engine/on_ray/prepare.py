@@ -63,13 +63,13 @@ def prepare_nodes(work: Preparation, display: PreparationDisplay) -> Meta:
             work.check(survey.skipped)
         ending = {node: _finish.options(**_on(node)).remote(work.folder.name, *work.ending(survey.skipped))
                   for node, survey in found.items() if survey.meta is None}  # fmt: skip
-        return [_result(reference) for reference in ending.values()].pop()
+        return [_result(awaited) for awaited in ending.values()].pop()
 
 
 def _survey(work: Preparation, nodes: Iterable[str], again: bool) -> dict[str, Survey]:
     places = ray.put([ShardPlace(shard.name, shard.number, shard.bytes) for shard in work.shards])
     asked = {node: _look.options(**_on(node)).remote(work.folder.name, places, again) for node in nodes}
-    return {node: _result(reference) for node, reference in asked.items()}
+    return {node: _result(awaited) for node, awaited in asked.items()}
 
 
 def _decode(
@@ -99,8 +99,8 @@ def _decode(
                 skipped[node] += marker.skipped
                 work.check(skipped[node])
     finally:
-        for reference in running:
-            ray.cancel(reference)
+        for awaited in running:
+            ray.cancel(awaited)
 
 
 def _rotated(numbers: list[int], share: float) -> list[int]:
@@ -112,10 +112,10 @@ def _on(node: str, processors: int = 0) -> dict[str, Any]:
     return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False), "num_cpus": processors}
 
 
-def _result(reference: Any, shard: Shard | None = None) -> Any:
+def _result(awaited: Any, shard: Shard | None = None) -> Any:
     """Return what a task returned. Raises DataError."""
     try:
-        return ray.get(reference)
+        return ray.get(awaited)
     except RayTaskError as error:
         if isinstance(error.cause, DataError):
             raise error.cause from None

@@ -75,7 +75,7 @@ def _draw(
     courses = {column: _published_courses(method, column) for column in columns}
     printed = [c for found in courses.values() for c in found]
     # Budgets differ: beside a published course ours is drawn over the share of the training that has passed.
-    share = bool(printed)
+    relative = bool(printed)
     panels: list[tuple[str, list[Curve]]] = []
     for column in sorted(columns, key=lambda c: not courses[c]):
         panels += [(column, []), (column, courses[column])] if courses[column] else [(column, [])]
@@ -85,16 +85,16 @@ def _draw(
     entries = 0.19 * len(names) / max(1, int(width / (0.5 + 0.068 * max(map(len, names.values())))))
     figure = Figure(figsize=(width, 1.75 * lines + 0.6 + entries), layout="constrained")
     axes = figure.subplots(lines, across, squeeze=False).ravel()
-    tables = _means(epochs, columns, share)
+    tables = _means(epochs, columns, relative)
     for ax in axes[len(panels) :]:
         ax.remove()
     for place, (ax, (column, found)) in enumerate(zip(axes, panels, strict=False)):
         _draw_published(ax, found) if found else _draw_own(ax, tables, column, names)
         words = column.removeprefix("diag.").replace("_", " ")
-        ax.set_title(f"{words}, published" if found else f"{words}, ours" if share else words, loc="left")
+        ax.set_title(f"{words}, published" if found else f"{words}, ours" if relative else words, loc="left")
         if place >= len(panels) - across:
-            ax.set_xlabel("share of the training (%)" if share else "epoch")
-        if not share:
+            ax.set_xlabel("share of the training (%)" if relative else "epoch")
+        if not relative:
             ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     add_legend(figure, axes[: len(panels)])
     most = rows["configuration"].nunique()
@@ -122,7 +122,7 @@ def _published_courses(method: str, column: str) -> list[Curve]:
     return [c for c in curves() if (c.method, c.hyperparameter, c.metric) == (method, "epoch", name)]
 
 
-def _means(epochs: pd.DataFrame, columns: Sequence[str], share: bool) -> dict[str, dict[str, pd.DataFrame]]:
+def _means(epochs: pd.DataFrame, columns: Sequence[str], relative: bool) -> dict[str, dict[str, pd.DataFrame]]:
     """Map columns and configurations to tables of mean, half (of the interval) and x, an epoch a row."""
     groups = epochs.groupby(["configuration", "epoch"])[list(columns)]
     mean, deviation, count = groups.mean(), groups.std(), groups.count()
@@ -131,7 +131,7 @@ def _means(epochs: pd.DataFrame, columns: Sequence[str], share: bool) -> dict[st
     for column in columns:
         table = pd.DataFrame({"mean": mean[column], "half": half_width(deviation[column], count[column])})
         table = table.dropna(subset="mean").reset_index()
-        table["x"] = 100 * table["epoch"] / table["configuration"].map(budget) if share else table["epoch"]
+        table["x"] = 100 * table["epoch"] / table["configuration"].map(budget) if relative else table["epoch"]
         found[column] = {str(key): part for key, part in table.groupby("configuration", sort=False)}
     return found
 

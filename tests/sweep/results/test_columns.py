@@ -10,7 +10,7 @@ import pytest
 from support.synthetic_results import Results
 
 from sweep.results import columns as reading
-from sweep.results.columns import Columns, as_columns, run_stamps, table_cell
+from sweep.results.columns import Columns, as_columns, run_stamps, table_value
 from sweep.results.tables import load
 
 
@@ -96,7 +96,7 @@ def test_rows_of_different_keys_become_columns() -> None:
 
 
 def test_lists_and_mappings_become_json_in_a_cell() -> None:
-    assert [table_cell(value) for value in (1, "a", None, [1, 2], {"b": 1})] == [1, "a", None, "[1, 2]", '{"b": 1}']
+    assert [table_value(value) for value in (1, "a", None, [1, 2], {"b": 1})] == [1, "a", None, "[1, 2]", '{"b": 1}']
 
 
 def test_a_stamp_changes_with_what_a_run_wrote_last(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def rule(name: str, epochs: int = 9, grace: int = 1, reduction: int = 3) -> Stop
 def run(found: StoppingRule, name: str, value: float, epochs: int = 9) -> int | None:
     """Train a run of a constant quality; the epoch at which it is stopped."""
     for epoch in range(1, epochs + 1):
-        if found.report(name, epoch, value):
+        if found.observe(name, epoch, value):
             found.close(name)
             return epoch
     found.close(name)
@@ -54,10 +54,10 @@ def test_an_epoch_that_is_trained_again_counts_once_and_a_resumed_run_is_compare
     assert run(whole, "late", 0.5) == 1
     # Interrupted after epoch 1, where the earlier driver had not yet acted on the rule: ended at its next epoch.
     parts.learn("late", [(1, 0.5)])
-    assert parts.report("late", 1, 0.5)
+    assert parts.observe("late", 1, 0.5)
     # Started from nothing after three epochs: nothing is decided until it is where it was.
     parts.learn("better", [(1, 0.95), (2, 0.95), (3, 0.2)])
-    assert [parts.report("better", epoch, value) for epoch, value in [(1, 0.95), (2, 0.95), (3, 0.2)]] == [
+    assert [parts.observe("better", epoch, value) for epoch, value in [(1, 0.95), (2, 0.95), (3, 0.2)]] == [
         False, False, True
     ]  # fmt: skip
 
@@ -84,7 +84,7 @@ def test_what_an_earlier_driver_pruned_is_compared_with_as_what_it_trained_to_th
     found = rule("asha", epochs=9, reduction=2)
     found.learn("pruned", [(1, 0.9)])
     found.close("pruned")
-    assert found.report("later", 1, 0.5)
+    assert found.observe("later", 1, 0.5)
     found.close("later")
     found.close("never begun")
 
@@ -96,5 +96,5 @@ def test_successive_halving_stops_at_its_rungs_alone(grace: int) -> None:
     assert run(found, "bad", 0.5, epochs=18) == grace
     # Good until the second rung.
     for epoch in range(1, 3 * grace):
-        assert not found.report("falling", epoch, 0.95)
-    assert found.report("falling", 3 * grace, 0.2)
+        assert not found.observe("falling", epoch, 0.95)
+    assert found.observe("falling", 3 * grace, 0.2)
