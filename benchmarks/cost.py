@@ -105,9 +105,7 @@ class Trainer:
         kind, device = methods.get(name), next(p.device for branch in branches.values() for p in branch.parameters())
         given = kind.Hyperparameters(**hyperparameters)
         method = kind(copy.deepcopy(dict(branches)), dataset.num_classes, given, BUDGET).to(device)
-        context = TrainingContext(dataset, recipe, 0, device, WorkerGroup(), lambda message: None)
-        context.epoch, context.epochs = 1, method.total_epochs()
-        context.new_optimizer(method.trained_parameters(1), method.phase_epochs(1))
+        context = TrainingContext(method, dataset, recipe, 0, device, WorkerGroup(), lambda message: None)
         method.on_fit_start(context)
         return cls(method, context)
 
@@ -116,10 +114,8 @@ class Trainer:
         context, method = self.context, self.method
         for _ in method.modalities:
             self.epoch += 1
-            context.epoch = self.epoch
-            method.train()
             with found.extra.counting(context.device):
-                method.on_epoch_start(context)
+                context.begin_epoch(self.epoch)
                 order = method.sampler(context)
             for batch in context.training_batches(order, method.drop_last):
                 with found.steps.counting(context.device):
@@ -172,7 +168,7 @@ def compare(label: str, trainer: Trainer, joint: Trainer, rounds: int, steps: in
     took = statistics.median(getattr(own.steps, clock) for own, _ in pairs)
     extra = statistics.median(getattr(own.extra, clock) / getattr(other.steps, clock) * steps for own, other in pairs)
     print(
-        f"{label:26}{trainer.method.passes_per_sample():6.2f}  {statistics.median(ratios):5.3f}"
+        f"{label:26}{trainer.method.phases[0].passes:6.2f}  {statistics.median(ratios):5.3f}"
         f"  ({min(ratios):.3f}, {max(ratios):.3f})  {wall:5.3f}"
         f"{1000 * took / steps / len(joint.method.encoders):12.1f}{extra:8.2f}{memory:7.0f}",
         flush=True,

@@ -178,16 +178,8 @@ class IPRM(Method[IPRMHyperparameters]):
 
     # Rebalance ---------------------------------------------------------------------------------------------------
 
-    def training_step(self, batch: Batch, context: Context) -> Tensor:
-        drawn = self.drawn_pairs(context)
-        loss = super().training_step(batch, context)
-        for pair in drawn:
-            moved = update_probe_weight(self.probe_weights[pair], self.strengths[pair], self.momentum)
-            self.probe_weights[pair] = moved
-        return loss
-
     def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
-        """Compute eq. 7, and leave ω of the drawn pairs in ``strengths``."""
+        """Compute eq. 7, and leave ω of the drawn pairs in ``outputs.extra``."""
         total = torch.stack([F.cross_entropy(logits, batch.labels) for logits in outputs.unimodal_logits]).sum()
         for pair in self.drawn_pairs(context):
             total = total + self.mixed_loss(pair, outputs, batch, context)
@@ -207,12 +199,19 @@ class IPRM(Method[IPRMHyperparameters]):
             with torch.set_grad_enabled(torch.is_grad_enabled() and one_pass):
                 probe = self.mix(pair, x, y, self.probe_weights[pair])
         omega = self.strength(probe, logits_x, logits_y, context)
-        self.strengths[pair] = omega
+        outputs.extra[f"omega {pair}"] = omega
         weight = self.probe_weights[pair] if one_pass else omega
         logits = probe if one_pass else self.mix(pair, x, y, omega)
         if self.hyperparameters.paired:
             return F.cross_entropy(logits, batch.labels)
         return F.cross_entropy(logits, mixed_targets(batch.labels, labels_y, weight, self.num_classes))
+
+    def modulate_gradients(self, outputs: Outputs, batch: Batch, context: Context) -> None:
+        """Leave the gradients as they are, and move the probe weights of the drawn pairs (eq. 8)."""
+        for pair in self.drawn_pairs(context):
+            self.strengths[pair] = outputs.extra[f"omega {pair}"]
+            moved = update_probe_weight(self.probe_weights[pair], self.strengths[pair], self.momentum)
+            self.probe_weights[pair] = moved
 
     @torch.no_grad()
     def strength(self, probe: Tensor, logits_x: Tensor, logits_y: Tensor, context: Context) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from methods.base import MULTI, Method, MethodError
+from methods.base import MULTI, Method, MethodError, Phase
 from methods.base.hyperparameters import Hyperparameters, hyper
 from models import linear, unknown
 
@@ -27,7 +27,6 @@ class Unimodal(Method[UnimodalHyperparameters]):
 
     def build(self) -> None:
         modality = str(self.hyperparameters.modality)
-        self._share = 1 / len(self.encoders)
         self.encoders = nn.ModuleDict({modality: self.encoders[modality]})
         self.head = linear(self.dims[0], self.num_classes)
 
@@ -39,8 +38,11 @@ class Unimodal(Method[UnimodalHyperparameters]):
         if hyperparameters.modality not in modalities:
             raise MethodError(f"unimodal: {unknown('modality', hyperparameters.modality, modalities)}")
 
-    def passes_per_sample(self) -> float:
-        return self._share
+    @classmethod
+    def phases_of(
+        cls, hyperparameters: UnimodalHyperparameters, modalities: tuple[str, ...], epochs: int
+    ) -> list[Phase]:
+        return [Phase("training", epochs, passes=1 / len(modalities))]
 
     def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
         logits = self.head(features[0])

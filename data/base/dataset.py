@@ -34,12 +34,14 @@ class DataError(ValueError):
 class Batch:
     """Samples on the training device.
 
-    inputs: modality -> [B, ...]; labels: int64 [B]; index: int64 [B], positions in the split.
+    inputs: modality -> [B, ...]; labels: int64 [B]; index: int64 [B], positions in the split; tag: int64 [B], what the
+    method's sampler says of each sample (None: nothing).
     """
 
     inputs: dict[str, Tensor]
     labels: Tensor
     index: Tensor
+    tag: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -67,8 +67,7 @@ class AMSS(FusedMethod[AMSSHyperparameters]):
         )
         self.register_buffer("significance", torch.zeros(len(self.dims)))
         self.register_buffer("ratios", torch.tensor(hp.fixed_ratios or [1.0] * len(self.dims)))
-        self._sums, self._steps = torch.zeros(3, len(self.dims)), 0
-        self._diagnostics: dict[str, float] = {}
+        self._imbalance: dict[str, float] = {}
 
     # How much of a modality is updated ---------------------------------------------------------------------------
 
@@ -81,12 +80,6 @@ class AMSS(FusedMethod[AMSSHyperparameters]):
             return []
         with torch.no_grad():
             return self.unimodal_logits(features)
-
-    def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
-        """Take the fusion's own loss, as in joint training, and move the ratios on the way."""
-        if outputs.unimodal_logits:
-            self.weigh(outputs, batch.labels, context)
-        return super().loss(outputs, batch, context)
 
     @torch.no_grad()
     def weigh(self, outputs: Outputs, labels: Tensor, context: Context) -> None:
@@ -102,14 +95,19 @@ class AMSS(FusedMethod[AMSSHyperparameters]):
         current = torch.stack([significance(likelihood, counts, entropy, hp.mi_shift) for likelihood, entropy in means])
         self.significance = accumulate(self.significance if context.step else None, current, hp.mi_momentum)
         self.ratios = update_ratios(self.significance, hp.tau, hp.ratio_low, hp.ratio_high, hp.ratio_bias)
-        fallback = (~usable(self.significance)).expand_as(self.ratios)
-        self._sums, self._steps = self._sums + torch.stack([self.ratios, self.significance, fallback]), self._steps + 1
+        for m, found_now in zip(self.modalities, self.significance, strict=True):
+            context.log(f"significance_{m}", found_now)
+        context.log("fallback", (~usable(self.significance)).float())
 
     # Which of its units are --------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def modulate_gradients(self, context: Context) -> None:
-        """Draw the masks of all layers, those of equal length at once, and multiply the gradients by them."""
+    def modulate_gradients(self, outputs: Outputs, batch: Batch, context: Context) -> None:
+        """Move the ratios; draw the masks of all layers, those of equal length at once; multiply the gradients."""
+        if outputs.unimodal_logits:
+            self.weigh(outputs, batch.labels, context)
+        for m, ratio in zip(self.modalities, self.ratios, strict=True):
+            context.log(f"ratio_{m}", ratio)
         generator = context.generator("amss masks", context.step)
         groups = defaultdict(list)
         for layer in self.layers:
@@ -191,26 +189,21 @@ class AMSS(FusedMethod[AMSSHyperparameters]):
         if bare := [m for k, m in enumerate(self.modalities) if k not in masked and self.hyperparameters.mask_backbone]:
             context.warn(f"amss finds nothing to mask in the network of {', '.join(bare)}, which is trained as a whole")
 
-    def on_epoch_start(self, context: Context) -> None:
-        self._sums, self._steps = torch.zeros(3, len(self.dims), device=context.device), 0
-
     def on_epoch_end(self, context: Context) -> None:
-        if self.hyperparameters.fixed_ratios is not None:
-            self._diagnostics = {f"ratio_{m}": float(r) for m, r in zip(self.modalities, self.ratios, strict=True)}
+        means = context.logged()
+        if "fallback" not in means:
             return
-        ratios, found, (fallback, *_) = (self._sums / self._steps).unbind()
-        each = list(zip(self.modalities, ratios, found, strict=True))
-        self._diagnostics = {f"ratio_{m}": float(r) for m, r, _ in each}
-        self._diagnostics |= {f"significance_{m}": float(u) for m, _, u in each}
-        self._diagnostics |= {f"imbalance_{a}_{b}": float(u / v) for (a, _, u), (b, _, v) in combinations(each, 2)}
-        self._diagnostics["fallback"] = float(fallback)
-        if fallback > 0.5 and context.epoch > 1:
+        self._imbalance = {
+            f"imbalance_{a}_{b}": means[f"significance_{a}"] / means[f"significance_{b}"]
+            for a, b in combinations(self.modalities, 2)
+        }
+        if means["fallback"] > 0.5 and context.epoch > 1:
             context.warn(
                 "amss: in most steps of an epoch a modality seems to know nothing of the labels, so all ratios are 0.5 "
                 "there; a larger mi_shift keeps them apart"
             )
 
     def diagnostics(self) -> dict[str, float]:
-        """Means over the last epoch's steps: ratio and significance of each modality, share of steps in which ratios
-        fell back to 0.5; and the quotients of the modalities' mean significances (the imbalance degree of Figure 5)."""
-        return dict(self._diagnostics)
+        """Logged, as means over the epoch's samples: ratio and significance of each modality, share of steps in which
+        ratios fell back to 0.5. Here: the quotients of the mean significances (the imbalance degree of Figure 5)."""
+        return dict(self._imbalance)

@@ -48,7 +48,6 @@ class AUG(Method[AUGHyperparameters]):
     paper = "Jiang, Huang, Yang: Mitigating Classification Ability Disproportion, NeurIPS 2025"
     stages = ("optimization",)
     min_modalities = 1
-    _sums: Tensor
 
     def build(self) -> None:
         hp, count = self.hyperparameters, len(self.dims)
@@ -56,14 +55,11 @@ class AUG(Method[AUGHyperparameters]):
         alpha = [1 / count] * count if hp.alpha is None else hp.alpha
         self.merge_weights = alpha if isinstance(alpha, list) else [alpha, 1 - alpha]
         self.shared_head = linear(hp.hidden_dim, self.num_classes)
-        # The last module, so that parameters() has them in the order in which the optimizer met them.
         self.classifiers = nn.ModuleList()
         self.owners: list[int] = []
         extra = [self.modalities.index(str(hp.fixed_modality))] * (hp.n_fixed - 1) if hp.assignment == "fixed" else []
         for owner in [*range(count), *extra]:
             self.append_classifier(owner)
-        self.register_buffer("_sums", torch.zeros(count, 5, dtype=torch.float64), persistent=False)
-        self._diagnostics: dict[str, float] = {}
 
     # The loss ----------------------------------------------------------------------------------------------------
 
@@ -73,34 +69,28 @@ class AUG(Method[AUGHyperparameters]):
         return torch.stack([self.shared_head(layer(feature).relu()) for layer in layers]).float()
 
     def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
-        return torch.stack([self.modality_loss(m, outputs.extra[m], batch.labels) for m in self.modalities]).sum()
+        losses = [self.modality_loss(m, outputs.extra[m], batch.labels, context) for m in self.modalities]
+        return torch.stack(losses).sum()
 
-    def modality_loss(self, modality: str, head_logits: Tensor, labels: Tensor) -> Tensor:
-        """Compute L of one modality (0-d) from its classifiers' logits [n, B, C], and add to the epoch's sums."""
+    def modality_loss(self, modality: str, head_logits: Tensor, labels: Tensor, context: Context) -> Tensor:
+        """Compute L of one modality (0-d) from its classifiers' logits [n, B, C], and log its terms."""
         hp = self.hyperparameters
         losses = boosting_loss(head_logits, labels, hp.lam, hp.use_eps, hp.use_eps_o, hp.use_eps_p)
         with torch.no_grad():
             score = self.score(head_logits.sum(0), labels)
-            terms = [score, *(losses[term] for term in ("eps", "eps_o", "eps_p")), torch.ones_like(score)]
-            self._sums[self.modalities.index(modality)] += torch.stack(terms) * len(labels)
+        context.log(f"{hp.score}_{modality}", score)
+        if len(head_logits) > 1:
+            for term in ("eps", "eps_o", "eps_p"):
+                context.log(f"{term}_{modality}", losses[term])
         return losses["total"]
 
     # Who gets another classifier ---------------------------------------------------------------------------------
 
-    def on_epoch_start(self, context: Context) -> None:
-        self._sums.zero_()
-
     def on_epoch_end(self, context: Context) -> None:
         """Compare the scores of the epoch's training batches and add classifiers where they call for it."""
-        sums = context.sum(self._sums)
-        means = sums[:, :4] / sums[:, 4:]
-        self._diagnostics = {}
-        for owner, (modality, (score, *terms)) in enumerate(zip(self.modalities, means.tolist(), strict=True)):
-            self._diagnostics[f"{self.hyperparameters.score}_{modality}"] = score
-            if self.owners.count(owner) > 1:
-                named = zip(("eps", "eps_o", "eps_p"), terms, strict=True)
-                self._diagnostics |= {f"{term}_{modality}": value for term, value in named}
-        for owner in self.assigned(means[:, 0], context.epoch):
+        means = context.logged()
+        scores = [means[f"{self.hyperparameters.score}_{m}"] for m in self.modalities]
+        for owner in self.assigned(torch.tensor(scores, dtype=torch.float64), context.epoch):
             self.add_classifier(owner, context)
 
     def score(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -128,7 +118,6 @@ class AUG(Method[AUGHyperparameters]):
         layer = self.append_classifier(owner)
         with torch.no_grad():
             layer.weight.copy_(nn.init.xavier_normal_(torch.empty(layer.weight.shape), generator=random))
-        context.add_parameters(list(layer.parameters()))
 
     def append_classifier(self, owner: int) -> nn.Linear:
         """Make a private layer D -> hidden_dim for the modality at position ``owner``, unknown to any optimizer."""
@@ -171,10 +160,10 @@ class AUG(Method[AUGHyperparameters]):
         """Step for each modality, one after the other, as the official code does. Returns the sum of their losses."""
         losses = []
         for owner, (modality, encoder) in enumerate(self.encoders.items()):
-            context.optimizer.zero_grad(set_to_none=True)
+            context.zero_grad()
             with context.autocast():
                 logits = self.head_logits(owner, encoder(batch.inputs[modality]))
-                loss = self.modality_loss(modality, logits, batch.labels)
+                loss = self.modality_loss(modality, logits, batch.labels, context)
             context.backward(loss)
             context.optimizer_step()
             losses.append(loss.detach())
@@ -211,7 +200,6 @@ class AUG(Method[AUGHyperparameters]):
                 self.append_classifier(owner)
 
     def diagnostics(self) -> dict[str, float]:
-        """Classifiers of each modality from now on; of the last epoch its mean score (confidence, entropy or loss) and,
-        where it had two or more classifiers, the terms of its loss."""
-        counts = {f"classifiers_{m}": float(self.owners.count(o)) for o, m in enumerate(self.modalities)}
-        return counts | self._diagnostics
+        """Classifiers of each modality from now on. Logged: its mean score (confidence, entropy or loss) and, where it
+        had two or more classifiers, the terms of its loss."""
+        return {f"classifiers_{m}": float(self.owners.count(o)) for o, m in enumerate(self.modalities)}

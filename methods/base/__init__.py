@@ -19,13 +19,16 @@ from methods.base.hyperparameters import (
     hyper,
     in_epochs,
 )
-from methods.base.method import MULTI, Method, MethodError, Outputs, evaluating
+from methods.base.method import MULTI, DivergedError, Method, MethodError, Outputs, evaluating
+from methods.base.phase import Phase
+from methods.base.validation import Validation
 
 __all__ = [
     "MULTI",
     "Choice",
     "Context",
     "Declared",
+    "DivergedError",
     "FusedMethod",
     "FusionHyperparameters",
     "FusionName",
@@ -35,8 +38,10 @@ __all__ = [
     "Method",
     "MethodError",
     "Outputs",
+    "Phase",
     "SearchRange",
     "Uniform",
+    "Validation",
     "build_fusion",
     "check_fusion",
     "declared",

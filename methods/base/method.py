@@ -25,6 +25,8 @@ from data.base import Batch
 from data.registry import type_argument
 from methods.base.context import Context
 from methods.base.hyperparameters import Hyperparameters as AnyHyperparameters
+from methods.base.phase import EVERYTHING, Phase, checked_phases
+from methods.base.validation import Validation
 
 HyperparametersT = TypeVar("HyperparametersT", bound=AnyHyperparameters)
 
@@ -42,6 +44,10 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for each, was in training:
             each.training = was
+
+
+class DivergedError(ArithmeticError):
+    """Training has diverged: a loss, a prediction or a number that a method needs is not finite."""
 
 
 class MethodError(ValueError):
@@ -78,6 +84,9 @@ class Method(nn.Module, ABC, Generic[HyperparametersT]):
     max_modalities: ClassVar[int | None] = None
     drop_last: ClassVar[bool] = False
     """Leave out an epoch's last incomplete batch."""
+    helpers: ClassVar[tuple[str, ...]] = ()
+    """Modules and buffers that training alone needs (teachers, copies): neither kept with the selected weights nor
+    exported."""
 
     hyperparameters: HyperparametersT
 
@@ -98,6 +107,7 @@ class Method(nn.Module, ABC, Generic[HyperparametersT]):
         self.num_classes = num_classes
         self.hyperparameters = hyperparameters
         self.epochs = epochs
+        self.phases = checked_phases(self.phases_of(hyperparameters, tuple(encoders), epochs))
         self.build()
 
     def build(self) -> None:
@@ -135,29 +145,38 @@ class Method(nn.Module, ABC, Generic[HyperparametersT]):
         """Give the width of each encoder's feature, in modality order."""
         return [int(encoder.out_dim) for encoder in self.encoders.values()]  # type: ignore[arg-type]
 
-    def total_epochs(self) -> int:
-        """Count the epochs that the loop runs for the budget ``self.epochs``."""
-        return self.epochs
+    # What is trained when ---------------------------------------------------------------------------------------
 
-    def trained_parameters(self, epoch: int) -> list[nn.Parameter]:
-        """List the parameters that the optimizer holds in ``epoch`` (from 1). Default: everything.
+    @classmethod
+    def phases_of(cls, hyperparameters: HyperparametersT, modalities: tuple[str, ...], epochs: int) -> list[Phase]:
+        """List the phases of a training with a budget of ``epochs``, in order; those without epochs are left out.
+        Default: one, over everything. Asked before anything is built, so that a plan can tell them."""
+        return [Phase("training", epochs)]
 
-        Those added during training come last and in that order, so that a resumed run finds their momentum."""
-        return list(self.parameters())
+    def groups(self) -> Mapping[str, Sequence[nn.Module | nn.Parameter]]:
+        """Name disjoint groups of modules and parameters, which phases train at a factor of the learning rate. Default:
+        one group of everything. Read anew before each epoch, so modules made meanwhile join. What is in no group is
+        trained by nobody but a side optimizer."""
+        return {EVERYTHING: [self]}
 
-    def phase_epochs(self, epoch: int) -> int:
-        """Count the epochs of the phase that ``epoch`` belongs to: the learning-rate schedule spans them."""
-        return self.total_epochs()
+    @property
+    def holdout(self) -> float:
+        """Share of the training samples, in [0, 1), that is kept out of training: stratified, by the run's seed."""
+        return 0.0
 
-    def passes_per_sample(self) -> float:
-        """Count the forward passes through all encoders that one training sample costs (a second pass through one
-        branch of M counts 1/M). Scoring passes are counted by the loop, as :meth:`Context.train_batches` is told."""
-        return 1.0
+    @property
+    def finished(self) -> bool | None:
+        """Tell from the state whether training should end (True), should go on whatever patience says (False: this
+        epoch counts as a better one), or may (None, the default). Asked after each epoch."""
+        return None
 
-    # Phases ----------------------------------------------------------------------------------------------------
+    # Before and after --------------------------------------------------------------------------------------------
 
     def on_fit_start(self, context: Context) -> None:
-        """Prepare a fresh run before its first epoch; a resumed run loads the state instead. The optimizer is there."""
+        """Prepare a fresh run before its first epoch; a resumed run loads the state instead."""
+
+    def on_phase_start(self, context: Context) -> None:
+        """Prepare a phase, before its first epoch."""
 
     def on_epoch_start(self, context: Context) -> None:
         """Prepare an epoch, before its batches are drawn."""
@@ -165,12 +184,31 @@ class Method(nn.Module, ABC, Generic[HyperparametersT]):
     def on_epoch_end(self, context: Context) -> None:
         """Finish an epoch, after its last step and before validation."""
 
+    def amend(self, predictions: dict[str, Tensor], labels: Tensor, context: Context) -> dict[str, Tensor]:
+        """Change the logits [n, C] of the validation split before they are scored. Default: nothing."""
+        return predictions
+
+    def on_validation(self, validation: Validation, context: Context) -> None:
+        """React to a validation, after the best weights were kept and before the checkpoint."""
+
+    def on_fit_end(self, context: Context) -> None:
+        """Finish the run, after its last epoch and with the selected weights, before the test split is predicted."""
+
     # Stage 1: data ---------------------------------------------------------------------------------------------
 
-    def sampler(self, context: Context) -> Tensor:
-        """Give the int64 positions of the samples that this epoch shows, in order, the same on every worker.
-        The loop cuts them into joint batches. Default: all samples, shuffled by run and epoch."""
-        return torch.randperm(context.train_size, generator=context.generator("order", context.epoch))
+    def sampler(self, context: Context) -> Tensor | tuple[Tensor, Tensor]:
+        """Give the int64 positions of the samples that this epoch shows, in order, the same on every worker; or these
+        and a tag for each (int64), which becomes ``batch.tag``.
+
+        Any number of samples will do, none too: the loop cuts them into joint batches. Default: all samples but those
+        held out, shuffled by run and epoch."""
+        return self.shuffled(context)
+
+    @staticmethod
+    def shuffled(context: Context) -> Tensor:
+        """Shuffle the positions of all training samples but those held out, by run and epoch."""
+        order = torch.randperm(context.train_size, generator=context.generator("order", context.epoch))
+        return order[~torch.isin(order, context.held_out)] if len(context.held_out) else order
 
     # Stage 2: feed-forward -------------------------------------------------------------------------------------
 
@@ -207,19 +245,39 @@ class Method(nn.Module, ABC, Generic[HyperparametersT]):
 
     def training_step(self, batch: Batch, context: Context) -> Tensor:
         """Train on one batch, to and with the optimizer step. Returns the detached loss (0-d, this worker's mean)."""
-        context.optimizer.zero_grad(set_to_none=True)
+        context.zero_grad()
         with context.autocast():
-            loss = self.loss(self(batch), batch, context)
+            outputs = self(batch)
+            loss = self.loss(outputs, batch, context)
         context.backward(loss)
-        self.modulate_gradients(context)
+        self.modulate_gradients(outputs, batch, context)
         context.optimizer_step()
         return loss.detach()
 
-    def modulate_gradients(self, context: Context) -> None:
-        """Change gradients between backward and step. Default: nothing."""
+    def modulate_gradients(self, outputs: Outputs, batch: Batch, context: Context) -> None:
+        """Change gradients between backward and step, by what the forward pass gave. Default: nothing."""
 
     # Looking in ------------------------------------------------------------------------------------------------
 
     def diagnostics(self) -> dict[str, float]:
-        """Give numbers worth plotting, asked once an epoch (so reading them off the device is allowed)."""
+        """Give numbers worth plotting beside those of ``context.log``, asked once an epoch (so reading them off the
+        device is allowed)."""
         return {}
+
+    # Weights ---------------------------------------------------------------------------------------------------
+
+    def inference_state(self) -> dict[str, Any]:
+        """Give the state that predictions are made from: kept at the best epoch, and exported. Default: everything but
+        the helpers."""
+        return {key: value for key, value in self.state_dict().items() if not self._of_helper(key)}
+
+    def load_inference_state(self, state: Mapping[str, Any]) -> None:
+        """Load what :meth:`inference_state` gave; helpers and plain numbers that it lacks stay as they are. Raises
+        ValueError for names that are missing or unknown."""
+        found = self.load_state_dict(state, strict=False)
+        missing = [k for k in found.missing_keys if not k.endswith("_extra_state") and not self._of_helper(k)]
+        if wrong := [*missing, *found.unexpected_keys]:
+            raise ValueError(wrong[0])
+
+    def _of_helper(self, key: str) -> bool:
+        return any(key == helper or key.startswith(f"{helper}.") for helper in self.helpers)

@@ -74,7 +74,7 @@ class BSS(FusedMethod[BSSHyperparameters]):
         heuristic, t = self.hyperparameters.scheduler == "heuristic", context.epoch - self.warmup
         if t < 1 or (heuristic and self.hyperparameters.order == "shuffle"):
             self._diagnostics = {"proportion": 1.0}
-            return super().sampler(context)
+            return self.shuffled(context)
         scores = self.sampling_scores(context)
         order = self.visible(t, scores, context) if heuristic else self.draw(scores, context)
         self._diagnostics["mean_score"] = float(scores.mean())
@@ -203,7 +203,7 @@ class BSS(FusedMethod[BSSHyperparameters]):
             )
 
     def on_fit_start(self, context: Context) -> None:
-        rest = self.total_epochs() - self.warmup
+        rest = self.epochs - self.warmup
         if self.hyperparameters.scheduler == "heuristic" and self.t_grow > rest:
             context.warn(
                 f"bss: t_grow is {self.t_grow} epochs, but only {rest} follow the warm-up: the hardest samples are "

@@ -17,21 +17,21 @@ from methods.igm.equations import (
 from methods.igm.hyperparameters import IGMHyperparameters
 from methods.igm.method import IGM
 from methods.igm.mixup import Mixed, mixed_batch
-from methods.igm.phases import Phase, phase_of
+from methods.igm.turns import Turn, turns
 
 __all__ = [
     "IGM",
     "IGMHyperparameters",
     "Mixed",
-    "Phase",
+    "Turn",
     "accumulate_cov",
     "convolution",
     "layers_in_scope",
     "mixed_batch",
     "modifiable",
-    "phase_of",
     "project_gradient",
     "projection_matrix",
     "sam_perturbation",
     "source_modality",
+    "turns",
 ]

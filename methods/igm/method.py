@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.base import Batch
-from methods.base import MULTI, Context, Method, MethodError, evaluating
+from methods.base import MULTI, Context, Method, MethodError, Phase, evaluating
 from methods.base.hyperparameters import in_epochs
 from methods.equations.entropy import fuse_logits, fusion_weights
 from methods.igm.equations import (
@@ -25,7 +25,7 @@ from methods.igm.equations import (
 )
 from methods.igm.hyperparameters import IGMHyperparameters
 from methods.igm.mixup import Mixed, mixed_batch
-from methods.igm.phases import Phase, phase_of
+from methods.igm.turns import Turn, turns
 from models import linear
 from models.batchnorm import frozen_statistics
 from models.fusion import late_average
@@ -66,8 +66,6 @@ class IGM(Method[IGMHyperparameters]):
         for m, width in zip(self.modalities, self.dims, strict=True):
             self.heads[m] = nn.Sequential(linear(width, 256), nn.ReLU(), linear(256, 64), linear(64, self.num_classes))
         self.order = tuple(hp.modality_order or self.modalities)
-        share = max(1, self.epochs // hp.out_iters)
-        self.inner_epochs = [in_epochs(n, self.epochs) for n in hp.inner_epochs or [share] * len(self.order)]
         self.modified = {m: self._modified_layers(m) for m in self.order}
         self.matrices: dict[str, Tensor] = {}
         self.covariances: dict[str, Tensor] = {}
@@ -77,17 +75,17 @@ class IGM(Method[IGMHyperparameters]):
     # The step ----------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, context: Context) -> Tensor:
-        modality = self.phase(context.epoch).modality
+        modality = self.turn(context).modality
         mixed = self.mix(modality, batch, context)
         loss = self._backward(modality, mixed, context)
         if self.hyperparameters.use_sam:
             self._sharpness_aware(modality, mixed, context)
-        self.modulate_gradients(context)
+        self.modify_gradients(modality)
         context.optimizer_step()
         return loss
 
     def _backward(self, modality: str, mixed: Mixed, context: Context) -> Tensor:
-        context.optimizer.zero_grad(set_to_none=True)
+        context.zero_grad()
         with context.autocast():
             logits = self.branch_logits(modality, mixed.batch)
             loss = F.cross_entropy(logits, mixed.batch.labels)
@@ -115,9 +113,8 @@ class IGM(Method[IGMHyperparameters]):
                 parameter.copy_(weight)
                 self._add_plain_gradient(parameter, gradient)
 
-    def modulate_gradients(self, context: Context) -> None:
-        """Multiply the weights' gradients by the predecessor's matrices, where there are any yet."""
-        modality = self.phase(context.epoch).modality
+    def modify_gradients(self, modality: str) -> None:
+        """Multiply the gradients of a modality's weights by its predecessor's matrices, where there are any yet."""
         source = self.predecessor(modality)
         for path in self.modified[modality]:
             weight, matrix = self.weight(modality, path), self.matrices.get(f"{source}.{path}")
@@ -128,11 +125,11 @@ class IGM(Method[IGMHyperparameters]):
 
     def on_epoch_end(self, context: Context) -> None:
         """Make the matrices of a modality for the next one, after its phase."""
-        phase = self.phase(context.epoch)
-        if phase.epoch < phase.epochs:
+        modality = self.turn(context).modality
+        if context.phase_epoch < context.phase.epochs:
             return
-        for path, cov in self.covariance_pass(phase.modality, context).items():
-            key = f"{phase.modality}.{path}"
+        for path, cov in self.covariance_pass(modality, context).items():
+            key = f"{modality}.{path}"
             if self.hyperparameters.cov_accumulate:
                 cov = self.covariances[key] = cov + self.covariances.get(key, 0)
             # From one worker: eigenvectors of equal matrices may differ between machines.
@@ -171,37 +168,35 @@ class IGM(Method[IGMHyperparameters]):
 
     # Whose turn it is --------------------------------------------------------------------------------------------
 
-    def phase(self, epoch: int) -> Phase:
-        """Find the phase of an epoch of the loop, counted from 1."""
-        return phase_of(epoch, self.order, self.inner_epochs)
+    @classmethod
+    def phases_of(cls, hyperparameters: IGMHyperparameters, modalities: tuple[str, ...], epochs: int) -> list[Phase]:
+        hp, order = hyperparameters, hyperparameters.modality_order or modalities
+        share = max(1, epochs // hp.out_iters)
+        lengths = [in_epochs(n, epochs) for n in hp.inner_epochs or [share] * len(order)]
+        return turns(order, lengths, hp.out_iters, passes=(2.0 if hp.use_sam else 1.0) / len(order))
+
+    def groups(self) -> dict[str, list[nn.Module | nn.Parameter]]:
+        return {m: [self.encoders[m], self.heads[m]] for m in self.modalities}
+
+    @staticmethod
+    def turn(context: Context) -> Turn:
+        """Tell whose turn it is."""
+        turn: Turn = context.phase.info
+        return turn
 
     def predecessor(self, modality: str) -> str:
         """Tell the modality trained before, in the cycle."""
         return self.order[source_modality(self.order.index(modality) + 1, len(self.order)) - 1]
 
     def on_epoch_start(self, context: Context) -> None:
-        phase = self.phase(context.epoch)
-        if phase.epoch == 1:
-            context.new_optimizer(self.trained_parameters(context.epoch), phase.epochs)
+        turn = self.turn(context)
         self._diagnostics = {
-            "cycle": (phase.number - 1) // len(self.order) + 1,
-            "phase": phase.number,
-            "phase_end": int(phase.epoch == phase.epochs),
-            "modality": self.modalities.index(phase.modality),
+            "cycle": turn.cycle,
+            "phase": turn.number,
+            "phase_end": int(context.phase_epoch == context.phase.epochs),
+            "modality": self.modalities.index(turn.modality),
         }
         self._moved = None
-
-    def total_epochs(self) -> int:
-        return self.hyperparameters.out_iters * sum(self.inner_epochs)
-
-    def phase_epochs(self, epoch: int) -> int:
-        return self.phase(epoch).epochs
-
-    def trained_parameters(self, epoch: int) -> list[nn.Parameter]:
-        return list(self.branch(self.phase(epoch).modality).parameters())
-
-    def passes_per_sample(self) -> float:
-        return (2.0 if self.hyperparameters.use_sam else 1.0) / len(self.order)
 
     # Branches and their layers -----------------------------------------------------------------------------------
 

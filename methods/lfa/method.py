@@ -76,7 +76,6 @@ class LFA(FusedMethod[LFAHyperparameters]):
         self.lr_alpha = _FALL / self.epochs if hp.lr_alpha is None else hp.lr_alpha
         self.sizes: list[float] = []
         self.halve_every = in_epochs(hp.lr_alpha_halve_every, self.epochs)
-        self._sums = torch.zeros(3)
         self._diagnostics: dict[str, float] = {}
 
     # The loss ----------------------------------------------------------------------------------------------------
@@ -91,7 +90,9 @@ class LFA(FusedMethod[LFAHyperparameters]):
         cls_loss = F.cross_entropy(outputs.logits, batch.labels)
         # A term of weight 0 is left out: a gradient of 0 would still let weight decay and momentum move parameters.
         alignment = self.align(outputs.features, context.gather) if self.alpha > 0 else torch.zeros_like(cls_loss)
-        self._sums += torch.stack([cls_loss.detach(), alignment.detach(), torch.ones_like(cls_loss)]) * len(batch)
+        context.log("classification_loss", cls_loss)
+        if self.alpha > 0:
+            context.log("alignment_loss", alignment)
         terms = [weight * loss for weight, loss in ((1 - self.alpha, cls_loss), (self.alpha, alignment)) if weight > 0]
         return self.hyperparameters.loss_scale * torch.stack(terms).sum()
 
@@ -113,17 +114,13 @@ class LFA(FusedMethod[LFAHyperparameters]):
         return alpha_schedule(strategy, epoch - 1, self.epochs) if epoch > 1 else 1.0
 
     def on_epoch_start(self, context: Context) -> None:
-        self._sums = torch.zeros(3, device=context.device)
         if self.hyperparameters.strategy != "learned":
             self.alpha = self.scheduled_alpha(context.epoch)
 
     def on_epoch_end(self, context: Context) -> None:
         """Move a learned α, after the epoch's batches (Algorithm 1)."""
         hp = self.hyperparameters
-        cls_loss, alignment, samples = context.sum(self._sums).tolist()
-        self._diagnostics = {"alpha": self.alpha, "classification_loss": cls_loss / samples}
-        if self.alpha > 0:
-            self._diagnostics["alignment_loss"] = alignment / samples
+        self._diagnostics = {"alpha": self.alpha}
         if hp.strategy != "learned":
             return
         hypergradient = self.hypergradient(context)
@@ -187,7 +184,7 @@ class LFA(FusedMethod[LFAHyperparameters]):
 
     def sampler(self, context: Context) -> Tensor:
         """Shuffle the samples, but for those kept out."""
-        order, (held_out, _) = super().sampler(context), self._holdout(context)
+        order, (held_out, _) = self.shuffled(context), self._holdout(context)
         return order[~torch.isin(order, held_out)]
 
     def _samples(self, index: Tensor, context: Context) -> Batch:
@@ -230,6 +227,6 @@ class LFA(FusedMethod[LFAHyperparameters]):
         self.alpha, self.lr_alpha, self.sizes = state["alpha"], state["lr_alpha"], list(state["sizes"])
 
     def diagnostics(self) -> dict[str, float]:
-        """Of the last epoch: the α it was trained with, mean L_CLS and (where α > 0) L_MM over its batches, and the
-        hypergradient at its end."""
+        """Of the last epoch: the α it was trained with and the hypergradient at its end. Logged: mean L_CLS and (where
+        α > 0) L_MM."""
         return dict(self._diagnostics)

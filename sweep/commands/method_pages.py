@@ -143,7 +143,7 @@ def _passes_text(kind: type[Method]) -> str:
             built = kind({f"m{k}": _Branch() for k in range(count)}, 2, kind.Hyperparameters(), _BUDGET)
         except MethodError:
             continue
-        counts[count] = f"{built.passes_per_sample():.3g}"
+        counts[count] = ", ".join(dict.fromkeys(f"{phase.passes:.3g}" for phase in built.phases))
     if len(set(counts.values())) == 1:
         return next(iter(counts.values()))
     return ", ".join(f"{passes} with {count} modalities" for count, passes in counts.items())

@@ -18,12 +18,14 @@ import methods
 from data.base import DatasetOptions, DatasetSource
 from methods.base import MethodError
 from methods.base.hyperparameters import Hyperparameters
+from methods.base.phase import checked_phases
 from models import encoders
 from sweep.config.conditions import with_idle_defaults
 from sweep.config.merge import names_another
 from sweep.config.problems import ConfigError, Path, Problem
 from sweep.config.schema import MethodSpec, Sweep
 from sweep.config.schema_errors import explain
+from sweep.training.optimizers import check_schedule
 from sweep.training.recipe import Recipe
 
 EPOCHS = 30
@@ -262,8 +264,13 @@ def _check_batches(sweep: Sweep, train: Recipe, layers: _Layers) -> Iterator[Pro
 
 def refusal(entry: MethodSpec, dataset: str, settings: Settings) -> str | None:
     """Say why the method is not defined for the dataset's modalities with these hyperparameters; None where it is."""
+    kind = methods.get(entry.method)
     try:
-        methods.get(entry.method).check(settings.hyperparameters, settings.modalities)
+        kind.check(settings.hyperparameters, settings.modalities)
+        phases = checked_phases(kind.phases_of(settings.hyperparameters, settings.modalities, settings.epochs))
+        check_schedule(phases, settings.train.schedule)
     except MethodError as error:
         return f"{error} (dataset {dataset})"
+    except ValueError as error:
+        return f"{entry.method}: {error} (dataset {dataset})"
     return None

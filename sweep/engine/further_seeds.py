@@ -34,7 +34,8 @@ class FurtherSeeds:
         return self._sweep.scheduler is not None and is_candidate(configuration)
 
     def should_stop(self, task: Task, epoch: int, validated: float) -> bool:
-        """Take a validation value of a run under way; True where the stopping rule ends it."""
+        """Take the validation value of a run under way after a selectable ``epoch``, counted among these; True where
+        the stopping rule ends it."""
         return task.stoppable and self._rule(task).observe(task.hash, epoch, validated)
 
     def learn(self, task: Task, folder: RunFolder, ended: bool) -> None:
@@ -43,7 +44,8 @@ class FurtherSeeds:
             return
         records = folder.epochs()
         metric = f"validation_{task.run.metric}"
-        self._rule(task).learn(task.hash, ((record.epoch, record.metrics[metric]) for record in records))
+        judged = ((r.selectable, r.metrics[metric]) for r in records if r.selectable is not None)
+        self._rule(task).learn(task.hash, judged)
         if ended:
             self._rule(task).close(task.hash)
 

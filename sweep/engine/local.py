@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from sweep.engine.agenda import Agenda
@@ -38,9 +39,9 @@ def _train(task: Task, agenda: Agenda, progress: Progress) -> FinalRecord:
     try:
         with interrupted_at_forced_end(timeout):
             for record in train(task.run, folder, timeout=timeout, checkpoint_every=sweep.checkpoint_every):
-                value = record.metrics[f"validation_{task.run.metric}"]
+                value = record.metrics.get(f"validation_{task.run.metric}", math.nan)
                 progress.epoch(task.hash, record.epoch, record.epochs, value)
-                if agenda.should_stop(task.hash, record.epoch, value):
+                if record.selectable is not None and agenda.should_stop(task.hash, record.selectable, value):
                     return commit_pruned(folder)
     except (SystemExit, OvertimeError) as error:
         return commit_failure(folder, error)

@@ -141,14 +141,14 @@ def _rebuild(card: ModelCard, weights: dict[str, Tensor]) -> Method:
     specs = {m: {k: v for k, v in run.encoders[m].items() if k != "pretrained"} for m in card.shapes}
     built = {m: encoders.build(encoders.resolve(specs[m]), tuple(shape)) for m, shape in card.shapes.items()}
     method = kind(built, len(card.classes), kind.Hyperparameters.model_validate(run.hyperparameters), run.epochs)
-    # Plain numbers that steer training are no part of the weights.
-    found = method.load_state_dict(weights, strict=False)
-    wrong = [*(k for k in found.missing_keys if not k.endswith("_extra_state")), *found.unexpected_keys]
-    if wrong:
+    try:
+        method.load_inference_state(weights)
+    except (ValueError, RuntimeError) as error:
+        wrong = str(error).strip().splitlines()[-1].strip()
         raise ModelError(
-            f"the weights do not fit method {run.method} as it is here ({wrong[0]}): it has changed since the model "
+            f"the weights do not fit method {run.method} as it is here ({wrong}): it has changed since the model "
             "was trained; use that version of the code"
-        )
+        ) from error
     return method
 
 

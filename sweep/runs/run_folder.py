@@ -20,6 +20,7 @@ from sweep.storage.files import (
     write_atomic,
 )
 from sweep.training.epoch_record import EpochRecord
+from sweep.training.numerics import NUMERICS
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -66,7 +67,7 @@ class RunFolder:
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint, atomically."""
         buffer = io.BytesIO()
-        torch.save({**state, "run": self.path.name}, buffer)
+        torch.save({**state, "run": self.path.name, "numerics": NUMERICS}, buffer)
         self._write("checkpoint.pt", buffer.getvalue())
 
     def load_checkpoint(self) -> dict[str, Any] | None:
@@ -77,12 +78,15 @@ class RunFolder:
             return None
         try:
             state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-            owner = state.pop("run")
+            owner, numerics = state.pop("run"), state.pop("numerics", None)
         except Exception as error:  # torch.load raises whatever the damaged bytes lead to
             self._set_aside(f"cannot be read ({str(error).splitlines()[0] if str(error) else type(error).__name__})")
             return None
         if owner != self.path.name:
             self._set_aside(f"belongs to run {owner}")
+            return None
+        if numerics != NUMERICS:
+            self._set_aside("was written by a version of the code whose training gives other numbers")
             return None
         return state
 

@@ -126,7 +126,9 @@ def train(
                 events.close()
             events = None
         if writes:
-            folder.commit(_final_record(result, folder), TestRecord(metrics=result.test), training.method.state_dict())
+            folder.commit(
+                _final_record(result, folder), TestRecord(metrics=result.test), training.method.inference_state()
+            )
     except StoreError:
         raise
     except Exception as error:

@@ -16,7 +16,8 @@ MEDIAN_STARTUP = 4
 
 
 class StoppingRule:
-    """Compares runs of at most ``epochs`` by their validation values at equal epochs; higher is better.
+    """Compares runs of at most ``epochs`` by their validation values at equal epochs; higher is better. Epochs are
+    those that may be selected, counted from 1: a run is never judged by a network of which a part is untrained.
 
     asha: asynchronous successive halving, of the runs that reach a rung (grace, grace * reduction, ... epochs) the best
     1 / reduction go on (Li et al., MLSys 2020). hyperband: the same in several brackets, each with a later first rung,

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from data.base import Batch, Dataset, Split
+from methods.base import Method
+from methods.base.phase import Phase, Place, place_of
 from sweep.training import seeds
-from sweep.training.optimizers import Schedule, build_optimizer, build_schedule
+from sweep.training.epoch_means import EpochMeans
+from sweep.training.epoch_plan import Step, epoch_steps, stratified_share
+from sweep.training.optimizers import optimizer_kind
+from sweep.training.parameter_groups import ParameterGroups
 from sweep.training.recipe import Recipe
+from sweep.training.step_numbers import StepNumbers, moved
 from sweep.training.workers import WorkerGroup, worker_slice
 
 
 class TrainingContext:
-    """The context of one run on one worker. ``train`` is the training split, where the recipe keeps it (host or
-    device)."""
+    """The context of one run on one worker. ``dataset`` has its splits where the recipe keeps them (host or device)."""
+
+    phase: Phase
+    phase_epoch: int
+    epoch: int
+    epochs: int
 
     def __init__(
         self,
+        method: Method,
         dataset: Dataset,
         recipe: Recipe,
         seed: int,
@@ -28,16 +41,82 @@ class TrainingContext:
         workers: WorkerGroup,
         warn: Callable[[str], None],
     ) -> None:
-        self.device, self.seed, self.epoch, self.epochs, self.step = device, seed, 0, 0, 0
+        self.device, self.seed, self._method = device, seed, method
         self.batch_size, self.train_size = recipe.batch_size, len(dataset.train)
         self.workers, self.rank, self.world_size = workers, workers.rank, workers.size
-        self.optimizer: torch.optim.Optimizer
-        self.schedule: Schedule
-        self._recipe, self._augment, self._train = recipe, dataset.augment, dataset.train
+        self.groups = ParameterGroups(method, recipe)
+        self._recipe, self._augment, self._train, self._validation = (
+            recipe,
+            dataset.augment,
+            dataset.train,
+            dataset.validation,
+        )
         self._warn, self._warned = warn, set[str]()
-        self._counts = [1] * workers.size
+        self._side: dict[str, torch.optim.Optimizer] = {}
+        self._side_states: dict[str, Any] = {}
+        self.budget_step = 0
+        """Steps of the phases in the budget."""
+        self.phase_step = 0
+        """Steps of the present phase."""
         self.scored = 0.0
         """Forward passes of training samples outside training steps (scoring passes, hyper-batches), all workers'."""
+        self.move_to(place_of(method.phases, 1))
+        self.held_out = torch.empty(0, dtype=torch.int64)
+        if method.holdout:
+            drawn = seeds.generator(seed, "held out")
+            self.held_out = stratified_share(dataset.train.labels.cpu(), method.holdout, drawn)
+        self._steps: list[Step] = []
+        self._step = Step(0, workers.size, [1] * workers.size)
+        self._rows = slice(0, 1)
+        self._begin_epoch(0)
+
+    # Where training stands -------------------------------------------------------------------------------------
+
+    def begin_epoch(self, epoch: int) -> Place:
+        """Bring method, groups and optimizers to where an epoch of the loop begins, from 1; tell where that lies."""
+        place = place_of(self._method.phases, epoch)
+        self.move_to(place)
+        torch.manual_seed(self.generator("noise", place.epoch, self.rank).initial_seed())
+        if place.phase_epoch == 1:
+            self.phase_step = 0
+            self.groups.enter(place.position)
+        # Once for the scoring passes of the hooks, and once after them: they may change rates and make modules.
+        self.groups.refresh()
+        if place.phase_epoch == 1:
+            self._method.on_phase_start(self)
+        self._method.on_epoch_start(self)
+        self.groups.refresh()
+        return place
+
+    def move_to(self, place: Place) -> None:
+        """Take note of where the next epoch lies."""
+        self.phase, self.phase_epoch, self.epoch, self.epochs = (
+            place.phase,
+            place.phase_epoch,
+            place.epoch,
+            place.epochs,
+        )
+
+    @property
+    def step(self) -> int:
+        return self.budget_step if self.phase.budget else self.phase_step
+
+    @property
+    def steps_in_epoch(self) -> int:
+        return len(self._steps)
+
+    @property
+    def offset(self) -> int:
+        return self._step.part(self.rank).start
+
+    @property
+    def rates(self) -> dict[str, float]:
+        return self.groups.rates
+
+    def _begin_epoch(self, samples: int) -> None:
+        self._numbers = StepNumbers(self.device, self.generator, self.epoch, samples, self.step)
+        self._last_step = self.step + len(self._steps) - 1
+        self._means = EpochMeans(self.device, self.workers)
 
     # Batches ---------------------------------------------------------------------------------------------------
 
@@ -50,34 +129,38 @@ class TrainingContext:
         shard: bool = True,
         passes: float = 1.0,
     ) -> Iterator[Batch]:
-        order = torch.arange(self.train_size) if index is None else index.cpu()
-        for number, joint in enumerate(order.split(size or self.batch_size)):
+        if index is None:
+            index = torch.arange(self.train_size)
+            if len(self.held_out):
+                index = index[~torch.isin(index, self.held_out)]
+        for number, joint in enumerate(index.cpu().split(size or self.batch_size)):
             mine = worker_slice(len(joint), self.world_size, self.rank) if shard else slice(None)
             self.scored += len(joint) * passes
             yield self._gather(self._train, joint, mine, ("scoring", number) if augment else None)
 
-    def training_batches(self, order: Tensor, drop_last: bool) -> Iterator[Batch]:
-        """Yield this worker's part of each joint batch of an epoch, augmented; set what ``mean`` and ``backward`` weigh
-        by.
+    def validation_batches(self, size: int | None = None, *, shard: bool = True) -> Iterator[Batch]:
+        for joint in torch.arange(len(self._validation)).split(size or self.batch_size):
+            mine = worker_slice(len(joint), self.world_size, self.rank) if shard else slice(None)
+            yield self._gather(self._validation, joint, mine, None)
 
-        Raises ValueError where that leaves no batch, or a worker without a sample."""
-        last = len(order) % self.batch_size
-        if not drop_last and 0 < last < self.world_size:
-            raise ValueError(
-                f"the last batch of {len(order)} training samples in batches of {self.batch_size} has {last}, "
-                f"fewer than {self.world_size} workers: choose another train.batch_size"
-            )
-        if drop_last and len(order) < self.batch_size:
-            raise ValueError(
-                f"{len(order)} training samples give no whole batch of {self.batch_size}, and this method drops "
-                "incomplete ones: choose a smaller train.batch_size"
-            )
-        for number, joint in enumerate(order.cpu().split(self.batch_size)):
-            if drop_last and len(joint) < self.batch_size:
-                return
-            parts = [worker_slice(len(joint), self.world_size, rank) for rank in range(self.world_size)]
-            self._counts = [part.stop - part.start for part in parts]
-            yield self._gather(self._train, joint, parts[self.rank], ("augmentation", number))
+    def training_batches(self, shown: Tensor | tuple[Tensor, Tensor], drop_last: bool) -> Iterator[Batch]:
+        """Yield this worker's part of each joint batch of an epoch, augmented; set what ``mean`` and ``backward`` weigh
+        by. shown: what the method's sampler gave.
+
+        Raises ValueError where that leaves no batch."""
+        order, tags = shown if isinstance(shown, tuple) else (shown, None)
+        order = order.cpu()
+        self._steps = epoch_steps(len(order), self.batch_size, self.world_size, drop_last)
+        self._begin_epoch(len(order))
+        for number, step in enumerate(self._steps):
+            self._means.end_step()
+            self._step, mine = step, step.part(self.rank)
+            self._rows = slice(step.start + mine.start, step.start + mine.stop)
+            joint = order[step.start : step.start + step.size]
+            batch = self._gather(self._train, joint, mine, ("augmentation", number))
+            if tags is not None:
+                batch = replace(batch, tag=moved(tags.cpu()[self._rows], self.device))
+            yield batch
 
     def _gather(self, split: Split, joint: Tensor, mine: slice, stream: tuple[str, int] | None) -> Batch:
         if stream is None:
@@ -99,55 +182,76 @@ class TrainingContext:
     def autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._recipe.precision == "bf16")
 
+    def zero_grad(self) -> None:
+        for parameter in self.groups.parameters:
+            parameter.grad = None
+
     def backward(self, loss: Tensor) -> None:
-        held = [(p, p.grad) for p in self._parameters() if p.grad is not None] if self.world_size > 1 else []
+        parameters = self.groups.parameters
+        held = [(p, p.grad) for p in parameters if p.grad is not None] if self.world_size > 1 else []
         for parameter, _ in held:
             parameter.grad = None
         (loss * self._weight()).backward()
         if self.world_size == 1:
             return
-        self.workers.average_gradients([p.grad for p in self._parameters() if p.grad is not None])
+        self.workers.average_gradients([p.grad for p in parameters if p.grad is not None])
         for parameter, before in held:
             parameter.grad = before if parameter.grad is None else before + parameter.grad
 
-    def gradients(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-        found = torch.autograd.grad(loss * self._weight(), parameters, retain_graph=True, allow_unused=True)
-        full = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
-        self.workers.average_gradients(full)
-        return full
-
-    def _parameters(self) -> list[nn.Parameter]:
-        return [p for group in self.optimizer.param_groups for p in group["params"]]
+    def gradients(self, loss: Any, parameters: Sequence[nn.Parameter]) -> Any:
+        losses = [loss] if isinstance(loss, Tensor) else list(loss)
+        found = []
+        for each in losses:
+            own = torch.autograd.grad(each * self._weight(), parameters, retain_graph=True, allow_unused=True)
+            found.append([torch.zeros_like(p) if g is None else g for p, g in zip(parameters, own, strict=True)])
+        self.workers.average_gradients([gradient for own in found for gradient in own])
+        return found[0] if isinstance(loss, Tensor) else found
 
     def _weight(self) -> float:
         """Compute this worker's fraction of the samples in the joint batch, times the number of workers."""
-        return self._counts[self.rank] * self.world_size / sum(self._counts)
+        return self._step.counts[self.rank] * self.world_size / sum(self._step.counts)
 
     def optimizer_step(self) -> None:
         if self._recipe.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self._parameters(), self._recipe.gradient_clip)
-        self.optimizer.step()
-        self.step += 1
+            nn.utils.clip_grad_norm_(self.groups.parameters, self._recipe.gradient_clip)
+        if self.groups.optimizer is not None:
+            self.groups.optimizer.step()
+        self.phase_step += 1
+        self.budget_step += int(self.phase.budget)
 
-    def add_parameters(self, parameters: Sequence[nn.Parameter]) -> None:
-        # Into the one group there is, so that a resumed run, whose optimizer is built over ``trained_parameters``, can
-        # load this optimizer's state.
-        self.optimizer.param_groups[0]["params"].extend(parameters)
+    # Side optimizers -------------------------------------------------------------------------------------------
 
-    def new_optimizer(self, parameters: Sequence[nn.Parameter], epochs: int) -> None:
-        self.optimizer = build_optimizer(parameters, self._recipe)
-        self.schedule = build_schedule(self.optimizer, self._recipe.schedule, epochs)
+    def side_optimizer(
+        self, name: str, parameters: Sequence[nn.Parameter], kind: str = "sgd", **options: Any
+    ) -> torch.optim.Optimizer:
+        if name not in self._side:
+            self._side[name] = optimizer_kind(kind)(list(parameters), **options)
+            if name in self._side_states:
+                self._side[name].load_state_dict(self._side_states.pop(name))
+        return self._side[name]
+
+    def side_state(self) -> dict[str, Any]:
+        """Return the state of all side optimizers, those not asked for since a resume too."""
+        return self._side_states | {name: optimizer.state_dict() for name, optimizer in self._side.items()}
+
+    def load_side_state(self, state: dict[str, Any]) -> None:
+        """Keep the state of side optimizers until a method asks for them."""
+        self._side, self._side_states = {}, dict(state)
 
     # Workers ---------------------------------------------------------------------------------------------------
 
     def mean(self, value: Tensor) -> Tensor:
-        return value.detach() if self.world_size == 1 else self.workers.sum(value * self._weight()) / self.world_size
+        if self.world_size == 1:
+            return value.detach()
+        # A worker without samples has no mean: NaN, which times its weight of 0 would be NaN still.
+        part = value * self._weight() if self._step.counts[self.rank] else torch.zeros_like(value)
+        return self.workers.sum(part) / self.world_size
 
     def sum(self, value: Tensor) -> Tensor:
         return self.workers.sum(value)
 
     def gather(self, value: Tensor) -> Tensor:
-        return self.workers.gather(value, self._counts)
+        return self.workers.gather(value, self._step.counts)
 
     def gather_rows(self, value: Tensor) -> Tensor:
         value = value.detach()
@@ -161,7 +265,26 @@ class TrainingContext:
     # Randomness and messages -----------------------------------------------------------------------------------
 
     def generator(self, name: str, *keys: int) -> torch.Generator:
-        return seeds.generator(self.seed, name, *keys)
+        # Phases beside the budget count from 1 again: without their name they would draw the numbers of the budget's.
+        stream = name if self.phase.budget else f"{name} in {self.phase.name}"
+        return seeds.generator(self.seed, stream, *keys)
+
+    def sample_numbers(self, name: str, columns: int) -> Tensor:
+        return self._numbers.of_samples(name, columns, self._rows)
+
+    def step_numbers(self, name: str, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
+        return self._numbers.of_step(name, self.step, self._last_step, draw)
+
+    def device_generator(self, name: str, *keys: int) -> torch.Generator:
+        seed = self.generator(name, *keys).initial_seed()
+        return torch.Generator(self.device).manual_seed(seed)
+
+    def log(self, name: str, value: Tensor | float) -> None:
+        self._means.set(name, value, self._step.counts[self.rank])
+
+    def logged(self) -> dict[str, float]:
+        """Read the means of what was logged since the epoch's first step."""
+        return self._means.values()
 
     def warn(self, message: str) -> None:
         if message not in self._warned:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Record(BaseModel):
@@ -18,6 +20,11 @@ class EpochRecord(Record):
 
     epoch: int
     epochs: int
+    phase: str = ""
+    """Name of the phase that the epoch belongs to; empty in records from before there were phases."""
+    selectable: int | None
+    """Number of the epoch among those that may be selected, from 1, by which runs are judged at equal epochs; None
+    where it may not be."""
     loss: float
     learning_rate: float
     seconds: float
@@ -26,4 +33,13 @@ class EpochRecord(Record):
     samples_per_second: float
     peak_memory_mib: float
     metrics: dict[str, float]
+    """Of the validation split; empty where the epoch was not validated."""
     diagnostics: dict[str, float]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_selectable(cls, values: Any) -> Any:
+        """Read records from before there were phases, when any epoch could be selected."""
+        if isinstance(values, dict) and "selectable" not in values:
+            return {**values, "selectable": values.get("epoch")}
+        return values

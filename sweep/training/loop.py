@@ -16,24 +16,23 @@ from typing import Any
 
 import psutil
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from data.base import Dataset, Split
-from methods.base import Method
+from methods.base import DivergedError, Method, Validation
+from methods.base.phase import place_of, total_epochs
 from models.convolution import Conv3d
-from sweep.training import seeds
 from sweep.training.context import TrainingContext
 from sweep.training.epoch_record import EpochRecord
 from sweep.training.metrics import absent_classes, imbalance, metric_name, predict_split, score
+from sweep.training.optimizers import check_schedule
 from sweep.training.recipe import Recipe
 from sweep.training.workers import WorkerGroup
 
 MIB = 2**20
 DEVICE_SHARE = 0.25
 """Largest share of a GPU's free memory that a training split may take to live there."""
-
-
-class DivergedError(ArithmeticError):
-    """The training loss is not finite."""
 
 
 @dataclass
@@ -54,15 +53,21 @@ class FitResult:
 
 @dataclass
 class _Progress:
-    """Everything that a resumed run takes up beside the weights and the optimizer."""
+    """Everything that a resumed run takes up beside the weights and the optimizers."""
 
     epoch: int = 0
-    step: int = 0
+    budget_step: int = 0
+    phase_step: int = 0
     samples: int = 0
+    passes: float = 0.0
     scored: float = 0.0
     seconds: float = 0.0
     training_seconds: float = 0.0
     peak_memory: float = 0.0
+    selectable: int = 0
+    """Selectable epochs so far: what patience, schedulers and racing count."""
+    waited: int = 0
+    """Selectable epochs since the last better one."""
     selected_epoch: int = 0
     validation: dict[str, float] = field(default_factory=dict)
     peaks: dict[str, float] = field(default_factory=dict)
@@ -71,10 +76,11 @@ class _Progress:
 class Training:
     """One run of one method on one dataset.
 
-    metric: accuracy, map or macro_f1, on validation data; its best epoch (the first of equals) is selected.
-    patience: epochs without a better value after which training ends. test_peak: record the best test epoch too.
-    state: of an earlier :meth:`state_dict`, to go on from. warn: takes a line for the run's log.
-    Raises ValueError where batches cannot be shared among the workers."""
+    metric: accuracy, map or macro_f1, on validation data; its best epoch (the first of equals) is selected among those
+    that the method's phases allow. patience: selectable epochs without a better value after which training ends.
+    test_peak: record the best test epoch too. state: of an earlier :meth:`state_dict`, to go on from. warn: takes a
+    line for the run's log.
+    Raises ValueError where batches cannot be shared among the workers, or phases cannot be trained with the recipe."""
 
     def __init__(
         self,
@@ -95,13 +101,15 @@ class Training:
             raise ValueError(
                 f"train.batch_size {recipe.batch_size} cannot be shared evenly among {self._workers.size} workers"
             )
+        check_schedule(method.phases, recipe.schedule)
         torch.set_num_threads(recipe.threads)
         self.device = pick_device(recipe)
         self.method = method.to(self.device)
         self._dataset, self._recipe = _resident(dataset, self.device), recipe
         self._metric, self._patience, self._test_peak = metric_name("validation", metric), patience, test_peak
-        self._context = TrainingContext(self._dataset, recipe, seed, self.device, self._workers, warn)
-        self._context.epochs = method.total_epochs()
+        self._context = TrainingContext(method, self._dataset, recipe, seed, self.device, self._workers, warn)
+        self._groups = self._context.groups
+        self._epochs = total_epochs(method.phases)
         self._progress = _Progress()
         self._best: dict[str, Any] = {}
         if self.device.type == "cuda":
@@ -115,34 +123,32 @@ class Training:
                     "train.precision bf16: 3-d convolutions stay in single precision on a CPU, where torch's gradients "
                     "of them in half precision may not be finite"
                 )
-            self._enter_phase(1)
             self.method.on_fit_start(self._context)
         else:
             self.load_state_dict(state)
 
     # State -----------------------------------------------------------------------------------------------------
 
-    def _enter_phase(self, epoch: int) -> None:
-        self._context.epoch = epoch
-        self._context.new_optimizer(self.method.trained_parameters(epoch), self.method.phase_epochs(epoch))
-
     def state_dict(self) -> dict[str, Any]:
         """Return all that :meth:`load_state_dict` needs to go on as if never interrupted (bit-equal on a CPU)."""
         return {
             "method": self.method.state_dict(),
-            "optimizer": self._context.optimizer.state_dict(),
-            "schedule": self._context.schedule.state_dict(),
+            "groups": self._groups.state_dict(),
+            "side": self._context.side_state(),
             "progress": vars(self._progress),
             "best": self._best,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._progress = _Progress(**state["progress"])
+        context, progress = self._context, _Progress(**state["progress"])
+        self._progress = progress
         self.method.load_state_dict(state["method"])
-        self._enter_phase(max(1, self._progress.epoch))
-        self._context.optimizer.load_state_dict(state["optimizer"])
-        self._context.schedule.load_state_dict(state["schedule"])
-        self._context.step, self._context.scored = self._progress.step, self._progress.scored
+        place = place_of(self.method.phases, max(1, progress.epoch))
+        context.move_to(place)
+        self._groups.load_state_dict(state["groups"], place.position)
+        context.load_side_state(state["side"])
+        context.budget_step, context.phase_step = progress.budget_step, progress.phase_step
+        context.scored = progress.scored
         self._best = state["best"]
 
     @property
@@ -153,69 +159,116 @@ class Training:
     # Epochs ----------------------------------------------------------------------------------------------------
 
     def epochs(self) -> Iterator[EpochRecord]:
-        """Train the epochs that remain, one record after each. Raises DivergedError for a loss that is not finite."""
-        for epoch in range(self._progress.epoch + 1, self._context.epochs + 1):
-            if self._exhausted_patience():
-                return
-            yield self._epoch(epoch)
+        """Train the epochs that remain, one record after each. Raises DivergedError for a loss that is not finite, and
+        for predictions that are no numbers."""
+        while self._progress.epoch < self._epochs and not self._ended():
+            yield self._epoch(self._progress.epoch + 1)
 
-    def _exhausted_patience(self) -> bool:
-        waited = self._progress.epoch - self._progress.selected_epoch
-        return self._patience is not None and self._progress.epoch > 0 and waited >= self._patience
+    def _ended(self) -> bool:
+        progress = self._progress
+        if progress.epoch == 0 or not progress.selected_epoch:
+            return False
+        return self.method.finished is True or (self._patience is not None and progress.waited >= self._patience)
 
     def _epoch(self, epoch: int) -> EpochRecord:
         started, context, progress = time.perf_counter(), self._context, self._progress
-        context.epoch = epoch
-        torch.manual_seed(seeds.derive(context.seed, "noise", epoch, context.rank))
-        self.method.train()
-        self.method.on_epoch_start(context)
-        learning_rate = context.optimizer.param_groups[0]["lr"]
-        total, samples = torch.zeros((), device=self.device), 0
-        for batch in context.training_batches(self.method.sampler(context), self.method.drop_last):
-            total += self.method.training_step(batch, context) * len(batch)
-            samples += len(batch)
-        joint = context.sum(torch.tensor([float(total), float(samples)], dtype=torch.float64))
-        loss, samples = float(joint[0] / joint[1]), int(joint[1])
+        passes = context.scored
+        place = context.begin_epoch(epoch)
+        learning_rate = self._groups.schedule.rate
+        loss, samples = self._train()
         if not math.isfinite(loss):
             raise DivergedError(f"training loss is {loss} in epoch {epoch}")
         self.method.on_epoch_end(context)
-        context.schedule.step(loss)
+        logged = context.logged()
+        if not place.phase.holds_rate:
+            self._groups.schedule.step(loss)
         trained = time.perf_counter() - started
 
-        validation = self._score(self._dataset.validation, "validation")
-        if not progress.validation or validation[self._metric] > progress.validation[self._metric]:
-            progress.selected_epoch, progress.validation = epoch, validation
-            self._best = {k: copy.deepcopy(v) for k, v in self.method.state_dict().items()}
-        if self._test_peak:
-            test = self._score(self._dataset.test, "test_peak")
-            progress.peaks = {key: max(value, progress.peaks.get(key, value)) for key, value in test.items()}
-        progress.epoch, progress.step = epoch, context.step
+        selectable = place.phase.may_select(place.phase_epoch)
+        metrics: dict[str, float] = {}
+        if selectable or place.phase.validate:
+            metrics = self._validate(epoch, selectable)
+        progress.epoch, progress.budget_step, progress.phase_step = epoch, context.budget_step, context.phase_step
         progress.samples += samples
         progress.scored = context.scored
+        progress.passes += samples * place.phase.passes + context.scored - passes
         progress.training_seconds += trained
         progress.peak_memory = max(progress.peak_memory, self._memory())
         seconds = time.perf_counter() - started
         progress.seconds += seconds
         return EpochRecord(
             epoch=epoch,
-            epochs=context.epochs,
+            epochs=self._epochs,
+            phase=place.phase.name,
+            selectable=progress.selectable if selectable else None,
             loss=loss,
             learning_rate=learning_rate,
             seconds=seconds,
             samples=progress.samples,
-            forward_passes=self._forward_passes(),
+            forward_passes=progress.passes,
             samples_per_second=samples / trained,
             peak_memory_mib=progress.peak_memory,
-            metrics=validation,
-            diagnostics=self.method.diagnostics(),
+            metrics=metrics,
+            diagnostics=self.method.diagnostics() | logged | self._group_rates(),
         )
 
-    def _score(self, split: Split, prefix: str) -> dict[str, float]:
-        predictions = predict_split(self.method, split, self.device, self._workers)
-        return score(predictions, split.labels.to(self.device), self._dataset.num_classes, prefix)
+    def _train(self) -> tuple[float, int]:
+        """Train an epoch's batches; return the mean loss and the number of the samples of all workers."""
+        context = self._context
+        total, samples = torch.zeros((), device=self.device), 0
+        for batch in context.training_batches(self.method.sampler(context), self.method.drop_last):
+            loss = self.method.training_step(batch, context)
+            # The mean over a worker's share without samples is no number.
+            if len(batch):
+                total += loss * len(batch)
+                samples += len(batch)
+        joint = context.sum(torch.tensor([float(total), float(samples)], dtype=torch.float64))
+        return float(joint[0]) / max(1.0, float(joint[1])), int(joint[1])
 
-    def _forward_passes(self) -> float:
-        return self._progress.samples * self.method.passes_per_sample() + self._progress.scored
+    def _group_rates(self) -> dict[str, float]:
+        """Name the learning rate of each group that learned, where there are several."""
+        if len(self.method.groups()) == 1:
+            return {}
+        return {f"learning_rate_{name}": rate for name, rate in self._groups.learning_rates.items()}
+
+    def _validate(self, epoch: int, selectable: bool) -> dict[str, float]:
+        """Score the validation split, keep the weights if the epoch is the best one, let the method react."""
+        context, progress, split = self._context, self._progress, self._dataset.validation
+        labels = split.labels.to(self.device)
+        predictions = predict_split(self.method, split, self.device, self._workers)
+        predictions = self.method.amend(predictions, labels, context)
+        metrics = self._score(predictions, split, "validation", epoch)
+        if selectable:
+            progress.selectable += 1
+            progress.waited += 1
+            if not progress.selected_epoch or metrics[self._metric] > progress.validation[self._metric]:
+                progress.selected_epoch, progress.validation, progress.waited = epoch, metrics, 0
+                self._best = {k: copy.deepcopy(v) for k, v in self.method.inference_state().items()}
+            if self._test_peak:
+                test = self._test_scores(epoch)
+                progress.peaks = {key: max(value, progress.peaks.get(key, value)) for key, value in test.items()}
+        losses = {name: float(F.cross_entropy(logits, labels)) for name, logits in predictions.items()}
+        self.method.on_validation(Validation(metrics, losses, predictions, labels), context)
+        if self.method.finished is False:
+            progress.waited = 0
+        return metrics
+
+    def _test_scores(self, epoch: int) -> dict[str, float]:
+        """Score the test split with what would be kept of this epoch."""
+        now = self.method.state_dict()
+        own_state = type(self.method).inference_state is not Method.inference_state
+        if own_state:
+            now = copy.deepcopy(now)
+            self.method.load_inference_state(self.method.inference_state())
+        predictions = predict_split(self.method, self._dataset.test, self.device, self._workers)
+        if own_state:
+            self.method.load_state_dict(now)
+        return self._score(predictions, self._dataset.test, "test_peak", epoch)
+
+    def _score(self, predictions: dict[str, Tensor], split: Split, prefix: str, epoch: int) -> dict[str, float]:
+        if bad := [name for name, logits in predictions.items() if bool(logits.isnan().any())]:
+            raise DivergedError(f"predictions of {bad[0]} are not numbers in epoch {epoch}")
+        return score(predictions, split.labels.to(self.device), self._dataset.num_classes, prefix)
 
     def _memory(self) -> float:
         if self.device.type == "cuda":
@@ -227,8 +280,11 @@ class Training:
     def result(self) -> FitResult:
         """Put the selected epoch's weights back and evaluate the test split with them, once."""
         started, progress = time.perf_counter(), self._progress
-        self.method.load_state_dict(self._best)
-        test = self._score(self._dataset.test, "test") | progress.peaks
+        self._groups.wake()
+        self.method.load_inference_state(self._best)
+        self.method.on_fit_end(self._context)
+        predictions = predict_split(self.method, self._dataset.test, self.device, self._workers)
+        test = self._score(predictions, self._dataset.test, "test", progress.selected_epoch) | progress.peaks
         test |= imbalance(self.method, self._dataset.test, self.device, self._workers, "test")
         shapley = imbalance(self.method, self._dataset.validation, self.device, self._workers, "validation")
         return FitResult(
@@ -238,7 +294,7 @@ class Training:
             test=test,
             seconds=progress.seconds + time.perf_counter() - started,
             samples=progress.samples,
-            forward_passes=self._forward_passes(),
+            forward_passes=progress.passes,
             samples_per_second=progress.samples / max(progress.training_seconds, 1e-9),
             peak_memory_mib=progress.peak_memory,
         )

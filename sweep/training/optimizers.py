@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,22 +12,36 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from methods.base.hyperparameters import in_epochs
+from methods.base.phase import Phase
+from models import unknown
 from sweep.training.recipe import Recipe, ScheduleSpec
+
+_KINDS: dict[str, type[torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
+
+
+def optimizer_kind(name: str) -> type[torch.optim.Optimizer]:
+    """Return torch's optimizer of a name. Raises ValueError for an unknown one."""
+    _name_user()
+    if name not in _KINDS:
+        raise unknown("optimizer", name, tuple(_KINDS))
+    return _KINDS[name]
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
     """Build the recipe's optimizer over the parameters that need gradients."""
-    _name_user()
     trained = [p for p in parameters if p.requires_grad]
     options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
     if any(p.is_cuda for p in trained):
         options["fused"] = True
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(trained, momentum=recipe.momentum, **options)
-    betas = (recipe.betas[0], recipe.betas[1])
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(trained, betas=betas, **options)
-    return torch.optim.AdamW(trained, betas=betas, **options)
+        options["momentum"] = recipe.momentum
+    else:
+        options["betas"] = (recipe.betas[0], recipe.betas[1])
+    return optimizer_kind(recipe.optimizer)(trained, **options)
 
 
 def _name_user() -> None:
@@ -40,42 +53,58 @@ def _name_user() -> None:
         os.environ["USER"] = str(os.getuid())
 
 
-@dataclass
 class Schedule:
-    """A learning-rate schedule over ``epochs`` epochs, ``done`` of them finished; ``step`` ends one."""
+    """A learning-rate schedule over ``epochs`` epochs; ``step`` ends one, ``rate`` is the present learning rate.
 
-    scheduler: lr_scheduler.LRScheduler | None
-    epochs: int
-    done: int = 0
+    It is torch's own scheduler on an optimizer of nothing, so that groups of parameters can follow one schedule at
+    factors of its rate, and phases can share it."""
+
+    def __init__(self, spec: ScheduleSpec, lr: float, epochs: int) -> None:
+        _name_user()
+        self._optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr)
+        self._scheduler: lr_scheduler.LRScheduler | None = None
+        if spec.name == "step":
+            self._scheduler = lr_scheduler.StepLR(self._optimizer, max(1, in_epochs(spec.every, epochs)), spec.factor)
+        elif spec.name == "cosine":
+            self._scheduler = lr_scheduler.CosineAnnealingLR(self._optimizer, max(1, epochs))
+        elif spec.name == "plateau":
+            self._scheduler = lr_scheduler.ReduceLROnPlateau(
+                self._optimizer, factor=spec.factor, patience=spec.patience
+            )
+
+    @property
+    def rate(self) -> float:
+        return float(self._optimizer.param_groups[0]["lr"])
 
     def step(self, training_loss: float) -> None:
         """End an epoch whose mean training loss was ``training_loss`` (read by plateau only)."""
-        self.done += 1
-        if isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):
-            self.scheduler.step(training_loss)
-        elif self.scheduler is not None:
-            self.scheduler.step()
+        # torch warns of schedulers that step before their optimizer did.
+        self._optimizer.step()
+        if isinstance(self._scheduler, lr_scheduler.ReduceLROnPlateau):
+            self._scheduler.step(training_loss)
+        elif self._scheduler is not None:
+            self._scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "scheduler": self.scheduler.state_dict() if self.scheduler is not None else None,
-            "epochs": self.epochs,
-            "done": self.done,
-        }
+        scheduler = self._scheduler.state_dict() if self._scheduler is not None else None
+        return {"scheduler": scheduler, "rate": self.rate}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if self.scheduler is not None:
-            self.scheduler.load_state_dict(state["scheduler"])
-        self.epochs, self.done = state["epochs"], state["done"]
+        if self._scheduler is not None:
+            self._scheduler.load_state_dict(state["scheduler"])
+        self._optimizer.param_groups[0]["lr"] = state["rate"]
 
 
-def build_schedule(optimizer: torch.optim.Optimizer, spec: ScheduleSpec, epochs: int) -> Schedule:
-    """Build the schedule that ``spec`` asks for, over a phase of ``epochs`` epochs."""
-    scheduler: lr_scheduler.LRScheduler | None = None
-    if spec.name == "step":
-        scheduler = lr_scheduler.StepLR(optimizer, max(1, in_epochs(spec.every, epochs)), spec.factor)
-    elif spec.name == "cosine":
-        scheduler = lr_scheduler.CosineAnnealingLR(optimizer, max(1, epochs))
-    elif spec.name == "plateau":
-        scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, factor=spec.factor, patience=spec.patience)
-    return Schedule(scheduler, epochs)
+def check_schedule(phases: Sequence[Phase], spec: ScheduleSpec) -> None:
+    """Raise ValueError where phases that train different groups would share one ``plateau`` schedule, which would
+    compare their different losses."""
+    if spec.name != "plateau":
+        return
+    for phase in phases:
+        for other in phases:
+            shared = phase.schedule_name == other.schedule_name and not (phase.holds_rate or other.holds_rate)
+            if shared and phase.groups != other.groups:
+                raise ValueError(
+                    f"train.schedule plateau compares losses, and those of the phases {phase.name} and {other.name}, "
+                    "which share a learning rate, are different ones; use constant, step or cosine"
+                )

@@ -140,6 +140,17 @@ class GroupActor(RunActor):
 
 
 def tune_result(record: EpochRecord | None, metric: str, done: bool, trouble: str = "") -> dict[str, Any]:
-    """Return what Tune hears of an epoch: always the same keys, always finite. trouble: why nothing can be written."""
-    epoch, epochs, value = (record.epoch, record.epochs, record.metrics[metric]) if record else (0, 0, 0.0)
-    return {"epoch": epoch, "epochs": epochs, "value": value, "done": done, "trouble": trouble}
+    """Return what Tune hears of an epoch: always the same keys, always finite. trouble: why nothing can be written.
+
+    validated: whether ``value`` is one of the epoch. selectable: number of the epoch among those that may be selected;
+    0 where it may not, so that no rule judges it."""
+    found = {"epoch": 0, "epochs": 0, "selectable": 0, "validated": False, "value": 0.0}
+    if record is not None:
+        found = {
+            "epoch": record.epoch,
+            "epochs": record.epochs,
+            "selectable": record.selectable or 0,
+            "validated": metric in record.metrics,
+            "value": record.metrics.get(metric, 0.0),
+        }
+    return found | {"done": done, "trouble": trouble}

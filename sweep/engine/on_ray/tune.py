@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import tempfile
 import time
@@ -126,9 +127,8 @@ class AgendaScheduler(Unsaved, FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         stop = False
         with self.stopper:
-            stop = not result["done"] and self.agenda.should_stop(
-                trial.config["hash"], result["epoch"], result["value"]
-            )
+            judged = result["selectable"] > 0 and not result["done"]
+            stop = judged and self.agenda.should_stop(trial.config["hash"], result["selectable"], result["value"])
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
@@ -169,7 +169,8 @@ class AgendaCallback(Unsaved, Callback):
         if result["trouble"]:
             self.stopper.ask(StoreError(result["trouble"]))
         elif result["epoch"]:
-            self.progress.epoch(trial.config["hash"], result["epoch"], result["epochs"], result["value"])
+            value = result["value"] if result["validated"] else math.nan
+            self.progress.epoch(trial.config["hash"], result["epoch"], result["epochs"], value)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         self._conclude(trial, commit_pruned)

@@ -1,0 +1,54 @@
+"""Random numbers of steps: drawn on the CPU ahead of the steps that need them, moved to the device together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+AHEAD_BYTES = 16 * 2**20
+"""Size of the numbers of one name that are drawn ahead, at most; one step's are drawn whatever their size."""
+
+Generators = Callable[..., torch.Generator]
+
+
+class StepNumbers:
+    """The numbers of one epoch by name, indexed by the step. On a CPU they are the same as if each step drew its own.
+
+    generator: makes the CPU generator of a name and keys."""
+
+    def __init__(self, device: torch.device, generator: Generators, epoch: int, samples: int, first_step: int) -> None:
+        self._device, self._generator = device, generator
+        self._epoch, self._samples, self._first_step = epoch, samples, first_step
+        self._of_samples: dict[str, Tensor] = {}
+        self._of_steps: dict[str, tuple[int, Tensor]] = {}
+
+    def of_samples(self, name: str, columns: int, rows: slice) -> Tensor:
+        """Give uniform numbers [b, columns] of the epoch's samples at ``rows``, drawn once for all of them. Raises
+        ValueError where a name is asked for with another number of columns."""
+        if name not in self._of_samples:
+            drawn = torch.rand(self._samples, columns, generator=self._generator(name, self._epoch))
+            self._of_samples[name] = moved(drawn, self._device)
+        found = self._of_samples[name]
+        if found.shape[1] != columns:
+            raise ValueError(f"{name!r} was drawn with {found.shape[1]} columns in this epoch, not {columns}")
+        return found[rows]
+
+    def of_step(self, name: str, step: int, last: int, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
+        """Give what ``draw`` makes for ``step``, which is at most ``last``; further steps are drawn with it."""
+        first, ahead = self._of_steps.get(name, (step, None))
+        if ahead is None or not 0 <= step - first < len(ahead):
+            own = draw(self._generator(name, step))
+            count = max(1, min(last - step + 1, AHEAD_BYTES // max(1, own.nbytes)))
+            others = [draw(self._generator(name, other)) for other in range(step + 1, step + count)]
+            first, ahead = step, moved(torch.stack([own, *others]), self._device)
+            self._of_steps[name] = (first, ahead)
+        return ahead[step - first]
+
+
+def moved(values: Tensor, device: torch.device) -> Tensor:
+    """Move values to the device without waiting for what it is doing."""
+    if device.type == "cuda":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
