@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from sweep.runs.index import Index
 from sweep.runs.records import IndexEntry
+from sweep.storage.files import StoreError
 
 
 def entry(run_hash: str) -> IndexEntry:
@@ -53,3 +56,20 @@ def test_torn_lines_are_repaired_at_once(tmp_path: Path) -> None:
     path.write_bytes(f"\0\0\n{line}\n".encode() + b'{"hash": "b", \xff')
     Index(path)
     assert path.read_text() == line + "\n"
+
+
+def test_an_index_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "index.jsonl"
+    path.mkdir()
+    with pytest.raises(StoreError, match=r"index\.jsonl"):
+        Index(path)
+
+
+def test_a_sound_index_is_not_written_anew(tmp_path: Path) -> None:
+    path = tmp_path / "index.jsonl"
+    Index(path).add(entry("a"))
+    before = path.stat().st_ino  # a file that is replaced is another one
+    Index(path)
+    assert path.stat().st_ino == before
+    Index(tmp_path / "other.jsonl")
+    assert not (tmp_path / "other.jsonl").exists()

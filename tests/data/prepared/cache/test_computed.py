@@ -26,9 +26,11 @@ class Computation:
     """Counts how often it is made."""
 
     calls = 0
+    threads = 0
 
     def __call__(self) -> Computed:
         self.calls += 1
+        self.threads = torch.get_num_threads()
         values = np.arange(6, dtype=np.float32).reshape(3, 2)
         labels = np.array([1, 0, 1])
         return Computed(
@@ -52,6 +54,17 @@ def test_the_second_time_comes_from_the_cache() -> None:
         name: shown(split) for name, split in again.items()
     }
     assert shown(again["train"]) == ([[0, 1], [2, 3], [4, 5]], [1, 0, 1])
+
+
+def test_numbers_are_computed_in_one_thread_whoever_computes_them() -> None:
+    compute, before = Computation(), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        cached_splits("sums", "a", compute)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert compute.threads == 1
 
 
 def test_another_content_or_dataset_is_computed_anew() -> None:

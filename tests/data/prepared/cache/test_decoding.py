@@ -187,3 +187,18 @@ def test_a_cache_that_cannot_be_completed_says_what_to_do(root: Path, monkeypatc
         CacheError, match=r"cannot be written \(Read-only file system\); change its permissions, or set"
     ):
         finish(work, markers)
+
+
+def test_what_has_no_room_is_refused_before_anything_is_decoded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, told = shelf(root), CountingWatcher()
+    work.shards[0].run()
+    needed = sum(shard.bytes for shard in work.shards[1:])
+    assert needed == (52 - 16) * (LENGTH + 8)
+    for free in (needed - 1, needed):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: shutil._ntuple_diskusage(10**6, 0, free))  # type: ignore[attr-defined]
+        if free < needed:
+            with pytest.raises(CacheError, match="no room for up to"):
+                prepare(work, watcher=told)
+            assert told.done == 0
+    assert prepare(work, watcher=told).samples["train"] == 40
+    assert told.done == 52 - 16
