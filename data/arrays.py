@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +17,18 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from data.base import Column, DataError, Dataset, DatasetOptions, DatasetSource, Split
+from data.base import (
+    AbsentDataError,
+    Column,
+    DataError,
+    Dataset,
+    DatasetOptions,
+    DatasetSource,
+    Description,
+    SampleType,
+    Split,
+)
+from data.base.dataset import NOT_FINITE
 from data.prepared.cache.computed import Computed, Part, cached_splits
 from data.prepared.cache.folder import read_only
 from data.prepared.lists.items import SPLITS, SplitName
@@ -27,6 +41,8 @@ _SAMPLED, _PIECES = 2**16, 64
 """Bytes of a piece, and pieces, by which the fingerprint knows a large array."""
 _CHUNK = 2**26
 """Bytes that are looked through at a time."""
+FIRST = 256
+"""Rows of each modality that are looked at before anything runs."""
 
 Values = NDArray[Any]
 
@@ -69,8 +85,7 @@ class ArrayColumn(Column):
 
     def __init__(self, values: Tensor, rows: Tensor) -> None:
         self._values, self._rows, self.shape = values, rows, tuple(values.shape[1:])
-        tokens = not values.is_floating_point() and values.ndim == 3 and values.shape[1] == 2
-        self._dtype = torch.int64 if tokens else torch.float32
+        self._dtype = torch.int64 if _are_tokens(values.is_floating_point(), self.shape) else torch.float32
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -85,6 +100,11 @@ class ArrayColumn(Column):
     @property
     def nbytes(self) -> int:
         return len(self._rows) * self._values[:1].nbytes
+
+
+def _are_tokens(floating: bool, shape: tuple[int, ...]) -> bool:
+    """Tell whether samples of ``shape`` are token ids and attention masks."""
+    return not floating and len(shape) == 2 and shape[0] == 2
 
 
 class ArraysSource(DatasetSource[ArraysOptions]):
@@ -113,7 +133,25 @@ class ArraysSource(DatasetSource[ArraysOptions]):
         return _digest(_read(Path(options.root).expanduser(), options.modalities))
 
     @classmethod
+    def describe(cls, options: ArraysOptions) -> Description:
+        """Read the labels, the header of every modality and its first rows; see :meth:`load` for what is refused, as
+        far as these show it."""
+        root = Path(options.root).expanduser()
+        first = dict[str, Values]()
+        arrays = check_arrays(root, _read(root, options.modalities, lambda file: _open_first(file, first)), options)
+        for modality in options.modalities:
+            _check_finite(root, modality, first[modality])
+        parts, _ = _parts(arrays, root, options)
+        samples = {}
+        for modality, values in arrays.modalities.items():
+            shape = tuple(values.shape[1:])
+            samples[modality] = SampleType(shape, _are_tokens(values.dtype.kind == "f", shape))
+        return Description(samples, {name: arrays.labels[rows] for name, rows in parts.items()})
+
+    @classmethod
     def load(cls, options: ArraysOptions) -> Dataset:
+        """Load all of it. Raises DataError for arrays of unequal length or of no numbers, for labels that do not count
+        classes from 0, for numbers that are not finite, and for a split without samples."""
         root = Path(options.root).expanduser()
         read = _read(root, options.modalities)
         arrays = check_arrays(root, read, options)
@@ -171,17 +209,21 @@ def _parts(
     )
 
 
-def _read(root: Path, modalities: Sequence[str]) -> dict[str, Values]:
-    """Read every array that counts, npy files mapped. Raises DataError."""
+def _read(
+    root: Path, modalities: Sequence[str], opened: Callable[[Path], Mapping[str, Values]] | None = None
+) -> dict[str, Values]:
+    """Read every array that counts, npy files mapped. opened: gives the arrays of a file (default: all of them, whole).
+    Raises DataError."""
+    opened = opened or _open
     try:
         files = sorted(p for p in root.iterdir() if p.suffix in (".npy", ".npz")) if root.is_dir() else [root]
     except OSError as error:
         raise DataError(f"{root}: cannot be read ({error.strerror}); change its permissions") from error
     if not files:
-        raise DataError(f"{root}: no npy or npz file; give the folder that holds {', '.join(modalities)}")
+        raise AbsentDataError(f"{root}: no npy or npz file; give the folder that holds {', '.join(modalities)}")
     found: dict[str, Values] = {}
     for file in files:
-        for name, values in _open(file).items():
+        for name, values in opened(file).items():
             if name in found:
                 raise DataError(f"{file}: the array {name} is in another file of {root} too; keep one of them")
             found[name] = values
@@ -192,17 +234,65 @@ def _read(root: Path, modalities: Sequence[str]) -> dict[str, Values]:
 
 
 def _open(file: Path) -> dict[str, Values]:
-    try:
+    with _explained(file):
         found = np.load(file, mmap_mode="r", allow_pickle=False)
         if isinstance(found, np.ndarray):
             return {file.stem: found}
         with found:
             return {name: found[name] for name in found.files}
+
+
+def _open_first(file: Path, first: dict[str, Values]) -> dict[str, Values]:
+    """Open the arrays of a file by what their headers say: of the right type and shape, all zeros, in no memory; those
+    that are no modality are read. first: takes the first rows of each modality."""
+    with _explained(file):
+        if not zipfile.is_zipfile(file):
+            ((name, found),) = _open(file).items()
+            first[name] = found[:FIRST] if found.ndim else found
+            return {name: found}
+        read = dict[str, Values]()
+        with zipfile.ZipFile(file) as archive:
+            for member in archive.namelist():
+                name = member.removesuffix(".npy")
+                with archive.open(member) as stream:
+                    if name in RESERVED:
+                        read[name] = np.lib.format.read_array(stream, allow_pickle=False)
+                    else:
+                        read[name], first[name] = _header_and_first(stream)
+        return read
+
+
+def _header_and_first(stream: IO[bytes]) -> tuple[Values, Values]:
+    """Read an array in npy format up to its first rows: zeros of its type and shape, and these rows. All of it is read
+    where it is stored column by column. Raises ValueError for anything else than an array of plain values."""
+    version = np.lib.format.read_magic(stream)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if read is None:
+        raise ValueError(f"npy format {version[0]}.{version[1]} holds no plain array")
+    shape, by_columns, dtype = read(stream)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    rows = shape if by_columns or not shape else (min(FIRST, shape[0]), *shape[1:])
+    count = int(np.prod(rows, dtype=np.int64))
+    content = stream.read(count * dtype.itemsize)
+    if len(content) < count * dtype.itemsize:
+        raise EOFError("it is cut off")
+    values = np.frombuffer(content, dtype, count).reshape(rows, order="F" if by_columns else "C")
+    return np.broadcast_to(np.zeros((), dtype), shape), values[:FIRST] if shape else values
+
+
+@contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    """Turn errors of reading a file into words for people: raises AbsentDataError, DataError."""
+    try:
+        yield
+    except DataError:
+        raise
     except FileNotFoundError as error:
-        raise DataError(f"{file}: no such file; set root to an npz file or a folder of npy files") from error
+        raise AbsentDataError(f"{file}: no such file; set root to an npz file or a folder of npy files") from error
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, EOFError, KeyError) as error:
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{file}: not an npy or npz file of plain arrays ({error}); write it by numpy.save") from error
 
 
@@ -216,7 +306,8 @@ def check_arrays(root: Path, found: Mapping[str, Values], options: ArraysOptions
             continue
         values = found[name]
         if values.ndim == 0 or len(values) != rows:
-            raise DataError(f"{root}: {name} has {len(values) if values.ndim else 0} samples, labels has {rows}")
+            has = f"{name} has {len(values) if values.ndim else 0} samples, labels has {rows}"
+            raise DataError(f"{root}: {has}; give each of them one row a sample")
         if name not in RESERVED and (values.dtype.str[1:] not in NUMBERS or not values.dtype.isnative):
             raise DataError(f"{root}: {name} has the type {values.dtype}; a modality must be of numbers, as float32")
         if name not in RESERVED and values.ndim == 1:
@@ -243,4 +334,4 @@ def _check_finite(root: Path, modality: str, values: Values) -> None:
     for start in range(0, len(values), step):
         finite = np.isfinite(values[start : start + step]).reshape(len(values[start : start + step]), -1).all(1)
         if not finite.all():
-            raise DataError(f"{root}: {modality}[{start + int(finite.argmin())}] holds a number that is not finite")
+            raise DataError(f"{root}: {modality}[{start + int(finite.argmin())}] {NOT_FINITE}")

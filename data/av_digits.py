@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from data.base import DataError, Dataset, DatasetOptions, DatasetSource
+from data.base import DataError, Dataset, DatasetOptions, DatasetSource, Description, SampleType
 from data.base.files import digest, read_bytes
 from data.base.splits import Positions, evenly, generator, stratified_parts
 from data.digits import CLASSES, FINGERPRINT, read_digits
@@ -221,6 +221,19 @@ class AVDigits(DatasetSource[AVDigitsOptions]):
     @classmethod
     def encoders(cls, options: AVDigitsOptions) -> dict[str, Any]:
         return {"audio": {"name": "cnn"}, "image": {"name": "cnn"}}
+
+    @classmethod
+    def samples(cls, options: AVDigitsOptions) -> dict[str, SampleType]:
+        edge = 8 if options.mnist_root is None else 28
+        return {"audio": SampleType((1, BINS, BINS)), "image": SampleType((1, edge, edge))}
+
+    @classmethod
+    def describe(cls, options: AVDigitsOptions) -> Description:
+        """Look for the files by their names. Raises AbsentDataError, DataError."""
+        split_recordings(find_recordings(options.root), options.test_speakers)
+        if options.mnist_root is not None:
+            mnist.find_files(options.mnist_root)
+        return Description(cls.samples(options))
 
     @classmethod
     def fingerprint(cls, options: AVDigitsOptions) -> str:

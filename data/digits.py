@@ -15,10 +15,12 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from data.base import Dataset, DatasetOptions, DatasetSource, Split, require_modalities
+from data.base import Dataset, DatasetOptions, DatasetSource, SampleType, Split, require_modalities
 from data.base.splits import Positions, evenly, generator, stratified_parts
 
-VIEWS = ("left", "profile", "rows")
+WIDTHS = {"left": 32, "profile": 8, "rows": 8}
+"""Numbers of a sample of each view."""
+VIEWS = tuple(WIDTHS)
 CLASSES = tuple("0123456789")
 FINGERPRINT = "scikit-learn-digits-1797"
 """The images that scikit-learn brings along never changed."""
@@ -84,6 +86,10 @@ class Digits(DatasetSource[DigitsOptions]):
     @classmethod
     def encoders(cls, options: DigitsOptions) -> dict[str, Any]:
         return dict.fromkeys(options.views, "mlp")
+
+    @classmethod
+    def samples(cls, options: DigitsOptions) -> dict[str, SampleType]:
+        return {name: SampleType((WIDTHS[name],)) for name in options.views}
 
     @classmethod
     def fingerprint(cls, options: DigitsOptions) -> str:

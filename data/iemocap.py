@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from data.base import DataError, require_modalities
+from data.base import AbsentDataError, require_modalities
 from data.prepared import Form, Listing, Medium, SplitName
 from data.prepared.forms import FilterBank, Frames, Image, Tokens
 from data.prepared.lists.folders import explain_absence, files_by_stem, find_folder, folders_by_name, open_root
@@ -137,7 +137,9 @@ class IEMOCAP(PreparedSource[IEMOCAPOptions]):
             return Files(files_by_stem(cut, {".wav"}), "subaudio/*.wav")
         sessions = [find_session(root, session, "sentences/wav") for session in SESSIONS]
         if not any(sessions):
-            raise DataError(f"{root}: no sound; expected subaudio or Session1/sentences/wav. {explain_absence(root)}")
+            raise AbsentDataError(
+                f"{root}: no sound; expected subaudio or Session1/sentences/wav. {explain_absence(root)}"
+            )
         sounds = [files_by_stem(folder, {".wav"}, deep=True) for folder in sessions if folder]
         return Files({stem: path for part in sounds for stem, path in part.items()}, "wav file")
 
@@ -154,7 +156,7 @@ class IEMOCAP(PreparedSource[IEMOCAPOptions]):
             films = Files(files_by_stem(cut, {".mp4"}), "subvideo/*.mp4")
             return lambda row: films[row.id]
         other = "as profile mla cannot take subvideo" if cut else "or, for profile light, subvideo/<utterance>.mp4"
-        raise DataError(
+        raise AbsentDataError(
             f"{root}: no faces; expected faces/<utterance>/*.jpg (crops, to be made with a face detector), {other}. "
             "Or leave video out, by modalities: [audio, text]"
         )

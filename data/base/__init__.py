@@ -5,6 +5,7 @@ them, and, below that, splits drawn by a seed and files that are read whole. Pat
 from __future__ import annotations
 
 from data.base.dataset import (
+    AbsentDataError,
     Augmentation,
     Batch,
     Column,
@@ -12,13 +13,17 @@ from data.base.dataset import (
     Dataset,
     DatasetOptions,
     DatasetSource,
+    Description,
+    SampleType,
     Split,
     Streams,
+    check_labels,
     require_modalities,
     sample_shape,
 )
 
 __all__ = [
+    "AbsentDataError",
     "Augmentation",
     "Batch",
     "Column",
@@ -26,8 +31,11 @@ __all__ = [
     "Dataset",
     "DatasetOptions",
     "DatasetSource",
+    "Description",
+    "SampleType",
     "Split",
     "Streams",
+    "check_labels",
     "require_modalities",
     "sample_shape",
 ]

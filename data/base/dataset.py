@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
@@ -28,6 +30,10 @@ Streams = Callable[[str], torch.Generator]
 
 class DataError(ValueError):
     """The data on disk cannot be used; the message names the file and the remedy."""
+
+
+class AbsentDataError(DataError):
+    """The data are not where the options say, on this machine; elsewhere, or later, they may be."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +173,48 @@ class Dataset:
         """Give the shape of one sample of each modality, without the batch axis."""
         return {m: sample_shape(self.train.inputs[m]) for m in self.modalities}
 
+    def check(self) -> None:
+        """Check labels, and inputs that are plain tensors. Raises DataError, naming split and row, for a label outside
+        [0, classes) and for a number that is not finite."""
+        for name, split in (("train", self.train), ("validation", self.validation), ("test", self.test)):
+            check_labels(split.labels.cpu().numpy(), self.num_classes, f"{self.name}: the {name} split's labels")
+            for modality, values in split.inputs.items():
+                if isinstance(values, Tensor) and values.is_floating_point() and not values.isfinite().all():
+                    row = int(values.isfinite().flatten(1).all(1).int().argmin())
+                    raise DataError(f"{self.name}: {modality}[{row}] of the {name} split {NOT_FINITE}")
+
+
+NOT_FINITE = "holds a number that is not finite; replace such numbers, or leave such samples out"
+
+
+def check_labels(labels: NDArray[np.int64], classes: int, what: str) -> None:
+    """Check that labels int64 [n] lie in [0, ``classes``): raises DataError naming the first row of ``what`` that does
+    not."""
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        row = int(wrong[0])
+        from_one = " (they seem to be counted from 1)" if labels.min() == 1 and labels.max() == classes else ""
+        raise DataError(f"{what}[{row}] is {labels[row]}; labels go from 0 to {classes - 1}{from_one}")
+
+
+@dataclass(frozen=True)
+class SampleType:
+    """One model-ready sample of a modality: its shape, without the batch axis. tokens: it holds token ids and their
+    attention mask, whole numbers, instead of measured numbers."""
+
+    shape: tuple[int, ...]
+    tokens: bool = False
+
+
+@dataclass(frozen=True)
+class Description:
+    """A dataset as far as it is known before anything is decoded or loaded; what is not known is left out.
+
+    samples: modality -> its samples. labels: split -> int64 [n] in [0, classes)."""
+
+    samples: Mapping[str, SampleType] = field(default_factory=dict)
+    labels: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+
 
 class DatasetOptions(BaseModel):
     """Base of every dataset's options: typed, unknown keys refused. ``split_seed`` never is the run's seed."""
@@ -215,12 +263,28 @@ class DatasetSource(ABC, Generic[OptionsT]):
     def fingerprint(cls, options: OptionsT) -> str:
         """Digest the content that the options lead to: equal data, equal digest, wherever it lies.
 
-        Cheap (no decoding). Raises DataError when the data cannot be found."""
+        Cheap (no decoding). Raises AbsentDataError when the data cannot be found."""
+
+    @classmethod
+    def samples(cls, options: OptionsT) -> dict[str, SampleType]:
+        """Map modality -> its samples, as far as the options alone decide them: an encoder that cannot take them is
+        refused before anything runs. No file is looked at. Default: nothing is known."""
+        return {}
+
+    @classmethod
+    def describe(cls, options: OptionsT) -> Description:
+        """Describe the data that the options lead to, without decoding or loading: from headers and lists. Default:
+        what :meth:`samples` says.
+
+        Raises AbsentDataError where the data cannot be found, DataError for everything that is wrong with what is
+        looked at."""
+        return Description(cls.samples(options))
 
     @classmethod
     @abstractmethod
     def load(cls, options: OptionsT) -> Dataset:
-        """Read the data. Raises DataError naming the file and the remedy."""
+        """Read the data. Raises DataError naming the file and the remedy: every run of this dataset then fails of it.
+        AbsentDataError, and whatever an OSError caused, counts for one attempt on one machine alone."""
 
 
 def require_modalities(chosen: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:

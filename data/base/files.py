@@ -6,19 +6,20 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from data.base.dataset import DataError
+from data.base.dataset import AbsentDataError, DataError
 
 GIT_LFS_POINTER = b"version https://git-lfs"
 """Start of the small file that stands in for one that Git LFS has not fetched."""
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read everything in ``path``. Raises DataError where it cannot be read, is empty, or is a Git LFS pointer that
-    stands in for the file."""
+    """Read everything in ``path``. Raises AbsentDataError where it is not there, DataError where it cannot be read, is
+    empty, or is a Git LFS pointer that stands in for the file."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+        kind = AbsentDataError if isinstance(error, FileNotFoundError | NotADirectoryError) else DataError
+        raise kind(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
     if not content:
         raise DataError(f"{path}: the file is empty; copy or download it again")
     if content.startswith(GIT_LFS_POINTER):

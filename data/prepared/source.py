@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from data.base import Column, DataError, Dataset, DatasetOptions, DatasetSource, Split
+from data.base import Column, DataError, Dataset, DatasetOptions, DatasetSource, Description, SampleType, Split
 from data.prepared.cache.decoding import prepare
 from data.prepared.cache.folder import read_only
 from data.prepared.cache.preparation import NAMED, Preparation
@@ -69,6 +71,19 @@ class PreparedSource(DatasetSource[PreparedT]):
     def fingerprint(cls, options: PreparedT) -> str:
         """Digest classes, splits, ids, labels and texts, names and sizes of the media, and the forms."""
         return cls.preparation(options).key
+
+    @classmethod
+    def samples(cls, options: PreparedT) -> dict[str, SampleType]:
+        served = {modality: form.sample() for modality, form in cls.forms(options).items()}
+        return {modality: sample for modality, sample in served.items() if sample is not None}
+
+    @classmethod
+    def describe(cls, options: PreparedT) -> Description:
+        """Read the lists: opens no medium. Raises AbsentDataError, DataError."""
+        splits = cls.preparation(options).listing.splits
+        labels: dict[str, NDArray[np.int64]]
+        labels = {name: np.array([item.label for item in items], np.int64) for name, items in splits.items()}
+        return Description(cls.samples(options), labels)
 
     @classmethod
     def load(cls, options: PreparedT) -> Dataset:

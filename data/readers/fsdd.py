@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from data.base import DataError
+from data.base import AbsentDataError, DataError
 
 RATE = 8000
 """Samples a second."""
@@ -33,12 +33,12 @@ def find_recordings(root: str) -> list[Recording]:
     whose name has another form."""
     top = Path(root).expanduser()
     if not top.is_dir():
-        raise DataError(f"{top}: no such folder; {_REMEDY}")
+        raise AbsentDataError(f"{top}: no such folder; {_REMEDY}")
     folder = top / "recordings" if (top / "recordings").is_dir() else top
     # Names that begin with a dot are what file managers leave behind, not recordings.
     paths = [p for p in folder.iterdir() if p.suffix.lower() == ".wav" and not p.name.startswith(".")]
     if not paths:
-        raise DataError(f"{folder}: no WAV files; {_REMEDY}")
+        raise AbsentDataError(f"{folder}: no WAV files; {_REMEDY}")
     return [_parse(path) for path in sorted(paths, key=lambda path: path.name)]
 
 

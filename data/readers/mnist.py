@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.base import DataError
+from data.base import AbsentDataError, DataError
 from data.base.files import read_bytes
 
 IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049
@@ -25,7 +25,7 @@ def find_files(root: str) -> dict[str, tuple[Path, Path]]:
     Raises DataError for a folder without the files, or with half of a pair."""
     folder = Path(root).expanduser()
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; set `mnist_root` to the folder of MNIST's IDX files")
+        raise AbsentDataError(f"{folder}: no such folder; set `mnist_root` to the folder of MNIST's IDX files")
     found = {}
     for part in _PARTS:
         images, labels = (_find(folder, f"{part}-images", "idx3"), _find(folder, f"{part}-labels", "idx1"))
@@ -35,7 +35,7 @@ def find_files(root: str) -> dict[str, tuple[Path, Path]]:
             lacking = f"{part}-labels-idx1-ubyte" if labels is None else f"{part}-images-idx3-ubyte"
             raise DataError(f"{folder}: {images or labels} is there, but {lacking}[.gz] is not; copy it there too")
     if not found:
-        raise DataError(
+        raise AbsentDataError(
             f"{folder}: no MNIST files; expected t10k-images-idx3-ubyte[.gz] and t10k-labels-idx1-ubyte[.gz], "
             "or the same of train"
         )

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from models import unknown
 from models.batchnorm import synchronize
-from models.encoders.base import Encoder, EncoderOptions, Shape
+from models.encoders.base import Encoder, EncoderOptions, Shape, ShapeError
 from models.encoders.basic import MLP, MLPOptions, SmallCNN, SmallCNNOptions
 from models.encoders.bert import Bert, BertOptions
 from models.encoders.cav_mae import CAVMAE, CAVMAEOptions
@@ -50,12 +50,16 @@ __all__ = [
     "ResNet50",
     "ResNet50Options",
     "Shape",
+    "ShapeError",
     "SmallCNN",
     "SmallCNNOptions",
     "build",
+    "fitting",
     "load_weights",
     "names",
+    "refusal",
     "resolve",
+    "stage_count",
 ]
 
 _KINDS: tuple[type[Encoder], ...] = (
@@ -89,9 +93,38 @@ def resolve(spec: str | Mapping[str, Any]) -> dict[str, Any]:
 
 def build(spec: str | Mapping[str, Any], shape: Shape) -> Encoder:
     """Build the encoder that ``spec`` (as for :func:`resolve`) describes, for samples of ``shape`` (no batch axis). Its
-    batch norms are those of :mod:`models.batchnorm`. Raises ValueError as ``resolve``, and for a wrong shape."""
+    batch norms are those of :mod:`models.batchnorm`. Raises ValueError as ``resolve``, ShapeError for a wrong shape."""
     kind, options = _parse(spec)
     return synchronize(kind(tuple(shape), options))
+
+
+def refusal(spec: str | Mapping[str, Any], shape: Shape, tokens: bool = False) -> str | None:
+    """Say why the encoder that ``spec`` describes cannot take samples of ``shape``, and which encoders can; None where
+    it can. Nothing is built. tokens: samples are token ids and attention masks, whole numbers. Raises ValueError as
+    ``resolve``."""
+    kind, options = _parse(spec)
+    shape = tuple(shape)
+    if not kind.fits(shape, options):
+        reason = kind.refusal(shape, options)
+    elif tokens and not kind.reads_tokens:
+        reason = f"encoder {kind.name} cannot take token ids, whole numbers {list(shape)}; it takes measured numbers"
+    else:
+        return None
+    others = [name for name in fitting(shape, tokens) if name != kind.name]
+    return reason + (f"; encoders that take it: {', '.join(others)}" if others else "")
+
+
+def fitting(shape: Shape, tokens: bool = False) -> list[str]:
+    """List the encoders that take samples of ``shape`` by their default options. tokens: as for :func:`refusal`."""
+    kinds = (ENCODERS[name] for name in names())
+    return [k.name for k in kinds if k.reads_tokens == tokens and k.fits(tuple(shape), k.Options())]
+
+
+def stage_count(spec: str | Mapping[str, Any]) -> int:
+    """Count the parts in which the encoder that ``spec`` describes can be run, for fusion between them; 0 where it has
+    none. Raises ValueError as ``resolve``."""
+    kind, options = _parse(spec)
+    return kind.stage_count(options)
 
 
 def _parse(spec: str | Mapping[str, Any]) -> tuple[type[Encoder], EncoderOptions]:

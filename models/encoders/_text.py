@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -13,13 +15,24 @@ TAKES = "[2, L]: the ids of L tokens, and their attention mask (1 = real token)"
 class TextEncoder(Encoder):
     """Base of the encoders of tokens: samples int64 [2, L], ids and attention mask (1 = real token)."""
 
-    def __init__(self, shape: Shape, vocabulary: int, most: int | None = None) -> None:
-        """most: tokens that the network has positions for. Raises ValueError for a shape that is no text."""
+    reads_tokens = True
+
+    def __init__(self, shape: Shape, options: Any) -> None:
+        """options: with ``vocabulary``, and ``positions`` where the network has them for so many tokens alone. Raises
+        ShapeError for a shape that is no text."""
         super().__init__()
-        if len(shape) != 2 or shape[0] != 2 or not 1 <= shape[1] <= (most or shape[1]):
-            raise self.refuse(shape, TAKES + (f", L of at most {most}" if most else ""))
-        self.vocabulary = vocabulary
+        self.require(shape, options)
+        self.vocabulary: int = options.vocabulary
         self._looked_at = False
+
+    @classmethod
+    def fits(cls, shape: Shape, options: Any) -> bool:
+        return len(shape) == 2 and shape[0] == 2 and 1 <= shape[1] <= getattr(options, "positions", shape[1])
+
+    @classmethod
+    def takes(cls, options: Any) -> str:
+        most = getattr(options, "positions", None)
+        return TAKES + (f", L of at most {most}" if most else "")
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 2, L] -> ids int64 [B, L], 0 where there is no token, and mask bool [B, L]. Raises ValueError for an id

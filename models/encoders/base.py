@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 Shape = tuple[int, ...]
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
+
+
+class ShapeError(ValueError):
+    """An encoder cannot take samples of a shape; the message names both, and what it takes."""
 
 
 class EncoderOptions(BaseModel):
@@ -20,17 +24,43 @@ class EncoderOptions(BaseModel):
 
 class Encoder(nn.Module):
     """Base of the encoders: ``forward`` maps [B, *shape] to [B, ``out_dim``], for the ``shape`` of one sample that the
-    constructor is given. The constructor raises ValueError for a shape that the encoder cannot take.
+    constructor is given. The constructor raises :class:`ShapeError` for a shape that the encoder cannot take; before
+    anything is built :meth:`fits` and :meth:`takes` tell which it can.
 
     Optional, where the network has them: ``tokens(x)``, features [B, L, D] before they are pooled, for fusion by
     attention; ``stem(x)`` and ``stages``, the network in parts, for fusion between stages."""
 
     name: ClassVar[str]
     Options: ClassVar[type[EncoderOptions]]
+    reads_tokens: ClassVar[bool] = False
+    """True where samples are token ids with their attention mask, whole numbers, instead of measured numbers."""
     out_dim: int
 
-    def refuse(self, shape: Shape, takes: str) -> ValueError:
-        return ValueError(f"encoder {self.name} cannot take a sample of shape {list(shape)}; it takes {takes}")
+    @classmethod
+    def fits(cls, shape: Shape, options: Any) -> bool:
+        """Tell whether the encoder with these options takes samples of ``shape`` (no batch axis)."""
+        return True
+
+    @classmethod
+    def takes(cls, options: Any) -> str:
+        """Say in words which shapes the encoder with these options takes."""
+        return "any shape"
+
+    @classmethod
+    def stage_count(cls, options: Any) -> int:
+        """Count the parts in which the network can be run, for fusion between them; 0 where it has none."""
+        return 0
+
+    @classmethod
+    def require(cls, shape: Shape, options: Any) -> None:
+        """Raise ShapeError where :meth:`fits` is false."""
+        if not cls.fits(shape, options):
+            raise ShapeError(cls.refusal(shape, options))
+
+    @classmethod
+    def refusal(cls, shape: Shape, options: Any) -> str:
+        """Say that the encoder cannot take a sample of ``shape``, and which it takes."""
+        return f"encoder {cls.name} cannot take a sample of shape {list(shape)}; it takes {cls.takes(options)}"
 
 
 def heads_divide(width: int, heads: int) -> None:

@@ -30,14 +30,21 @@ class MLP(Encoder):
     def __init__(self, shape: Shape, options: MLPOptions | None = None) -> None:
         super().__init__()
         options = options or MLPOptions()
-        if math.prod(shape) < 1:
-            raise self.refuse(shape, "any with at least one number")
+        self.require(shape, options)
         widths = [math.prod(shape)] + [options.width] * options.depth
         layers: list[nn.Module] = [nn.Flatten()]
         for inputs, outputs in pairwise(widths):
             layers += [linear(inputs, outputs), ACTIVATIONS[options.activation]()]
         self.layers = nn.Sequential(*layers)
         self.out_dim = options.width
+
+    @classmethod
+    def fits(cls, shape: Shape, options: MLPOptions) -> bool:
+        return math.prod(shape) >= 1
+
+    @classmethod
+    def takes(cls, options: MLPOptions) -> str:
+        return "any with at least one number"
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, ...] -> [B, width]."""
@@ -61,8 +68,7 @@ class SmallCNN(Encoder):
     def __init__(self, shape: Shape, options: SmallCNNOptions | None = None) -> None:
         super().__init__()
         options = options or SmallCNNOptions()
-        if len(shape) != 3 or shape[0] < 1 or min(shape[1:]) < 4:
-            raise self.refuse(shape, "[C, H, W] with H and W of at least 4")
+        self.require(shape, options)
         width = options.width
         self.layers = nn.Sequential(
             *_convolution(shape[0], width),
@@ -76,6 +82,18 @@ class SmallCNN(Encoder):
             nn.ReLU(inplace=True),
         )
         self.out_dim = 4 * width
+
+    @classmethod
+    def fits(cls, shape: Shape, options: SmallCNNOptions) -> bool:
+        return len(shape) == 3 and shape[0] >= 1 and min(shape[1:]) >= 4
+
+    @classmethod
+    def takes(cls, options: SmallCNNOptions) -> str:
+        return "[C, H, W] with H and W of at least 4"
+
+    @classmethod
+    def stage_count(cls, options: SmallCNNOptions) -> int:
+        return 3
 
     @property
     def stages(self) -> list[nn.Module]:

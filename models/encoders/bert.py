@@ -61,7 +61,7 @@ class Bert(TextEncoder):
 
     def __init__(self, shape: Shape, options: BertOptions | None = None) -> None:
         options = options or BertOptions()
-        super().__init__(shape, options.vocabulary, options.positions)
+        super().__init__(shape, options)
         from transformers import BertModel
 
         self.pools = options.text_feature == "pooler"

@@ -38,8 +38,7 @@ class CAVMAE(Encoder):
         super().__init__()
         options = options or CAVMAEOptions()
         patch, width = options.patch, options.width
-        if len(shape) != 3 or shape[0] != 1 or min(shape) < 1 or shape[1] % patch or shape[2] % patch:
-            raise self.refuse(shape, f"filter banks [1, frames, bands], frames and bands multiples of {patch}")
+        self.require(shape, options)
         self.mean, self.deviation = options.mean, options.deviation
         self.patch_embed = nn.Conv2d(1, width, patch, stride=patch)
         nn.init.xavier_uniform_(self.patch_embed.weight.view(width, -1))
@@ -55,6 +54,14 @@ class CAVMAE(Encoder):
         if options.pretrained is not None:
             weights = local_weights(options.pretrained)
             load_weights(self, rename(weights, _names(weights))).tell(options.pretrained)
+
+    @classmethod
+    def fits(cls, shape: Shape, options: CAVMAEOptions) -> bool:
+        return len(shape) == 3 and shape[0] == 1 and min(shape) >= 1 and not any(n % options.patch for n in shape[1:])
+
+    @classmethod
+    def takes(cls, options: CAVMAEOptions) -> str:
+        return f"filter banks [1, frames, bands], frames and bands multiples of {options.patch}"
 
     def tokens(self, x: Tensor) -> Tensor:
         """[B, 1, frames, bands] -> [B, L, D], the lowest bands' patches first."""

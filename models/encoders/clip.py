@@ -100,13 +100,20 @@ class CLIPImage(Encoder):
     def __init__(self, shape: Shape, options: CLIPImageOptions | None = None) -> None:
         super().__init__()
         options = options or CLIPImageOptions()
-        if shape != (3, options.size, options.size):
-            raise self.refuse(shape, f"[3, {options.size}, {options.size}]")
+        self.require(shape, options)
         from transformers import CLIPVisionModel, CLIPVisionModelWithProjection
 
         kind = CLIPVisionModelWithProjection if options.feature == "projected" else CLIPVisionModel
         self.backbone = build(kind, options, {})
         self.output, self.out_dim = _feature(options, "image_embeds")
+
+    @classmethod
+    def fits(cls, shape: Shape, options: CLIPImageOptions) -> bool:
+        return shape == (3, options.size, options.size)
+
+    @classmethod
+    def takes(cls, options: CLIPImageOptions) -> str:
+        return f"[3, {options.size}, {options.size}]"
 
     def tokens(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] -> [B, 1 + L, width]: the last hidden states of class token and patches."""
@@ -126,7 +133,7 @@ class CLIPText(TextEncoder):
 
     def __init__(self, shape: Shape, options: CLIPTextOptions | None = None) -> None:
         options = options or CLIPTextOptions()
-        super().__init__(shape, options.vocabulary, options.positions)
+        super().__init__(shape, options)
         from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
         kind = CLIPTextModelWithProjection if options.feature == "projected" else CLIPTextModel

@@ -55,8 +55,7 @@ class I3D(Encoder):
     def __init__(self, shape: Shape, options: I3DOptions | None = None) -> None:
         super().__init__()
         options = options or I3DOptions()
-        if len(shape) != 4 or min(shape) < 1:
-            raise self.refuse(shape, "clips [C, T, H, W]")
+        self.require(shape, options)
 
         def scaled(channels: int) -> int:
             return channels * options.width // _FULL
@@ -85,6 +84,14 @@ class I3D(Encoder):
             load_weights(
                 self.layers, weights, input_layer="Conv3d_1a_7x7.conv3d.weight", resize=options.input_layer
             ).tell(options.pretrained)
+
+    @classmethod
+    def fits(cls, shape: Shape, options: I3DOptions) -> bool:
+        return len(shape) == 4 and min(shape) >= 1
+
+    @classmethod
+    def takes(cls, options: I3DOptions) -> str:
+        return "clips [C, T, H, W]"
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, T, H, W] -> [B, 16 width]."""

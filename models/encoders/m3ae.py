@@ -54,8 +54,7 @@ class M3AEImage(Encoder):
         super().__init__()
         options = options or M3AEImageOptions()
         patch = options.patch
-        if len(shape) != 3 or min(shape) < 1 or shape[1] % patch or shape[2] % patch:
-            raise self.refuse(shape, f"[C, H, W] with H and W multiples of {patch}")
+        self.require(shape, options)
         self.patch, self.patch_order = patch, options.patch_order
         self.embedding = nn.Linear(shape[0] * patch**2, options.width)
         xavier_uniform(self.embedding)
@@ -64,6 +63,14 @@ class M3AEImage(Encoder):
         self.out_dim = options.width
         if options.pretrained is not None:
             _load(self, options.pretrained, "image")
+
+    @classmethod
+    def fits(cls, shape: Shape, options: M3AEImageOptions) -> bool:
+        return len(shape) == 3 and min(shape) >= 1 and not any(n % options.patch for n in shape[1:])
+
+    @classmethod
+    def takes(cls, options: M3AEImageOptions) -> str:
+        return f"[C, H, W] with H and W multiples of {options.patch}"
 
     def patches(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, L, patch x patch x C], row by row of patches, numbers in the order of the option."""
@@ -90,7 +97,7 @@ class M3AEText(TextEncoder):
 
     def __init__(self, shape: Shape, options: M3AETextOptions | None = None) -> None:
         options = options or M3AETextOptions()
-        super().__init__(shape, options.vocabulary)
+        super().__init__(shape, options)
         self.pool = options.pool
         self.embedding = nn.Embedding(options.vocabulary, options.width)
         self.trunk = _Trunk(options)

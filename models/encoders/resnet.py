@@ -46,12 +46,12 @@ class _ResNet(Encoder):
     maps: ClassVar[int]
     """Channels of the last maps."""
 
-    def __init__(self, shape: Shape, pretrained: str | None, activation: str, class_scores: bool) -> None:
+    def __init__(self, shape: Shape, options: ResNet18Options | ResNet50Options, class_scores: bool) -> None:
         super().__init__()
+        self.require(shape, options)
         import torchvision.models
 
-        if len(shape) not in (3, 4) or min(shape) < 1:
-            raise self.refuse(shape, "[C, H, W], or [C, T, H, W] for T frames")
+        pretrained, activation = options.pretrained, options.activation
         self.backbone = getattr(torchvision.models, self.name)(weights=None)
         classes = self.backbone.fc.out_features
         self.backbone.fc = linear(self.maps, classes) if class_scores else nn.Identity()
@@ -68,6 +68,18 @@ class _ResNet(Encoder):
             if not class_scores:
                 weights = {name: tensor for name, tensor in weights.items() if not name.startswith("fc.")}
             load_weights(self.backbone, weights, input_layer="conv1.weight").tell(pretrained)
+
+    @classmethod
+    def fits(cls, shape: Shape, options: Any) -> bool:
+        return len(shape) in (3, 4) and min(shape) >= 1
+
+    @classmethod
+    def takes(cls, options: Any) -> str:
+        return "[C, H, W], or [C, T, H, W] for T frames"
+
+    @classmethod
+    def stage_count(cls, options: Any) -> int:
+        return 4
 
     @property
     def stages(self) -> list[nn.Module]:
@@ -107,7 +119,7 @@ class ResNet18(_ResNet):
 
     def __init__(self, shape: Shape, options: ResNet18Options | None = None) -> None:
         options = options or ResNet18Options()
-        super().__init__(shape, options.pretrained, options.activation, class_scores=False)
+        super().__init__(shape, options, class_scores=False)
 
 
 class ResNet50(_ResNet):
@@ -119,7 +131,11 @@ class ResNet50(_ResNet):
 
     def __init__(self, shape: Shape, options: ResNet50Options | None = None) -> None:
         options = options or ResNet50Options()
-        super().__init__(shape, options.pretrained, options.activation, options.image_feature == "class_scores")
+        super().__init__(shape, options, options.image_feature == "class_scores")
+
+    @classmethod
+    def stage_count(cls, options: ResNet50Options) -> int:
+        return 0 if options.image_feature == "class_scores" else 4
 
 
 def _read(pretrained: str, sets: Any) -> dict[str, Tensor]:

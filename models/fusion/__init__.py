@@ -24,7 +24,7 @@ from models.fusion.evidential import (
 )
 from models.fusion.mmtm import MMTM, MMTMFusion, mmtm_gates, mmtm_squeeze_width
 from models.fusion.recurrent import MLLSTMFusion
-from models.fusion.stages import ChannelFusion
+from models.fusion.stages import ChannelFusion, channel_refusal
 from models.fusion.vectors import (
     ConcatFusion,
     LateFusion,
@@ -58,6 +58,7 @@ __all__ = [
     "annealing_weight",
     "build",
     "channel_exchange",
+    "channel_refusal",
     "concat_unimodal_logits",
     "dempster_shafer",
     "dirichlet_evidence",

@@ -6,12 +6,14 @@ batch gives maps [B T, C_m, H, W]; they count as [B, C_m, T, H, W]."""
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from models import encoders as declared
+from models.encoders import Shape
 from models.fusion.base import Fusion, FusionOutput, apply, heads
 
 
@@ -33,6 +35,34 @@ def frames(maps: Tensor, batch: int) -> int:
 def keep(features: list[Tensor], present: Sequence[bool]) -> list[Tensor]:
     """Put zeros in the place of what is not present."""
     return [x if there else torch.zeros_like(x) for x, there in zip(features, present, strict=True)]
+
+
+def channel_refusal(mode: str, specs: Mapping[str, Mapping[str, Any]], shapes: Mapping[str, Shape]) -> str | None:
+    """Say why ``channel`` cannot mix the maps of encoders, before any is built; None where nothing speaks against it.
+
+    mode: mmtm or cen. specs: modality -> encoder, as for :func:`models.encoders.resolve`. shapes: modality -> shape of
+    a sample, as far as it is known."""
+    counts = {modality: declared.stage_count(spec) for modality, spec in specs.items()}
+    for modality, count in counts.items():
+        if not count:
+            fitting = [name for name in declared.names() if declared.stage_count(name)]
+            if modality in shapes:
+                fitting = [name for name in fitting if name in declared.fitting(shapes[modality])]
+            other = f"give it {' or '.join(fitting)}, or use another fusion" if fitting else "use another fusion"
+            found = f"{specs[modality]['name']}, the encoder of {modality}, has none"
+            return f"fusion channel mixes the maps between an encoder's stages, and {found}; {other}"
+    listed = ", ".join(f"{modality} {counts[modality]} ({specs[modality]['name']})" for modality in specs)
+    if len(set(counts.values())) > 1:
+        return f"fusion channel needs encoders with equally many stages, and these have: {listed}; give all the same"
+    if mode != "cen":
+        return None
+    if len({spec["name"] for spec in specs.values()}) > 1:
+        return f"channel_mode cen needs encoders of one architecture, and these are: {listed}; give all the same"
+    sizes = {modality: list(shapes[modality][1:]) for modality in specs if modality in shapes}
+    if len(set(map(tuple, sizes.values()))) > 1:
+        found = ", ".join(f"{modality} {size}" for modality, size in sizes.items())
+        return f"channel_mode cen exchanges channels between maps of one size, and samples have: {found}; use mmtm"
+    return None
 
 
 class ChannelFusion(Fusion):

@@ -72,15 +72,19 @@ def datasets_table() -> Table:
 
 
 def encoders_table() -> Table:
-    """List every encoder with the options that a sweep's ``encoders`` may set."""
+    """List every encoder with the shapes of samples that it takes, by its default options, and with the options that a
+    sweep's ``encoders`` may set."""
     table = Table(title="encoders", box=None, title_justify="left", padding=(0, 2, 0, 0))
     for column in ("name", "option", "default", "values", "meaning"):
         table.add_column(column, overflow="fold")
     for name in encoders.names():
-        model = encoders.ENCODERS[name].Options
-        for number, (option, field) in enumerate(model.model_fields.items()):
-            shown = "" if number else name
-            table.add_row(shown, option, _yaml_text(field.default), values_text(model, option), field.description)
+        kind = encoders.ENCODERS[name]
+        model, defaults = kind.Options, kind.Options()
+        count = kind.stage_count(defaults)
+        parts = f"; {count} stages for fusion: channel" if count else ""
+        table.add_row(name, "", "", "", f"takes {kind.takes(defaults)}{parts}")
+        for option, field in model.model_fields.items():
+            table.add_row("", option, _yaml_text(field.default), values_text(model, option), field.description)
     return table
 
 

@@ -15,11 +15,12 @@ from pydantic import ValidationError
 
 import data
 import methods
-from data.base import DatasetOptions, DatasetSource
-from methods.base import MethodError
+from data.base import DatasetOptions, DatasetSource, SampleType
+from methods.base import FusionHyperparameters, MethodError
 from methods.base.hyperparameters import Hyperparameters
 from methods.base.phase import checked_phases
 from models import encoders
+from models import fusion as fusions
 from sweep.config.conditions import with_idle_defaults
 from sweep.config.merge import names_another
 from sweep.config.problems import ConfigError, Path, Problem
@@ -185,6 +186,7 @@ def resolve(sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, 
         try:
             modalities = source.modalities(options)
             specs = _encoders(sweep, source.encoders(options), values, path_of, problems)
+            problems += encoder_problems(sweep, specs, source.samples(options), values, path_of)
         except ValueError as error:
             problems.append(sweep.problem(("data", dataset), str(error)))
     if problems:
@@ -242,10 +244,30 @@ def _encoders(
         try:
             found[modality] = encoders.resolve(layers.values[modality])
         except ValueError as error:
-            varied_here = [name for name in values if name.startswith(f"encoders.{modality}")]
-            path = path_of(varied_here[0]) if varied_here else ("encoders", modality)
-            problems.append(sweep.problem(path, str(error)))
+            problems.append(sweep.problem(_encoder_path(modality, values, path_of), str(error)))
     return found
+
+
+def encoder_problems(
+    sweep: Sweep,
+    specs: Mapping[str, Mapping[str, Any]],
+    samples: Mapping[str, SampleType],
+    values: Mapping[str, Any],
+    path_of: PathOf,
+) -> Iterator[Problem]:
+    """Find encoders that cannot take the samples of their modality. samples: those that are known, by modality."""
+    for modality, spec in specs.items():
+        if (sample := samples.get(modality)) is None:
+            continue
+        if (reason := encoders.refusal(spec, sample.shape, sample.tokens)) is not None:
+            path = _encoder_path(modality, values, path_of)
+            yield sweep.problem(path, reason)
+
+
+def _encoder_path(modality: str, values: Mapping[str, Any], path_of: PathOf) -> Path:
+    """Tell where the encoder of a modality was written."""
+    varied_here = [name for name in values if target(name).section == "encoders" and target(name).path[0] == modality]
+    return path_of(varied_here[0]) if varied_here else ("encoders", modality)
 
 
 def _check_batches(sweep: Sweep, train: Recipe, layers: _Layers) -> Iterator[Problem]:
@@ -262,15 +284,23 @@ def _check_batches(sweep: Sweep, train: Recipe, layers: _Layers) -> Iterator[Pro
         )
 
 
-def refusal(entry: MethodSpec, dataset: str, settings: Settings) -> str | None:
-    """Say why the method is not defined for the dataset's modalities with these hyperparameters; None where it is."""
-    kind = methods.get(entry.method)
+def refusal(
+    entry: MethodSpec, dataset: str, settings: Settings, samples: Mapping[str, SampleType] | None = None
+) -> str | None:
+    """Say why the method is not defined for the dataset's modalities and encoders with these hyperparameters; None
+    where it is. samples: modality -> its samples, as far as they are known (default: as the dataset declares them)."""
+    kind, found = methods.get(entry.method), settings.hyperparameters
     try:
-        kind.check(settings.hyperparameters, settings.modalities)
-        phases = checked_phases(kind.phases_of(settings.hyperparameters, settings.modalities, settings.epochs))
+        kind.check(found, settings.modalities)
+        phases = checked_phases(kind.phases_of(found, settings.modalities, settings.epochs))
         check_schedule(phases, settings.train.schedule)
     except MethodError as error:
         return f"{error} (dataset {dataset})"
     except ValueError as error:
         return f"{entry.method}: {error} (dataset {dataset})"
+    if isinstance(found, FusionHyperparameters) and found.fusion == "channel":
+        samples = data.get(dataset).samples(settings.options) if samples is None else samples
+        shapes = {modality: sample.shape for modality, sample in samples.items()}
+        reason = fusions.channel_refusal(found.channel_mode, settings.encoders, shapes)
+        return reason and f"{reason} (dataset {dataset})"
     return None

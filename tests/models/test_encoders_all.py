@@ -84,6 +84,41 @@ def test_shapes_are_refused(name: str, shape: tuple[int, ...], takes: str) -> No
         encoders.build({"name": name, **TINY[name][0]}, shape)
 
 
+@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("shape", [(), (5,), (0,), (2, 10), (2, 0), (1, 3, 9), (3, 32, 32), (1, 64, 32), (3, 4, 8, 8)])
+def test_what_an_encoder_declares_is_what_it_takes(name: str, shape: tuple[int, ...]) -> None:
+    spec = {"name": name, **TINY[name][0]}
+    refusal = encoders.refusal(spec, shape, encoders.ENCODERS[name].reads_tokens)
+    if refusal is None:
+        assert len(getattr(encoders.build(spec, shape), "stages", [])) == encoders.stage_count(spec)
+    else:
+        with pytest.raises(encoders.ShapeError) as caught:
+            encoders.build(spec, shape)
+        assert refusal.startswith(str(caught.value))
+
+
+def test_a_refusal_names_the_encoders_that_fit() -> None:
+    assert str(encoders.refusal("cnn", (5,))).endswith("; encoders that take it: mlp")
+    assert str(encoders.refusal("cnn", (3, 8, 32, 32))).endswith(
+        "; encoders that take it: i3d, mlp, resnet18, resnet50"
+    )
+    assert encoders.fitting((2, 100), tokens=True) == ["bert", "m3ae_text"]
+    assert encoders.fitting((2, 100)) == ["mlp"]
+    assert encoders.fitting((0,)) == []
+    assert str(encoders.refusal("mlp", (0,))).endswith("it takes any with at least one number")
+
+
+def test_token_ids_are_for_encoders_of_texts() -> None:
+    said = "encoder mlp cannot take token ids, whole numbers [2, 9]; it takes measured numbers; encoders that take it: "
+    assert encoders.refusal("mlp", (2, 9), tokens=True) == said + "bert, clip_text, m3ae_text"
+    assert encoders.refusal("bert", (2, 9), tokens=True) is None
+
+
+def test_class_scores_leave_no_stages() -> None:
+    assert encoders.stage_count("resnet50") == 4
+    assert encoders.stage_count({"name": "resnet50", "image_feature": "class_scores"}) == 0
+
+
 @pytest.mark.parametrize("name", ["bert", "clip_text", "m3ae_text"])
 def test_tokens_of_another_vocabulary_are_named(name: str) -> None:
     encoder, x = tiny(name), samples(name)

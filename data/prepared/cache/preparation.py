@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.base import DataError
+from data.base import AbsentDataError, DataError
 from data.media import MediaError
 from data.prepared.cache.folder import CacheFolder, stored_bytes
 from data.prepared.cache.records import Content, Marker, Meta, Samples, Skipped
@@ -145,7 +145,8 @@ class Preparation:
         lost = [*(f"{name} ({why})" for name, why in self.listing.missing), *(f"{s.id} ({s.reason})" for s in skipped)]
         total = self.size + len(self.listing.missing)
         if len(lost) > self.allowed * total:
-            raise DataError(
+            kind = DataError if skipped else AbsentDataError
+            raise kind(
                 f"{self.dataset}: {len(lost)} of {total} samples cannot be used, {100 * len(lost) / total:.2g} % where "
                 f"allowed_missing is {100 * self.allowed:g} %: {_first(lost)}; complete or repair them, or raise "
                 "allowed_missing"

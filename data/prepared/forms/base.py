@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data.base import Column
+from data.base import Column, SampleType
 from data.prepared.lists.items import Medium, SplitName
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -31,6 +31,10 @@ class Form(ABC):
 
     version: ClassVar[int] = 1
     """Raised whenever the same parameters give other numbers: caches of earlier versions are not used."""
+
+    def sample(self) -> SampleType | None:
+        """Tell what is served of one sample in training; None where the parameters do not decide it."""
+        return None
 
     @abstractmethod
     def stored(self, split: SplitName) -> Mapping[str, Stored]:

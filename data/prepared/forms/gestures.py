@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from data.base import SampleType
 from data.media import MediaError
 from data.media.flow import farneback
 from data.media.images import resized
@@ -70,6 +71,9 @@ class GestureClip(Form):
     def length(self) -> int:
         return self.frames + self.start_range
 
+    def sample(self) -> SampleType:
+        return SampleType((self.channels, self.frames, self.size, self.size))
+
     def stored(self, split: SplitName) -> Mapping[str, Stored]:
         edge = self.stored_size if split == "train" else self.size
         return {"clip": Stored("uint8", (self.length, self.channels, edge, edge))}
@@ -102,6 +106,9 @@ class Flow(Form):
     window: int = 15
     iterations: int = 3
 
+    def sample(self) -> SampleType:
+        return SampleType((2, self.frames, self.size, self.size))
+
     def stored(self, split: SplitName) -> Mapping[str, Stored]:
         edge = self.stored_size if split == "train" else self.size
         return {"clip": Stored("float16", (self.frames, 2, edge, edge))}
@@ -115,7 +122,7 @@ class Flow(Form):
         return {"clip": np.ascontiguousarray(flow if split == "train" else centre(flow, self.size))}
 
     def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> FlowColumn:
-        return FlowColumn(self, arrays, split == "train", (2, self.frames, self.size, self.size))
+        return FlowColumn(self, arrays, split == "train", self.sample().shape)
 
 
 @dataclass(frozen=True, eq=False)

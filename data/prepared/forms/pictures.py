@@ -18,6 +18,7 @@ from torch import Generator, Tensor
 from data.augment.crops import crop, draw_crops, draw_flips, whole
 from data.augment.draws import Range, uniform
 from data.augment.operations import draw_operations, rand_augment
+from data.base import SampleType
 from data.media import MediaError
 from data.media.images import read_image, resized
 from data.media.video import read_frames
@@ -76,6 +77,9 @@ class Image(Form):
     def augmented(self) -> bool:
         return self.crop_scale is not None or self.flip or self.randaugment
 
+    def sample(self) -> SampleType:
+        return SampleType((3, self.size, self.size))
+
     def stored(self, split: SplitName) -> Mapping[str, Stored]:
         edge = self.stored_size if split == "train" else self.size
         arrays = {"picture": Stored("uint8", (3, edge, edge)), "grey": Stored("bool", (1,))}
@@ -96,8 +100,8 @@ class Image(Form):
         return arrays | ({"size": np.array(size, np.int32)} if split == "train" else {})
 
     def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> ImageColumn:
-        shape, grey = (3, self.size, self.size), int(arrays["grey"].sum())
-        return ImageColumn(self, arrays, split == "train", shape, substituted=grey)
+        grey = int(arrays["grey"].sum())
+        return ImageColumn(self, arrays, split == "train", self.sample().shape, substituted=grey)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +155,9 @@ class Frames(Form):
     random_crop: bool = True
     flip: bool = True
 
+    def sample(self) -> SampleType:
+        return SampleType((3, self.frames, self.size, self.size))
+
     def stored(self, split: SplitName) -> Mapping[str, Stored]:
         if split != "train":
             return {"frames": Stored("uint8", (self.frames, 3, self.size, self.size))}
@@ -176,7 +183,7 @@ class Frames(Form):
         return list(read_frames(path, self.rate))
 
     def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> FramesColumn:
-        return FramesColumn(self, arrays, split == "train", (3, self.frames, self.size, self.size))
+        return FramesColumn(self, arrays, split == "train", self.sample().shape)
 
 
 def _resized(

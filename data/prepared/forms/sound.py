@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from data.augment.draws import draw_integers
 from data.augment.masks import draw_spans, mask
+from data.base import SampleType
 from data.media import MediaError
 from data.media.audio import read_audio
 from data.prepared.forms.base import Arrays, Form, Stored
@@ -73,6 +74,9 @@ class Spectrogram(Form):
     def source_samples(self) -> int:
         return round(self.rate * (self.source_seconds or 2 * self.seconds))
 
+    def sample(self) -> SampleType:
+        return SampleType((1, self.bands, self.frames))
+
     def stored(self, split: SplitName) -> Mapping[str, Stored]:
         frames = self.frames
         if self.crop == "random" and split == "train":
@@ -95,7 +99,7 @@ class Spectrogram(Form):
         return {"spectrogram": _as(log_stft(wave[start : start + samples], self.n_fft, self.hop), self.dtype)}
 
     def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> SpectrogramColumn:
-        return SpectrogramColumn(self, arrays, split == "train", (1, self.bands, self.frames))
+        return SpectrogramColumn(self, arrays, split == "train", self.sample().shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +142,9 @@ class FilterBank(Form):
     mask_bands: int = 0
     mask_frames: int = 0
 
+    def sample(self) -> SampleType:
+        return SampleType((1, self.frames, self.mels))
+
     def stored(self, split: SplitName) -> Mapping[str, Stored]:
         return {"bank": Stored(self.dtype, (self.frames, self.mels))}
 
@@ -161,7 +168,7 @@ class FilterBank(Form):
         return {"bank": _as(torch.nn.functional.pad(bank, (0, 0, 0, self.frames - len(bank))), self.dtype)}
 
     def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> FilterBankColumn:
-        return FilterBankColumn(self, arrays, split == "train", (1, self.frames, self.mels))
+        return FilterBankColumn(self, arrays, split == "train", self.sample().shape)
 
 
 @dataclass(frozen=True, eq=False)

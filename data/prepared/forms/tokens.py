@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.base import SampleType
 from data.media.text import encode, padding
 from data.prepared.forms.base import Arrays, Form, Stored
 from data.prepared.forms.columns import ArrayColumn, Device
@@ -28,6 +29,9 @@ class Tokens(Form):
     special_tokens: bool = True
     pair: bool = False
 
+    def sample(self) -> SampleType:
+        return SampleType((2, self.length), tokens=True)
+
     def stored(self, split: SplitName) -> Mapping[str, Stored]:
         return {"ids": Stored("int32", (self.length,)), "count": Stored("int32", (1,))}
 
@@ -42,7 +46,7 @@ class Tokens(Form):
         return {"ids": ids, "count": np.array([max(1, len(found))], np.int32)}
 
     def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> TokensColumn:
-        return TokensColumn(self, arrays, split == "train", (2, self.length))
+        return TokensColumn(self, arrays, split == "train", self.sample().shape)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from data.base import DataError
+from data.base import AbsentDataError, DataError
 from data.base.files import GIT_LFS_POINTER
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png"})
@@ -27,7 +27,7 @@ def open_root(root: str, remedy: str) -> Path:
     top = Path(root).expanduser()
     if not _is_folder(top):
         kind = "a file, not a folder" if top.is_file() else "no such folder"
-        raise DataError(f"{top}: {kind}; {remedy}")
+        raise AbsentDataError(f"{top}: {kind}; {remedy}")
     entries(top)
     return top
 
@@ -53,7 +53,7 @@ def need_folder(top: Path, what: str, *places: str) -> Path:
     if found := find_folder(top, *places):
         return found
     where = " or ".join(places)
-    raise DataError(f"{top}: no {what}; expected {where}. {explain_absence(top, places)}")
+    raise AbsentDataError(f"{top}: no {what}; expected {where}. {explain_absence(top, places)}")
 
 
 def files_by_stem(folder: Path, suffixes: Collection[str], deep: bool = False) -> dict[str, Path]:

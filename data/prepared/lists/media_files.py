@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from data.base import DataError
+from data.base import AbsentDataError
 from data.prepared.lists.folders import pictures
 from data.prepared.lists.items import Item, Medium, SplitName
 from data.prepared.lists.rows import Row, refuse_repeats
@@ -43,7 +43,7 @@ def find_media(
                 lacking.append((row.id, str(absent)))
         if len(lacking) > allowed_missing * len(rows) or not kept:
             named = "; ".join(f"{id}: {reason}" for id, reason in lacking[:show])
-            raise DataError(
+            raise AbsentDataError(
                 f"{name}: {len(lacking)} of {len(rows)} samples cannot be used, {len(lacking) / max(1, len(rows)):.1%} "
                 f"where `allowed_missing` is {allowed_missing:.1%} ({named}{'; ...' if len(lacking) > show else ''}). "
                 "Complete the data, or raise `allowed_missing`"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.base import DataError
+from data.base import AbsentDataError, DataError
 from data.base.files import read_bytes
 
 
@@ -45,7 +45,8 @@ class Lists:
             return cls(tuple(root / place for place in places), origin)
         folder = Path(lists).expanduser()
         if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder; set `lists` to the folder that holds the lists of {origin}")
+            remedy = f"set `lists` to the folder that holds the lists of {origin}"
+            raise AbsentDataError(f"{folder}: no such folder; {remedy}")
         return cls((folder,), origin)
 
     def find(self, *names: str) -> Path | None:
@@ -60,7 +61,7 @@ class Lists:
         if found := self.find(*names):
             return found
         places = ", ".join(str(folder) for folder in self.folders)
-        raise DataError(
+        raise AbsentDataError(
             f"no file {' or '.join(names)}; looked in {places}. The lists come from {self.origin}: copy them there, or "
             "set `lists` to their folder"
         )

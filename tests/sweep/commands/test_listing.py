@@ -59,6 +59,13 @@ def test_every_option_of_every_encoder_is_listed() -> None:
         assert all(field.description for field in kind.Options.model_fields.values())
 
 
+def test_encoders_are_listed_with_the_shapes_that_they_take() -> None:
+    said = " ".join(printed(listing.encoders_table()).split())
+    assert "takes [C, H, W] with H and W of at least 4; 3 stages for fusion: channel" in said
+    assert "takes [3, 224, 224]" in said
+    assert "takes any with at least one number" in said
+
+
 def test_every_dataset_is_listed() -> None:
     assert set(data.names()) <= set(printed(listing.datasets_table()).split())
 
