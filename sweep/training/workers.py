@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+from weakref import WeakKeyDictionary
+
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce as differentiable_all_reduce
+
+_groups_of_sums: WeakKeyDictionary[dist.ProcessGroup, dist.ProcessGroup] = WeakKeyDictionary()
 
 
 class WorkerGroup:
@@ -47,18 +53,47 @@ class WorkerGroup:
         mine[self.rank] = rows
         return self.sum(mine).tolist()
 
+    def start_sum(self, value: Tensor) -> dist.Work:
+        """Start to sum elementwise over workers, in place: the sum is there after ``wait()`` of what is returned.
+
+        All workers start these sums in the same order. They need not keep that order with respect to other collectives,
+        such as those of a batch norm in the same backward pass. Takes tensors of the host, too, beside a device's."""
+        return cast(dist.Work, dist.all_reduce(value, group=_group_of_sums(), async_op=True))
+
+    def averaged_gradients(self, losses: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -> list[list[Tensor]]:
+        """Compute the gradients of each loss, averaged over workers: for each loss one tensor a parameter.
+
+        losses: one number each, weighted by this worker's share; their graphs are kept. A gradient is zeros where a
+        loss does not depend on a parameter. Nothing is added to ``grad``. One collective for all losses (of a type)."""
+        own: list[Tensor] = []
+        for loss in losses:
+            found: Sequence[Tensor | None] = [None] * len(parameters)
+            if loss.requires_grad and parameters:
+                found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+            own += [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+        averages = iter(own if self.size == 1 else self._averages(own))
+        return [[next(averages) for _ in parameters] for _ in losses]
+
     def average_gradients(self, gradients: list[Tensor]) -> None:
         """Replace each gradient by its average over workers, in place: one collective for all of a type."""
-        if self.size == 1 or not gradients:
+        if self.size == 1:
             return
+        for gradient, average in zip(gradients, self._averages(gradients), strict=True):
+            gradient.copy_(average)
+
+    def _averages(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Average each over workers, into new tensors: values may share memory, as gradients of a sum do."""
+        averages: dict[int, Tensor] = {}
         # No set: its order differs between processes, which would then add up gradients of different types.
-        for dtype in dict.fromkeys(g.dtype for g in gradients):
-            group = [g for g in gradients if g.dtype == dtype]
-            flat = torch.cat([g.reshape(-1) for g in group])
+        for dtype in dict.fromkeys(value.dtype for value in values):
+            places = [place for place, value in enumerate(values) if value.dtype == dtype]
+            group = [values[place] for place in places]
+            flat = torch.cat([value.reshape(-1) for value in group])
             dist.all_reduce(flat)
             flat /= self.size
-            for gradient, part in zip(group, flat.split([g.numel() for g in group]), strict=True):
-                gradient.copy_(part.view_as(gradient))
+            parts = flat.split([value.numel() for value in group])
+            averages |= {p: part.view_as(value) for p, part, value in zip(places, parts, group, strict=True)}
+        return [averages[place] for place in range(len(values))]
 
 
 def worker_slice(total: int, size: int, rank: int) -> slice:
@@ -67,3 +102,16 @@ def worker_slice(total: int, size: int, rank: int) -> slice:
     base, extra = divmod(total, size)
     start = rank * base + min(rank, extra)
     return slice(start, start + base + (rank < extra))
+
+
+def _group_of_sums() -> dist.ProcessGroup:
+    """Return the process group of ``WorkerGroup.start_sum``, made where it is first asked for.
+
+    A group matches its collectives by their order alone. Among those of the default group, a sum that one worker
+    starts before and another after a batch norm's collective would be mixed with that."""
+    world = cast(dist.ProcessGroup, dist.group.WORLD)
+    if world not in _groups_of_sums:
+        backends = dist.get_backend_config(world)
+        for_host = "" if "cpu:" in backends else "cpu:gloo,"
+        _groups_of_sums[world] = dist.new_group(backend=for_host + backends)
+    return _groups_of_sums[world]

@@ -29,6 +29,7 @@ class Workers:
     def __init__(self, size: int) -> None:
         self.size = size
         self._workers: list[tuple[mp.Process, Connection]] = []
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:
         """Return what ``function(*arguments)`` gives in each process, in rank order. Raises WorkerError where it fails
@@ -47,19 +48,22 @@ class Workers:
             process.kill()
             process.join()
         self._workers = []
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def _start(self) -> None:
         context = mp.get_context("spawn")
-        with tempfile.TemporaryDirectory() as folder:
-            for rank in range(self.size):
-                ours, theirs = context.Pipe()
-                arguments = rank, self.size, Path(folder, "rendezvous"), theirs
-                process = context.Process(target=_serve, args=arguments, daemon=True)
-                process.start()
-                # Else the end of the process would not be seen.
-                theirs.close()
-                self._workers.append((process, ours))
-            self._answers()
+        # It lasts as long as the processes, for they meet there for each further process group.
+        self._folder = tempfile.TemporaryDirectory()
+        for rank in range(self.size):
+            ours, theirs = context.Pipe()
+            arguments = rank, self.size, Path(self._folder.name, "rendezvous"), theirs
+            process = context.Process(target=_serve, args=arguments, daemon=True)
+            process.start()
+            # Else the end of the process would not be seen.
+            theirs.close()
+            self._workers.append((process, ours))
+        self._answers()
 
     def _answers(self) -> list[Any]:
         answers: list[Any] = [None] * self.size
