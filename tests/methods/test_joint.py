@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support.hand_driven_context import hand_driven_context
 from support.method_variants import Variant
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,7 +14,6 @@ from methods.joint import Joint, JointHyperparameters
 from models import fusion as fusions
 from sweep.training.context import TrainingContext
 from sweep.training.recipe import Recipe
-from sweep.training.workers import WorkerGroup
 
 VARIANTS = [
     Variant("defaults", path="fused loss"),
@@ -49,10 +49,7 @@ def _setup(warn=print, **hyperparameters) -> tuple[Joint, TrainingContext]:
     encoders = {"audio": _encoder(5, 4), "video": _encoder(5, 6)}
     method = Joint(encoders, 3, JointHyperparameters(**hyperparameters), epochs=2)
     recipe = Recipe(lr=0.1, momentum=0.0, weight_decay=0.0, batch_size=8)
-    context = TrainingContext(_dataset(), recipe, 0, torch.device("cpu"), WorkerGroup(), warn)
-    context.epoch, context.epochs = 1, 2
-    context.new_optimizer(method.parameters(), 2)
-    return method, context
+    return method, hand_driven_context(method, _dataset(), recipe, warn=warn)
 
 
 def _loss(method: Joint, context: TrainingContext) -> tuple[Tensor, list[Tensor], Tensor]:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support.hand_driven_context import hand_driven_context
 from support.method_variants import Variant
 from torch import nn
 from torch.nn import functional as F
@@ -9,9 +10,7 @@ from torch.nn import functional as F
 from data.base import Batch, Dataset, Split
 from methods.base import MULTI, MethodError
 from methods.unimodal import Unimodal, UnimodalHyperparameters
-from sweep.training.context import TrainingContext
 from sweep.training.recipe import Recipe
-from sweep.training.workers import WorkerGroup
 
 VARIANTS = [Variant("defaults", {"modality": "video"})]
 
@@ -38,7 +37,7 @@ def _dataset() -> Dataset:
 def test_keeps_one_encoder_and_predicts_with_it():
     method, batch = _method(), _dataset().train.gather(torch.arange(8))
     assert method.modalities == ("video",)
-    assert method.passes_per_sample() == 0.5
+    assert [(phase.epochs, phase.passes) for phase in method.phases] == [(2, 0.5)]
     assert sum(p.numel() for p in method.parameters()) == (5 * 6 + 6) + (6 * 3 + 3)
     logits = method.predict(batch)
     assert set(logits) == {MULTI, "video"}
@@ -54,9 +53,7 @@ def test_an_absent_modality_leaves_the_bias():
 def test_a_step_is_one_of_sgd_on_the_cross_entropy():
     method, dataset = _method(), _dataset()
     recipe = Recipe(lr=0.1, momentum=0.0, weight_decay=0.0, batch_size=8)
-    context = TrainingContext(dataset, recipe, 0, torch.device("cpu"), WorkerGroup(), print)
-    context.epoch = context.epochs = 1
-    context.new_optimizer(method.parameters(), 1)
+    context = hand_driven_context(method, dataset, recipe)
     batch = dataset.train.gather(torch.arange(8))
     loss = F.cross_entropy(method.head(method.encoders["video"](batch.inputs["video"])), batch.labels)
     expected = method.head.weight - 0.1 * torch.autograd.grad(loss, method.head.weight)[0]
