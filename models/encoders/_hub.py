@@ -99,7 +99,8 @@ def build(kind: Any, options: HubOptions, extra: Mapping[str, Any], **arguments:
     those of ``options.pretrained``. extra: settings of the configuration that are no part of the architecture. Raises
     ValueError where the weights cannot be had or are of another network."""
     with _quiet():
-        configuration = kind.config_class(**options.configuration(), **extra)
+        # The kernels of torch take the masks that the encoders make, and compute the same with them on every device.
+        configuration = kind.config_class(**options.configuration(), **extra, attn_implementation="sdpa")
         if options.pretrained is None:
             return kind(configuration, **arguments)
         return _pretrained(kind, configuration, options, options.pretrained, arguments)

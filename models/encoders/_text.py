@@ -41,7 +41,7 @@ class TextEncoder(Encoder):
         mask = mask.bool()
         ids = ids * mask
         # On an accelerator a look at the ids holds up every step: there the first batch stands for all.
-        if len(x) and not (self._looked_at and x.device.type != "cpu"):
+        if len(x) and not (x.is_meta or (self._looked_at and x.device.type != "cpu")):
             self._looked_at = True
             low, high = (int(value) for value in torch.aminmax(ids))
             if low < 0 or high >= self.vocabulary:
@@ -51,6 +51,15 @@ class TextEncoder(Encoder):
                     "option vocabulary) must belong together"
                 )
         return ids, mask
+
+
+def pairs(mask: Tensor, causal: bool = False) -> Tensor:
+    """Tell which token attends to which, bool [B, 1, L, L], of the mask of those that are attended to, bool [B, L].
+    causal: none attends to those behind it. The library takes such a mask as it is; a smaller one it first reads on
+    the host, which holds up every step on an accelerator."""
+    length = mask.shape[1]
+    each = mask[:, None, None, :].expand(-1, 1, length, -1)
+    return each & torch.ones(length, length, dtype=torch.bool, device=mask.device).tril() if causal else each
 
 
 def never_empty(mask: Tensor) -> Tensor:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import torch
 from pydantic import BaseModel, ConfigDict
-from torch import nn
+from torch import Tensor, nn
 
 Shape = tuple[int, ...]
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
@@ -27,8 +28,8 @@ class Encoder(nn.Module):
     constructor is given. The constructor raises :class:`ShapeError` for a shape that the encoder cannot take; before
     anything is built :meth:`fits` and :meth:`takes` tell which it can.
 
-    Optional, where the network has them: ``tokens(x)``, features [B, L, D] before they are pooled, for fusion by
-    attention; ``stem(x)`` and ``stages``, the network in parts, for fusion between stages."""
+    Optional, where the network has them: ``stem(x)`` and ``stages``, the network in parts, for fusion between
+    stages."""
 
     name: ClassVar[str]
     Options: ClassVar[type[EncoderOptions]]
@@ -61,6 +62,34 @@ class Encoder(nn.Module):
     def refusal(cls, shape: Shape, options: Any) -> str:
         """Say that the encoder cannot take a sample of ``shape``, and which it takes."""
         return f"encoder {cls.name} cannot take a sample of shape {list(shape)}; it takes {cls.takes(options)}"
+
+    @property
+    def token_dim(self) -> int:
+        """Width D of a token."""
+        return self.out_dim
+
+    def tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute what fusions by attention read, [B, *shape] -> tokens [B, L, D], and which of them count, bool
+        [B, L], at least one of a sample. Default: the feature is the only token."""
+        return all_count(self(x).unsqueeze(1))
+
+    def blank(self, x: Tensor) -> Tensor:
+        """Make an input that says nothing, of the shape, type and device of x: zeros, which are also what data are
+        padded with. Of a text it is padding without a token."""
+        return torch.zeros_like(x)
+
+
+def all_count(tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Return tokens [B, L, D] and the mask of them that leaves none out, bool [B, L]."""
+    return tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+
+
+def places(maps: Tensor, batch: int) -> Tensor:
+    """Turn maps [B, C, ...] into the vectors of their places, [B, L, C]; those of frames that are folded into the
+    batch, [B T, C, ...], into [B, T L, C]."""
+    vectors = maps.flatten(2).transpose(1, 2)
+    frames = len(maps) // batch if batch else 1
+    return vectors.reshape(batch, frames * vectors.shape[1], vectors.shape[2])
 
 
 def heads_divide(width: int, heads: int) -> None:

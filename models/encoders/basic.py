@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from models import linear
-from models.encoders.base import ACTIVATIONS, Encoder, EncoderOptions, Shape
+from models.encoders.base import ACTIVATIONS, Encoder, EncoderOptions, Shape, all_count, places
 
 
 class MLPOptions(EncoderOptions):
@@ -104,6 +104,10 @@ class SmallCNN(Encoder):
     def stem(self, x: Tensor) -> Tensor:
         """Return the input as it is, as nothing comes before the first convolution."""
         return x
+
+    def tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, C, H, W] -> [B, L, 4 width]: the L places of the last map, row by row."""
+        return all_count(places(self.layers[:11](x), len(x)))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, 4 width]."""

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from models.encoders._hub import Architecture, HubOptions, apply, build
-from models.encoders._text import TextEncoder, never_empty
+from models.encoders._text import TextEncoder, never_empty, pairs
 from models.encoders.base import Shape
 
 
@@ -69,14 +69,16 @@ class Bert(TextEncoder):
         self.backbone = build(BertModel, options, dropout, add_pooling_layer=self.pools)
         self.out_dim = options.width
 
-    def tokens(self, x: Tensor) -> Tensor:
-        """[B, 2, L] -> [B, L, D]: the last hidden states."""
+    def tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 2, L] -> [B, L, D]: the last hidden states; padding does not count."""
         return self._run(x, "last_hidden_state")
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 2, L] -> [B, D]."""
-        return self._run(x, "pooler_output") if self.pools else self.tokens(x)[:, 0]
+        return self._run(x, "pooler_output")[0] if self.pools else self.tokens(x)[0][:, 0]
 
-    def _run(self, x: Tensor, output: str) -> Tensor:
+    def _run(self, x: Tensor, output: str) -> tuple[Tensor, Tensor]:
+        """Compute an output of the library's model, and which tokens are attended to, bool [B, L]."""
         ids, mask = self.split(x)
-        return apply(self.backbone, output, input_ids=ids, attention_mask=never_empty(mask))
+        seen = never_empty(mask)
+        return apply(self.backbone, output, input_ids=ids, attention_mask=pairs(seen)), seen

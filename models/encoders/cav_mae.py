@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from models.encoders._vit import Block, TransformerOptions, grid_sines, small
-from models.encoders.base import Encoder, Shape
+from models.encoders.base import Encoder, Shape, all_count
 from models.encoders.checkpoints import Renaming, load_weights, local_weights, rename
 
 
@@ -63,8 +63,11 @@ class CAVMAE(Encoder):
     def takes(cls, options: CAVMAEOptions) -> str:
         return f"filter banks [1, frames, bands], frames and bands multiples of {options.patch}"
 
-    def tokens(self, x: Tensor) -> Tensor:
+    def tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 1, frames, bands] -> [B, L, D], the lowest bands' patches first."""
+        return all_count(self._encode(x))
+
+    def _encode(self, x: Tensor) -> Tensor:
         maps = self.patch_embed(((x - self.mean) / self.deviation).transpose(2, 3))
         x = maps.flatten(2).transpose(1, 2) + self.positions + self.modality
         for block in self.blocks:
@@ -73,7 +76,7 @@ class CAVMAE(Encoder):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 1, frames, bands] -> [B, D]."""
-        return self.tokens(x).mean(1)
+        return self._encode(x).mean(1)
 
 
 def _names(weights: Iterable[str]) -> list[Renaming]:

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from models.encoders._hub import Architecture, HubOptions, apply, build
-from models.encoders._text import TextEncoder, never_empty
-from models.encoders.base import Encoder, Shape
+from models.encoders._text import TextEncoder, never_empty, pairs
+from models.encoders.base import Encoder, Shape, all_count
 
 Feature = Literal["projected", "hidden"]
 _FEATURE = "projected into the space that both branches share, or the hidden state before that"
@@ -106,6 +106,7 @@ class CLIPImage(Encoder):
         kind = CLIPVisionModelWithProjection if options.feature == "projected" else CLIPVisionModel
         self.backbone = build(kind, options, {})
         self.output, self.out_dim = _feature(options, "image_embeds")
+        self.width = options.width
 
     @classmethod
     def fits(cls, shape: Shape, options: CLIPImageOptions) -> bool:
@@ -115,9 +116,13 @@ class CLIPImage(Encoder):
     def takes(cls, options: CLIPImageOptions) -> str:
         return f"[3, {options.size}, {options.size}]"
 
-    def tokens(self, x: Tensor) -> Tensor:
+    @property
+    def token_dim(self) -> int:
+        return self.width
+
+    def tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[B, 3, H, W] -> [B, 1 + L, width]: the last hidden states of class token and patches."""
-        return apply(self.backbone, "last_hidden_state", pixel_values=x)
+        return all_count(apply(self.backbone, "last_hidden_state", pixel_values=x))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] -> [B, out_dim]."""
@@ -140,18 +145,25 @@ class CLIPText(TextEncoder):
         # 2 is the library's word for "the token of the highest id", which the published network was trained with.
         self.backbone = build(kind, options, {"eos_token_id": 2})
         self.output, self.out_dim = _feature(options, "text_embeds")
+        self.width = options.width
 
-    def tokens(self, x: Tensor) -> Tensor:
-        """[B, 2, L] -> [B, L, width]: the last hidden states."""
+    @property
+    def token_dim(self) -> int:
+        return self.width
+
+    def tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 2, L] -> [B, L, width]: the last hidden states; padding does not count."""
         return self._run(x, "last_hidden_state")
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 2, L] -> [B, out_dim]."""
-        return self._run(x, self.output)
+        return self._run(x, self.output)[0]
 
-    def _run(self, x: Tensor, output: str) -> Tensor:
+    def _run(self, x: Tensor, output: str) -> tuple[Tensor, Tensor]:
+        """Compute an output of the library's model, and which tokens are attended to, bool [B, L]."""
         ids, mask = self.split(x)
-        return apply(self.backbone, output, input_ids=ids, attention_mask=never_empty(mask))
+        seen = never_empty(mask)
+        return apply(self.backbone, output, input_ids=ids, attention_mask=pairs(seen, causal=True)), seen
 
 
 def _feature(options: CLIPImageOptions | CLIPTextOptions, projected: str) -> tuple[str, int]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.convolution import Conv3d
-from models.encoders.base import Encoder, EncoderOptions, Shape
+from models.encoders.base import Encoder, EncoderOptions, Shape, all_count, places
 from models.encoders.checkpoints import load_weights, local_weights, rename
 
 Triple = tuple[int, int, int]
@@ -95,9 +95,16 @@ class I3D(Encoder):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, T, H, W] -> [B, 16 width]."""
+        return self._last_maps(x).mean((2, 3, 4))
+
+    def tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, C, T, H, W] -> [B, L, 16 width]: the places of the last maps, row by row, moment after moment."""
+        return all_count(places(self._last_maps(x), len(x)))
+
+    def _last_maps(self, x: Tensor) -> Tensor:
         for layer in self.layers.values():
             x = layer(x)
-        return x.mean((2, 3, 4))
+        return x
 
 
 class _Unit(nn.Module):

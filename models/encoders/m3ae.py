@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from models.encoders._text import TextEncoder
 from models.encoders._vit import Block, TransformerOptions, grid_sines, sines, small, xavier_uniform
-from models.encoders.base import Encoder, Shape
+from models.encoders.base import Encoder, Shape, all_count
 from models.encoders.checkpoints import Renaming, load_weights, local_weights, rename
 
 _NAMES: list[Renaming] = [
@@ -78,13 +78,16 @@ class M3AEImage(Encoder):
         order = (0, 2, 4, 3, 5, 1) if self.patch_order == "row_column_channel" else (0, 2, 4, 1, 3, 5)
         return whole.permute(order).flatten(3).flatten(1, 2)
 
-    def tokens(self, x: Tensor) -> Tensor:
+    def tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[B, C, H, W] -> [B, 1 + L, D]: class token and patches."""
+        return all_count(self._encode(x))
+
+    def _encode(self, x: Tensor) -> Tensor:
         return self.trunk(self.embedding(self.patches(x)) + self.table)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, D]."""
-        return self.tokens(x).mean(1)
+        return self._encode(x).mean(1)
 
 
 class M3AEText(TextEncoder):
@@ -106,22 +109,18 @@ class M3AEText(TextEncoder):
         if options.pretrained is not None:
             _load(self, options.pretrained, "text")
 
-    def tokens(self, x: Tensor) -> Tensor:
-        """[B, 2, L] -> [B, 1 + L, D]: class token and tokens, those of padding too."""
-        return self._encode(x)[0]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, 2, L] -> [B, D]."""
-        tokens, seen = self._encode(x)
-        if self.pool == "all":
-            return tokens.mean(1)
-        return (tokens * seen.unsqueeze(2)).sum(1) / seen.sum(1, keepdim=True)
-
-    def _encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode into tokens [B, 1 + L, D], and which of them count, bool [B, 1 + L]: the class token always does."""
+    def tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, 2, L] -> [B, 1 + L, D]: class token and tokens; padding does not count, the class token always does."""
         ids, mask = self.split(x)
         seen = F.pad(mask, (1, 0), value=True)
         return self.trunk(self.embedding(ids) + self.table, seen), seen
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, 2, L] -> [B, D]."""
+        tokens, seen = self.tokens(x)
+        if self.pool == "all":
+            return tokens.mean(1)
+        return (tokens * seen.unsqueeze(2)).sum(1) / seen.sum(1, keepdim=True)
 
 
 class _Trunk(nn.Module):

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from models import linear
-from models.encoders.base import ACTIVATIONS, Encoder, EncoderOptions, Shape
+from models.encoders.base import ACTIVATIONS, Encoder, EncoderOptions, Shape, all_count, places
 from models.encoders.checkpoints import load_weights, read_weights
 
 
@@ -101,11 +101,23 @@ class _ResNet(Encoder):
         net = self.backbone
         return net.maxpool(net.relu(net.bn1(net.conv1(x))))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] or [B, C, T, H, W] -> [B, out_dim]."""
+    @property
+    def token_dim(self) -> int:
+        return self.maps
+
+    def tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, C, H, W] or [B, C, T, H, W] -> [B, L, D]: the places of the last maps, row by row, frame after frame."""
+        return all_count(places(self._last_maps(x), len(x)))
+
+    def _last_maps(self, x: Tensor) -> Tensor:
         maps = self.stem(x)
         for layer in self._layers:
             maps = layer(maps)
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] or [B, C, T, H, W] -> [B, out_dim]."""
+        maps = self._last_maps(x)
         frames = x.shape[2] if x.dim() == 5 else 1
         return self.backbone.fc(self.backbone.avgpool(maps).reshape(len(x), frames, self.maps).mean(1))
 

@@ -63,7 +63,7 @@ def dirichlet_kl(alpha: Tensor) -> Tensor:
     a = alpha.double()
     strength = a.sum(1, keepdim=True)
     normaliser = torch.lgamma(strength).squeeze(1) - torch.lgamma(a).sum(1)
-    flat = torch.lgamma(a.new_tensor(float(a.shape[1])))
+    flat = torch.lgamma(a.new_full((), a.shape[1]))
     return (normaliser - flat + ((a - 1) * (a.digamma() - strength.digamma())).sum(1)).to(alpha.dtype)
 
 

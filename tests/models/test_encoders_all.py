@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.device_waits import no_waits
 from support.tiny_encoders import TINY, samples, tiny
+from torch.nn import functional as F
 
 from models import encoders
+
+TEXTS = ["bert", "clip_text", "m3ae_text"]
+LENGTHS = {"mlp": 1, "cnn": 4, "resnet18": 1, "resnet50": 1, "i3d": 1, "bert": 10, "clip_text": 10, "m3ae_text": 11}
+LENGTHS |= {"clip_image": 5, "m3ae_image": 7, "cav_mae": 8}
+"""Number of tokens of a sample of the tiny encoders."""
 
 every = pytest.mark.parametrize("name", encoders.names())
 
@@ -57,11 +64,79 @@ def test_half_precision_and_absent_modalities_give_numbers(name: str) -> None:
     assert encoder.eval()(torch.zeros(x.shape)).isfinite().all()
 
 
-@pytest.mark.parametrize("name", [name for name in TINY if hasattr(encoders.ENCODERS[name], "tokens")])
-def test_tokens_have_the_encoders_width(name: str) -> None:
-    tokens = tiny(name).tokens(samples(name))
-    assert tokens.dim() == 3
-    assert tokens.shape[::2] == (3, TINY[name][0]["width"])
+@every
+def test_tokens_have_a_width_and_a_mask(name: str) -> None:
+    encoder, x = tiny(name).eval(), samples(name)
+    tokens, mask = encoder.tokens(x)
+    assert tokens.shape == (3, LENGTHS[name], encoder.token_dim)
+    assert mask.shape == tokens.shape[:2]
+    assert mask.dtype == torch.bool
+    if name not in TEXTS:
+        assert mask.all()
+    alone = torch.cat([encoder.tokens(each[None])[0] for each in x])
+    torch.testing.assert_close(alone, tokens, rtol=1e-3, atol=1e-4)
+    nothing, no_mask = encoder.tokens(x[:0])
+    assert (nothing.shape, no_mask.shape) == ((0, *tokens.shape[1:]), (0, LENGTHS[name]))
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet18", "resnet50", "i3d", "cav_mae", "m3ae_image"])
+def test_the_feature_is_the_mean_of_the_tokens(name: str) -> None:
+    encoder, x = tiny(name).eval(), samples(name)
+    torch.testing.assert_close(encoder.tokens(x)[0].mean(1), encoder(x))
+
+
+def test_tokens_are_places_row_by_row_and_frame_after_frame() -> None:
+    encoder, x = tiny("cnn").eval(), samples("cnn")
+    maps = encoder.stem(x)
+    for stage in encoder.stages:
+        maps = stage(maps)
+    rows = [maps[:, :, row, column] for row in range(2) for column in range(2)]
+    assert torch.equal(encoder.tokens(x)[0], torch.stack(rows, dim=1))
+    frames, x = encoders.build("resnet18", (3, 4, 64, 40)).eval(), torch.randn(2, 3, 4, 64, 40)
+    one_by_one = [frames.tokens(x[:, :, t])[0] for t in range(4)]
+    assert one_by_one[0].shape == (2, 2 * 2, 512)
+    torch.testing.assert_close(frames.tokens(x)[0], torch.cat(one_by_one, dim=1), rtol=1e-3, atol=1e-4)
+
+
+def test_tokens_of_class_scores_are_places_too() -> None:
+    tokens, _ = tiny("resnet50", image_feature="class_scores").tokens(samples("resnet50"))
+    assert tokens.shape == (3, 1, 2048)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_tokens_of_padding_do_not_count(name: str) -> None:
+    x = samples(name)
+    own = F.pad(x[:, 1].bool(), (1, 0), value=True) if name == "m3ae_text" else x[:, 1].bool()
+    assert torch.equal(tiny(name).tokens(x)[1], own)
+    assert not own.all()
+
+
+@every
+def test_a_blank_input_says_nothing(name: str) -> None:
+    encoder, x = tiny(name), samples(name)
+    blank = encoder.blank(x)
+    assert (blank.shape, blank.dtype, blank.device) == (x.shape, x.dtype, x.device)
+    assert x.any()
+    assert not blank.any()
+    features = encoder(blank)
+    torch.testing.assert_close(features, features[:1].expand(3, -1))
+    features.square().sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in encoder.parameters())
+    mask = encoder.tokens(blank)[1]
+    assert (mask.sum(1) == (1 if name in TEXTS else LENGTHS[name])).all()
+    if name in TEXTS:
+        # The ids below the mask of a text without tokens do not count either.
+        unmasked = torch.stack([x[:, 0], torch.zeros_like(x[:, 1])], dim=1)
+        assert torch.equal(encoder(unmasked), encoder(blank))
+
+
+@every
+def test_a_step_never_waits_for_the_device(name: str) -> None:
+    encoder, x = tiny(name).to("meta"), samples(name).to("meta")
+    with no_waits():
+        encoder(x).square().sum().backward()
+        encoder(encoder.blank(x))
+        encoder.tokens(x)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +194,7 @@ def test_class_scores_leave_no_stages() -> None:
     assert encoders.stage_count({"name": "resnet50", "image_feature": "class_scores"}) == 0
 
 
-@pytest.mark.parametrize("name", ["bert", "clip_text", "m3ae_text"])
+@pytest.mark.parametrize("name", TEXTS)
 def test_tokens_of_another_vocabulary_are_named(name: str) -> None:
     encoder, x = tiny(name), samples(name)
     x[1, 0, 1] = 50
@@ -142,7 +217,7 @@ def test_heads_divide_the_width(name: str) -> None:
         encoders.resolve({"name": name, **TINY[name][0], "heads": 3})
 
 
-@pytest.mark.parametrize("name", ["bert", "clip_text", "m3ae_text"])
+@pytest.mark.parametrize("name", TEXTS)
 def test_what_stands_at_padding_does_not_count(name: str) -> None:
     encoder, x = tiny(name).eval(), samples(name, 4)
     padding = x[:, 1] == 0
