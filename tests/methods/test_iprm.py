@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from support.hand_driven_context import ParametersAlone, hand_driven_context
 from support.method_variants import Variant
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,7 +26,6 @@ from methods.iprm import (
 )
 from sweep.training.context import TrainingContext
 from sweep.training.recipe import Recipe
-from sweep.training.workers import WorkerGroup
 
 VARIANTS = [
     Variant("defaults", path="pair"),
@@ -213,10 +213,7 @@ def _setup(
     encoders = {m: _encoder(5, width) for m, width in zip(dataset.modalities, widths, strict=True)}
     method = IPRM(encoders, dataset.num_classes, IPRMHyperparameters(**hyperparameters), epochs=1)
     recipe = Recipe(lr=lr, batch_size=6)
-    context = TrainingContext(dataset, recipe, 0, torch.device("cpu"), WorkerGroup(), print)
-    context.epoch = context.epochs = 1
-    context.new_optimizer(method.parameters(), 1)
-    return method, context
+    return method, hand_driven_context(method, dataset, recipe)
 
 
 def _train(method: IPRM, context: TrainingContext, steps: int) -> list[list[float]]:
@@ -286,14 +283,14 @@ def test_one_pass_with_a_fixed_weight_is_joint_training_on_constant_mixes(kind, 
     _train(method, context, 2)
     for _ in range(2):
         for batch in other.training_batches(torch.arange(12), drop_last=False):
-            other.optimizer.zero_grad()
+            other.zero_grad()
             features = [twin.encoders[m](batch.inputs[m]) for m in modalities]
             logits = [head(f) for head, f in zip(twin.unimodal_heads, features, strict=True)]
             pairs = [(i, j) for i in range(len(modalities)) for j in range(i + 1, len(modalities))]
             for head, (i, j) in zip(twin.mixed_heads, pairs, strict=True):
                 logits.append(head(mix_features(features[i], features[j], 0.5, kind)))
             sum(F.cross_entropy(each, batch.labels) for each in logits).backward()
-            other.optimizer.step()
+            other.optimizer_step()
     for found, expected in zip(method.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
     assert method.probe_weights.tolist() == [0.5] * len(method.pairs)
@@ -401,12 +398,12 @@ def test_a_loaded_state_goes_on_alike():
     encoders = {m: _encoder(5, 4) for m in dataset.modalities}
     fresh = IPRM(encoders, 3, method.hyperparameters, epochs=1)
     fresh.load_state_dict(method.state_dict())
-    context.new_optimizer(method.parameters(), 1)
-    step = context.step
-    expected = _train(method, context, 2)
-    context.step = step
-    context.new_optimizer(fresh.parameters(), 1)
-    assert _train(fresh, context, 2) == expected
+    trajectories = []
+    for each in (method, fresh):
+        onward = hand_driven_context(each, dataset, Recipe(lr=0.5, batch_size=6))
+        onward.budget_step = context.step
+        trajectories.append(_train(each, onward, 2))
+    assert trajectories[0] == trajectories[1]
 
 
 def test_unpaired_mixing_permutes_the_second_modality_and_its_labels():
@@ -457,16 +454,17 @@ def test_the_weak_modality_learns_as_much_as_a_probe_of_joint_training_finds():
     split = Split({m: centres + s * torch.randn(200, 5, generator=random) for m, s in noise.items()}, labels)
     dataset = Dataset("toy", tuple(noise), tuple("abc"), split, split, split)
     method, context = _setup(dataset, lr=0.02)
-    joint, plain = _setup(dataset, lr=0.02)
+    joint, _ = _setup(dataset, lr=0.02)
     head = nn.Linear(8, 3)
-    plain.new_optimizer([*joint.encoders.parameters(), *head.parameters()], 1)
+    learning = ParametersAlone([*joint.encoders.parameters(), *head.parameters()])
+    plain = hand_driven_context(learning, dataset, Recipe(lr=0.02, batch_size=6))
     for epoch in range(1, 4):
         context.epoch = epoch
         for batch in context.training_batches(method.sampler(context), drop_last=False):
             method.training_step(batch, context)
-            plain.optimizer.zero_grad()
+            plain.zero_grad()
             F.cross_entropy(head(torch.cat(joint.encode(batch), 1)), batch.labels).backward()
-            plain.optimizer.step()
+            plain.optimizer_step()
     everything = split.gather(torch.arange(200))
     own = method.predict(everything)["noisy"]
     features = F.pad(joint.encode(everything)[1].detach(), (0, 1), value=1.0)
@@ -486,8 +484,9 @@ def test_one_pass_of_unpaired_samples_mixes_targets_as_it_mixed_the_features():
     first, second = F.nll_loss(log_p, batch.labels), F.nll_loss(log_p, batch.labels[partner])
     own = F.cross_entropy(method.unimodal_heads[0](x), batch.labels)
     own = own + F.cross_entropy(method.unimodal_heads[1](y), batch.labels)
-    loss = method.loss(method(batch), batch, context)
-    assert method.strengths.item() != pytest.approx(0.3, abs=0.02)
+    outputs = method(batch)
+    loss = method.loss(outputs, batch, context)
+    assert outputs.extra["omega 0"].item() != pytest.approx(0.3, abs=0.02)
     torch.testing.assert_close(loss, own + 0.3 * first + 0.7 * second)
 
 
