@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.hand_driven_context import hand_driven_context
 from support.method_variants import Variant
 from support.toy_dataset import toy_training
 from torch import Tensor, nn
@@ -29,7 +30,6 @@ from methods.aug import (
 from methods.base import MULTI, MethodError
 from sweep.training.context import TrainingContext
 from sweep.training.recipe import Recipe
-from sweep.training.workers import WorkerGroup
 
 VARIANTS = [
     Variant("every-epoch", {"assign_every": 1, "dead_zone": 0.0}),
@@ -247,19 +247,20 @@ def _setup(
     encoders = {m: _encoder(5, 4 + k) for k, m in enumerate(dataset.modalities)}
     chosen = AUGHyperparameters(**{"hidden_dim": 8, **hyperparameters})
     method = AUG(encoders, dataset.num_classes, chosen, epochs=20)
-    recipe = Recipe(lr=lr, momentum=momentum, batch_size=8)
-    context = TrainingContext(dataset, recipe, 0, torch.device("cpu"), WorkerGroup(), print)
-    context.epochs = 20
-    context.new_optimizer(method.trained_parameters(1), 20)
-    return method, context
+    return method, _before_training(method, dataset, lr, momentum)
+
+
+def _before_training(method: AUG, dataset: Dataset, lr: float = 0.02, momentum: float = 0.9) -> TrainingContext:
+    context = hand_driven_context(method, dataset, Recipe(lr=lr, momentum=momentum, batch_size=8))
+    context.epoch = 0
+    return context
 
 
 def _train(method: AUG, context: TrainingContext, epochs: int = 1) -> list[list[int]]:
     """Classifiers of each modality after each epoch."""
     counts = []
     for _ in range(epochs):
-        context.epoch += 1
-        method.on_epoch_start(context)
+        context.begin_epoch(context.epoch + 1)
         for batch in context.training_batches(method.sampler(context), drop_last=False):
             method.training_step(batch, context)
         method.on_epoch_end(context)
@@ -337,9 +338,7 @@ def test_equal_modalities_grow_only_at_a_larger_sigma(sigma: float, owners: list
     for part in (method.encoders.values(), method.classifiers):
         first, second = part
         second.load_state_dict(first.state_dict())
-    _, context = _setup(dataset)
-    context.new_optimizer(method.parameters(), 5)
-    _train(method, context)
+    _train(method, _before_training(method, dataset))
     assert method.owners == owners
 
 
@@ -359,12 +358,17 @@ def test_a_new_classifier_is_trained_and_leaves_the_earlier_ones_alone() -> None
     assert torch.equal(after.extra["audio"], before.extra["audio"])
     assert not torch.equal(after.unimodal_logits[1], before.unimodal_logits[1])
 
-    held = [p for group in context.optimizer.param_groups for p in group["params"]]
-    assert sorted(map(id, held)) == sorted(map(id, method.parameters()))
-    assert list(map(id, held)) == list(map(id, method.trained_parameters(1)))
+    def held() -> list[int]:
+        return [id(p) for group in context.groups.optimizer.param_groups for p in group["params"]]
+
     new = method.classifiers[-1]
     assert new.bias.abs().max() == 0
-    assert new.weight not in context.optimizer.state
+    earlier = [id(p) for p in method.parameters() if p is not new.weight and p is not new.bias]
+    assert held() == earlier
+    context.groups.refresh()  # as before the next epoch
+    assert held() == [*earlier, id(new.weight), id(new.bias)] == list(map(id, context.groups.parameters))
+    assert [group["lr"] for group in context.groups.optimizer.param_groups] == [0.02]
+    assert new.weight not in context.groups.optimizer.state
     old = new.weight.clone()
     method.training_step(batch, context)
     assert not torch.equal(new.weight, old)
@@ -412,43 +416,42 @@ def test_a_fixed_assignment_never_grows() -> None:
 
 @pytest.mark.parametrize("name", ["confidence", "entropy", "loss"])
 def test_scores_are_those_of_the_epochs_training_forwards(name: str) -> None:
-    dataset = _dataset()
+    dataset = _dataset(n=20)
     method, context = _setup(dataset, score=name, criterion="ratio", assign_every=1)
     for epoch in (1, 2):  # the sums of the first epoch must not reach the second
         twin, _ = _setup(dataset)
-        sums, batches = [0.0, 0.0], 0
-        for part in torch.randperm(24, generator=context.generator("order", epoch)).split(8):
+        sums, sizes = [0.0, 0.0], []
+        context.begin_epoch(epoch)
+        for batch in context.training_batches(method.sampler(context), drop_last=False):
             twin.load_state_dict(method.state_dict())
-            if batches == 0:
-                context.epoch = epoch
-                method.on_epoch_start(context)
-            batch = dataset.train.gather(part)
             for o, logits in enumerate(twin(batch).unimodal_logits):
                 p = logits.detach().softmax(-1)
-                truth = p[torch.arange(8), batch.labels]
+                truth = p[torch.arange(len(batch)), batch.labels]
                 value = {"confidence": truth, "entropy": -(p * p.log()).sum(-1), "loss": -truth.log()}[name]
-                sums[o] += float(value.mean())
+                sums[o] += float(value.sum())
+            sizes.append(len(batch))
             method.training_step(batch, context)
-            batches += 1
+        assert sizes == [8, 8, 4]
         before = list(method.owners)
         method.on_epoch_end(context)
-        means = [value / batches for value in sums]
-        found = method.diagnostics()
+        means = [value / 20 for value in sums]
+        found = context.logged()
         assert [found[f"{name}_{m}"] for m in dataset.modalities] == pytest.approx(means, rel=1e-5)
         strong = [1 / value for value in means] if name != "confidence" else means
         assert method.owners == before + assign_classifiers(strong, criterion="ratio")
 
 
-def test_diagnostics_follow_the_number_of_classifiers() -> None:
+def test_numbers_follow_the_number_of_classifiers() -> None:
     method, context = _setup(_dataset(n=120), assign_every=1)
     assert method.diagnostics() == {"classifiers_audio": 1.0, "classifiers_video": 1.0}
     _train(method, context)
-    plain = {"classifiers_audio", "classifiers_video", "confidence_audio", "confidence_video"}
-    assert set(method.diagnostics()) == plain
-    assert method.diagnostics()["classifiers_video"] == 2.0
+    plain = {"confidence_audio", "confidence_video"}
+    assert set(context.logged()) == plain
+    assert method.diagnostics() == {"classifiers_audio": 1.0, "classifiers_video": 2.0}
     _train(method, context)
-    assert set(method.diagnostics()) == plain | {"eps_video", "eps_o_video", "eps_p_video"}
-    assert method.diagnostics()["eps_p_video"] > 0
+    assert set(context.logged()) == plain | {"eps_video", "eps_o_video", "eps_p_video"}
+    assert context.logged()["eps_p_video"] > 0
+    assert set(method.diagnostics()) == {"classifiers_audio", "classifiers_video"}
 
 
 def test_alternate_updates_leave_the_other_modality_alone_and_move_the_shared_head() -> None:
@@ -500,7 +503,7 @@ def test_modalities_are_merged_by_weight_and_absent_ones_left_out(
 def test_a_single_modality_trains_and_never_grows() -> None:
     method, context = _setup(_dataset({"audio": 0.3}), assign_every=1, lr=0.1)
     assert _train(method, context, 3) == [[1]] * 3
-    assert method.diagnostics()["confidence_audio"] > 0.5
+    assert context.logged()["confidence_audio"] > 0.5
 
 
 def test_three_modalities_may_grow_at_once() -> None:
