@@ -462,10 +462,9 @@ def test_the_first_step_follows_the_paper() -> None:
     training = toy_training("amss", {"tau": 0.5, "mi_shift": 0.7, "mi_momentum": 0.6}, epochs=1)
     method, context = training.method, training._context
     assert isinstance(method, AMSS)
-    before, history = None, []
-    for step in range(2):
-        context.step = step
-        batch = toy_dataset().train.gather(torch.arange(16) + 16 * step)
+    before: list[float] | None = None
+    history, sizes = [], []
+    for batch in context.training_batches(torch.arange(40), drop_last=False):
         outputs = method(batch)
         head = method.fusion.get_submodule("head")
         u = []
@@ -476,18 +475,25 @@ def test_the_first_step_follows_the_paper() -> None:
             p = feature.softmax(1)
             u.append((likelihood + math.log(CLASSES) + 0.7) / -(p * p.log()).sum(1).mean().item())
         before = u if before is None else [0.6 * old + 0.4 * new for old, new in zip(before, u, strict=True)]
-        loss = method.loss(outputs, batch, context)
-        torch.testing.assert_close(loss, F.cross_entropy(outputs.logits, batch.labels))
+        loss = method.training_step(batch, context)
+        torch.testing.assert_close(loss, F.cross_entropy(outputs.logits, batch.labels).detach())
         assert method.significance.tolist() == pytest.approx(before, rel=1e-4)
         shares = [math.exp(x / 0.5) for x in before]
-        history.append([1 - x / sum(shares) for x in shares])
-        assert method.ratios.tolist() == pytest.approx(history[-1], rel=1e-4)
+        history.append((before, [1 - x / sum(shares) for x in shares]))
+        sizes.append(len(batch))
+        assert method.ratios.tolist() == pytest.approx(history[-1][1], rel=1e-4)
         assert not method.ratios.requires_grad
+    assert sizes == [16, 16, 8]
     method.on_epoch_end(context)
-    found = method.diagnostics()
-    assert found["ratio_audio"] == pytest.approx((history[0][0] + history[1][0]) / 2, rel=1e-4)
-    assert found["imbalance_audio_video"] == pytest.approx(found["significance_audio"] / found["significance_video"])
-    assert found["fallback"] == 0
+    expected = {"fallback": 0.0}
+    for k, m in enumerate(("audio", "video")):
+        for name, of_step in (("significance", 0), ("ratio", 1)):
+            total = sum(size * step[of_step][k] for size, step in zip(sizes, history, strict=True))
+            expected[f"{name}_{m}"] = pytest.approx(total / 40, rel=1e-4)
+    found = context.logged()
+    assert found == expected
+    quotient = found["significance_audio"] / found["significance_video"]
+    assert method.diagnostics() == {"imbalance_audio_video": pytest.approx(quotient)}
 
 
 def test_official_unimodal_logits_hold_a_share_of_the_bias() -> None:

@@ -395,9 +395,7 @@ def test_the_loss_weighs_its_two_parts_to_1() -> None:
 def started(hyperparameters: dict[str, Any], **options: Any) -> Any:
     """A training that stands within its first epoch."""
     training = toy_training("lfa", hyperparameters, **options)
-    training._context.epoch = 1
-    training.method.train()
-    training.method.on_epoch_start(training._context)
+    training._context.begin_epoch(1)
     return training
 
 
