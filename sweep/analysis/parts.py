@@ -214,12 +214,13 @@ def _label_and_meaning(name: str, method: str) -> tuple[str, str]:
     import methods
     from methods.base.hyperparameters import declared
 
-    if group in ("", method) and method in methods.names():
-        found = declared(methods.get(method).Hyperparameters).get(bare)
+    first, *parts = name.removeprefix(f"{method}.").split(".")
+    if method in methods.names():
+        found = declared(methods.get(method).Hyperparameters).get(first)
         if found:
-            words = bare.replace("_", " ")
-            same = found.symbol in ("", bare)
-            return (words if same else f"{found.symbol} ({words})", found.meaning)
+            words = first.replace("_", " ")
+            whole = words if found.symbol in ("", first) else f"{found.symbol} ({words})"
+            return " of ".join([*reversed(parts), whole]) if parts else whole, found.meaning
     return bare.replace("_", " "), ""
 
 

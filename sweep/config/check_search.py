@@ -82,7 +82,7 @@ def check_effect(sweep: Sweep) -> Iterator[Problem]:
 
 def _has_effect(sweep: Sweep, entry: MethodSpec, dataset: str, hyperparameter: str) -> bool:
     names = varied_names(sweep, entry.method, dataset)
-    own = {target(name).path[0]: name for name in names if target(name).section == "hyperparameters"}
+    own = {target(name).path[0]: name for name in names if target(name).hyperparameter and len(target(name).path) == 1}
     kind = methods.get(entry.method).Hyperparameters
     settled = equality_test(kind, fixed_hyperparameters(sweep, entry, dataset))
 

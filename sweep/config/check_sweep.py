@@ -108,7 +108,7 @@ def _check_hyperparameters(sweep: Sweep) -> Iterator[Problem]:
     for name in sweep.hyperparameters:
         path: Path = ("hyperparameters", name)
         yield from check_name(sweep, name, path)
-        if any(target(name).path == target(other).path and _overlap(name, other) for other in sweep.vary):
+        if any(_is_within(name, other) for other in sweep.vary):
             yield sweep.problem(path, f"{name} is both fixed and varied", "keep one of them")
         elif sweep.points and not sweep.vary and all(name in point for point in sweep.points):
             yield sweep.problem(path, "has no effect: every point sets it", "leave it out")
@@ -116,16 +116,24 @@ def _check_hyperparameters(sweep: Sweep) -> Iterator[Problem]:
         known = list(methods.get(entry.method).Hyperparameters.model_fields)
         for name in entry.hyperparameters:
             path = (*sweep.entry_path(entry), "hyperparameters", name)
-            if name not in known:
-                yield sweep.problem(path, f"no hyperparameter of {entry.method} called {name!r}", nearest(name, known))
-            elif name in sweep.vary or f"{entry.method}.{name}" in sweep.vary:
+            if (first := name.partition(".")[0]) not in known:
+                hint = nearest(first, known)
+                yield sweep.problem(path, f"no hyperparameter of {entry.method} called {first!r}", hint)
+            elif any(_is_within(f"{entry.method}.{name}", other) for other in sweep.vary):
                 yield sweep.problem(path, f"{name} is both fixed and varied", "keep one of them")
+            elif "." in name:
+                yield from check_name(sweep, f"{entry.method}.{name}", path)
 
 
 def _without_unknown_hyperparameters(sweep: Sweep) -> Sweep:
     def known(entry: MethodSpec) -> dict[str, Any]:
         fields = methods.get(entry.method).Hyperparameters.model_fields
-        return {name: value for name, value in entry.hyperparameters.items() if name in fields}
+        own = ((name, value, (*sweep.entry_path(entry), name)) for name, value in entry.hyperparameters.items())
+        return {
+            name: value
+            for name, value, path in own
+            if name in fields or ("." in name and not list(check_name(sweep, f"{entry.method}.{name}", path)))
+        }
 
     fixed = {
         name: value
@@ -136,10 +144,13 @@ def _without_unknown_hyperparameters(sweep: Sweep) -> Sweep:
     return sweep.model_copy(update={"hyperparameters": fixed, "methods": entries})
 
 
-def _overlap(name: str, other: str) -> bool:
-    first, second = target(name), target(other)
-    return first.section == second.section and (
-        first.owner is None or second.owner is None or first.owner == second.owner
+def _is_within(name: str, other: str) -> bool:
+    """Tell whether ``other`` sets all that ``name`` sets, of some method or dataset at least."""
+    part, whole = target(name), target(other)
+    return (
+        part.section == whole.section
+        and part.path[: len(whole.path)] == whole.path
+        and (part.owner is None or whole.owner is None or part.owner == whole.owner)
     )
 
 
@@ -149,6 +160,9 @@ def _check_varied(sweep: Sweep, name: str, broken: set[str]) -> Iterator[Problem
     if wrong:
         yield from wrong
         return
+    wholes = [other for other in sweep.vary if _is_within(name, other) and target(other).path != target(name).path]
+    if wholes and target(name).hyperparameter:
+        yield sweep.problem(path, f"{wholes[0]} is varied too, and sets all of it", "keep one of them")
     kept = [canonical(value) for value in found.values]
     for position, value in enumerate(found.values):
         if kept[position] in kept[:position]:

@@ -127,22 +127,35 @@ class Override:
                 )
                 return
         name = ".".join(map(str, self.path[1:] if self.path[0] == "hyperparameters" else self.path))
-        if isinstance(varied := values.get("vary"), dict) and name in varied:
-            yield self.place.problem(f"this sweep varies {name}", f"write vary.{name}=... instead")
-        points = values.get("points")
-        if isinstance(points, list) and any(isinstance(point, dict) and name in point for point in points):
-            yield self.place.problem(f"the points of this sweep set {name}", "write points=[...] instead")
+        parts = name.split(".")
+        wholes = [".".join(parts[:size]) for size in range(len(parts), 0, -1)]
+        varied, points = values.get("vary"), values.get("points")
+        if isinstance(varied, dict) and (whole := next((each for each in wholes if each in varied), None)):
+            yield self.place.problem(f"this sweep varies {whole}", f"write vary.{whole}=... instead")
+        several = points if isinstance(points, list) else []
+        set_by_points = {key for point in several if isinstance(point, dict) for key in point}
+        if whole := next((each for each in wholes if each in set_by_points), None):
+            yield self.place.problem(f"the points of this sweep set {whole}", "write points=[...] instead")
 
     def _take_from_methods(self, values: dict[str, Any]) -> None:
-        """Drop what an entry of ``methods`` fixes for itself: the command line is stronger."""
-        method, _, name = str(self.path[1]).rpartition(".")
+        """Drop what an entry of ``methods``, or a part of a hyperparameter, fixes for itself: the command line is
+        stronger. Where an entry fixes the whole of which this is a part, the part joins it there."""
+        key = str(self.path[1])
+        for name in _parts_of(key, values.get("hyperparameters")):
+            del values["hyperparameters"][name]
         for entry in values.get("methods") or []:
-            if (
-                isinstance(entry, dict)
-                and method in ("", entry.get("method"))
-                and isinstance(entry.get("hyperparameters"), dict)
-            ):
-                entry["hyperparameters"].pop(name, None)
+            if not isinstance(entry, dict) or not isinstance(entry.get("hyperparameters"), dict):
+                continue
+            own, name = entry["hyperparameters"], key.removeprefix(f"{entry.get('method')}.")
+            for each in [name, *_parts_of(name, own)]:
+                own.pop(each, None)
+            if name.partition(".")[0] in own:
+                own[name] = self.value
+
+
+def _parts_of(name: str, found: Any) -> list[str]:
+    """List the keys of a mapping that name a part of ``name``."""
+    return [key for key in found if key.startswith(f"{name}.")] if isinstance(found, dict) else []
 
 
 def _path(key: str) -> Path:

@@ -23,6 +23,7 @@ from models import encoders
 from models import fusion as fusions
 from sweep.config.conditions import with_idle_defaults
 from sweep.config.merge import names_another
+from sweep.config.nested import spread_over, value_below, with_value_below
 from sweep.config.problems import ConfigError, Path, Problem
 from sweep.config.schema import MethodSpec, Sweep
 from sweep.config.schema_errors import explain
@@ -42,14 +43,25 @@ class Target:
     owner: str | None
     path: tuple[str, ...]
 
+    @property
+    def hyperparameter(self) -> str | None:
+        """Return the hyperparameter that it sets, or of which it sets a part."""
+        return self.path[0] if self.section == "hyperparameters" else None
+
     def concerns(self, method: str, dataset: str) -> bool:
         return self.owner in (None, dataset if self.section == "data" else method)
 
 
-@cache
 def target(name: str) -> Target:
-    """Find what ``name`` sets: ``alpha``, ``iprm.alpha``, ``train.lr``, ``train.schedule.every``, ``data.image_noise``,
-    ``data.av_digits.image_noise``, ``encoders.left.width``, ``epochs``."""
+    """Find what ``name`` sets: ``alpha``, ``iprm.alpha``, ``rho.audio``, ``igm.rho.audio``, ``train.lr``,
+    ``train.schedule.every``, ``data.image_noise``, ``data.av_digits.image_noise``, ``encoders.left.width``,
+    ``epochs``. What stands first is a method before it is a hyperparameter."""
+    first = name.partition(".")[0]
+    return _target(name, first in methods.METHODS.found.usable or first in methods.METHODS.found.unusable)
+
+
+@cache
+def _target(name: str, owned: bool) -> Target:
     first, *rest = name.split(".")
     if first == "epochs" and not rest:
         return Target("epochs", None, ("epochs",))
@@ -59,7 +71,11 @@ def target(name: str) -> Target:
         return Target("encoders", None, tuple(rest))
     if first == "data":
         return Target("data", rest[0] if len(rest) > 1 else None, tuple(rest[-1:]))
-    return Target("hyperparameters", first if rest else None, tuple(rest[-1:]) or (first,))
+    return (
+        Target("hyperparameters", first, tuple(rest))
+        if owned and rest
+        else Target("hyperparameters", None, (first, *rest))
+    )
 
 
 def varied_names(sweep: Sweep, method: str, dataset: str) -> list[str]:
@@ -74,9 +90,17 @@ def point_values(sweep: Sweep, point: Mapping[str, Any], method: str, dataset: s
 
 
 def _concerns(sweep: Sweep, name: str, method: str, dataset: str) -> bool:
-    aim = target(name)
+    return _concerns_study(sweep, target(name), method, dataset)
+
+
+def _concerns_study(sweep: Sweep, aim: Target, method: str, dataset: str) -> bool:
     if aim.section == "encoders":
         return aim.path[:1] == () or aim.path[0] in modalities_of(dataset, sweep.data.get(dataset, {}))
+    if aim.hyperparameter and len(aim.path) > 1 and len(sweep.datasets) > 1:
+        # A modality that other datasets alone have is theirs.
+        have = {each: modalities_of(each, sweep.data.get(each, {})) for each in sweep.datasets}
+        if aim.path[1] not in have[dataset] and any(aim.path[1] in several for several in have.values()):
+            return False
     return aim.concerns(method, dataset)
 
 
@@ -113,9 +137,9 @@ def epoch_budget(sweep: Sweep, dataset: str) -> int:
 
 def fixed_hyperparameters(sweep: Sweep, entry: MethodSpec, dataset: str) -> dict[str, Any]:
     """Collect the hyperparameters that the sweep or the method's entry fixes."""
-    own = {target(name).path[0]: value for name, value in sweep.hyperparameters.items()
-           if target(name).concerns(entry.method, dataset)}  # fmt: skip
-    return own | entry.hyperparameters
+    aims = ((target(name), value) for name, value in sweep.hyperparameters.items())
+    own = {aim.path[0]: value for aim, value in aims if len(aim.path) == 1 and aim.concerns(entry.method, dataset)}
+    return own | {name: value for name, value in entry.hyperparameters.items() if "." not in name}
 
 
 class _Layers:
@@ -127,13 +151,8 @@ class _Layers:
 
     def put(self, path: tuple[str, ...], value: Any, written: Path, section: str = "") -> None:
         """Lay a value over the one below. section "train", "encoders": the options of a schedule or an encoder of the
-        same name merge."""
-        at = self.values
-        for part in path[:-1]:
-            inner = at.get(part)
-            at[part] = dict(inner) if isinstance(inner, Mapping) else {}
-            at = at[part]
-        below = at.get(path[-1])
+        same name merge. Raises IndexError for a position that a list does not have."""
+        below = value_below(self.values, path)
         if (
             section
             and isinstance(value, Mapping)
@@ -141,7 +160,7 @@ class _Layers:
             and not names_another((section,), below, value)
         ):
             value = {**below, **value}
-        at[path[-1]] = value
+        self.values = with_value_below(self.values, path, value)
         self.paths[path] = written
 
     def path_of(self, path: Path, base: Path) -> Path:
@@ -157,9 +176,10 @@ def resolve(sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, 
     mistake."""
     problems: list[Problem] = []
     source = data.get(dataset)
-    layers = {
-        name: _layers(name, sweep, entry, source, values, path_of) for name in ("data", "train", "hyperparameters")
-    }
+    layers = {name: _layers(name, sweep, entry, source, values, path_of) for name in ("data", "train")}
+    layers["hyperparameters"] = _hyperparameter_layers(
+        sweep, entry, source, values, path_of, modalities_of(dataset, layers["data"].values), problems
+    )
 
     def build(section: str, model: type[Any], base: Path, noun: str) -> Any:
         found = layers[section]
@@ -206,22 +226,53 @@ def _layers(
     if section == "data":
         for name, value in sweep.data.get(source.name, {}).items():
             found.put((name,), value, ("data", source.name, name))
-    elif section == "train":
+    else:
         found.values |= {name: value for name, value in source.recipe.items() if name != "epochs"}
         for name, value in sweep.train.items():
             found.put((name,), value, ("train", name), "train")
-    else:
-        for name, value in sweep.hyperparameters.items():
-            if target(name).concerns(entry.method, source.name):
-                found.put(target(name).path, value, ("hyperparameters", name))
-        for name, value in entry.hyperparameters.items():
-            found.values[name] = value
-            found.paths[(name,)] = (*sweep.entry_path(entry), "hyperparameters", name)
     for name, value in values.items():
         aim = target(name)
         if aim.section == section and aim.concerns(entry.method, source.name):
             found.put(aim.path, value, path_of(name), section if section == "train" else "")
     return found
+
+
+def _hyperparameter_layers(
+    sweep: Sweep,
+    entry: MethodSpec,
+    source: type[DatasetSource],
+    values: Mapping[str, Any],
+    path_of: PathOf,
+    modalities: tuple[str, ...],
+    problems: list[Problem],
+) -> _Layers:
+    """Lay over one another what the sweep, the method's entry and the point say, in each what is whole before parts of
+    it."""
+    found, fields = _Layers(), methods.get(entry.method).Hyperparameters.model_fields
+    own = (*sweep.entry_path(entry), "hyperparameters")
+    written: list[list[tuple[Target, Any, Path]]] = [
+        [(target(name), value, ("hyperparameters", name)) for name, value in sweep.hyperparameters.items()],
+        [(_own_target(name), value, (*own, name)) for name, value in entry.hyperparameters.items()],
+        [(target(name), value, path_of(name)) for name, value in values.items()],
+    ]
+    for layer in written:
+        for aim, value, path in sorted(layer, key=lambda one: len(one[0].path)):
+            if aim.hyperparameter is None or not _concerns_study(sweep, aim, entry.method, source.name):
+                continue
+            if len(aim.path) > 1 and aim.hyperparameter in fields:
+                field = fields[aim.hyperparameter]
+                below = found.values.get(aim.hyperparameter, field.get_default())
+                found.values[aim.hyperparameter] = spread_over(below, modalities, field.annotation)
+            try:
+                found.put(aim.path, value, path)
+            except IndexError as error:
+                problems.append(sweep.problem(path, f"{aim.hyperparameter} has {error}"))
+    return found
+
+
+def _own_target(name: str) -> Target:
+    """Find what a name in the entry of a method sets, which needs no method before it."""
+    return Target("hyperparameters", None, tuple(name.split(".")))
 
 
 def _encoders(

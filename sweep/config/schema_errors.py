@@ -44,7 +44,10 @@ def explain(error: ValidationError, model: type[BaseModel], value: Any, noun: st
     found: dict[Path, list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
         found.setdefault(_path_within(details, value), []).append(details)
+    deeper = {path[:size] for path in found for size in range(len(path))}
     for path, several in found.items():
+        if path in deeper:
+            continue  # another form of a union: the one whose parts are wrong is the one that was meant
         first = several[0]
         if first["type"] == "extra_forbidden":
             what = noun if len(path) == 1 else "key"
@@ -66,15 +69,16 @@ def explain(error: ValidationError, model: type[BaseModel], value: Any, noun: st
 
 
 def _path_within(details: ErrorDetails, value: Any) -> Path:
-    """Cut an error's location to the part that leads through ``value``: the rest says which form of a union is
-    meant."""
+    """Keep of an error's location what leads through ``value``: the other parts say which form of a union is meant."""
     path: list[str | int] = []
     for part in details["loc"]:
         try:
             value = value[part]
         except (KeyError, IndexError, TypeError):
-            return (*path, part) if details["type"] == "missing" else tuple(path)
-        path.append(part)
+            if details["type"] == "missing":
+                return (*path, part)
+        else:
+            path.append(part)
     return tuple(path)
 
 

@@ -121,7 +121,11 @@ def _reference_sweep(sweep: Sweep, entry: MethodSpec) -> Sweep:
         name: found
         for name, found in sweep.vary.items()
         if target(name).section != "hyperparameters"
-        or (name in known and search_range(found, name, entry.method) is not None)
+        or (
+            target(name).owner is None
+            and target(name).hyperparameter in known
+            and search_range(found, name, entry.method) is not None
+        )
     }
     update = {"methods": [entry], "hyperparameters": {}, "points": [], "vary": kept if sweep.search else {}}
     return sweep.model_copy(update=update)
@@ -201,5 +205,4 @@ def _path_options(encoder: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _sets(name: str, hyperparameters: list[str]) -> bool:
     """Tell whether a varied name sets one of ``hyperparameters``."""
-    aim = target(name)
-    return aim.section == "hyperparameters" and aim.path[0] in hyperparameters
+    return target(name).hyperparameter in hyperparameters

@@ -9,6 +9,7 @@ import methods
 from methods.base.hyperparameters import SearchRange
 from sweep.config import MethodSpec, Sweep, contains, search_range, varied_names
 from sweep.config.conditions import applies, conditions_first, declarations, equality_test
+from sweep.config.nested import value_below
 from sweep.config.resolve import fixed_hyperparameters, target
 from sweep.runs.records import Run
 
@@ -22,7 +23,10 @@ class Space(dict[str, SearchRange]):
         super().__init__((name, found) for name, found in ranges.items() if found is not None)
         self._kind = methods.get(entry.method).Hyperparameters
         self._fixed = fixed_hyperparameters(sweep, entry, dataset)
-        self._named = {target(name).path[0]: name for name in self if target(name).section == "hyperparameters"}
+        self._named: dict[str, list[str]] = {}
+        for name in self:
+            if (hyperparameter := target(name).hyperparameter) is not None:
+                self._named.setdefault(hyperparameter, []).append(name)
 
     @property
     def conditional(self) -> bool:
@@ -34,13 +38,15 @@ class Space(dict[str, SearchRange]):
     def propose(self, suggest: Callable[[str, SearchRange], Any]) -> dict[str, Any]:
         """Choose a value for each name that exists, asked for one by one: whatever a condition speaks of comes
         first."""
-        others = [name for name in self if name not in self._named.values()]
+        others = [name for name in self if target(name).hyperparameter is None]
         found = {name: suggest(name, self[name]) for name in others}
         chosen = dict(self._fixed)
         for hyperparameter in conditions_first(self._named, declarations(self._kind)):
             if applies(self._kind, hyperparameter, equality_test(self._kind, chosen)):
-                name = self._named[hyperparameter]
-                found[name] = chosen[hyperparameter] = suggest(name, self[name])
+                for name in self._named[hyperparameter]:
+                    found[name] = suggest(name, self[name])
+                    if len(target(name).path) == 1:
+                        chosen[hyperparameter] = found[name]
         return {name: found[name] for name in self if name in found}
 
     def holds(self, values: Mapping[str, Any]) -> bool:
@@ -71,7 +77,4 @@ def value_in(run: Run, name: str) -> Any:
         "train": run.train.model_dump(mode="json"),
         "encoders": run.encoders,
     }
-    found = sections[aim.section]
-    for part in aim.path:
-        found = found.get(part) if isinstance(found, dict) else None
-    return found
+    return value_below(sections[aim.section], aim.path, spread=aim.section == "hyperparameters")

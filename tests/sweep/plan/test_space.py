@@ -62,3 +62,16 @@ def test_a_space_asks_for_what_a_condition_speaks_of_first_and_for_what_exists_o
     fixed = made(text.replace(", kind: auto", ""), "hyperparameters.kind=flat").studies[0]
     assert fixed.first == [{"smooth": False, "train.lr": 0.2}]
     assert fixed.space.conditional
+
+
+def test_a_search_proposes_parts_of_a_mapping_each_on_its_own(made):
+    text = (
+        "method: mixer, datasets: [toy], search: {algorithm: tpe, configurations: 4}, "
+        "vary: {radius.left: auto, radius.right: {uniform: [0, 1]}}"
+    )
+    (study,) = made(text).studies
+    assert study.space == {"radius.left": LogUniform(1e-3, 1.0), "radius.right": Uniform(0.0, 1.0)}
+    assert study.first == [{"radius.left": 0.1, "radius.right": 0.1}]
+    found = study.configuration({"radius.left": 0.2, "radius.right": 0.3})
+    assert found.template.hyperparameters["radius"] == {"left": 0.2, "right": 0.3}
+    assert study.space.values_in(found.template) == found.values
