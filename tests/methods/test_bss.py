@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from safetensors.torch import load, save
+from support.hand_driven_context import hand_driven_context
 from support.method_variants import Variant
 from support.toy_dataset import toy_training
 from torch import Tensor, nn
@@ -30,7 +31,6 @@ from methods.bss import (
 )
 from sweep.training.context import TrainingContext
 from sweep.training.recipe import Recipe
-from sweep.training.workers import WorkerGroup
 
 VARIANTS = [
     Variant("three", modalities=3),
@@ -247,11 +247,7 @@ def _method(epochs: int = 9, widths: tuple[int, int] = (4, 4), **hyperparameters
 
 
 def _context(method: Method, dataset: Dataset, warn=print, batch_size: int = 4) -> TrainingContext:
-    recipe = Recipe(lr=0.05, batch_size=batch_size)
-    context = TrainingContext(dataset, recipe, 0, torch.device("cpu"), WorkerGroup(), warn)
-    context.epochs = method.total_epochs()
-    context.new_optimizer(method.parameters(), context.epochs)
-    return context
+    return hand_driven_context(method, dataset, Recipe(lr=0.05, batch_size=batch_size), warn=warn)
 
 
 def _latest(method: BSS) -> dict[str, Tensor]:
