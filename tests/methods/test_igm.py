@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.hand_driven_context import hand_driven_context
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_training
 from torch import Tensor, nn
@@ -16,9 +17,11 @@ from torch.nn import functional as F
 
 from data.base import Dataset, Split
 from methods.base import MethodError
+from methods.base.phase import place_of, total_epochs
 from methods.igm import (
     IGM,
     IGMHyperparameters,
+    Turn,
     accumulate_cov,
     convolution,
     layers_in_scope,
@@ -27,12 +30,11 @@ from methods.igm import (
     projection_matrix,
     sam_perturbation,
     source_modality,
+    turns,
 )
 from models import encoders
 from models.batchnorm import SynchronizedBatchNorm
-from sweep.training.context import TrainingContext
 from sweep.training.recipe import Recipe
-from sweep.training.workers import WorkerGroup
 
 # The loop runs the budget once for each modality.
 SHORT: dict[str, Any] = {"epochs": 2, "epochs_to_learn": 6}
@@ -278,13 +280,11 @@ class Session:
         self.method = IGM({m: Images(groups) for m in self.dataset.modalities}, 3, chosen, epochs)
         self.lines: list[str] = []
         settings = Recipe(**{"batch_size": 8, "lr": 0.1, **recipe})
-        self.context = TrainingContext(self.dataset, settings, 5, torch.device("cpu"), WorkerGroup(), self.lines.append)
+        self.context = hand_driven_context(self.method, self.dataset, settings, 5, warn=self.lines.append)
         self.method.on_fit_start(self.context)
 
     def start(self, epoch: int) -> None:
-        self.context.epoch = epoch
-        self.method.train()
-        self.method.on_epoch_start(self.context)
+        self.context.begin_epoch(epoch)
 
     def batches(self) -> Any:
         return self.context.training_batches(self.method.sampler(self.context), False)
@@ -397,39 +397,57 @@ def test_kinds_that_stay_unmodified_are_named_once() -> None:
 
 
 def test_phases_share_the_budget() -> None:
-    method = Session({"out_iters": 2}, epochs=5).method
-    assert method.total_epochs() == 8
-    phases = [method.phase(epoch) for epoch in range(1, 9)]
-    assert [p.number for p in phases] == [1, 1, 2, 2, 3, 3, 4, 4]
-    assert [p.modality for p in phases] == ["rgb", "rgb", "depth", "depth"] * 2
-    assert [p.epoch for p in phases] == [1, 2] * 4
-    assert Session({"out_iters": 6}, epochs=2).method.total_epochs() == 12
+    phases = Session({"out_iters": 2}, epochs=5).method.phases
+    assert [(p.name, p.epochs, p.groups, p.info) for p in phases] == [
+        ("cycle 1 rgb", 2, {"rgb": 1.0}, Turn(1, 1, "rgb")),
+        ("cycle 1 depth", 2, {"depth": 1.0}, Turn(2, 1, "depth")),
+        ("cycle 2 rgb", 2, {"rgb": 1.0}, Turn(3, 2, "rgb")),
+        ("cycle 2 depth", 2, {"depth": 1.0}, Turn(4, 2, "depth")),
+    ]
+    assert all(p.budget and p.name == p.optimizer_name == p.schedule_name for p in phases)
+    assert total_epochs(Session({"out_iters": 6}, epochs=2).method.phases) == 12
+
+
+def test_no_epoch_is_selectable_before_every_modality_has_its_turn() -> None:
+    phases = turns(("a", "b", "c"), (1, 3, 2), 2, 0.5)
+    assert [p.selectable for p in phases] == ["none", "none", "all", "all", "all", "all"]
+    assert [p.epochs for p in phases] == [1, 3, 2] * 2
+    training = toy_training("igm", {"inner_epochs": [2, 1]}, epochs=3)
+    assert [record.selectable for record in training.epochs()] == [None, None, 1, 2, 3, 4]
+    assert training.result().selected_epoch > 2
 
 
 def test_inner_epochs_and_order_are_those_given() -> None:
-    method = Session({"inner_epochs": [1, 3], "modality_order": ["depth", "rgb"], "out_iters": 2}).method
-    assert method.total_epochs() == 8
-    assert [method.phase(epoch).modality for epoch in range(1, 6)] == ["depth", "rgb", "rgb", "rgb", "depth"]
-    assert [method.phase_epochs(epoch) for epoch in range(1, 6)] == [1, 3, 3, 3, 1]
-    assert method.trained_parameters(2) == list(method.branch("rgb").parameters())
-    assert Session({"inner_epochs": [0.25, 0.5]}, epochs=8).method.inner_epochs == [2, 4]
+    session = Session({"inner_epochs": [1, 3], "modality_order": ["depth", "rgb"], "out_iters": 2})
+    phases = session.method.phases
+    assert [p.epochs for p in phases] == [1, 3, 1, 3]
+    places = [place_of(phases, epoch) for epoch in range(1, 6)]
+    assert [place.phase.info.modality for place in places] == ["depth", "rgb", "rgb", "rgb", "depth"]
+    assert [place.phase_epoch for place in places] == [1, 1, 2, 3, 1]
+    assert [p.epochs for p in Session({"inner_epochs": [0.25, 0.5]}, epochs=8).method.phases] == [2, 4]
 
 
 def test_each_phase_has_a_fresh_optimizer_over_one_branch() -> None:
     session = Session({"use_sam": False}, epochs=2)
+    groups = session.context.groups
     session.epoch(1)
-    first = session.context.optimizer
+    first = groups.optimizer
     session.start(2)
-    assert session.context.optimizer is first
+    assert groups.optimizer is first
     session.start(3)
-    assert session.context.optimizer is not first
-    held = session.context.optimizer.param_groups[0]["params"]
-    assert list(map(id, held)) == list(map(id, session.method.branch("depth").parameters()))
+    assert groups.optimizer is not first
+    assert not groups.optimizer.state
+    trained = list(map(id, session.method.branch("depth").parameters()))
+    assert [id(p) for group in groups.optimizer.param_groups for p in group["params"]] == trained
+    assert list(map(id, groups.parameters)) == trained
+    resting = session.method.branch("rgb")
+    assert not any(p.requires_grad or p.grad is not None for p in resting.parameters())
+    assert not any(module.training for part in resting.values() for module in part.modules())
 
 
 def test_passes_are_counted() -> None:
-    assert Session({}).method.passes_per_sample() == 1
-    assert Session({"use_sam": False}).method.passes_per_sample() == 0.5
+    assert [p.passes for p in Session({}).method.phases] == [1, 1]
+    assert [p.passes for p in Session({"use_sam": False}).method.phases] == [0.5, 0.5]
     # Three phases of one epoch, two passes through one branch of three a step, one in the covariance pass after it.
     training = toy_training("igm", {"rho": 0.05, "out_iters": 1}, modalities=3, epochs=1)
     assert [record.forward_passes for record in training.epochs()] == pytest.approx([45, 90, 135])
@@ -440,7 +458,9 @@ def test_passes_are_counted() -> None:
 @pytest.mark.parametrize("off", [{"gm_scope": 0.0}, {"tau": 0.0}, {"gm_from": {"rgb": False, "depth": False}}])
 def test_without_sam_and_modification_this_is_alternating_unimodal_training(off: dict[str, Any]) -> None:
     session = Session({"use_sam": False, "out_iters": 2, **off}, epochs=2)
-    twin = Session({"use_sam": False}).method
+    by_hand = Session({"use_sam": False})
+    by_hand.context.groups.wake()
+    twin = by_hand.method
     for epoch, modality in enumerate(["rgb", "depth", "rgb", "depth"], 1):
         other = "depth" if modality == "rgb" else "rgb"
         before = session.state()
@@ -476,7 +496,7 @@ def test_sam_step_comes_back_exactly_and_counts_statistics_once(per_tensor: bool
     before = {name: p.detach().clone() for name, p in session.method.named_parameters()}
     for each in (session, plain):
         each.start(1)
-        for group in each.context.optimizer.param_groups:
+        for group in each.context.groups.optimizer.param_groups:
             group["lr"] = 0.0
         each.method.training_step(next(each.batches()), each.context)
     assert all(torch.equal(p, before[name]) for name, p in session.method.named_parameters())
@@ -528,7 +548,7 @@ def test_mixup_mixes_inputs_and_labels_alike_in_both_losses(sam: dict[str, Any])
     reference.start(1)
     batch = next(reference.batches())
     mixed = session.method.mix("rgb", batch, session.context)  # the first step is over, so this is another draw
-    session.context.step = 0
+    session.context.budget_step = 0
     again = session.method.mix("rgb", batch, session.context)
     assert again.share != mixed.share
     assert 0 < again.share < 1
@@ -576,7 +596,7 @@ def test_mixup_leaves_whole_numbers_alone() -> None:
     dataset = Dataset("words", ("a", "b"), ("x", "y", "z"), split, split, split)
     method = IGM({m: Words() for m in "ab"}, 3, IGMHyperparameters(mixup_alpha=1.0), 2)
     lines: list[str] = []
-    context = TrainingContext(dataset, Recipe(), 5, torch.device("cpu"), WorkerGroup(), lines.append)
+    context = hand_driven_context(method, dataset, Recipe(), 5, warn=lines.append)
     batch = split.gather(torch.arange(8))
     for _ in range(2):
         mixed = method.mix("a", batch, context)
@@ -743,7 +763,9 @@ def test_fused_predictions() -> None:
 
 def test_three_modalities_are_trained_in_a_cycle() -> None:
     training = toy_training("igm", {"rho": 0.05, "out_iters": 1}, modalities=3, epochs=1)
-    assert [int(record.diagnostics["modality"]) for record in training.epochs()] == [0, 1, 2]
+    records = list(training.epochs())
+    assert [int(record.diagnostics["modality"]) for record in records] == [0, 1, 2]
+    assert [record.phase for record in records] == [f"cycle 1 {m}" for m in ("audio", "video", "text")]
     assert {training.method.predecessor(m): m for m in ("audio", "video", "text")} == {
         "text": "audio", "audio": "video", "video": "text"
     }  # fmt: skip
