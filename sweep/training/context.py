@@ -16,6 +16,7 @@ from methods.base.phase import Phase, Place, place_of
 from sweep.training import seeds
 from sweep.training.epoch_means import EpochMeans
 from sweep.training.epoch_plan import Step, epoch_steps, stratified_share
+from sweep.training.gradient_buckets import GradientBuckets
 from sweep.training.optimizers import optimizer_kind
 from sweep.training.parameter_groups import ParameterGroups
 from sweep.training.recipe import Recipe
@@ -45,6 +46,7 @@ class TrainingContext:
         self.batch_size, self.train_size = recipe.batch_size, len(dataset.train)
         self.workers, self.rank, self.world_size = workers, workers.rank, workers.size
         self.groups = ParameterGroups(method, recipe)
+        self._buckets = GradientBuckets(workers)
         self._recipe, self._augment, self._train, self._validation = (
             recipe,
             dataset.augment,
@@ -187,24 +189,13 @@ class TrainingContext:
             parameter.grad = None
 
     def backward(self, loss: Tensor) -> None:
-        parameters = self.groups.parameters
-        held = [(p, p.grad) for p in parameters if p.grad is not None] if self.world_size > 1 else []
-        for parameter, _ in held:
-            parameter.grad = None
-        (loss * self._weight()).backward()
-        if self.world_size == 1:
-            return
-        self.workers.average_gradients([p.grad for p in parameters if p.grad is not None])
-        for parameter, before in held:
-            parameter.grad = before if parameter.grad is None else before + parameter.grad
+        counts = self._step.counts[self.rank] > 0
+        self._buckets.backward(loss * self._weight(), self.groups.parameters, counts)
 
     def gradients(self, loss: Any, parameters: Sequence[nn.Parameter]) -> Any:
         losses = [loss] if isinstance(loss, Tensor) else list(loss)
-        found = []
-        for each in losses:
-            own = torch.autograd.grad(each * self._weight(), parameters, retain_graph=True, allow_unused=True)
-            found.append([torch.zeros_like(p) if g is None else g for p, g in zip(parameters, own, strict=True)])
-        self.workers.average_gradients([gradient for own in found for gradient in own])
+        weight = self._weight()
+        found = self.workers.averaged_gradients([each * weight for each in losses], parameters, weight > 0)
         return found[0] if isinstance(loss, Tensor) else found
 
     def _weight(self) -> float:

@@ -48,13 +48,14 @@ class GradientBuckets:
         self._buckets: list[Bucket] = []
         self._exchange: dist.Work | None = None
 
-    def backward(self, loss: Tensor, parameters: Sequence[nn.Parameter]) -> None:
+    def backward(self, loss: Tensor, parameters: Sequence[nn.Parameter], counts: bool = True) -> None:
         """Add the gradients of the loss, averaged over workers, to what ``grad`` of each parameter holds.
 
         loss: one number, weighted by this worker's share; on some workers it may depend on none of the parameters, or
         on nothing at all. parameters: the same ones in the same order on all workers. Where only other workers have a
         gradient, this one counts as zeros; where nobody has, ``grad`` stays as it was. Gradients of leaves that are not
-        among the parameters stay this worker's own.
+        among the parameters stay this worker's own. counts: False where this worker has no sample: it goes through the
+        pass, for its collectives, and what it finds, which may be no numbers, travels as zeros.
 
         Raises RuntimeError where the loss depends on nothing on any worker, or where a parameter receives a part of its
         gradient after its bucket has left."""
@@ -69,7 +70,7 @@ class GradientBuckets:
         held = [parameter.grad for parameter in parameters]
         for parameter in parameters:
             parameter.grad = None
-        somebody = self._average(loss, buckets)
+        somebody = self._average(loss, buckets, counts)
         for parameter, before in zip(parameters, held, strict=True):
             if before is not None:
                 parameter.grad = before if parameter.grad is None else before + parameter.grad
@@ -85,11 +86,11 @@ class GradientBuckets:
         self._buckets = []
         return [Bucket(group) for group in bucket_groups(parameters, self._bucket_bytes)]
 
-    def _average(self, loss: Tensor, buckets: list[Bucket]) -> bool:
+    def _average(self, loss: Tensor, buckets: list[Bucket], counts: bool) -> bool:
         """Give each parameter the average of its gradients; return whether any worker has one."""
         if self._exchange is not None:
             self._exchange.wait()
-        reduction = Reduction(self._workers, buckets)
+        reduction = Reduction(self._workers, buckets, counts)
         hooks = [
             parameter.register_post_accumulate_grad_hook(partial(reduction.receive, place))
             for place, bucket in enumerate(buckets)
@@ -121,11 +122,11 @@ class Bucket:
         self.present = [False] * len(sizes)
         """Tells which parameters have a gradient: on this worker, and after the exchange of flags on any worker."""
 
-    def fill(self) -> None:
-        """Copy the gradients of this worker into the buffer: zeros where there is none."""
+    def fill(self, counts: bool) -> None:
+        """Copy the gradients of this worker into the buffer: zeros where there is none, or where it does not count."""
         self.present = [parameter.grad is not None for parameter in self.parameters]
         for parameter, part in zip(self.parameters, self._parts, strict=True):
-            if parameter.grad is None:
+            if parameter.grad is None or not counts:
                 part.zero_()
             else:
                 part.copy_(parameter.grad)
@@ -151,8 +152,8 @@ class Bucket:
 class Reduction:
     """The buckets of one backward pass, from the first that starts to the last that arrives."""
 
-    def __init__(self, workers: WorkerGroup, buckets: Sequence[Bucket]) -> None:
-        self._workers, self._buckets = workers, buckets
+    def __init__(self, workers: WorkerGroup, buckets: Sequence[Bucket], counts: bool = True) -> None:
+        self._workers, self._buckets, self._counts = workers, buckets, counts
         self._missing = [{id(p) for p in bucket.parameters if p.requires_grad} for bucket in buckets]
         self._works: list[dist.Work] = []
 
@@ -176,7 +177,7 @@ class Reduction:
 
     def _launch(self) -> None:
         bucket = self._buckets[len(self._works)]
-        bucket.fill()
+        bucket.fill(self._counts)
         self._works.append(self._workers.start_sum(bucket.buffer))
 
     def exchange_flags(self) -> dist.Work | None:

@@ -60,17 +60,21 @@ class WorkerGroup:
         such as those of a batch norm in the same backward pass. Takes tensors of the host, too, beside a device's."""
         return cast(dist.Work, dist.all_reduce(value, group=_group_of_sums(), async_op=True))
 
-    def averaged_gradients(self, losses: Sequence[Tensor], parameters: Sequence[nn.Parameter]) -> list[list[Tensor]]:
+    def averaged_gradients(
+        self, losses: Sequence[Tensor], parameters: Sequence[nn.Parameter], counts: bool = True
+    ) -> list[list[Tensor]]:
         """Compute the gradients of each loss, averaged over workers: for each loss one tensor a parameter.
 
         losses: one number each, weighted by this worker's share; their graphs are kept. A gradient is zeros where a
-        loss does not depend on a parameter. Nothing is added to ``grad``. One collective for all losses (of a type)."""
+        loss does not depend on a parameter. Nothing is added to ``grad``. One collective for all losses (of a type).
+        counts: False where this worker has no sample, whose gradients, which may be no numbers, count as zeros."""
         own: list[Tensor] = []
         for loss in losses:
             found: Sequence[Tensor | None] = [None] * len(parameters)
             if loss.requires_grad and parameters:
                 found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-            own += [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found, strict=True)]
+            pairs = zip(parameters, found, strict=True)
+            own += [torch.zeros_like(p) if g is None or not counts else g for p, g in pairs]
         averages = iter(own if self.size == 1 else self._averages(own))
         return [[next(averages) for _ in parameters] for _ in losses]
 

@@ -37,6 +37,23 @@ class Heads(Method[Hyperparameters]):
         return torch.stack([F.cross_entropy(logits, batch.labels) for logits in outputs.unimodal_logits]).sum()
 
 
+class Scaled(Heads):
+    """Each loss has a learned scale, which the loss of no sample must not reach."""
+
+    name = "scaled"
+
+    def build(self) -> None:
+        super().build()
+        self.scales = nn.Parameter(torch.zeros(len(self.modalities)))
+
+    def groups(self) -> dict[str, list[nn.Module | nn.Parameter]]:
+        return {**super().groups(), "scales": [self.scales]}
+
+    def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
+        losses = torch.stack([F.cross_entropy(logits, batch.labels) for logits in outputs.unimodal_logits])
+        return ((-self.scales).exp() * losses + self.scales).sum()
+
+
 class Stages(Heads):
     """Modalities are trained one after the other by optimizers that go on, then all of them together (ReconBoost)."""
 
@@ -342,5 +359,5 @@ class Dropping(Heads):
 
 CONTRACT_METHODS: Mapping[str, type[Method[Any]]] = {
     kind.name: kind
-    for kind in (Heads, Stages, Teachers, Stopping, Revalued, BestMembers, Estimates, Coefficients, Dropping)
+    for kind in (Heads, Scaled, Stages, Teachers, Stopping, Revalued, BestMembers, Estimates, Coefficients, Dropping)
 }

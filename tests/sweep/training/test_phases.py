@@ -179,7 +179,7 @@ def test_patience_counts_only_what_may_be_selected() -> None:
 
 
 def test_a_branch_that_stopped_stays_as_it_is() -> None:
-    training = contract_training("stopping", epochs=12, optimizer="adamw", lr=0.1)
+    training = contract_training("stopping", epochs=12, optimizer="adamw", lr=0.3, schedule={"name": "constant"})
     frozen: dict[str, dict[str, torch.Tensor]] = {}
     for record in training.epochs():
         for m, rate in training.method.rates.items():  # type: ignore[union-attr,operator]
