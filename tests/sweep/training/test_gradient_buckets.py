@@ -458,6 +458,26 @@ def test_gradients_of_several_losses_are_averaged_in_one_reduce(two_workers: Wor
         assert torch.equal(result["found"][3][5], torch.ones(3))
 
 
+def _shared_memory() -> dict[str, Any]:
+    """The gradients of both weights are one tensor on worker 0, two on worker 1."""
+    workers = WorkerGroup()
+    first, second = (nn.Parameter(torch.ones(3)) for _ in range(2))
+    factor = torch.arange(1.0, 4.0)
+    joint = ((first + second) * factor).sum()
+    loss = joint if workers.rank == 0 else joint + (second * factor).sum()
+    own = torch.autograd.grad(loss, [first, second], retain_graph=True)
+    shared = own[0].data_ptr() == own[1].data_ptr()
+    return {"shared": shared, "found": workers.averaged_gradients([loss], [first, second])[0]}
+
+
+def test_gradients_that_share_memory_on_one_worker_are_averaged_apart(two_workers: Workers) -> None:
+    first, second = two_workers.run(_shared_memory)
+    assert (first["shared"], second["shared"]) == (True, False)
+    for result in (first, second):
+        assert torch.equal(result["found"][0], torch.arange(1.0, 4.0))
+        assert torch.equal(result["found"][1], 1.5 * torch.arange(1.0, 4.0))
+
+
 def test_gradients_of_several_losses_of_one_worker_need_no_collective() -> None:
     layers, samples = network()
     parameters = list(layers.parameters())
