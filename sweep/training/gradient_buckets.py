@@ -55,7 +55,7 @@ class GradientBuckets:
         on nothing at all. parameters: the same ones in the same order on all workers. Where only other workers have a
         gradient, this one counts as zeros; where nobody has, ``grad`` stays as it was. Gradients of leaves that are not
         among the parameters stay this worker's own. counts: False where this worker has no sample: it goes through the
-        pass, for its collectives, and what it finds, which may be no numbers, travels as zeros.
+        pass, for its collectives, and what it finds, which may be no numbers, is as if it were not there.
 
         Raises RuntimeError where the loss depends on nothing on any worker, or where a parameter receives a part of its
         gradient after its bucket has left."""
@@ -123,10 +123,14 @@ class Bucket:
         """Tells which parameters have a gradient: on this worker, and after the exchange of flags on any worker."""
 
     def fill(self, counts: bool) -> None:
-        """Copy the gradients of this worker into the buffer: zeros where there is none, or where it does not count."""
+        """Copy the gradients of this worker into the buffer: zeros where there is none. One that does not count has
+        none."""
+        if not counts:
+            for parameter in self.parameters:
+                parameter.grad = None
         self.present = [parameter.grad is not None for parameter in self.parameters]
         for parameter, part in zip(self.parameters, self._parts, strict=True):
-            if parameter.grad is None or not counts:
+            if parameter.grad is None:
                 part.zero_()
             else:
                 part.copy_(parameter.grad)

@@ -259,6 +259,25 @@ def test_a_worker_whose_loss_depends_on_no_parameter_takes_part(kind: str, two_w
             assert torch.equal(found, expected / 2)
 
 
+def _without_samples() -> dict[str, Any]:
+    """Worker 1 has no sample: its mean is no number. Only its loss depends on the last weight."""
+    workers = WorkerGroup()
+    parameters = weights(2, 3)
+    rows = torch.ones(1 - workers.rank, 2)
+    loss = (rows * parameters[0]).mean() + (parameters[1].sum() if workers.rank == 1 else 0.0)
+    kept = workers.averaged_gradients([loss], parameters, counts=workers.rank == 0)[0]
+    GradientBuckets(workers).backward(loss, parameters, counts=workers.rank == 0)
+    return {"summed": gradients(parameters), "kept": kept}
+
+
+def test_a_worker_without_samples_counts_as_if_it_had_no_gradient(two_workers: Workers) -> None:
+    for result in two_workers.run(_without_samples):
+        assert torch.equal(result["summed"][0], torch.full((2,), 0.25))
+        assert result["summed"][1] is None
+        assert torch.equal(result["kept"][0], torch.full((2,), 0.25))
+        assert torch.equal(result["kept"][1], torch.zeros(3))
+
+
 def _nothing() -> str:
     parameters = weights(2, 3)
     parameters[0].grad = torch.ones(2)
