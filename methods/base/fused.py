@@ -206,7 +206,7 @@ def build_fusion(
 
     aux_heads: with one linear head a modality beside it, on the encoder's feature (always built where
     ``unimodal_source`` is aux). encoders: the method's, which ``channel`` needs and uses without owning them. Raises
-    MethodError where they have no stages that it could mix."""
+    MethodError where they have no stages, which channel_mode cen needs."""
     kind = fusions.fusion_class(hyperparameters.fusion, hyperparameters.channel_mode)
     options = hyperparameters.model_dump(include=set(kind.options))
     for option in ("film_target", "gate_target"):
@@ -216,10 +216,10 @@ def build_fusion(
     if channel:
         options |= {"channel_mode": hyperparameters.channel_mode, "owns_encoders": False}
         for modality, encoder in zip(modalities, encoders, strict=True):
-            if not hasattr(encoder, "stages"):
+            if kind.needs_stages and not hasattr(encoder, "stages"):
                 raise MethodError(
-                    f"fusion channel mixes the maps of convolutional encoders, which {modality} does not have; give it "
-                    "encoder cnn or resnet18, or use another fusion"
+                    f"fusion {kind.name} mixes the maps of convolutional encoders, which {modality} does not have; "
+                    "give it encoder cnn or resnet18, or use channel_mode mmtm"
                 )
     return fusions.build(
         hyperparameters.fusion,

@@ -22,7 +22,7 @@ from models.fusion.evidential import (
     etmc_loss,
     evidential_cross_entropy,
 )
-from models.fusion.mmtm import MMTM, MMTMFusion, mmtm_gates, mmtm_squeeze_width
+from models.fusion.mmtm import MMTM, GateRecord, MMTMFusion, mmtm_gates, mmtm_squeeze_width
 from models.fusion.recurrent import MLLSTMFusion
 from models.fusion.stages import ChannelFusion, channel_refusal
 from models.fusion.vectors import (
@@ -48,6 +48,7 @@ __all__ = [
     "FiLMFusion",
     "Fusion",
     "FusionOutput",
+    "GateRecord",
     "GatedFusion",
     "LateFusion",
     "MLLSTMFusion",
@@ -85,7 +86,7 @@ FUSIONS: dict[str, type[Fusion]] = {
 """The fusions of feature vectors."""
 
 CHANNEL_FUSIONS: dict[str, type[ChannelFusion]] = {"mmtm": MMTMFusion, "cen": CENFusion}
-"""The fusions between the stages of encoders: what ``channel`` means, by its mode."""
+"""The fusions between encoders that run side by side: what ``channel`` means, by its mode."""
 
 NAMES = ("concat", "sum", "weight", "affine", "gated", "channel", "ml_lstm", "etmc", "late")
 """Every fusion."""

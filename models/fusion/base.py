@@ -44,6 +44,8 @@ class Fusion(nn.Module, ABC):
     """Names of the constructor's options beside ``aux_heads`` and ``aux_detach``."""
     needs_own_loss: ClassVar[bool] = False
     """True where the cross-entropy of the fused logits cannot take the place of :meth:`loss`."""
+    needs_stages: ClassVar[bool] = False
+    """True where only encoders with stages can be fused."""
     min_modalities: ClassVar[int] = 1
     additive: bool = False
     """True where native unimodal logits add up to the fused ones."""

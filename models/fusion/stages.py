@@ -1,7 +1,7 @@
 """What the fusions between the stages of convolutional encoders (``channel``) share.
 
 C_m: channels of modality m's maps F_m, [B, C_m, spatial...]. An encoder that folds the T frames of a clip into the
-batch gives maps [B T, C_m, H, W]; they count as [B, C_m, T, H, W]."""
+batch gives maps [B T, C_m, H, W]; they count as [B, C_m, T, H, W]. A feature [B, C_m] is a map without places."""
 
 from __future__ import annotations
 
@@ -43,14 +43,16 @@ def channel_refusal(mode: str, specs: Mapping[str, Mapping[str, Any]], shapes: M
     mode: mmtm or cen. specs: modality -> encoder, as for :func:`models.encoders.resolve`. shapes: modality -> shape of
     a sample, as far as it is known."""
     counts = {modality: declared.stage_count(spec) for modality, spec in specs.items()}
+    if mode == "mmtm" and not all(counts.values()):
+        return None
     for modality, count in counts.items():
         if not count:
             fitting = [name for name in declared.names() if declared.stage_count(name)]
             if modality in shapes:
                 fitting = [name for name in fitting if name in declared.fitting(shapes[modality])]
-            other = f"give it {' or '.join(fitting)}, or use another fusion" if fitting else "use another fusion"
+            other = f"give it {' or '.join(fitting)}, or use mmtm" if fitting else "use mmtm"
             found = f"{specs[modality]['name']}, the encoder of {modality}, has none"
-            return f"fusion channel mixes the maps between an encoder's stages, and {found}; {other}"
+            return f"channel_mode cen exchanges channels between an encoder's stages, and {found}; {other}"
     listed = ", ".join(f"{modality} {counts[modality]} ({specs[modality]['name']})" for modality in specs)
     if len(set(counts.values())) > 1:
         return f"fusion channel needs encoders with equally many stages, and these have: {listed}; give all the same"
@@ -70,28 +72,38 @@ class ChannelFusion(Fusion):
 
     encoders: with ``stem(x)``, ``stages`` (equally many) and ``out_dim``, the channels of the last stage; their own
     ``forward`` is not used. owns_encoders: whether they are submodules; False where the caller holds them, so that a
-    ``state_dict`` holds them once. Raises ValueError for encoders without stages or with unequally many."""
+    ``state_dict`` holds them once. Where the fusion allows encoders without stages and one has none, each counts as
+    one stage, whose map is its feature. Raises ValueError for encoders without stages or with unequally many."""
 
     has_native = True
     min_modalities = 2
+    needs_stages = True
     encoders: Sequence[Any]
+    staged: bool
+    """False where encoders count as one stage each."""
 
     def __init__(
         self, encoders: Sequence[nn.Module], num_classes: int, *, owns_encoders: bool = True, **shared: Any
     ) -> None:
-        for number, encoder in enumerate(encoders, start=1):
-            if not (hasattr(encoder, "stem") and hasattr(encoder, "stages")):
-                raise ValueError(
-                    f"fusion {self.name} mixes the maps between an encoder's stages, and encoder {number} "
-                    f"({type(encoder).__name__}) has no stem and stages: use cnn or resnet18, or another fusion"
-                )
+        staged = [hasattr(encoder, "stem") and hasattr(encoder, "stages") for encoder in encoders]
+        if self.needs_stages and not all(staged):
+            number = staged.index(False)
+            raise ValueError(
+                f"fusion {self.name} mixes the maps between an encoder's stages, and encoder {number + 1} "
+                f"({type(encoders[number]).__name__}) has no stem and stages: use cnn or resnet18, or another fusion"
+            )
         dims = [int(encoder.out_dim) for encoder in encoders]  # type: ignore[arg-type]
         super().__init__(dims, num_classes, **shared)
         self.encoders = nn.ModuleList(encoders) if owns_encoders else tuple(encoders)  # type: ignore[assignment]
-        counts = [len(encoder.stages) for encoder in self.encoders]
+        self.staged = all(staged)
+        counts = [len(self.stages(encoder)) for encoder in self.encoders]
         if len(set(counts)) > 1 or not counts[0]:
             raise ValueError(f"fusion {self.name} needs encoders with equally many stages, these have {counts}")
         self.heads = heads(dims, num_classes)
+
+    def stages(self, encoder: Any) -> Sequence[nn.Module]:
+        """List the parts of an encoder after which maps are mixed."""
+        return encoder.stages if self.staged else [encoder]
 
     def forward(self, inputs: list[Tensor]) -> FusionOutput:
         """Fuse the M raw inputs [B, ...]."""
@@ -105,8 +117,10 @@ class ChannelFusion(Fusion):
         """Compute the pooled last maps [B, d_m] of the M raw inputs [B, ...]. present: which modalities count; zeros
         stand for what the others would let them know, and for the others' pooled maps."""
         present = [True] * len(inputs) if present is None else present
-        maps = [encoder.stem(x) for encoder, x in zip(self.encoders, inputs, strict=True)]
-        for number, stages in enumerate(zip(*(encoder.stages for encoder in self.encoders), strict=True)):
+        maps = inputs
+        if self.staged:
+            maps = [encoder.stem(x) for encoder, x in zip(self.encoders, inputs, strict=True)]
+        for number, stages in enumerate(zip(*map(self.stages, self.encoders), strict=True)):
             maps = self._stage(number, stages, maps, len(inputs[0]), present)
         return keep([squeeze_clips(x, len(inputs[0])) for x in maps], present)
 

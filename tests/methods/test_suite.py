@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from support.counted_collectives import counted_collectives
+from support.device_waits import no_waits
 from support.equality import assert_close, assert_same, explained
 from support.method_variants import Variant, declared_variants, first_of_each_path
 from support.processor_budget import FIXED_WORK_SECONDS, ProcessorBudget, fixed_work, processor_seconds
@@ -169,6 +171,30 @@ def reduce_forth_and_back() -> dict[str, int]:
 
 def test_collectives_are_counted_in_both_passes(two_workers: Workers) -> None:
     assert two_workers.run(reduce_forth_and_back) == 2 * [{"allreduce": 3, "allgather": 1}]
+
+
+# Waits for the device ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda x: x[0].item(),
+        lambda x: x.nonzero(),
+        lambda x: x * x.new_tensor([1.0, 2.0]),
+        lambda x: x * torch.tensor(2.0, device="meta"),
+        lambda x: x * torch.tensor(2.0),
+        lambda x: x[[0, 1]],
+        lambda x: torch.zeros(2).to(x.device),
+        lambda x: x.copy_(torch.zeros(2)),
+    ],
+)
+def test_a_wait_for_the_device_is_refused(wait: Callable[[torch.Tensor], object]) -> None:
+    x = torch.zeros(2, device="meta")
+    with no_waits():
+        (2 * x + x.new_full((), 3) + torch.zeros(2, device="meta"))[:1].sum()
+    with pytest.raises(AssertionError, match=r"host|device|tensors of cpu and meta"), no_waits():
+        wait(x)
 
 
 # Equality ------------------------------------------------------------------------------------------------------------

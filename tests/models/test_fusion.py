@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from support.device_waits import no_waits
 from support.fusion_samples import biased, random_features
 from torch import nn
 
+from models import encoders
 from models.fusion import (
     CHANNEL_FUSIONS,
     FUSIONS,
@@ -106,6 +108,30 @@ def test_weights_start_xavier_normal_and_biases_zero(name: str, dims: list[int],
     assert not any(layer.bias.any() for layer in layers)
     for weight in (layer.weight for layer in layers if layer.weight.numel() > 1000):
         assert weight.std().item() == pytest.approx(math.sqrt(2 / sum(weight.shape)), rel=0.1)
+
+
+@everyone
+def test_a_step_never_waits_for_the_device(name: str, dims: list[int], options: dict[str, Any]) -> None:
+    module = build(name, dims, 4, aux_heads=True, **options).to("meta")
+    features = [torch.randn(5, dim, device="meta", requires_grad=True) for dim in dims]
+    with no_waits():
+        output = module(features)
+        loss = module.loss(output, torch.zeros(5, dtype=torch.int64, device="meta"))
+        unimodal = [*module.unimodal_logits(features), *module.unimodal_logits(features, "aux")]
+        (loss + torch.stack(unimodal).sum()).backward()
+
+
+@pytest.mark.parametrize(
+    ("mode", "encoder"), [("mmtm", "cnn"), ("mmtm", "resnet18"), ("mmtm", "mlp"), ("cen", "cnn"), ("cen", "resnet18")]
+)
+def test_a_step_of_channels_never_waits_for_the_device(mode: str, encoder: str) -> None:
+    built = [encoders.build(encoder, (1, 16, 16)) for _ in range(2)]
+    module: Any = build("channel", built, 4, channel_mode=mode).to("meta")
+    inputs = [torch.randn(5, 1, 16, 16, device="meta") for _ in range(2)]
+    with no_waits():
+        output = module(inputs)
+        module.encode(inputs, present=[True, False])
+        module.loss(output, torch.zeros(5, dtype=torch.int64, device="meta")).backward()
 
 
 @pytest.mark.parametrize("name", FUSIONS)

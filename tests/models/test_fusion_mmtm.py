@@ -182,8 +182,152 @@ def test_encoders_of_ones_own() -> None:
     assert module.gates["0"].squeeze.in_features == 8
 
 
-def _mlps() -> list[nn.Module]:
-    return [encoders.build("mlp", (8,)) for _ in range(2)]
+# Encoders without stages ---------------------------------------------------------------------------------------
+
+
+def _mlps(*widths: int) -> list[nn.Module]:
+    torch.manual_seed(0)
+    return [encoders.build({"name": "mlp", "width": width}, (8,)) for width in widths or (6, 6)]
+
+
+@pytest.mark.parametrize(
+    ("parts", "shapes"),
+    [
+        (lambda: _mlps(6, 4), [(8,), (8,)]),
+        (lambda: _mlps(6, 4, 3), [(8,), (8,), (8,)]),
+        (lambda: [*_cnns(IMAGES), *_mlps(4)], [IMAGES, (8,)]),
+    ],
+)
+def test_features_of_encoders_without_stages_are_gated(parts: Any, shapes: list[tuple[int, ...]]) -> None:
+    module, inputs = MMTMFusion(parts(), 4, mmtm_scale=1.5).eval(), _images(*shapes)
+    features = [encoder(x) for encoder, x in zip(module.encoders, inputs, strict=True)]
+    assert list(module.gates) == ["0"]
+    gated = [g * x for g, x in zip(module.gates["0"](features), features, strict=True)]
+    output = module(inputs)
+    close(output.features, gated)
+    heads = [head(x) for head, x in zip(module.heads, gated, strict=True)]
+    close(output.logits, sum(heads) / len(heads))
+    close(module.unimodal_logits(output.features), heads)
+    output.logits.square().sum().backward()
+    assert [name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()] == []
+    alone = module([x[1:2] for x in inputs]).logits
+    close(alone, output.logits[1:2])
+    assert module([x[:0] for x in inputs]).logits.shape == (0, 4)
+
+
+def test_absent_features_are_zeros_to_the_others() -> None:
+    module, (first, second) = MMTMFusion(_mlps(), 4).eval(), _images((8,), (8,))
+    features = module.encode([first, second], present=[True, False])
+    assert not features[1].any()
+    close(module.encode([first, second + 1], present=[True, False]), features)
+    own = module.encoders[0](first)
+    close(features[0], own * module.gates["0"]([own, torch.zeros(5, 6)])[0])
+    assert not torch.allclose(module.encode([first, second])[0], features[0])
+
+
+# Gates that are read and set -----------------------------------------------------------------------------------
+
+
+def _staged() -> tuple[MMTMFusion, list[Tensor]]:
+    return MMTMFusion(_cnns(IMAGES, (3, 6, 10)), 4).eval(), _images(IMAGES, (3, 6, 10))
+
+
+def test_records_are_those_of_the_last_pass() -> None:
+    module, inputs = _staged()
+    with module.recorded() as records:
+        assert records == {}
+        module([x + 1 for x in inputs])
+        logits = module(inputs).logits
+    maps = [encoder.stages[0](encoder.stem(x)) for encoder, x in zip(module.encoders, inputs, strict=True)]
+    maps = [encoder.stages[1](x) for encoder, x in zip(module.encoders, maps, strict=True)]
+    assert list(records) == ["1", "2"]
+    close(records["1"].squeezes, [x.mean((2, 3)) for x in maps])
+    close(records["1"].gates, module.gates["1"](maps))
+    assert not any(x.requires_grad for record in records.values() for x in (*record.squeezes, *record.gates))
+    kept = dict(records)
+    assert torch.equal(module([x + 1 for x in inputs]).logits, module([x + 1 for x in inputs]).logits)
+    assert records == kept
+    assert torch.equal(module(inputs).logits, logits)
+
+
+def _means(module: MMTMFusion, inputs: list[Tensor], part: str, modality: int) -> dict[str, dict[int, Tensor]]:
+    with module.recorded() as records:
+        module(inputs)
+    return {name: {modality: getattr(record, part)[modality].mean(0)} for name, record in records.items()}
+
+
+@pytest.mark.parametrize("staged", [True, False])
+def test_a_branch_whose_gates_are_set_learns_from_its_own_modality_alone(staged: bool) -> None:
+    module, inputs = _staged() if staged else (MMTMFusion(_mlps(), 4).eval(), _images((8,), (8,)))
+    ordinary, means = module.encode(inputs), _means(module, inputs, "gates", 0)
+    with module.replaced(gates=means), module.recorded() as records:
+        features = module.encode(inputs)
+        first, second = module.native_logits(features)
+        other = module.native_logits(module.encode([inputs[0], inputs[1] + 1]))
+        # Records tell what the gates would have been.
+        module.encode(inputs)
+    assert torch.equal(first, other[0])
+    assert not torch.allclose(second, other[1])
+    assert not torch.allclose(records[next(iter(records))].gates[0].mean(0), records[next(iter(records))].gates[0][0])
+    assert not torch.allclose(features[0], ordinary[0])
+    (first.square().sum() + second.square().sum()).backward()
+    for gates in module.gates.values():
+        assert all(p.grad is None for p in gates.excite[0].parameters())
+        assert all(p.grad is not None for p in (*gates.excite[1].parameters(), *gates.squeeze.parameters()))
+    close(module.encode(inputs), ordinary)
+
+
+def test_set_gates_multiply_the_maps() -> None:
+    module, inputs = MMTMFusion(_mlps(), 4).eval(), _images((8,), (8,))
+    alone = module.encoders[1](inputs[1])
+    factors = torch.linspace(0.1, 0.6, 6)
+    each = torch.rand(5, 6, dtype=torch.float64)
+    with module.replaced(gates={"0": {1: factors}}):
+        close(module.encode(inputs)[1], factors * alone)
+        with module.replaced(gates={"0": {1: each}}):
+            close(module.encode(inputs)[1], each.float() * alone)
+            with module.replaced(squeezes={"0": {0: torch.zeros(6)}}):
+                close(module.encode(inputs)[1], each.float() * alone)
+        close(module.encode(inputs)[1], factors * alone)
+
+
+def test_set_squeezes_stand_for_what_the_gates_see() -> None:
+    module, inputs = _staged()
+    means = _means(module, inputs, "squeezes", 1)
+    with module.replaced(squeezes=means):
+        cut = module.native_logits(module.encode(inputs))
+        other = module.native_logits(module.encode([inputs[0], 3 * inputs[1]]))
+    assert torch.equal(cut[0], other[0])
+    assert not torch.allclose(cut[1], other[1])
+    maps = inputs[0]
+    for number, stage in enumerate(module.encoders[0].stages):
+        maps = stage(maps)
+        if number:
+            mean = means[str(number)][1].expand(5, -1)
+            maps = maps * module.gates[str(number)]([maps, mean])[0][:, :, None, None]
+    close(cut[0], module.heads[0](maps.mean((2, 3))))
+
+
+def test_set_parts_end_with_an_error_and_change_no_state() -> None:
+    module, inputs = _staged()
+    names = list(module.state_dict())
+    expected = module(inputs).logits
+    with pytest.raises(RuntimeError), module.replaced(gates={"1": {0: torch.ones(7)}}), module.recorded():
+        module(inputs)
+    assert torch.equal(module(inputs).logits, expected)
+    assert list(module.state_dict()) == names
+    assert all(gates.keep is None for gates in module.gates.values())
+
+
+def test_stages_and_modalities_that_are_not_there_are_named() -> None:
+    module, _ = _staged()
+    with pytest.raises(ValueError, match="no stage with gates called '3'; there are: 1, 2"):
+        module.replaced(gates={"3": {0: torch.ones(4)}}).__enter__()
+    with pytest.raises(ValueError, match="there are 2 modalities, from 0; none has position 2"):
+        module.replaced(squeezes={"1": {2: torch.ones(4)}}).__enter__()
+
+
+# Mistakes ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -191,7 +335,7 @@ def _mlps() -> list[nn.Module]:
     [
         (lambda: _cnns(IMAGES), {}, r"fusion channel \(mmtm\) is not defined for M = 1"),
         (list, {}, "M = 0"),
-        (_mlps, {}, r"encoder 1 \(MLP\) has no stem and stages: use cnn or resnet18"),
+        (_mlps, {"channel_mode": "cen"}, r"encoder 1 \(MLP\) has no stem and stages: use cnn or resnet18"),
         (lambda: [_Stages(), _Stages(stages=1)], {}, r"equally many stages, these have \[2, 1\]"),
         (lambda: _cnns(IMAGES, IMAGES), {"mmtm_stages": []}, "from 1, got"),
         (lambda: _cnns(IMAGES, IMAGES), {"mmtm_stages": [0, 2]}, r"from 1, got \[0, 2\]"),

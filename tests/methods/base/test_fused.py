@@ -165,7 +165,8 @@ def test_channel_fusion_learns() -> None:
 def test_encoders_without_stages_are_refused_by_name() -> None:
     built = {"video": encoders.build("cnn", (1, 8, 8)), "text": encoders.build("mlp", (8,))}
     with pytest.raises(MethodError, match="convolutional encoders, which text does not have; give it encoder cnn"):
-        Joint(built, 3, JointHyperparameters(fusion="channel"), epochs=2)
+        Joint(built, 3, JointHyperparameters(fusion="channel", channel_mode="cen"), epochs=2)
+    Joint(built, 3, JointHyperparameters(fusion="channel"), epochs=2)
 
 
 @pytest.mark.parametrize(
