@@ -55,6 +55,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "lfa learned": ("lfa", {}),
     "igm": ("igm", {"inner_epochs": [1.0, 1.0]}),
     "igm without sam": ("igm", {"inner_epochs": [1.0, 1.0], "use_sam": False}),
+    "mmpareto": ("mmpareto", {}),
 }
 """Label -> method and hyperparameters; the first is what all are compared with."""
 

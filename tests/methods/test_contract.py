@@ -13,6 +13,7 @@ EQUATIONS = {
     "igm": "accumulate_cov layers_in_scope project_gradient projection_matrix sam_perturbation source_modality",
     "iprm": "combine_logits kl_divergence mix_features mixed_targets strength_weights update_probe_weight",
     "lfa": "alpha_hypergradient alpha_schedule contrastive_loss inverse_hvp js_alignment update_alpha",
+    "mmpareto": "integrate min_norm_weight mmpareto_gradient pareto_weights",
     "mla": "fuse_logits fusion_weights prediction_entropy",
 }
 
