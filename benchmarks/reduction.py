@@ -45,8 +45,7 @@ class Contenders:
         torch.manual_seed(0)
         self.networks = [encoders.build("resnet18", (3, side, side)) for _ in range(2)]
         self.parameters: list[nn.Parameter] = [p for network in self.networks for p in network.parameters()]
-        self._workers = WorkerGroup()
-        self._buckets = GradientBuckets(self._workers, bucket_bytes)
+        self._buckets = GradientBuckets(WorkerGroup(), bucket_bytes)
 
     def loss(self, images: Tensor) -> Tensor:
         features = [network(images) for network in self.networks]
@@ -57,7 +56,12 @@ class Contenders:
 
     def flat(self, loss: Tensor) -> None:
         loss.backward()
-        self._workers.average_gradients([p.grad for p in self.parameters if p.grad is not None])
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        joint = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        dist.all_reduce(joint)
+        joint /= dist.get_world_size()
+        for gradient, part in zip(gradients, joint.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
 
     def buckets(self, loss: Tensor) -> None:
         self._buckets.backward(loss, self.parameters)

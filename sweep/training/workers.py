@@ -78,13 +78,6 @@ class WorkerGroup:
         averages = iter(own if self.size == 1 else self._averages(own))
         return [[next(averages) for _ in parameters] for _ in losses]
 
-    def average_gradients(self, gradients: list[Tensor]) -> None:
-        """Replace each gradient by its average over workers, in place: one collective for all of a type."""
-        if self.size == 1:
-            return
-        for gradient, average in zip(gradients, self._averages(gradients), strict=True):
-            gradient.copy_(average)
-
     def _averages(self, values: Sequence[Tensor]) -> list[Tensor]:
         """Average each over workers, into new tensors: values may share memory, as gradients of a sum do."""
         averages: dict[int, Tensor] = {}

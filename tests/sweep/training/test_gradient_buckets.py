@@ -105,8 +105,7 @@ def _both_averages(bucket_bytes: int) -> dict[str, Any]:
     parameters = list(layers.parameters())
     flat: list[Tensor] = []
     for factor in (1.0, 3.0):
-        own = list(torch.autograd.grad(factor * loss_of(layers, samples), parameters))
-        workers.average_gradients(own)
+        (own,) = workers.averaged_gradients([factor * loss_of(layers, samples)], parameters)
         flat = [before + new for before, new in zip(flat, own, strict=True)] if flat else own
     buckets = GradientBuckets(workers, bucket_bytes)
     buckets.backward(loss_of(layers, samples), parameters)
@@ -338,9 +337,7 @@ def _phases() -> dict[str, Any]:
             parameter.grad = None
             parameter.requires_grad_(number < 2 or all(parameter is not one for one in everything[:2]))
         moved = [p for p in parameters if p.requires_grad]
-        own = list(torch.autograd.grad(loss_of(layers, samples), moved))
-        workers.average_gradients(own)
-        averaged = iter(own)
+        averaged = iter(workers.averaged_gradients([loss_of(layers, samples)], moved)[0])
         expected.append([next(averaged) if p.requires_grad else None for p in parameters])
         with recorded_collectives() as collectives:
             buckets.backward(loss_of(layers, samples), parameters)
@@ -405,9 +402,8 @@ def _failing_pass() -> list[Tensor | None]:
         parameter.grad = None
     buckets.backward(loss_of(layers, samples), parameters)
     averaged = gradients(parameters)
-    own = list(torch.autograd.grad(loss_of(layers, samples), parameters))
-    workers.average_gradients(own)
-    return [found - expected for found, expected in zip(averaged, own, strict=True) if found is not None]
+    (flat,) = workers.averaged_gradients([loss_of(layers, samples)], parameters)
+    return [found - expected for found, expected in zip(averaged, flat, strict=True) if found is not None]
 
 
 def test_a_pass_after_one_that_failed_is_not_disturbed_by_it(two_workers: Workers) -> None:

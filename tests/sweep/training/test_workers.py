@@ -110,5 +110,6 @@ def test_workers_average_types_in_the_order_of_the_parameters(monkeypatch: pytes
     types = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
     for order in (types, types[::-1]):
         reduced.clear()
-        group.average_gradients([torch.ones(2, dtype=dtype) for dtype in order])
+        parameters = [nn.Parameter(torch.ones(2, dtype=dtype)) for dtype in order]
+        group.averaged_gradients([torch.stack([p.sum().double() for p in parameters]).sum()], parameters)
         assert reduced == order
