@@ -35,6 +35,11 @@ def test_a_mean_of_different_code_is_told_with_the_folders_that_differ() -> None
     ]
 
 
+def test_a_mean_whose_configuration_is_not_on_record_is_told_too() -> None:
+    rows = [run(0, "a") | {"configuration": None}, run(1, "b", models="x") | {"configuration": None}]
+    assert found(*rows) == [sentence("1 and 1", "models/")]
+
+
 @pytest.mark.parametrize(
     "rows",
     [

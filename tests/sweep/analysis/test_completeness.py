@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from support.synthetic_results import Results, pareto_search
@@ -46,3 +47,10 @@ def test_the_race_tells_after_how_many_seeds_a_configuration_was_out(tmp_path: P
     folder = pareto_search(tmp_path).path / "two"
     assert raced_out_seeds(folder) == {("iprm", "digits", 'digits-iprm-{"alpha": 0.4}'): 1}
     assert raced_out_seeds(tmp_path / "nowhere") == {}
+
+
+def test_a_line_of_the_race_that_is_no_decision_is_passed_over(tmp_path: Path) -> None:
+    line = {"label": "l", "dataset": "d", "configuration": "c", "number": 1, "objective": "accuracy", "seeds": [0, 1]}
+    lines = [{"label": "l"}, line | {"stays": False}, line | {"configuration": "e", "stays": True}, {"stays": False}]
+    (tmp_path / "race.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
+    assert raced_out_seeds(tmp_path) == {("l", "d", "c"): 2}

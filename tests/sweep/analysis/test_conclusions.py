@@ -21,6 +21,18 @@ def test_conclusions_name_the_hyperparameter_and_the_comparison(tmp_path: Path) 
     assert second.startswith("Of 10 configurations compared with joint training")
 
 
+def test_datasets_are_concluded_on_in_their_order_in_the_sweep(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for results.dataset in ("digits", "av_digits"):
+        for alpha in (0.1, 0.2):
+            for seed in range(2):
+                results.run("one", "iprm", seed, noisy(seed, 0.9 - alpha, 0.8, 0.5), values={"alpha": alpha})
+    first, second, *_ = conclusions(Parts(load(tmp_path / "one")))
+    assert first.startswith("iprm, α (alpha) on digits: ")
+    assert second.startswith("iprm, α (alpha) on av_digits: ")
+
+
 def test_a_search_that_raced_says_what_its_own_choice_reaches(tmp_path: Path) -> None:
     path = pareto_search(tmp_path).path
     (sentence, *_) = conclusions(Parts(load(path / "two")))

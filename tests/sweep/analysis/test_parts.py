@@ -47,6 +47,12 @@ def test_a_grid_has_the_axis_that_the_method_declares(tmp_path: Path) -> None:
         ((0.001, 0.4, 1.3, 20, 100), "log"),
         ((0, 0.001, 0.01, 0.1), "symlog"),
         ((-10, 1, 100), "linear"),
+        ((1, 10.4), "linear"),
+        ((1, 10.5), "log"),
+        ((0, 100), "linear"),
+        ((0, 1, 100), "symlog"),
+        ((1, 2, 30), "log"),
+        ((7,), "linear"),
         ((5, 10, 20, 30), "linear"),
         (("a", "b"), "category"),
         ((True, False), "category"),
@@ -170,3 +176,33 @@ def test_a_searched_baseline_is_one_line_and_not_their_mean(tmp_path: Path) -> N
     parts = Parts(load(tmp_path / "one"))
     assert parts.reference_rows("digits")["joint"]["test_accuracy"].mean() == pytest.approx(0.9, abs=0.005)
     assert sorted(parts.baseline["seed"]) == [0, 1, 100]
+
+
+def test_without_joint_training_the_baseline_is_empty_but_has_the_columns_of_the_runs(results: Results) -> None:
+    results.run("one", "iprm", 0)
+    rows = load(results.path / "one")
+    parts = Parts(rows)
+    assert parts.runs is rows
+    assert len(parts.baseline) == 0
+    assert list(parts.baseline) == list(rows)
+
+
+def test_of_equal_configurations_the_first_is_chosen(results: Results) -> None:
+    for alpha in (0.3, 0.1, 0.2):
+        results.run("one", "iprm", 0, {"multi": 0.4 if alpha == 0.3 else 0.6}, values={"alpha": alpha})
+    best = chosen_run(load(results.path / "one"))
+    assert best is not None
+    assert best["vary.alpha"] == 0.1
+
+
+def test_a_pair_of_values_that_nothing_finished_is_a_hole_in_the_table(results: Results) -> None:
+    for a, b, seeds in ((1, 1, 2), (1, 2, 1), (2, 2, 1)):
+        for seed in range(seeds):
+            results.run("one", "bss", seed, {"multi": 0.5 + seed / 10}, values={"a": a, "b": b})
+    results.run("one", "bss", 0, values={"a": 2, "b": 1}, status="failed")
+    (grid,) = read(results).grids
+    means, counts = means_and_counts(grid.rows, (grid.axes[0], grid.axes[1]), "test_accuracy")
+    assert counts.tolist() == [[2, 0], [1, 1]]
+    assert means[0, 0] == pytest.approx(0.55)
+    assert np.isnan(means[0, 1])
+    assert means[1] == pytest.approx([0.5, 0.5])

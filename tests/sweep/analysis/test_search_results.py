@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 from support.optuna_studies import random_search
 
-from sweep.analysis.search_results import LEAST_TRIALS, importances, search_results
+from sweep.analysis.search_results import LEAST_TRIALS, SearchResult, importances, search_results
+
+MODULE = import_module("sweep.analysis.search_results")  # the room has a function of this name
 
 
 @pytest.mark.parametrize(
@@ -44,3 +50,79 @@ def test_the_importance_of_what_matters_exceeds_chance(tmp_path: Path) -> None:
 
 def test_a_sweep_without_a_search_has_no_studies(tmp_path: Path) -> None:
     assert search_results(tmp_path, "accuracy") == []
+
+
+# Studies by hand ---------------------------------------------------------------------------------------------------
+
+
+def study_of(
+    *trials: tuple[dict[str, float], list[float]], directions: tuple[str, ...] = ("maximize",)
+) -> optuna.Study:
+    """A study of these parameters and values; [] for a trial that was pruned."""
+    study = optuna.create_study(directions=list(directions))
+    for parameters, values in trials:
+        distributions = {name: FloatDistribution(0, 10) for name in parameters}
+        state = optuna.trial.TrialState.COMPLETE if values else optuna.trial.TrialState.PRUNED
+        study.add_trial(
+            optuna.create_trial(params=parameters, distributions=distributions, values=values or None, state=state)
+        )
+    return study
+
+
+def result(study: optuna.Study, objective: str = "accuracy", position: int = 0) -> SearchResult:
+    return SearchResult("igm", "digits", objective, position, study)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("count", "word"), [(LEAST_TRIALS - 1, "there are 19"), (LEAST_TRIALS, "same value")])
+def test_as_many_trials_as_are_needed_suffice(count: int, word: str) -> None:
+    reason = importances(result(study_of(*[({"a": n / 10, "b": n / 7}, [0.5]) for n in range(count)])))
+    assert isinstance(reason, str)
+    assert word in reason
+
+
+def test_two_hyperparameters_of_every_trial_can_be_weighed_and_one_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "PERMUTATIONS", 5)
+    trials = [({"a": n / 10, "b": n % 3, **({"c": 1.0} if n else {})}, [n / 100]) for n in range(LEAST_TRIALS)]
+    found = importances(result(study_of(*trials)))
+    assert not isinstance(found, str)
+    assert {each.name for each in found} == {"a", "b"}
+    assert all(0 <= each.chance <= 1 for each in found)
+    alone = importances(result(study_of(*[({"a": n / 10}, [n / 100]) for n in range(LEAST_TRIALS)])))
+    assert isinstance(alone, str)
+    assert "Fewer than two" in alone
+
+
+@pytest.fixture
+def _talkative() -> Iterator[None]:
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.DEBUG)
+    yield
+    optuna.logging.set_verbosity(before)
+
+
+@pytest.mark.usefixtures("_talkative")
+def test_weighing_is_silent_and_leaves_optuna_as_talkative_as_before(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(MODULE, "PERMUTATIONS", 2)
+    found = result(study_of(*[({"a": n / 10, "b": n % 3}, [n / 100]) for n in range(LEAST_TRIALS)]))
+    capsys.readouterr()
+    importances(found)
+    assert capsys.readouterr().err == ""
+    assert optuna.logging.get_verbosity() == optuna.logging.DEBUG
+
+
+def test_objectives_of_one_study_are_read_by_their_position() -> None:
+    study = study_of(({"a": 1.0}, [0.9, 0.2]), ({"b": 2.0}, [0.8, 0.1]), directions=("maximize", "minimize"))
+    first, second = result(study), result(study, "imbalance", 1)
+    assert first.is_one_of_several
+    assert [first.value(trial) for trial in first.trials("COMPLETE")] == [90, 80]
+    assert [second.value(trial) for trial in second.trials("COMPLETE")] == pytest.approx([20, 10])
+    assert second.best_so_far([3, 1, 4]).tolist() == [3, 1, 1]
+
+
+def test_parameters_are_those_of_all_trials_that_ended_and_common_those_of_every_finished_one() -> None:
+    found = result(study_of(({"b": 1.0}, []), ({"a": 1.0, "c": 2.0}, [0.5]), ({"a": 3.0}, [0.6])))
+    assert found.parameters == ["b", "a", "c"]
+    assert found.common == ["a"]
+    assert found.distribution("b") == FloatDistribution(0, 10)

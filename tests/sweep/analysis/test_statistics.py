@@ -177,6 +177,9 @@ def test_sensitivity_by_hand() -> None:
     assert found.p == pytest.approx(stats.ttest_ind([0.49, 0.50, 0.51], [0.56, 0.58, 0.60]).pvalue, rel=1e-4)
     assert (found.best, found.worst, found.n) == (0.2, 0.1, (3, 3))
     assert found.verdict().startswith("Sensitive: the mean moves by 8.0 points over 2 values")
+    assert "best at 0.2, worst at 0.1" in found.verdict()
+    words = statistics.sensitivity(frame({"head": [0.49, 0.50, 0.51], "all": [0.56, 0.58, 0.60]}), "x", "m")
+    assert "best at all, worst at head" in words.verdict()
 
 
 def test_sensitivity_without_effect_is_called_chance() -> None:

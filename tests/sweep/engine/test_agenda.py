@@ -85,6 +85,38 @@ def test_a_run_that_another_driver_trains_is_waited_for(tmp_path: Path) -> None:
     assert driver.agenda.tally.kept == 1
 
 
+def test_a_run_that_another_driver_gives_up_is_taken_over(tmp_path: Path) -> None:
+    driver, other = Driver(tmp_path), Driver(tmp_path)
+    theirs = other.next()
+    ours = driver.next()
+    assert (theirs.run.seed, ours.run.seed) == (0, 1)
+    assert driver.agenda.next() is Nothing.NOW
+    driver.end(ours)
+    assert driver.agenda.next() is Nothing.NOW
+    assert not driver.agenda.idle()
+    other.agenda.abandon()
+    assert driver.next().hash == theirs.hash
+
+
+def test_a_run_that_another_driver_trains_is_not_waited_for_once_the_budget_is_spent(tmp_path: Path) -> None:
+    driver, other = Driver(tmp_path, budget={"runs": 1}), Driver(tmp_path)
+    other.next()
+    ours = driver.next()
+    driver.end(ours)
+    assert driver.agenda.next() is Nothing.LEFT
+    assert (driver.agenda.complete, driver.agenda.unstarted) == (True, 1)
+
+
+def test_looking_ahead_says_idle_only_where_nothing_is_left(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, seeds=[0])
+    assert not driver.agenda.idle()
+    assert not driver.agenda.idle()
+    task = driver.next()
+    assert not driver.agenda.idle()  # it may fail, and come again
+    driver.end(task)
+    assert driver.agenda.idle()
+
+
 def test_what_an_interrupted_driver_held_is_free_again(tmp_path: Path) -> None:
     driver = Driver(tmp_path, seeds=[0])
     assert isinstance(driver.agenda.next(), Task)

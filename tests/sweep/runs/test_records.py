@@ -32,6 +32,27 @@ def test_unknown_fields_and_words_are_refused(text: str) -> None:
         FinalRecord.model_validate_json(text)
 
 
+@pytest.mark.parametrize("values", [[], {}, {"train": 3}, {"train": None}], ids=str)
+def test_a_run_without_a_readable_recipe_is_refused_in_order(values: object) -> None:
+    with pytest.raises(ValidationError):
+        Run.model_validate(values)
+
+
+def test_what_a_record_leaves_out_is_as_little_as_there_can_be() -> None:
+    final = FinalRecord.model_validate_json('{"status": "done"}')
+    assert (final.reason, final.cause, final.failures, final.selected_epoch, final.metrics) == (
+        None,
+        None,
+        [],
+        None,
+        {},
+    )
+    assert (final.epochs_trained, final.samples, final.forward_passes, final.seconds) == (0, 0, 0, 0)
+    assert (final.seconds_per_epoch, final.samples_per_second, final.peak_memory_mib, final.attempts) == (0, 0, 0, 1)
+    fields = make_run().model_dump(exclude={"workers", "numerics"})
+    assert (Run.model_validate(fields).workers, Run.model_validate(fields).numerics) == (1, 0)
+
+
 def test_a_record_cannot_be_changed() -> None:
     final = FinalRecord(status="done")
     with pytest.raises(ValidationError, match="frozen"):
