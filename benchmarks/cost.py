@@ -56,6 +56,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "igm": ("igm", {"inner_epochs": [1.0, 1.0]}),
     "igm without sam": ("igm", {"inner_epochs": [1.0, 1.0], "use_sam": False}),
     "mmpareto": ("mmpareto", {}),
+    "ogm": ("ogm", {}),
+    "ogm without ge": ("ogm", {"ge": False}),
 }
 """Label -> method and hyperparameters; the first is what all are compared with."""
 

@@ -16,10 +16,12 @@ from methods.base.hyperparameters import (
     SearchRange,
     Uniform,
     declared,
+    epoch_window,
     hyper,
     in_epochs,
 )
 from methods.base.method import MULTI, DivergedError, Method, MethodError, Outputs, evaluating
+from methods.base.modulation import Scope, modulate_encoders, modulate_gradient, parameters_in_scope
 from methods.base.phase import Phase
 from methods.base.validation import Validation
 
@@ -39,13 +41,18 @@ __all__ = [
     "MethodError",
     "Outputs",
     "Phase",
+    "Scope",
     "SearchRange",
     "Uniform",
     "Validation",
     "build_fusion",
     "check_fusion",
     "declared",
+    "epoch_window",
     "evaluating",
     "hyper",
     "in_epochs",
+    "modulate_encoders",
+    "modulate_gradient",
+    "parameters_in_scope",
 ]

@@ -181,3 +181,10 @@ def in_epochs(value: float, budget: int) -> int:
     if 0 < value < 1:
         return max(1, round(value * budget))
     return int(value)
+
+
+def epoch_window(first: float, last: float | None, budget: int) -> range:
+    """Give the epochs, counted from 0, between two that count by :func:`in_epochs`, both included.
+
+    last: None stands for the end of the budget. Empty where the last comes before the first."""
+    return range(in_epochs(first, budget), budget if last is None else in_epochs(last, budget) + 1)

@@ -4,6 +4,7 @@ imports from another's. Methods re-export from here what their papers define."""
 
 from __future__ import annotations
 
+from methods.equations.discrepancy import discrepancy_ratios, unimodal_scores
 from methods.equations.entropy import fuse_logits, fusion_weights, prediction_entropy
 
-__all__ = ["fuse_logits", "fusion_weights", "prediction_entropy"]
+__all__ = ["discrepancy_ratios", "fuse_logits", "fusion_weights", "prediction_entropy", "unimodal_scores"]

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"(?s)`([\w/]+\.py)`[^\n`]*:\n\n```python\n(.*?)```", PAGE))
 """Path -> text of every file that the page tells to write."""
-SWEEPS = "sweeps:\n  w: {method: ogm, datasets: [waves], seeds: [0], epochs: 2, references: false}\n"
+SWEEPS = "sweeps:\n  w: {method: slowdown, datasets: [waves], seeds: [0], epochs: 2, references: false}\n"
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     sweeps = (ROOT / "sweeps.yaml").read_text(encoding="utf-8")
-    (folder / "sweeps.yaml").write_text(sweeps.replace("      - igm\n", "      - igm\n      - ogm\n", 1))
+    (folder / "sweeps.yaml").write_text(sweeps.replace("      - igm\n", "      - igm\n      - slowdown\n", 1))
     for path, text in FILES.items():
         (folder / path).write_text(text)
     return folder
@@ -43,13 +43,13 @@ def run(folder: Path, *words: str) -> str:
 
 
 def test_the_page_has_a_method_its_test_and_a_dataset() -> None:
-    assert list(FILES) == ["methods/ogm.py", "tests/methods/test_ogm.py", "data/waves.py"]
+    assert list(FILES) == ["methods/slowdown.py", "tests/methods/test_slowdown.py", "data/waves.py"]
 
 
 def test_the_method_passes_the_suite(checkout: Path) -> None:
-    suites = ("methods/test_every_method.py", "methods/test_ogm.py", "sweep/commands/test_method_pages.py")
+    suites = ("methods/test_every_method.py", "methods/test_slowdown.py", "sweep/commands/test_method_pages.py")
     files = [f"tests/{suite}" for suite in suites]
-    said = run(checkout, "pytest", "-q", "-p", "no:cacheprovider", "-k", "ogm", *files)
+    said = run(checkout, "pytest", "-q", "-p", "no:cacheprovider", "-k", "slowdown", *files)
     # Both variants: workers, resuming, precisions, learning, prediction, absent modalities; values; the page; its own.
     assert int(re.findall(r"(\d+) passed", said)[0]) >= 2 * 6 + 4
 
