@@ -258,25 +258,25 @@ def _open_first(file: Path, first: dict[str, Values]) -> dict[str, Values]:
                     if name in RESERVED:
                         read[name] = np.lib.format.read_array(stream, allow_pickle=False)
                     else:
-                        read[name], first[name] = _header_and_first(stream)
+                        read[name], first[name] = _header_and_first(name, stream)
         return read
 
 
-def _header_and_first(stream: IO[bytes]) -> tuple[Values, Values]:
+def _header_and_first(name: str, stream: IO[bytes]) -> tuple[Values, Values]:
     """Read an array in npy format up to its first rows: zeros of its type and shape, and these rows. All of it is read
     where it is stored column by column. Raises ValueError for anything else than an array of plain values."""
     version = np.lib.format.read_magic(stream)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if read is None:
-        raise ValueError(f"npy format {version[0]}.{version[1]} holds no plain array")
+        raise ValueError(f"{name} is in npy format {version[0]}.{version[1]}")
     shape, by_columns, dtype = read(stream)
     if dtype.hasobject:
-        raise ValueError("it holds Python objects")
+        raise ValueError(f"{name} holds Python objects")
     rows = shape if by_columns or not shape else (min(FIRST, shape[0]), *shape[1:])
     count = int(np.prod(rows, dtype=np.int64))
     content = stream.read(count * dtype.itemsize)
     if len(content) < count * dtype.itemsize:
-        raise EOFError("it is cut off")
+        raise EOFError(f"{name} is cut off")
     values = np.frombuffer(content, dtype, count).reshape(rows, order="F" if by_columns else "C")
     return np.broadcast_to(np.zeros((), dtype), shape), values[:FIRST] if shape else values
 

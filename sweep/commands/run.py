@@ -15,6 +15,7 @@ from sweep.commands.exit_codes import DONE, FAILED
 from sweep.commands.terminal import named_sweeps, terminal
 from sweep.config import ConfigError, Sweep
 from sweep.engine import interrupts
+from sweep.plan.check_data import require_data
 from sweep.runs.environment import check_packages
 from sweep.runs.open_store import open_store
 from sweep.runs.store import Store
@@ -36,6 +37,8 @@ def run_sweeps(options: argparse.Namespace, sweeps: Sequence[Sweep]) -> int:
             print_dry_run(sweep, store, terminal())
         return DONE
     check_paths(sweeps, options.results)
+    if len(sweeps) > 1:
+        require_data(sweeps)  # each is planned when its turn comes, which may be hours later
     # Ray takes long to import; a dry run does without.
     from sweep.engine.execute import Execution, execute
     from sweep.engine.on_ray.session import RaySession

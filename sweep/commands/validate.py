@@ -12,10 +12,14 @@ from sweep.plan.validate import validate
 
 
 def run_command(options: argparse.Namespace) -> int:
-    """Check every sweep of the file, and tell of methods and datasets that no sweep could use.
+    """Check every sweep of the file. Tell of data that are not here, and of methods and datasets that no sweep could
+    use.
 
     Raises ConfigError with every mistake."""
-    sweeps = validate(options.file, options.overrides)
+    notes = list[str]()
+    sweeps = validate(options.file, options.overrides, notes.append)
     print_line(f"{options.file}: {len(sweeps)} sweeps, no mistakes")
+    for note in notes:
+        print_line(note, style="yellow")
     print_refusals(methods.METHODS, data.DATASETS)
     return DONE

@@ -22,6 +22,7 @@ from sweep.config import (
 )
 from sweep.config.conditions import idle_names
 from sweep.config.resolve import target
+from sweep.plan.check_data import DataChecks
 from sweep.plan.configurations import Configuration, Plan, Role, Study
 from sweep.plan.points import checked_settings, listed_points
 from sweep.plan.space import Space, value_in
@@ -37,7 +38,7 @@ REFERENCES = (
 
 def plan(sweep: Sweep) -> Plan:
     """Plan every configuration that can be known before training. Raises ConfigError with every mistake: values that do
-    not go together, data that cannot be found."""
+    not go together, data that cannot be found or used, encoders that cannot take its samples."""
     workshop, problems = _ConfigurationBuilder(), list[Problem]()
     studies = [
         _study(sweep, entry, dataset, "sweep", workshop, problems)
@@ -58,6 +59,7 @@ def _study(
             base = workshop.base(sweep, entry, dataset)
         except ConfigError as error:
             problems += error.problems
+        problems += workshop.checks.search_problems(sweep, entry, dataset)
     first = _default_values(space, base.template) if base else []
     for values, key in listed_points(sweep, entry, dataset):
         try:
@@ -136,21 +138,33 @@ class _ConfigurationBuilder:
 
     def __init__(self) -> None:
         self._fingerprints: dict[str, str] = {}
+        self.checks = DataChecks()
 
     def configuration(
         self, sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, Any], *key: str | int
     ) -> Configuration:
         """Build one configuration. Raises ConfigError where it cannot be trained."""
-        return self._built(sweep, entry, dataset, values, checked_settings(sweep, entry, dataset, values, *key))
+        settings = checked_settings(sweep, entry, dataset, values, *key)
+        self._require_data(sweep, dataset, settings)
+        if problems := list(self.checks.fit_problems(sweep, entry, dataset, settings, values, *key)):
+            raise ConfigError(problems)
+        return self._built(sweep, entry, dataset, values, settings)
 
     def base(self, sweep: Sweep, entry: MethodSpec, dataset: str) -> Configuration | None:
         """Build the one with nothing varied; None where what is varied cannot be left out. Raises ConfigError where the
-        data cannot be found."""
+        data cannot be found or used."""
         try:
             settings = checked_settings(sweep, entry, dataset, {}, "vary")
         except ConfigError:
             return None
+        self._require_data(sweep, dataset, settings)
+        if any(self.checks.fit_problems(sweep, entry, dataset, settings, {}, "vary")):
+            return None
         return self._built(sweep, entry, dataset, {}, settings)
+
+    def _require_data(self, sweep: Sweep, dataset: str, settings: Settings) -> None:
+        if problems := list(self.checks.data_problems(sweep, dataset, settings.options)):
+            raise ConfigError(problems)
 
     def _built(
         self, sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, Any], settings: Settings

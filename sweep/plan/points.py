@@ -18,6 +18,7 @@ from sweep.config import (
     search_range,
     varied_names,
 )
+from sweep.config.resolve import target
 
 
 def listed_points(
@@ -35,6 +36,28 @@ def listed_points(
         yield {}, ("vary",)
     for i, values in own:
         yield values, ("points", i)
+
+
+def search_examples(
+    sweep: Sweep, entry: MethodSpec, dataset: str
+) -> Iterator[tuple[dict[str, Any], tuple[str | int, ...]]]:
+    """Give values that a search may propose, with the key they were written under: the first of every name, and beside
+    these each further value that chooses an encoder or data. None where the study is no search."""
+    names = varied_names(sweep, entry.method, dataset) if sweep.search else []
+    if not names:
+        return
+    some = {name: _some_values(search_range(sweep.vary[name], name, entry.method)) for name in names}
+    first = {name: values[0] for name, values in some.items()}
+    yield first, ("vary",)
+    for name in names:
+        if target(name).section in ("encoders", "data"):
+            for value in some[name][1:]:
+                yield first | {name: value}, ("vary",)
+
+
+def _some_values(found: SearchRange | None) -> tuple[Any, ...]:
+    assert found is not None, "a name without a range is refused before"
+    return found.values if isinstance(found, Choice) else (found.low, found.high)
 
 
 def _finite_values(found: SearchRange | None) -> tuple[Any, ...]:

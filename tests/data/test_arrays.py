@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 
 import data.arrays
 from data.arrays import ArrayColumn, ArraysOptions, ArraysSource
-from data.base import DataError, Dataset
+from data.base import AbsentDataError, DataError, Dataset, SampleType
 
 N = 40
 Maker = Callable[..., Path]
@@ -296,3 +297,90 @@ def test_the_fingerprint_of_small_arrays_is_that_of_all_their_bytes(
     for name in ("audio", "image", "labels"):
         state.update(f"{name}/{rows[name].dtype.str}/{rows[name].shape}/".encode() + rows[name].tobytes())
     assert ArraysSource.fingerprint(options(write(**rows))) == state.hexdigest()[:16]
+
+
+# Before anything is loaded --------------------------------------------------------------------------------------------
+
+
+def test_a_description_tells_samples_and_labels(write: Maker) -> None:
+    root = write(text=np.zeros((N, 2, 7), np.int32), column_order=np.asfortranarray(np.ones((N, 3, 2))))
+    chosen = ArraysOptions(root=str(root), modalities=["audio", "image", "text", "column_order"])
+    found, dataset = ArraysSource.describe(chosen), ArraysSource.load(chosen)
+    assert found.samples == {
+        "audio": SampleType((5,)),
+        "image": SampleType((1, 4, 4)),
+        "text": SampleType((2, 7), tokens=True),
+        "column_order": SampleType((3, 2)),
+    }
+    assert {name: sample.shape for name, sample in found.samples.items()} == dataset.shapes()
+    for name in ("train", "validation", "test"):
+        assert found.labels[name].tolist() == getattr(dataset, name).labels.tolist()
+
+
+def spoilt(row: int, rows: int = 400) -> dict[str, Any]:
+    values = np.zeros((rows, 5), np.float32)
+    values[row, 2] = np.nan
+    return {"audio": values, "image": np.zeros((rows, 1, 4, 4)), "labels": np.arange(rows) % 2}
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (
+            {"image": np.zeros((N - 1, 1, 4, 4))},
+            "image has 39 samples, labels has 40; give each of them one row",
+        ),
+        ({"labels": np.arange(N) % 2 + 1}, "no sample has the label 0, though labels go up to 2; number them from 0"),
+        ({"audio": np.zeros((N, 5), complex)}, "audio has the type complex128; a modality must be of numbers"),
+        ({"audio": np.zeros(N)}, r"audio is \[n\], one number a sample"),
+        ({"labels": None}, "no array called labels"),
+        ({"split": np.array(["train", "test"] * (N // 2))[: N // 2]}, "split has 20 samples, labels has 40"),
+        ({"audio": np.array([object()] * N)}, "not an npy or npz file of plain arrays .*; write it by numpy.save"),
+        (spoilt(255), r"audio\[255\] holds a number that is not finite; replace such numbers"),
+    ],
+)
+def test_a_description_finds_what_loading_would(write: Maker, found: dict[str, Any], message: str) -> None:
+    root = write(**found)
+    with pytest.raises(DataError, match=message):
+        ArraysSource.describe(options(root))
+    with pytest.raises(DataError, match=message):
+        load(root)
+
+
+def test_what_lies_behind_the_first_rows_is_found_by_loading_alone(write: Maker) -> None:
+    root = write(**spoilt(256))
+    assert ArraysSource.describe(options(root)).samples["audio"] == SampleType((5,))
+    with pytest.raises(DataError, match=r"audio\[256\] holds a number that is not finite"):
+        load(root)
+
+
+def test_no_more_than_the_first_rows_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = 100_000
+    np.savez(tmp_path / "large.npz", **spoilt(0, rows) | {"audio": np.zeros((rows, 5), np.float32)})
+    read = 0
+    own = zipfile.ZipExtFile.read
+
+    def counted(stream: zipfile.ZipExtFile, size: int | None = -1) -> bytes:
+        nonlocal read
+        content = own(stream, size)
+        read += len(content)
+        return content
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", counted)
+    ArraysSource.describe(options(tmp_path / "large.npz"))
+    labels, first = 8 * rows, 256 * (5 * 4 + 16 * 8)
+    assert read < labels + first + 4096
+
+
+def test_data_that_is_not_there_is_told_from_data_that_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for root in (tmp_path / "gone.npz", tmp_path / "empty"):
+        with pytest.raises(AbsentDataError):
+            ArraysSource.describe(options(root))
+    whole = tmp_path / "set.npz"
+    np.savez(whole, **arrays())
+    whole.write_bytes(whole.read_bytes()[:500])
+    for act in (ArraysSource.describe, ArraysSource.load):
+        with pytest.raises(DataError, match="not an npy or npz file of plain arrays") as caught:
+            act(options(whole))
+        assert not isinstance(caught.value, AbsentDataError)

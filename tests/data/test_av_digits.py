@@ -22,7 +22,7 @@ from data.av_digits import (
     split_images,
     split_recordings,
 )
-from data.base import DataError, Dataset
+from data.base import AbsentDataError, DataError, Dataset
 from data.readers.fsdd import find_recordings
 from sweep.training.recipe import Recipe
 
@@ -191,6 +191,8 @@ def test_the_dataset_with_mnist(fsdd_root: Path, mnist_root: Path) -> None:
     dataset = load(fsdd_root, mnist_root=str(mnist_root))
     assert dataset.modalities == ("audio", "image") == AVDigits.modalities(AVDigitsOptions(root="x"))
     assert dataset.shapes() == {"audio": (1, 64, 64), "image": (1, 28, 28)}
+    samples = AVDigits.describe(AVDigitsOptions(root=str(fsdd_root), mnist_root=str(mnist_root))).samples
+    assert {modality: sample.shape for modality, sample in samples.items()} == dataset.shapes()
     assert dataset.classes == tuple("0123456789")
     assert [len(getattr(dataset, name)) for name in SPLITS] == [40, 100, 100]
     assert dataset.augment is None
@@ -229,6 +231,10 @@ def test_no_recording_and_no_image_is_in_two_splits(fsdd_root: Path, mnist_root:
 def test_the_dataset_with_scikit_learn_s_images(fsdd_root: Path) -> None:
     dataset = load(fsdd_root, validation_samples=50, test_samples=200)
     assert dataset.shapes() == {"audio": (1, 64, 64), "image": (1, 8, 8)}
+    samples = AVDigits.samples(AVDigitsOptions(root="nowhere"))
+    assert {modality: sample.shape for modality, sample in samples.items()} == dataset.shapes()
+    with pytest.raises(AbsentDataError, match="nowhere: no such folder"):
+        AVDigits.describe(AVDigitsOptions(root="nowhere"))
     assert [len(getattr(dataset, name)) for name in SPLITS] == [40, 50, 200]
     assert dataset.notes == ("test: 200 samples share 100 recordings",)
 

@@ -40,6 +40,8 @@ def test_the_default_dataset() -> None:
     dataset = load()
     assert dataset.modalities == ("left", "profile") == Digits.modalities(DigitsOptions())
     assert dataset.shapes() == {"left": (32,), "profile": (8,)}
+    samples = Digits.samples(DigitsOptions(views=["left", "profile", "rows"]))  # type: ignore[call-arg]
+    assert {name: sample.shape for name, sample in samples.items()} == {"left": (32,), "profile": (8,), "rows": (8,)}
     assert dataset.classes == tuple("0123456789")
     assert dataset.augment is None
     assert len(dataset.train) == 600

@@ -18,8 +18,9 @@ from data.base import DataError, Dataset
 from data.kinetics_sounds import KineticsSounds
 from data.nvgesture import PROFILES as GESTURES
 from data.prepared.forms import Flow
+from data.prepared.lists.items import SPLITS
 from data.vggsound import COUNT
-from models.encoders import build, resolve
+from models.encoders import build, refusal, resolve
 
 SMALL: dict[str, dict[str, int]] = {
     "bert": {"depth": 1},
@@ -140,6 +141,12 @@ def test_a_dataset_from_its_source_to_its_encoders(
     dataset = source.load(options)
     assert dataset.modalities == source.modalities(options) == tuple(shapes)
     assert dataset.shapes() == shapes
+    described = source.describe(options)
+    assert {modality: sample.shape for modality, sample in source.samples(options).items()} == shapes
+    assert described.samples == source.samples(options)
+    assert {split: len(labels) for split, labels in described.labels.items()} == dict(zip(SPLITS, sizes, strict=True))
+    for modality, spec in source.encoders(options).items():
+        assert refusal(spec, shapes[modality], described.samples[modality].tokens) is None
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == sizes
     assert any(note.startswith("profile ") for note in dataset.notes)
     first, again = dataset.train.gather(torch.tensor([0])), source.load(options).train.gather(torch.tensor([0]))

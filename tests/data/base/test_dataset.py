@@ -10,7 +10,8 @@ from support.binary_files_dataset import LENGTH, BytesColumn, Shelf, ShelfOption
 from torch import Tensor
 
 import methods
-from data.base import DataError, Dataset, Split, require_modalities
+from data.base import DataError, Dataset, Description, SampleType, Split, require_modalities
+from data.digits import Digits, DigitsOptions
 from methods.base import Method
 from models import encoders
 from sweep.training import metrics, seeds
@@ -217,3 +218,34 @@ def test_large_samples_are_predicted_a_few_at_a_time(root: Path, monkeypatch: py
     sizes.clear()
     metrics.predict_split(method, dataset.test, device, WorkerGroup())
     assert sizes == [1] * 6
+
+
+# What planning and loading find ---------------------------------------------------------------------------------------
+
+
+def plain(labels: list[int], spoilt: float = 0.0) -> Dataset:
+    """Two classes; the validation split has other ``labels``, and a number that may be none in its second row."""
+    values = torch.zeros(len(labels), 2, 3)
+    values[1, 0, 1] = spoilt
+    good = Split({"one": torch.zeros(4, 2, 3)}, torch.tensor([0, 1, 0, 1]))
+    return Dataset("plain", ("one",), ("a", "b"), good, Split({"one": values}, torch.tensor(labels)), good)
+
+
+def test_labels_and_numbers_are_checked() -> None:
+    plain([0, 1]).check()
+    said = r"plain: the validation split's labels\[1\] is 2; labels go from 0 to 1"
+    with pytest.raises(DataError, match=said + r" \(they seem to be counted from 1\)"):
+        plain([1, 2]).check()
+    with pytest.raises(DataError, match=said + "$"):
+        plain([0, 2]).check()
+    with pytest.raises(DataError, match=r"labels\[0\] is -1"):
+        plain([-1, 0]).check()
+    for spoilt in (float("nan"), float("-inf")):
+        with pytest.raises(DataError, match=r"plain: one\[1\] of the validation split holds a number that is not"):
+            plain([0, 1], spoilt).check()
+
+
+def test_nothing_is_known_before_loading_unless_a_dataset_says_so() -> None:
+    assert Shelf.samples(ShelfOptions(root="nowhere")) == {}
+    views = {"left": SampleType((32,)), "profile": SampleType((8,))}
+    assert Digits.describe(DigitsOptions()) == Description(views)  # type: ignore[call-arg]
