@@ -56,7 +56,11 @@ FAULTS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"image": np.zeros((N - 1, 1, 8, 8))}, {}, "s.data.arrays: set.npz: image has 299 samples, labels has 300"),
     ({"labels": np.arange(N) % 3 + 1}, {}, "s.data.arrays: set.npz: labels[0]: no sample has the label 0, though"),
     (nan_in(255), {}, "s.data.arrays: set.npz: sound[255] holds a number that is not finite; replace"),
-    ({}, {"hyperparameters": {"fusion": "channel"}}, "s.method: fusion channel mixes the maps between an encoder's"),
+    (
+        {},
+        {"hyperparameters": {"fusion": "channel", "channel_mode": "cen"}},
+        "s.method: channel_mode cen exchanges channels between an encoder's stages, and mlp, the encoder of sound, has",
+    ),
     (
         {"image": np.zeros((N, 2, 9), np.int32)},
         {},
