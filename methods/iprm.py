@@ -193,8 +193,7 @@ class IPRM(Method[IPRMHyperparameters]):
         probe, labels_y = outputs.extra["mixed"][pair], batch.labels
         one_pass = self.hyperparameters.passes == 1
         if not self.hyperparameters.paired:
-            random = context.generator("partners", context.step, context.rank)
-            partner = torch.randperm(len(batch), generator=random).to(context.device)
+            partner = context.sample_numbers("partners", 1).squeeze(1).argsort()
             y, logits_y, labels_y = y[partner], logits_y[partner], labels_y[partner]
             with torch.set_grad_enabled(torch.is_grad_enabled() and one_pass):
                 probe = self.mix(pair, x, y, self.probe_weights[pair])

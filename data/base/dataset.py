@@ -98,10 +98,15 @@ def sample_shape(values: Tensor | Column) -> tuple[int, ...]:
     return values.shape if isinstance(values, Column) else tuple(values.shape[1:])
 
 
-def _gathered(values: Tensor | Column, index: Tensor, device: torch.device | str) -> Tensor:
+def _gathered(values: Tensor | Column, index: Tensor, device: torch.device | str, placed: Tensor) -> Tensor:
     if isinstance(values, Column):
         return values.gather(index, device)
-    return values[index.to(values.device)].to(device, non_blocking=True)
+    return values[_beside(values, index, placed)].to(device, non_blocking=True)
+
+
+def _beside(values: Tensor, index: Tensor, placed: Tensor) -> Tensor:
+    """Pick of the same index on the host and on a device the one that lies where the values do."""
+    return placed if values.device == placed.device else index.to(values.device)
 
 
 @dataclass(frozen=True)
@@ -120,25 +125,38 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def gather(self, index: Tensor, device: torch.device | str = "cpu") -> Batch:
+    def gather(self, index: Tensor, device: torch.device | str = "cpu", placed: Tensor | None = None) -> Batch:
         """Gather the samples at ``index`` (int64 [B]) in their evaluation form, as one batch on ``device``: one
-        vectorised gather a modality."""
-        return self._batch({m: _gathered(values, index, device) for m, values in self.inputs.items()}, index, device)
+        vectorised gather a modality. placed: the same index on the device, where it is there already: then what is
+        stored there is gathered without waiting for a copy."""
+        placed = index.to(device) if placed is None else placed
+        inputs = {m: _gathered(values, index, device, placed) for m, values in self.inputs.items()}
+        return self._batch(inputs, index, placed)
 
-    def draw(self, index: Tensor, device: torch.device | str, streams: Streams, part: slice = slice(None)) -> Batch:
+    def draw(
+        self,
+        index: Tensor,
+        device: torch.device | str,
+        streams: Streams,
+        part: slice = slice(None),
+        placed: Tensor | None = None,
+    ) -> Batch:
         """Draw the samples at ``index[part]`` in their training form: see :meth:`Column.draw`. Each column draws from
-        the stream that it names, else from that of its modality."""
+        the stream that it names, else from that of its modality. placed: ``index[part]`` on the device: see
+        :meth:`gather`."""
+        mine = index[part]
+        placed = mine.to(device) if placed is None else placed
         inputs = {
             m: values.draw(index, device, streams(values.stream or m), part)
             if isinstance(values, Column)
-            else _gathered(values, index[part], device)
+            else _gathered(values, mine, device, placed)
             for m, values in self.inputs.items()
         }
-        return self._batch(inputs, index[part], device)
+        return self._batch(inputs, mine, placed)
 
-    def _batch(self, inputs: dict[str, Tensor], index: Tensor, device: torch.device | str) -> Batch:
-        labels = self.labels[index.to(self.labels.device)].to(device, non_blocking=True)
-        return Batch(inputs, labels, index.to(device))
+    def _batch(self, inputs: dict[str, Tensor], index: Tensor, placed: Tensor) -> Batch:
+        labels = self.labels[_beside(self.labels, index, placed)].to(placed.device, non_blocking=True)
+        return Batch(inputs, labels, placed)
 
     def to(self, device: torch.device | str) -> Split:
         """Return the same split with everything stored on ``device``."""

@@ -84,6 +84,9 @@ class Method(nn.Module, ABC, Generic[HyperparametersT]):
     max_modalities: ClassVar[int | None] = None
     drop_last: ClassVar[bool] = False
     """Leave out an epoch's last incomplete batch."""
+    reads_in_a_step: ClassVar[int] = 0
+    """Numbers that a step reads off the device to decide something on the host: copied without waiting a step before,
+    so that the decision lags by that step on every device alike."""
     helpers: ClassVar[tuple[str, ...]] = ()
     """Modules and buffers that training alone needs (teachers, copies): neither kept with the selected weights nor
     exported."""

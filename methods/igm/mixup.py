@@ -5,7 +5,6 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from data.base import Batch
@@ -30,9 +29,8 @@ def mixed_batch(batch: Batch, modality: str, alpha: float, context: Context) -> 
         context.warn(f"igm: mixup_alpha leaves {modality} alone: whole numbers, such as token ids, cannot be mixed")
     if alpha == 0 or not x.is_floating_point():
         return Mixed(batch, batch.labels, 1.0)
-    generator = context.generator("igm mixup", context.step)
-    share = Random(generator.initial_seed()).betavariate(alpha, alpha)
-    mine = context.gather(torch.full_like(batch.labels, context.rank)) == context.rank
-    partner = torch.randperm(len(mine), generator=generator).to(context.device)[mine]
+    share = Random(context.generator("igm mixup", context.step).initial_seed()).betavariate(alpha, alpha)
+    order = context.gather(context.sample_numbers("igm mixup", 1)).squeeze(1).argsort()
+    partner = order[context.offset : context.offset + len(batch)]
     inputs = {**batch.inputs, modality: share * x + (1 - share) * context.gather(x)[partner]}
     return Mixed(Batch(inputs, batch.labels, batch.index), context.gather(batch.labels)[partner], share)

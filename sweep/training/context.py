@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -135,15 +135,21 @@ class TrainingContext:
             index = torch.arange(self.train_size)
             if len(self.held_out):
                 index = index[~torch.isin(index, self.held_out)]
-        for number, joint in enumerate(index.cpu().split(size or self.batch_size)):
-            mine = worker_slice(len(joint), self.world_size, self.rank) if shard else slice(None)
-            self.scored += len(joint) * passes
-            yield self._gather(self._train, joint, mine, ("scoring", number) if augment else None)
+        index = index.cpu()
+        placed = moved(index, self.device)
+        size = size or self.batch_size
+        for number, start in enumerate(range(0, len(index), size)):
+            joint = slice(start, min(start + size, len(index)))
+            count = joint.stop - start
+            mine = worker_slice(count, self.world_size, self.rank) if shard else slice(0, count)
+            self.scored += count * passes
+            stream = ("scoring", number) if augment else None
+            yield self._gather(self._train, index[joint], mine, placed[start + mine.start : start + mine.stop], stream)
 
     def validation_batches(self, size: int | None = None, *, shard: bool = True) -> Iterator[Batch]:
         for joint in torch.arange(len(self._validation)).split(size or self.batch_size):
             mine = worker_slice(len(joint), self.world_size, self.rank) if shard else slice(None)
-            yield self._gather(self._validation, joint, mine, None)
+            yield self._validation.gather(joint[mine], self.device)
 
     def training_batches(self, shown: Tensor | tuple[Tensor, Tensor], drop_last: bool) -> Iterator[Batch]:
         """Yield this worker's part of each joint batch of an epoch, augmented; set what ``mean`` and ``backward`` weigh
@@ -154,35 +160,43 @@ class TrainingContext:
         order = order.cpu()
         self._steps = epoch_steps(len(order), self.batch_size, self.world_size, drop_last)
         self._begin_epoch(len(order))
+        # Moved once: a step that moved its part would wait for the device.
+        placed = moved(order, self.device)
+        placed_tags = None if tags is None else moved(tags.cpu(), self.device)
         for number, step in enumerate(self._steps):
             self._means.end_step()
             self._step, mine = step, step.part(self.rank)
             self._rows = slice(step.start + mine.start, step.start + mine.stop)
             joint = order[step.start : step.start + step.size]
-            batch = self._gather(self._train, joint, mine, ("augmentation", number))
-            if tags is not None:
-                batch = replace(batch, tag=moved(tags.cpu()[self._rows], self.device))
+            batch = self._gather(self._train, joint, mine, placed[self._rows], ("augmentation", number))
+            if placed_tags is not None:
+                batch = replace(batch, tag=placed_tags[self._rows])
             yield batch
 
-    def _gather(self, split: Split, joint: Tensor, mine: slice, stream: tuple[str, int] | None) -> Batch:
+    def _gather(
+        self, split: Split, joint: Tensor, mine: slice, placed: Tensor, stream: tuple[str, int] | None
+    ) -> Batch:
+        """Gather this worker's part of a joint batch; ``placed`` is the part's index on the device."""
         if stream is None:
-            return split.gather(joint[mine], self.device)
+            return split.gather(joint[mine], self.device, placed)
         name, number = stream
 
         def streams(column: str) -> torch.Generator:
             return self.generator(f"{name} of {column}", self.epoch, number)
 
         if self._augment is None:
-            return split.draw(joint, self.device, streams, mine)
+            return split.draw(joint, self.device, streams, mine, placed)
         # Augmenting the joint batch and keeping one's part lets any number of workers draw the same numbers.
         whole = split.draw(joint, self.device, streams)
         inputs = self._augment(whole.inputs, self.generator(name, self.epoch, number))
-        return Batch({m: x[mine] for m, x in inputs.items()}, whole.labels[mine], whole.index[mine])
+        return Batch({m: x[mine] for m, x in inputs.items()}, whole.labels[mine], placed)
 
     # Gradients -------------------------------------------------------------------------------------------------
 
     def autocast(self) -> AbstractContextManager[object]:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._recipe.precision == "bf16")
+        if self._recipe.precision == "bf16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
 
     def zero_grad(self) -> None:
         for parameter in self.groups.parameters:

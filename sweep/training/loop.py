@@ -323,11 +323,13 @@ def _has_conv3d(method: Method) -> bool:
 
 
 def _resident(dataset: Dataset, device: torch.device) -> Dataset:
-    """Move a dataset's splits to the GPU where they fit easily; else return it as it is."""
+    """Move a dataset's splits to the GPU where they fit easily, else their labels alone."""
     if device.type != "cuda":
         return dataset
     splits = (dataset.train, dataset.validation, dataset.test)
     if sum(split.nbytes for split in splits) > DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
-        return dataset
-    train, validation, test = (split.to(device) for split in splits)
+        # Labels always: steps and metrics read them on the device.
+        train, validation, test = (Split(split.inputs, split.labels.to(device)) for split in splits)
+    else:
+        train, validation, test = (split.to(device) for split in splits)
     return replace(dataset, train=train, validation=validation, test=test)

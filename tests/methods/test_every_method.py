@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from support.equality import assert_close, assert_same, explained
-from support.method_variants import Variant, declared_variants, first_of_each_path
+from support.hand_driven_context import hand_driven_context
+from support.method_variants import DEFAULTS, Variant, declared_variants, first_of_each_path
 from support.toy_dataset import CLASSES, toy_dataset, toy_method
 from support.variant_runs import ToyRun, clearly_above_chance, load_optimizers, run, training
+from support.waits import META, autocast_that_knows_meta, counted_waits
 from support.worker_processes import Workers
 
 import methods
 from data.base import Batch
+from sweep.training.metrics import predict_split, score
+from sweep.training.recipe import Recipe
+from sweep.training.workers import WorkerGroup
 
 VARIANTS = [variant for name in methods.names() for variant in declared_variants(name)]
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=str)
+every_default = pytest.mark.parametrize("variant", [v for v in VARIANTS if v.name == DEFAULTS], ids=str)
 every_path = pytest.mark.parametrize("variant", first_of_each_path(VARIANTS), ids=str)
 
 UNLIKE_EACH_OTHER = (
@@ -78,6 +85,22 @@ def test_two_workers_follow_one(variant: Variant, warm_workers: Workers) -> None
             assert_close(first.state(-1)[key], alone.state(-1)[key], key)
 
 
+@every_default
+def test_three_workers_of_which_one_has_no_sample_follow_one(variant: Variant, three_workers: Workers) -> None:
+    """The last joint batch has two samples."""
+    kind = methods.get(variant.method)
+    if kind.world_size_matters(kind.Hyperparameters.model_validate(variant.hyperparameters)):
+        return
+    shares = {"samples": 38, "batch_size": 18}
+    alone = run(variant, **shares)
+    for worker in three_workers.run(functools.partial(run, variant, **shares)):
+        with explained(UNLIKE_ONE):
+            for one, other in zip(worker.records, alone.records, strict=True):
+                assert_close((one.loss, one.samples), (other.loss, other.samples), f"epoch {one.epoch}")
+                assert_close(one.diagnostics, other.diagnostics, f"epoch {one.epoch}")
+            assert_close(worker.state(-1)["method"], alone.state(-1)["method"], "method")
+
+
 # Resuming ------------------------------------------------------------------------------------------------------
 
 
@@ -115,6 +138,23 @@ def test_training_beats_chance(variant: Variant) -> None:
     assert last.metrics["validation_accuracy"] > clearly_above_chance(CLASSES, samples)
 
 
+@every_variant
+def test_a_step_never_waits_for_the_device(variant: Variant) -> None:
+    """After the first step of an epoch, which draws its numbers, nothing is read off the device or copied to it."""
+    dataset, recipe = toy_dataset(variant.modalities), Recipe(batch_size=16)
+    method = toy_method(variant.method, dataset, variant.hyperparameters, variant.epochs)
+    hand_driven_context(method, dataset, recipe).begin_epoch(1)
+    order = torch.arange(len(dataset.train))
+    method, dataset = method.to(META), replace(dataset, train=dataset.train.to(META))
+    context = hand_driven_context(method, dataset, recipe, device=META)
+    batches = context.training_batches(order, method.drop_last)
+    with autocast_that_knows_meta():
+        method.training_step(next(batches), context)
+        with counted_waits() as waits:
+            method.training_step(next(batches), context)
+    assert sum(waits.values()) <= method.reads_in_a_step, dict(waits)
+
+
 # Prediction ----------------------------------------------------------------------------------------------------
 
 
@@ -133,6 +173,20 @@ def test_prediction_reads_no_labels(variant: Variant) -> None:
         # A sample's prediction must not depend on its batch mates.
         alone = method.predict(dataset.test.gather(torch.tensor([2])))[key]
         torch.testing.assert_close(alone[0], logits[2])
+
+
+@every_path
+def test_the_selected_weights_alone_give_back_the_validation_of_their_epoch(variant: Variant) -> None:
+    trained = training(variant, variant.epochs)
+    records = list(trained.epochs())
+    result = trained.result()
+    weights = {k: v for k, v in trained.method.inference_state().items() if isinstance(v, torch.Tensor)}
+    dataset = toy_dataset(variant.modalities)
+    exported = toy_method(variant.method, dataset, variant.hyperparameters, variant.epochs, seed=4)
+    exported.load_inference_state(weights)
+    predicted = predict_split(exported, dataset.validation, torch.device("cpu"), WorkerGroup())
+    found = score(predicted, dataset.validation.labels, CLASSES, "validation")
+    assert found == records[result.selected_epoch - 1].metrics
 
 
 @every_variant

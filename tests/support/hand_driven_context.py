@@ -14,6 +14,8 @@ from sweep.training.context import TrainingContext
 from sweep.training.recipe import Recipe
 from sweep.training.workers import WorkerGroup
 
+CPU = torch.device("cpu")
+
 
 def hand_driven_context(
     method: Method,
@@ -22,11 +24,12 @@ def hand_driven_context(
     seed: int = 0,
     *,
     epoch: int = 1,
+    device: torch.device = CPU,
     workers: WorkerGroup | None = None,
     warn: Callable[[str], None] = print,
 ) -> TrainingContext:
     """Return a context that stands at the beginning of an epoch; no hook of the method has been called."""
-    context = TrainingContext(method, dataset, recipe, seed, torch.device("cpu"), workers or WorkerGroup(), warn)
+    context = TrainingContext(method, dataset, recipe, seed, device, workers or WorkerGroup(), warn)
     move_to(context, method, epoch)
     return context
 

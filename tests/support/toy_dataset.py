@@ -52,11 +52,12 @@ def toy_training(
     modalities: int = 2,
     epochs: int = 4,
     seed: int = 3,
+    samples: int = 45,
     state: dict[str, Any] | None = None,
     **recipe: Any,
 ) -> Training:
     """A training of the toy dataset, with the process's worker group."""
-    dataset = toy_dataset(modalities)
+    dataset = toy_dataset(modalities, samples)
     method = toy_method(name, dataset, hyperparameters, epochs, seed)
     settings = Recipe(**{"batch_size": 16, "lr": 0.05, **recipe})
     return Training(method, dataset, settings, seed=seed, state=state, workers=WorkerGroup(), test_peak=True)

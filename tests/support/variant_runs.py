@@ -34,9 +34,9 @@ def training(variant: Variant, epochs: int, **options: Any) -> Training:
     return toy_training(variant.method, variant.hyperparameters, modalities=modalities, epochs=epochs, **options)
 
 
-def run(variant: Variant, state: dict[str, Any] | None = None) -> ToyRun:
+def run(variant: Variant, state: dict[str, Any] | None = None, **options: Any) -> ToyRun:
     """Train to the end, or go on to it from ``state``; the learning rate falls on the way."""
-    trained = training(variant, variant.epochs, schedule={"name": "step", "every": 2.0}, state=state)
+    trained = training(variant, variant.epochs, schedule={"name": "step", "every": 2.0}, state=state, **options)
     records, states = [], []
     for record in trained.epochs():
         records.append(record)
