@@ -294,8 +294,12 @@ def test_set_gates_multiply_the_maps() -> None:
 def test_set_squeezes_stand_for_what_the_gates_see() -> None:
     module, inputs = _staged()
     means = _means(module, inputs, "squeezes", 1)
-    with module.replaced(squeezes=means):
+    with module.recorded() as ordinary:
+        module(inputs)
+    with module.replaced(squeezes=means), module.replaced(gates={}), module.recorded() as records:
         cut = module.native_logits(module.encode(inputs))
+        # Records tell what the squeezed maps would have been.
+        close(records["1"].squeezes, ordinary["1"].squeezes)
         other = module.native_logits(module.encode([inputs[0], 3 * inputs[1]]))
     assert torch.equal(cut[0], other[0])
     assert not torch.allclose(cut[1], other[1])
