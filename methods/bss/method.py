@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from data.base import Batch
-from methods.base import MULTI, Context, MethodError, Outputs, evaluating
+from methods.base import MULTI, Context, DivergedError, MethodError, Outputs, evaluating
 from methods.base.fused import FusedMethod
 from methods.base.hyperparameters import in_epochs
 from methods.bss.equations import (
@@ -125,6 +125,9 @@ class BSS(FusedMethod[BSSHyperparameters]):
         """Score the balance of every training sample (eqs. 3 and 5): one more row of the table."""
         hp = self.hyperparameters
         label, similarity, loss = self._criteria_of_all(context)
+        for criterion, values in (("similarity", similarity), ("loss", loss)):
+            if not values.isfinite().all():
+                raise DivergedError(f"bss: the {criterion} of a sample is not finite; try a smaller learning rate")
         use = hp.correlation != "none", hp.information != "none"
         score = balance_score(similarity, loss, *use)
         remembers = hp.scheduler == "learning" and len(self._scores) > 0

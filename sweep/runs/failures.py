@@ -57,7 +57,7 @@ def classify(error: BaseException, run: Run | None = None) -> Failure:
     """Tell what ``error`` means for ``run``, which it ended. Of an error and what caused it (``raise ... from``), the
     first that is more than an exception like any other decides; the reason names the error itself and, where one helps,
     the key to change."""
-    from sweep.training.loop import DivergedError
+    from methods.base import DivergedError
 
     if isinstance(error, DivergedError):
         return Failure("diverged", None, str(error))

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from data.base import Batch, Dataset, Split
 from methods.base import Method
@@ -47,6 +48,7 @@ class TrainingContext:
         self.workers, self.rank, self.world_size = workers, workers.rank, workers.size
         self.groups = ParameterGroups(method, recipe)
         self._buckets = GradientBuckets(workers)
+        self._normalises = any(isinstance(module, _BatchNorm) for module in method.modules())
         self._recipe, self._augment, self._train, self._validation = (
             recipe,
             dataset.augment,
@@ -160,6 +162,11 @@ class TrainingContext:
         order = order.cpu()
         self._steps = epoch_steps(len(order), self.batch_size, self.world_size, drop_last)
         self._begin_epoch(len(order))
+        if self._normalises and self._steps and self._steps[-1].size == 2 < self.batch_size:
+            self.warn(
+                "the last batch of an epoch has two samples, of which batch norm makes -1 and 1 whatever they are: "
+                "choose another train.batch_size"
+            )
         # Moved once: a step that moved its part would wait for the device.
         placed = moved(order, self.device)
         placed_tags = None if tags is None else moved(tags.cpu(), self.device)

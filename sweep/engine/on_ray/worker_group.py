@@ -20,6 +20,7 @@ from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, Worker
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 from ray.util import get_current_placement_group, get_node_ip_address
 
+from methods.base import DivergedError
 from sweep.engine.mailbox import Mailbox, RunRequest
 from sweep.engine.on_ray.placed_trainer import PlacedTrainer
 from sweep.runs.environment import check_packages
@@ -29,7 +30,6 @@ from sweep.runs.records import Run
 from sweep.runs.train import commit_failure, train
 from sweep.storage.files import StoreError
 from sweep.training.epoch_record import EpochRecord
-from sweep.training.loop import DivergedError
 from sweep.training.workers import WorkerGroup
 
 GRACE = 10.0

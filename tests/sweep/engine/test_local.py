@@ -145,3 +145,25 @@ def test_a_full_disk_stops_the_sweep_with_one_message_and_loses_nothing(tmp_path
     code, out, err = desk.run("run", "s", "--local", "--no-report")
     assert (code, err) == (0, "")
     assert f"{kept} kept from earlier" in out
+
+
+def test_no_rule_judges_a_network_of_which_a_branch_is_untrained(tmp_path: Path) -> None:
+    """IGM trains one modality after the other: before the last one's first turn there is nothing to compare."""
+    store, said = sweep_in_process(
+        tmp_path,
+        method="igm",
+        epochs=2,
+        vary={"rho": {"grid": [0.3, 0.1, 0.05, 0.02, 0.01, 0.001]}},
+        scheduler={"name": "asha", "grace": 1, "reduction": 2},
+        patience=1,
+    )
+    ended = {}
+    for folder in (store.run(path.name) for path in (tmp_path / "results" / "runs").iterdir()):
+        records = folder.epochs()
+        assert [r.selectable for r in records] == [None, *range(1, len(records))]
+        assert records[0].phase == "cycle 1 left"
+        final = folder.final()
+        assert final is not None
+        ended[final.status] = min(len(records), ended.get(final.status, 99))
+    assert ended["pruned"] >= 2, said
+    assert ended["done"] >= 3

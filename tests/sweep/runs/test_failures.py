@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from data.base import DataError
+from methods.base import DivergedError
 from sweep.runs.failures import OvertimeError, classify, describe_failure, error_of_lost_process
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
 from sweep.runs.train import commit_failure
-from sweep.training.loop import DivergedError
 
 CPU_ALLOCATOR = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
 CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"

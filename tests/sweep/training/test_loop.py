@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import getpass
+import math
 import os
 import pwd
 from types import SimpleNamespace
@@ -209,6 +210,41 @@ def test_patience_ends_training() -> None:
 def test_a_loss_that_is_not_finite_ends_training() -> None:
     with pytest.raises(DivergedError, match="epoch 1"):
         list(toy_training("joint", lr=1e30).epochs())
+
+
+def test_predictions_that_are_no_numbers_end_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six rows of NaN would be scored: accuracy 0.33 on three classes of two."""
+    training = toy_training("joint")
+    plain = type(training.method).predict
+
+    def predict(method: Any, batch: Any, present: Any = None) -> dict[str, torch.Tensor]:
+        return {name: logits * math.nan for name, logits in plain(method, batch, present).items()}
+
+    monkeypatch.setattr(type(training.method), "predict", predict)
+    with pytest.raises(DivergedError, match="predictions of multi are not numbers in epoch 1"):
+        list(training.epochs())
+
+
+def test_scores_of_samples_that_are_not_finite_are_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
+    training = toy_training("bss", {"scheduler": "learning"})
+
+    def criteria(method: Any, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros(len(batch)), torch.full((len(batch),), math.inf)
+
+    monkeypatch.setattr(type(training.method), "criteria", criteria)
+    with pytest.raises(DivergedError, match="bss: the loss of a sample is not finite"):
+        list(training.epochs())
+
+
+@pytest.mark.parametrize(("samples", "warned"), [(34, True), (35, False), (33, False)])
+def test_a_last_batch_of_two_under_batch_norm_is_warned_of(samples: int, warned: bool) -> None:
+    dataset, lines = toy_dataset(train=samples), list[str]()
+    method = toy_method("joint", dataset, epochs=1)
+    method.encoders["audio"].norm = torch.nn.BatchNorm1d(4)
+    training = Training(method, dataset, Recipe(batch_size=16), seed=1, warn=lines.append)
+    (record,) = training.epochs()
+    assert record.samples == samples
+    assert any("the last batch of an epoch has two samples" in line for line in lines) is warned
 
 
 def test_a_user_whom_the_system_knows_by_number_alone_can_train(monkeypatch: pytest.MonkeyPatch) -> None:
