@@ -15,6 +15,7 @@ from data.base import DataError
 from sweep.config import ConfigError, load_frozen
 from sweep.config.schema import Objective
 from sweep.plan.build import plan
+from sweep.plan.not_applicable import NotApplicable, not_applicable
 from sweep.results.columns import read_records
 from sweep.search.racing import Decision
 
@@ -61,6 +62,15 @@ def _expected_runs(path: Path) -> int | None:
         return plan(load_frozen(path)).expected_runs()
     except (ConfigError, DataError, OSError):
         return None
+
+
+def left_out_configurations(folder: Path) -> list[NotApplicable]:
+    """List the configurations that the sweep in ``folder`` left out because their method refuses them; none where it
+    cannot be read here any more."""
+    try:
+        return not_applicable(load_frozen(folder / "sweep.yaml"))
+    except (ConfigError, OSError):
+        return []
 
 
 def raced_out_seeds(folder: Path) -> RacedOut:

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from sweep.analysis.statistics import is_numeric, summarise
-from sweep.results.tables import METRICS, columns_of
+from sweep.plan.not_applicable import NotApplicable
+from sweep.results.tables import METRICS, columns_of, point_text
 
 METRIC_NAMES = {"accuracy": "accuracy", "map": "MAP", "macro_f1": "macro-F1"}
 
@@ -185,6 +186,11 @@ def modalities(rows: pd.DataFrame) -> list[str]:
 def configuration_name(row: Any) -> str:
     """Name the configuration of a run in a table: its label, and the point where it is one of several."""
     return f"{row['label']}: {row['point']}" if row["point"] else str(row["label"])
+
+
+def left_out_name(left_out: NotApplicable) -> str:
+    """Name a configuration that its method refuses, as one that was run would be named."""
+    return configuration_name({"label": left_out.label, "point": point_text(left_out.values)})
 
 
 def axis(rows: pd.DataFrame, column: str) -> Axis:

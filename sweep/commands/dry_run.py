@@ -39,6 +39,10 @@ def print_dry_run(sweep: Sweep, store: Store, console: Console) -> None:
             begun = f", {each.epochs} epochs done" if each.status == "begun" else ""
             where = f"{each.configuration.label} {values} on {each.run.dataset} seed {each.run.seed}"
             console.print(f"  {each.hash}  {where}{begun}", highlight=False, markup=False)
+    for left_out in sweep_plan.not_applicable:
+        values = ", ".join(f"{name}={value}" for name, value in left_out.values.items())
+        where = f"{left_out.label} {values} on {left_out.dataset}: {left_out.reason}"
+        console.print(f"  {'N/A':16}  {where}", highlight=False, markup=False, soft_wrap=True)
     if earlier := [changed for _, changed in earlier_runs(store, kept)]:
         text = f"{sweep.name}: {len(earlier)} of the runs held are of earlier code: since then {changes_text(earlier)} "
         console.print(f"{text}changed; --force trains them again", highlight=False, style="yellow", markup=False)
@@ -47,7 +51,8 @@ def print_dry_run(sweep: Sweep, store: Store, console: Console) -> None:
     console.print(
         f"{sweep.name}: {counts['to train']} runs to train, {counts['kept']} held by {store}"
         + (f"; at most {searched} of searched configurations" if searched else "")
-        + (f"; {report} under report seeds" if report else ""),
+        + (f"; {report} under report seeds" if report else "")
+        + (f"; {len(sweep_plan.not_applicable)} N/A" if sweep_plan.not_applicable else ""),
         highlight=False,
     )
     console.print(f"{sweep.name}: {_estimate(sweep_plan, ahead, searched + report, speed, store)}", highlight=False)

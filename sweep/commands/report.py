@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from sweep.analysis.completeness import COMPLETE
+from sweep.analysis.completeness import COMPLETE, left_out_configurations
 from sweep.analysis.conclusions import name_with_role
-from sweep.analysis.parts import Parts, modalities, selection_metric
+from sweep.analysis.parts import Parts, left_out_name, modalities, selection_metric
 from sweep.commands.exit_codes import DONE
 from sweep.commands.terminal import terminal
 from sweep.config import ConfigError
+from sweep.plan.not_applicable import NotApplicable
 from sweep.report import configurations, write_report
+from sweep.report.tables import NOT_APPLICABLE
 from sweep.results.tables import load, write_tables
 from sweep.runs.open_store import open_store
 from sweep.runs.store import Store
@@ -46,11 +49,22 @@ def publish_report(store: Store, name: str, console: Console) -> None:
     except OSError as error:
         raise StoreError(f"cannot write the report: {error}; free space or change permissions") from error
     store.publish(name)
-    console.print(summary_table(load(store.results / name)))
+    left_out = left_out_configurations(store.results / name)
+    console.print(summary_table(load(store.results / name), left_out))
+    print_reasons(left_out, console)
     console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
 
 
-def summary_table(frame: pd.DataFrame) -> Table:
+def print_reasons(left_out: Sequence[NotApplicable], console: Console) -> None:
+    """Say why configurations are N/A, a line a reason."""
+    names: dict[str, list[str]] = {}
+    for each in left_out:
+        names.setdefault(each.reason, []).append(f"{left_out_name(each)} on {each.dataset}")
+    for reason, those in names.items():
+        console.print(f"N/A: {', '.join(those)}: {reason}", highlight=False, soft_wrap=True, markup=False)
+
+
+def summary_table(frame: pd.DataFrame, left_out: Sequence[NotApplicable] = ()) -> Table:
     """Tabulate each configuration for the terminal; of searched ones the best ten.
 
     Columns n, validation and test of the selection metric, and test of each modality: mean ± half of the 95 % t
@@ -67,4 +81,6 @@ def summary_table(frame: pd.DataFrame) -> Table:
         count = f"{row['n']}" + (f" (of {row['n'] + lacking})" if lacking else "")
         unranked = "" if lacking or row["state"] == COMPLETE else " (fewer)"
         table.add_row(name_with_role(row), row["dataset"], count + unranked, *(row[c] for c in columns))
+    for each in left_out:
+        table.add_row(left_out_name(each), each.dataset, *[NOT_APPLICABLE] * (len(table.columns) - 2))
     return table

@@ -51,6 +51,9 @@ def print_state(sweep: Sweep, store: Store, console: Console) -> None:
                 kinds[final.cause or "error"] += 1
     for (label, values, dataset), counts in grouped.items():
         table.add_row(label, values, dataset, ", ".join(f"{count} {status}" for status, count in counts.items()))
+    for left_out in sweep_plan.not_applicable:
+        values = ", ".join(f"{name}={value}" for name, value in left_out.values.items())
+        table.add_row(left_out.label, values, left_out.dataset, f"N/A: {left_out.reason}")
     console.print(table)
     entries = index_entries(store.results, sweep.name)
     proposed = (entry.label for entry in entries if entry.number is not None)

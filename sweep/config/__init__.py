@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sweep.config.load import freeze, load, load_frozen, names
 from sweep.config.problems import ConfigError, Problem
-from sweep.config.ranges import contains, search_range
+from sweep.config.ranges import contains, range_of, search_range
 from sweep.config.resolve import Settings, point_values, refusal, resolve, varied_names
 from sweep.config.schema import (
     BudgetSpec,
@@ -43,6 +43,7 @@ __all__ = [
     "load_frozen",
     "names",
     "point_values",
+    "range_of",
     "refusal",
     "resolve",
     "search_range",

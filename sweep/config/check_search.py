@@ -8,7 +8,7 @@ from typing import Any
 import methods
 from sweep.config.conditions import applies, declarations, equality_test
 from sweep.config.problems import Path, Problem
-from sweep.config.ranges import contains, search_range
+from sweep.config.ranges import contains, range_of
 from sweep.config.resolve import fixed_hyperparameters, target, varied_names
 from sweep.config.schema import MethodSpec, Sweep
 
@@ -89,7 +89,7 @@ def _has_effect(sweep: Sweep, entry: MethodSpec, dataset: str, hyperparameter: s
     def may_be(other: str, value: Any) -> bool:
         if other not in own:
             return settled(other, value)
-        space = search_range(sweep.vary[own[other]], own[other], entry.method)
+        space = range_of(sweep, own[other], entry.method, dataset)
         return space is not None and contains(space, value)
 
     return applies(kind, hyperparameter, may_be)

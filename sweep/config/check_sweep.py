@@ -9,13 +9,13 @@ from typing import Any
 
 import data
 import methods
-from methods.base.hyperparameters import Choice
+from methods.base.hyperparameters import Choice, SearchRange
 from sweep.config.check_names import check_encoders, check_name
 from sweep.config.check_search import check_effect, check_search
 from sweep.config.problems import ConfigError, Path, Problem, explain_absence, nearest
-from sweep.config.ranges import search_range
+from sweep.config.ranges import range_of, search_range
 from sweep.config.resolve import PathOf, point_values, refusal, resolve, target, varied_names
-from sweep.config.schema import MethodSpec, Range, Sweep
+from sweep.config.schema import MethodSpec, Sweep
 from sweep.config.schema_errors import describe_value
 from sweep.runs.identity import canonical
 
@@ -169,6 +169,8 @@ def _check_varied(sweep: Sweep, name: str, broken: set[str]) -> Iterator[Problem
             yield sweep.problem((*path, found.kind, position), f"{describe_value(value)} stands twice", "keep one")
     owner = target(name).owner if target(name).section == "hyperparameters" else None
     for method in dict.fromkeys(entry.method for entry in sweep.methods if owner in (None, entry.method)):
+        if found.kind == "each":
+            continue
         expanded = search_range(found, name, method)
         if expanded is None:
             what = f"{method} declares no range for {target(name).path[0]}"
@@ -201,27 +203,29 @@ def _check_study(
     """Build each value of each varied name that is not ``wrong``, and each point; where there are none, what is
     fixed."""
     names = varied_names(sweep, entry.method, dataset)
-    ends = {name: _representative_values(sweep.vary[name], name, entry.method) for name in names if name not in wrong}
+    spaces = {name: range_of(sweep, name, entry.method, dataset) for name in names if name not in wrong}
+    ends = {name: representative_values(space) for name, space in spaces.items() if space is not None}
     size = math.prod(map(len, ends.values()))
     if sweep.search is None and size > MOST_POINTS:
         yield sweep.problem(("vary",), f"a grid of {size:,} configurations", "give fewer values, or a search")
     refused: list[tuple[Path, str | None]] = []
     entry_path = sweep.entry_path(entry)
-    for path, values, at in _attempts(sweep, entry, dataset, ends, points):
+    for path, values, at in attempts(sweep, entry, dataset, ends, points):
         try:
             settings = resolve(sweep, entry, dataset, values, at)
         except ConfigError as error:
             yield from error.problems
         else:
             # What the method needs may be what a wrong name was meant to vary.
-            refused += [] if wrong else [(path or entry_path, refusal(entry, dataset, settings))]
+            asked = not wrong and sweep.not_applicable == "refuse"
+            refused += [(path or entry_path, refusal(entry, dataset, settings))] if asked else []
     always = len(refused) > 1 and len({message for _, message in refused}) == 1
     for path, message in refused:
         if message is not None:
             yield sweep.problem(entry_path if always else path, message)
 
 
-def _attempts(
+def attempts(
     sweep: Sweep, entry: MethodSpec, dataset: str, ends: dict[str, list[Any]], points: dict[int, dict[str, Any]]
 ) -> Iterator[tuple[Path, dict[str, Any], PathOf]]:
     """Yield what to try: each value beside the first ones of the other names, with the path to blame for a refusal."""
@@ -237,8 +241,6 @@ def _attempts(
         yield ("points", position), point, lambda name, position=position: ("points", position, name)  # type: ignore[misc]
 
 
-def _representative_values(found: Range, name: str, method: str) -> list[Any]:
-    """Pick the values of a varied name that stand for all: each of a finite set, both ends of a range."""
-    expanded = search_range(found, name, method)
-    assert expanded is not None, "an auto without a range is refused before"
-    return list(expanded.values) if isinstance(expanded, Choice) else [expanded.low, expanded.high]
+def representative_values(space: SearchRange) -> list[Any]:
+    """Pick the values of a range that stand for all: each of a finite set, both ends of the others."""
+    return list(space.values) if isinstance(space, Choice) else [space.low, space.high]

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sweep.config.auto_ranges import expand_auto
 from sweep.config.check_sweep import check
 from sweep.config.merge import KEYS, Override, merge, normalise
 from sweep.config.problems import COMMAND_LINE, ConfigError, Problem, nearest
@@ -112,7 +113,8 @@ def _build(
     if values.get("scheduler") == {"name": "none"}:
         values["scheduler"] = None
     sweep, wrong, broken = _fit_schema(name, values, merged)
-    return sweep, [*problems, *wrong, *check(sweep, broken)]
+    sweep, unresolved = expand_auto(sweep, broken)
+    return sweep, [*problems, *wrong, *unresolved, *check(sweep, broken | {"vary"} if unresolved else broken)]
 
 
 def _fit_schema(name: str, values: dict[str, Any], written: LocatedMapping) -> tuple[Sweep, list[Problem], set[str]]:

@@ -28,6 +28,9 @@ def normalise(written: LocatedMapping) -> list[Problem]:
         written.drop_places(("method",))
     if isinstance(values.get("methods"), list):
         values["methods"] = [_long_form(entry) for entry in values["methods"]]
+    if values.get("vary") == "auto":
+        place = written.place(("vary",))[0]
+        written.set(("vary",), {"*": "auto"}, {(): place, ("*",): place})
     if isinstance(values.get("scheduler"), str):
         values["scheduler"] = {"name": values["scheduler"]}
     if isinstance(names := values.get("loggers"), list) and all(isinstance(name, str) for name in names):

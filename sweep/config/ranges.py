@@ -6,18 +6,29 @@ from typing import Any
 
 import methods
 from methods.base.hyperparameters import Choice, Integer, SearchRange, declared
-from sweep.config.resolve import target
-from sweep.config.schema import Range
+from sweep.config.resolve import modalities_of, target
+from sweep.config.schema import Range, Sweep
 from sweep.runs.identity import canonical
 
 
-def search_range(found: Range, name: str, method: str) -> SearchRange | None:
-    """Find the search range of a varied name for one method; None where ``auto`` stands for nothing."""
+def search_range(found: Range, name: str, method: str, modalities: tuple[str, ...] = ()) -> SearchRange | None:
+    """Find the search range of a varied name for one method on a dataset of ``modalities``; None where ``auto`` or
+    ``each`` stands for nothing."""
+    if found.kind == "each":
+        return Choice(modalities) if modalities else None
     if found.kind != "auto":
         return found.search_range()
-    if target(name).section != "hyperparameters":
+    aim = target(name)
+    if aim.hyperparameter is None:
         return None
-    return declared(methods.get(method).Hyperparameters)[target(name).path[0]].search
+    space = declared(methods.get(method).Hyperparameters)[aim.hyperparameter].search
+    whole = isinstance(space, Choice) and any(isinstance(value, (list, tuple, dict)) for value in space.values)
+    return None if whole and len(aim.path) > 1 else space
+
+
+def range_of(sweep: Sweep, name: str, method: str, dataset: str) -> SearchRange | None:
+    """Find the search range of a varied name in one study; see :func:`search_range`."""
+    return search_range(sweep.vary[name], name, method, modalities_of(dataset, sweep.data.get(dataset, {})))
 
 
 def contains(space: SearchRange, value: Any) -> bool:

@@ -16,7 +16,7 @@ REPORT_SEEDS = [100, 101, 102, 103, 104]
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Text = Annotated[str, Field(min_length=1)]
-RangeKind = Literal["grid", "uniform", "loguniform", "int", "choice", "auto"]
+RangeKind = Literal["grid", "uniform", "loguniform", "int", "choice", "auto", "each"]
 RANGE_KINDS: tuple[RangeKind, ...] = ("grid", "uniform", "loguniform", "int", "choice")
 
 
@@ -25,7 +25,8 @@ class _Spec(BaseModel):
 
 
 class Range(_Spec):
-    """The values that one name of ``vary`` runs through: ``auto`` (the range that the method declares), or one of
+    """The values that one name of ``vary`` runs through: ``auto`` (the range that the method declares), ``each`` (every
+    modality of the dataset), or one of
 
     grid, choice: [value, ...]; uniform, loguniform: [low, high]; int: [low, high], whole numbers, both included."""
 
@@ -35,11 +36,11 @@ class Range(_Spec):
     @model_validator(mode="before")
     @classmethod
     def _from_written(cls, written: Any) -> Any:
-        if written == "auto":
-            return {"kind": "auto"}
+        if written in ("auto", "each"):
+            return {"kind": written}
         if not isinstance(written, dict) or len(written) != 1:
             raise ValueError(
-                f"expected auto, or one of {', '.join(RANGE_KINDS)} with a list, as in {{grid: [0.1, 0.5]}}"
+                f"expected auto, each, or one of {', '.join(RANGE_KINDS)} with a list, as in {{grid: [0.1, 0.5]}}"
             )
         kind, values = next(iter(written.items()))
         if kind not in RANGE_KINDS:
@@ -52,11 +53,11 @@ class Range(_Spec):
 
     @model_serializer
     def _to_written(self) -> Any:
-        return "auto" if self.kind == "auto" else {self.kind: self.values}
+        return self.kind if self.kind in ("auto", "each") else {self.kind: self.values}
 
     def search_range(self) -> SearchRange:
-        """Turn it into a range to search: a grid becomes a choice. Raises ValueError for ``auto``, which the method
-        resolves."""
+        """Turn it into a range to search: a grid becomes a choice. Raises ValueError for ``auto`` and ``each``, which
+        method and dataset resolve."""
         if self.kind in ("grid", "choice"):
             return Choice(tuple(self.values))
         low, high = self.values
@@ -195,6 +196,8 @@ class Sweep(_Spec):
     datasets: list[str] = []
     data: dict[str, dict[str, Any]] = {}
     vary: dict[str, Range] = {}
+    not_applicable: Literal["refuse", "skip"] = "refuse"
+    """A configuration that its method refuses: a mistake in the sweep, or left out and shown as N/A."""
     points: list[dict[str, Any]] = []
     seeds: list[Seed] = Field([0, 1, 2], min_length=1)
     report_seeds: list[Seed] = []

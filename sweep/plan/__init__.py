@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from sweep.plan.build import plan
 from sweep.plan.configurations import Configuration, Plan, Role, Study
+from sweep.plan.not_applicable import NotApplicable, not_applicable
 from sweep.plan.validate import validate
 
-__all__ = ["Configuration", "Plan", "Role", "Study", "plan", "validate"]
+__all__ = ["Configuration", "NotApplicable", "Plan", "Role", "Study", "not_applicable", "plan", "validate"]

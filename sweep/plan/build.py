@@ -24,6 +24,7 @@ from sweep.config.conditions import idle_names
 from sweep.config.resolve import target
 from sweep.plan.check_data import DataChecks
 from sweep.plan.configurations import Configuration, Plan, Role, Study
+from sweep.plan.not_applicable import is_applicable, is_left_out, nothing_applies
 from sweep.plan.points import checked_settings, listed_points
 from sweep.plan.space import Space, value_in
 from sweep.runs.identity import NUMERICS, canonical, source_digest
@@ -38,11 +39,13 @@ REFERENCES = (
 
 def plan(sweep: Sweep) -> Plan:
     """Plan every configuration that can be known before training. Raises ConfigError with every mistake: values that do
-    not go together, data that cannot be found or used, encoders that cannot take its samples."""
-    workshop, problems = _ConfigurationBuilder(), list[Problem]()
+    not go together, data that cannot be found or used, encoders that cannot take its samples, nothing left of a sweep
+    that leaves out what its methods refuse."""
+    workshop, problems = _ConfigurationBuilder(), list(nothing_applies(sweep))
     studies = [
         _study(sweep, entry, dataset, "sweep", workshop, problems)
         for entry, dataset in itertools.product(sweep.methods, sweep.datasets)
+        if sweep.not_applicable == "refuse" or is_applicable(sweep, entry, dataset)
     ]
     if problems:
         raise ConfigError(problems)
@@ -65,7 +68,7 @@ def _study(
         try:
             configuration = workshop.configuration(sweep, entry, dataset, values, *key)
         except ConfigError as error:
-            problems += error.problems
+            problems += [] if is_left_out(sweep, error) else error.problems
         else:
             if space and space.holds(configuration.values):
                 first.append(space.values_in(configuration.template))
@@ -126,7 +129,7 @@ def _reference_sweep(sweep: Sweep, entry: MethodSpec) -> Sweep:
         or (
             target(name).owner is None
             and target(name).hyperparameter in known
-            and search_range(found, name, entry.method) is not None
+            and (found.kind == "each" or search_range(found, name, entry.method) is not None)
         )
     }
     update = {"methods": [entry], "hyperparameters": {}, "points": [], "vary": kept if sweep.search else {}}

@@ -11,6 +11,7 @@ import data
 from data.base import AbsentDataError, DataError, DatasetOptions, Description
 from sweep.config import ConfigError, MethodSpec, Problem, Settings, Sweep, refusal
 from sweep.config.resolve import encoder_problems
+from sweep.plan.not_applicable import is_left_out
 from sweep.plan.points import checked_settings, listed_points, search_examples
 from sweep.runs.identity import canonical
 
@@ -62,7 +63,7 @@ class DataChecks:
             try:
                 settings = checked_settings(sweep, entry, dataset, values, *key)
             except ConfigError as error:
-                yield from error.problems
+                yield from [] if is_left_out(sweep, error) else error.problems
             else:
                 yield from self.data_problems(sweep, dataset, settings.options)
                 yield from self.fit_problems(sweep, entry, dataset, settings, values, *key)

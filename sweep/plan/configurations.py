@@ -12,6 +12,7 @@ from sweep.config import (
     Sweep,
 )
 from sweep.config.resolve import epoch_budget
+from sweep.plan.not_applicable import NotApplicable, not_applicable
 from sweep.plan.objectives import objectives
 from sweep.plan.space import Space
 from sweep.runs.identity import configuration_hash
@@ -105,6 +106,11 @@ class Plan:
     """The baselines that are one configuration each."""
     baselines: list[Study]
     """The baselines that are searched, with the budget of the methods."""
+
+    @cached_property
+    def not_applicable(self) -> list[NotApplicable]:
+        """List the configurations that were left out because their method refuses them."""
+        return not_applicable(self.sweep)
 
     @property
     def seeds(self) -> list[int]:

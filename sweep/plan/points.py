@@ -10,14 +10,16 @@ from methods.base.hyperparameters import Choice, SearchRange
 from sweep.config import (
     ConfigError,
     MethodSpec,
+    Problem,
     Settings,
     Sweep,
     point_values,
+    range_of,
     refusal,
     resolve,
-    search_range,
     varied_names,
 )
+from sweep.config.conditions import idle_names
 from sweep.config.resolve import target
 
 
@@ -29,7 +31,7 @@ def listed_points(
     own = [(i, values) for i, values in points if values is not None]
     names = varied_names(sweep, entry.method, dataset)
     if not sweep.search and (names or not own):
-        grids = [_finite_values(search_range(sweep.vary[name], name, entry.method)) for name in names]
+        grids = [_finite_values(range_of(sweep, name, entry.method, dataset)) for name in names]
         for point in itertools.product(*grids):
             yield dict(zip(names, point, strict=True)), ("vary",)
     elif sweep.search and not names and not own:
@@ -46,7 +48,7 @@ def search_examples(
     names = varied_names(sweep, entry.method, dataset) if sweep.search else []
     if not names:
         return
-    some = {name: _some_values(search_range(sweep.vary[name], name, entry.method)) for name in names}
+    some = {name: _some_values(range_of(sweep, name, entry.method, dataset)) for name in names}
     first = {name: values[0] for name, values in some.items()}
     yield first, ("vary",)
     for name in names:
@@ -65,13 +67,24 @@ def _finite_values(found: SearchRange | None) -> tuple[Any, ...]:
     return found.values
 
 
+class RefusedError(ConfigError):
+    """A method refuses a configuration. reason: in its words. idle: varied names that have no effect there."""
+
+    def __init__(self, problem: Problem, reason: str, idle: list[str]) -> None:
+        self.reason, self.idle = reason, idle
+        super().__init__([problem])
+
+
 def checked_settings(
     sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, Any], *key: str | int
 ) -> Settings:
     """Resolve the settings of one point, written under the key ``key``. Raises ConfigError where it cannot be
-    trained."""
+    trained, RefusedError where that is what its method says."""
     settings = resolve(sweep, entry, dataset, values, lambda name: (*key, name))
     if (reason := refusal(entry, dataset, settings)) is not None:
         said = ", ".join(f"{name} = {value}" for name, value in values.items())
-        raise ConfigError([sweep.problem(key, f"{reason}, with {said}" if said else reason)])
+        unused = idle_names(settings.hyperparameters)
+        idle = [name for name in values if target(name).hyperparameter in unused]
+        problem = sweep.problem(key, f"{reason}, with {said}" if said else reason)
+        raise RefusedError(problem, reason.removesuffix(f" (dataset {dataset})"), idle)
     return settings

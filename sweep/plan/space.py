@@ -7,7 +7,7 @@ from typing import Any
 
 import methods
 from methods.base.hyperparameters import SearchRange
-from sweep.config import MethodSpec, Sweep, contains, search_range, varied_names
+from sweep.config import MethodSpec, Sweep, contains, range_of, varied_names
 from sweep.config.conditions import applies, conditions_first, declarations, equality_test
 from sweep.config.nested import value_below
 from sweep.config.resolve import fixed_hyperparameters, target
@@ -19,7 +19,7 @@ class Space(dict[str, SearchRange]):
 
     def __init__(self, sweep: Sweep, entry: MethodSpec, dataset: str) -> None:
         names = varied_names(sweep, entry.method, dataset) if sweep.search else []
-        ranges = {name: search_range(sweep.vary[name], name, entry.method) for name in names}
+        ranges = {name: range_of(sweep, name, entry.method, dataset) for name in names}
         super().__init__((name, found) for name, found in ranges.items() if found is not None)
         self._kind = methods.get(entry.method).Hyperparameters
         self._fixed = fixed_hyperparameters(sweep, entry, dataset)

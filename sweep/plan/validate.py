@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sweep.config import ConfigError, Problem, Sweep, load
 from sweep.plan.check_data import DataChecks
+from sweep.plan.not_applicable import nothing_applies
 
 
 def validate(
@@ -29,3 +30,4 @@ def check_configurations(sweep: Sweep, checks: DataChecks) -> Iterator[Problem]:
     """Find what is wrong where several varied values meet, and with the data."""
     for entry, dataset in itertools.product(sweep.methods, sweep.datasets):
         yield from checks.study_problems(sweep, entry, dataset)
+    yield from nothing_applies(sweep)

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from sweep.analysis.code_versions import mixed_code_sentences
-from sweep.analysis.completeness import raced_out_seeds, read_request
+from sweep.analysis.completeness import left_out_configurations, raced_out_seeds, read_request
 from sweep.analysis.conclusions import conclusions
 from sweep.analysis.fronts import pareto_fronts
 from sweep.analysis.parts import Parts, selection_metric, shown_metric
@@ -42,13 +42,14 @@ def write_report(results: Path, name: str) -> Path:
     runs, epochs = load(folder), load(folder, "epoch")
     parts, request, out = Parts(runs), read_request(folder), raced_out_seeds(folder)
     text = (folder / "sweep.yaml").read_text(encoding="utf-8") if (folder / "sweep.yaml").exists() else ""
+    left_out = left_out_configurations(folder)
     gallery = save_figures(folder, parts, epochs)
     saved = gallery.saved
     compared = pareto_fronts(parts, request.objectives, request.seeds, out) if len(request.objectives) > 1 else []
     sections = [
         Section("curves", "Curves", _curves(parts)),
         Section("pareto", "Several objectives", pareto_blocks(parts, compared) + _pictures(saved, folder, "pareto")),
-        Section("tables", "Numbers", number_blocks(parts, request.seeds, out, compared)),
+        Section("tables", "Numbers", number_blocks(parts, request.seeds, out, compared, left_out)),
         Section("published", "Published numbers", _pictures(saved, folder, "published") + published_blocks(parts)),
         Section("learning", "Learning curves", _learning(runs, epochs)),
         Section("diagnostics", "Diagnostics", _pictures(saved, folder, "trajectory")),
@@ -67,7 +68,7 @@ def write_report(results: Path, name: str) -> Path:
         name=name,
         reproduces=request.reproduces,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        counts=_counts(runs, len(out)),
+        counts=_counts(runs, len(out), len(left_out)),
         mixed=mixed_code_sentences(runs),
         conclusions=conclusions(parts, compared),
         protocol=f"Epochs and configurations are selected by {chosen_by}; test numbers are the selected epoch's.",
@@ -83,7 +84,7 @@ def write_report(results: Path, name: str) -> Path:
 # Sections ------------------------------------------------------------------------------------------------------
 
 
-def _counts(runs: pd.DataFrame, raced: int) -> list[tuple[str, bool]]:
+def _counts(runs: pd.DataFrame, raced: int, left_out: int) -> list[tuple[str, bool]]:
     """Count runs by status for the top of the page; true marks bad news."""
     ran = runs.drop_duplicates("hash")
     counts = Counter(ran["status"])
@@ -95,6 +96,8 @@ def _counts(runs: pd.DataFrame, raced: int) -> list[tuple[str, bool]]:
             said.append((f"{counts[status]} {status}" + (f" ({describe_causes(kinds)})" if kinds else ""), bad))
     if raced:
         said.append((f"{raced} {'configuration' if raced == 1 else 'configurations'} out of the race", False))
+    if left_out:
+        said.append((f"{left_out} {'configuration' if left_out == 1 else 'configurations'} N/A", False))
     again = int(ran["attempts"].fillna(1).gt(1).sum()) if "attempts" in ran else 0
     return [*said, (f"{again} started more than once", False)] if again else said
 

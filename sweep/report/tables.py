@@ -10,14 +10,24 @@ import pandas as pd
 from sweep.analysis.completeness import COMPLETE, CONFIGURATION, RacedOut, completeness_table
 from sweep.analysis.conclusions import differences_to_joint, name_with_role, points_text, rows_to_compare
 from sweep.analysis.fronts import Front, objective_label, value_text
-from sweep.analysis.parts import METRIC_NAMES, Parts, chosen_run, modalities, selection_metric, shown_metric
+from sweep.analysis.parts import (
+    METRIC_NAMES,
+    Parts,
+    chosen_run,
+    left_out_name,
+    modalities,
+    selection_metric,
+    shown_metric,
+)
 from sweep.analysis.statistics import compare, estimate, per_cent, summarise
+from sweep.plan.not_applicable import NotApplicable
 from sweep.published import DATASETS, FUSED, PROTOCOL, Cell, cells_of, sources
 from sweep.report.blocks import Block, Table
 
 BEST_ROWS = 20
 """Configurations of a search, or of a large grid, that the tables show."""
 MOST_PLANNED = 100
+NOT_APPLICABLE = "N/A"
 KEY = ("label", "point", "role", "dataset", "configuration")
 
 
@@ -51,8 +61,12 @@ def configurations(
     return table.sort_values("dataset", key=lambda names: names.map(place), kind="stable", ignore_index=True)
 
 
-def number_blocks(parts: Parts, seeds: int, out: RacedOut, fronts: Sequence[Front]) -> list[Block]:
-    """Show all metrics of the configurations, and their differences to joint training."""
+def number_blocks(
+    parts: Parts, seeds: int, out: RacedOut, fronts: Sequence[Front], left_out: Sequence[NotApplicable] = ()
+) -> list[Block]:
+    """Show all metrics of the configurations, and their differences to joint training.
+
+    left_out: configurations that their method refuses; they stand as N/A after the others of their dataset."""
     runs, metric = parts.runs, selection_metric(parts.runs).removeprefix("validation_")
     streams = modalities(runs)
     scores = [
@@ -71,7 +85,7 @@ def number_blocks(parts: Parts, seeds: int, out: RacedOut, fronts: Sequence[Fron
         [name_with_role(r), *(str(r[c]) for c in ("dataset", "n", "failed", "missing", *columns))]
         for r in table.to_dict("records")
     ]
-    if fewer.any():
+    if fewer.any() or left_out:
         headings.insert(5, "standing")
         for row, state in zip(rows, table["state"], strict=True):
             row.insert(5, state)
@@ -84,10 +98,27 @@ def number_blocks(parts: Parts, seeds: int, out: RacedOut, fronts: Sequence[Fron
         if (r["label"], r["configuration"]) in found and r["role"] == "sweep"
     }
     note = _note(parts, columns, bool(fewer.any()))
+    if left_out:
+        rows, best = _with_left_out(rows, best, left_out)
+        note += " N/A: the method refuses the configuration, for the reason given; it is no run and is not compared."
     note += (
         "" if not best else " Highlighted: the Pareto front." if fronts else " Highlighted: chosen on validation data."
     )
     return [Block("Configurations", table=Table(headings, rows, best, note)), *difference_blocks(parts, metric)]
+
+
+def _with_left_out(
+    rows: Sequence[list[str]], best: set[int], left_out: Sequence[NotApplicable]
+) -> tuple[list[list[str]], set[int]]:
+    """Put configurations without a run after the others of their dataset; also renumber the rows to point out."""
+    width = len(rows[0])
+    lines = [(row, number in best) for number, row in enumerate(rows)]
+    for each in left_out:
+        row = [left_out_name(each), each.dataset, NOT_APPLICABLE, "–", "–", each.reason]
+        lines.append(([*row, *[NOT_APPLICABLE] * (width - len(row))], False))
+    place = {dataset: number for number, dataset in enumerate(dict.fromkeys(row[1] for row, _ in lines))}
+    lines.sort(key=lambda line: place[line[0][1]])
+    return [row for row, _ in lines], {number for number, (_, marked) in enumerate(lines) if marked}
 
 
 def _note(parts: Parts, columns: Sequence[str], fewer: bool) -> str:

@@ -180,7 +180,7 @@ def _index_rows(index: Path, content: bytes) -> list[dict[str, Any]]:
     for line in parse_records(content, index):
         key = (line["hash"], line["role"], line["label"], json.dumps(line["values"]))
         values = line.pop("values")
-        point = ", ".join(f"{key}={_as_text(value)}" for key, value in values.items())
+        point = point_text(values)
         varied = {f"vary.{key}": "null" if value is None else table_value(value) for key, value in values.items()}
         found[key] = {**line, "point": point, **varied}
     # Studies take turns while they run; a reader wants each in one piece.
@@ -188,6 +188,11 @@ def _index_rows(index: Path, content: bytes) -> list[dict[str, Any]]:
     for row in found.values():
         first.setdefault((row["label"], row["dataset"]), len(first))
     return sorted(found.values(), key=lambda row: first[row["label"], row["dataset"]])
+
+
+def point_text(values: Mapping[str, Any]) -> str:
+    """Write varied values as the column ``point`` has them."""
+    return ", ".join(f"{name}={_as_text(value)}" for name, value in values.items())
 
 
 def _as_text(value: Any) -> str:

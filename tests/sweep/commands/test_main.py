@@ -56,6 +56,35 @@ def test_a_sweep_in_process_from_command_to_report(desk: Desk) -> None:
     assert out.count("2 done") == 3
 
 
+def test_what_a_method_refuses_is_left_out_and_shown_as_not_applicable(desk: Desk) -> None:
+    varied = {"unimodal.modality": {"grid": ["left", "rows"]}}
+    sweep = SWEEP | {"methods": ["joint", "unimodal"], "vary": varied, "seeds": [0], "not_applicable": "skip"}
+    del sweep["method"]
+    desk.write(s=sweep)
+    reason = "unimodal: no modality called 'rows'"
+    code, out, _ = desk.run("run", "s", "--dry-run")
+    assert code == 0
+    assert f"N/A               unimodal unimodal.modality=rows on digits: {reason}" in out
+    assert "s: 2 runs to train, 0 held by results; 1 N/A" in out
+    code, out, err = desk.run("run", "s", "--local")
+    assert (code, err) == (0, "")
+    assert "2 of 2 runs ended" in out
+    assert f"N/A: unimodal: unimodal.modality=rows on digits: {reason}" in out
+    page = (desk.folder / "results/s/report/index.html").read_text()
+    assert page.count("<td>N/A</td>") > 3
+    assert "1 configuration N/A" in page
+    assert "Fewer runs than planned" not in page
+    assert [row["status"] for row in desk.table()] == ["done"] * 2
+    code, out, _ = desk.run("show", "s")
+    assert code == 0
+    assert re.search(rf"unimodal +unimodal.modality=rows +digits +N/A: {reason}", out)
+
+    desk.write(s=sweep | {"not_applicable": "refuse"})
+    code, _, err = desk.run("run", "s", "--dry-run")
+    assert code == 2
+    assert reason in err
+
+
 def test_a_run_that_diverges_is_recorded_and_the_others_go_on(desk: Desk) -> None:
     desk.write(s=SWEEP | {"vary": {"train.lr": {"grid": [0.05, 1e30]}}, "seeds": [0]})
     code, out, _ = desk.run("run", "s", "--local")

@@ -10,7 +10,8 @@ from sweep.analysis.completeness import COMPLETE, raced_out_seeds
 from sweep.analysis.conclusions import conclusions
 from sweep.analysis.fronts import Front
 from sweep.analysis.parts import Parts
-from sweep.report.tables import configurations, difference_blocks, pareto_blocks, published_blocks
+from sweep.plan.not_applicable import NotApplicable
+from sweep.report.tables import configurations, difference_blocks, number_blocks, pareto_blocks, published_blocks
 from sweep.results.tables import load
 
 
@@ -32,6 +33,31 @@ def test_a_mean_over_fewer_seeds_is_listed_after_the_ranked_ones(pareto_folder: 
     assert searched["point"].tolist() == [f"alpha={a}" for a in ("0", "0.1", "0.3", "0.2", "0.4", "0.5")]
     assert searched["state"].tolist() == [COMPLETE] * 4 + ["out of the race after 1 seed", "pruned after 2 epochs"]
     assert configurations(pareto_parts, ["validation_accuracy"], 4)["point"].tolist().count("alpha=0.4") == 0
+
+
+def test_what_a_method_refuses_stands_as_not_applicable_after_its_dataset_and_is_not_compared(tmp_path: Path) -> None:
+    results = alpha_sweep(tmp_path)
+    results.dataset = "other"
+    results.run("iprm-alpha", "iprm", 0, values={"alpha": 0.5})
+    parts = Parts(load(tmp_path / "iprm-alpha"))
+    left_out = [NotApplicable("iprm", "digits", {"alpha": 2.0}, "too large"), NotApplicable("lfa", "new", {}, "no")]
+    plain, with_left_out = number_blocks(parts, 5, {}, []), number_blocks(parts, 5, {}, [], left_out)
+    assert plain[1:] == with_left_out[1:]
+    (before, after) = (blocks[0].table for blocks in (plain, with_left_out))
+    assert before is not None
+    assert after is not None
+    lacking = [row for row in after.rows if row[2] == "N/A"]
+    place = after.columns.index("standing")
+    assert [(row[0], row[1], row[place]) for row in lacking] == [
+        ("iprm: alpha=2", "digits", "too large"), ("lfa", "new", "no")
+    ]  # fmt: skip
+    assert all(set(row[place + 1 :]) == {"N/A"} for row in lacking)
+    assert [row for row in after.rows if row not in lacking] == before.rows
+    datasets = [row[1] for row in after.rows]
+    assert datasets == sorted(datasets, key=["digits", "other", "new"].index)
+    assert [after.rows[i] for i in sorted(after.best)] == [before.rows[i] for i in sorted(before.best)]
+    assert "N/A: the method refuses" in after.note
+    assert "N/A" not in before.note
 
 
 def test_on_other_data_the_table_names_no_number_as_ours(tmp_path: Path) -> None:
