@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from support.hand_driven_context import ParametersAlone, hand_driven_context
 from support.toy_dataset import toy_dataset, toy_training
 
 from data.base import Column, Dataset, Split
-from sweep.training.context import TrainingContext
-from sweep.training.recipe import Recipe, ScheduleSpec
+from sweep.training.recipe import Recipe
 from sweep.training.workers import WorkerGroup
 
 
@@ -26,37 +26,21 @@ def test_gradient_clipping_bounds_the_step() -> None:
     assert distance(gradient_clip=1e-3) <= 3 * 1e-3 < distance()
 
 
-@pytest.mark.parametrize("name", ["constant", "step", "cosine", "plateau"])
-def test_parameters_added_later_are_trained_at_the_rate_of_the_others(name: Any) -> None:
-    recipe = Recipe(batch_size=16, lr=0.1, schedule=ScheduleSpec(name=name, every=1.0, patience=0))
-    context = TrainingContext(toy_dataset(), recipe, 1, torch.device("cpu"), WorkerGroup(), print)
-    first, late = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
-    context.new_optimizer([first], epochs=4)
-    context.optimizer_step()
-    context.schedule.step(1.0)
-    context.add_parameters([late])
-    context.backward((first * late).sum())
-    context.optimizer_step()
-    assert not torch.equal(late, torch.ones(2))
-    for _ in range(2):
-        context.schedule.step(1.0)
-        rates = {group["lr"] for group in context.optimizer.param_groups}
-        assert len(rates) == 1
-    assert (rates == {0.1}) == (name == "constant")
-
-
 def test_a_warning_is_written_once() -> None:
     lines: list[str] = []
-    context = TrainingContext(toy_dataset(), Recipe(batch_size=16), 5, torch.device("cpu"), WorkerGroup(), lines.append)
+    context = hand_driven_context(ParametersAlone(), toy_dataset(), Recipe(batch_size=16), warn=lines.append)
     for message in ("one", "two", "one"):
         context.warn(message)
     assert lines == ["one", "two"]
 
 
 def test_the_last_incomplete_batch_is_kept_or_dropped() -> None:
-    context = TrainingContext(toy_dataset(), Recipe(batch_size=16), 5, torch.device("cpu"), WorkerGroup(), print)
-    sizes = [[len(batch) for batch in context.training_batches(torch.arange(45), drop)] for drop in (False, True)]
-    assert sizes == [[16, 16, 13], [16, 16]]
+    context = hand_driven_context(ParametersAlone(), toy_dataset(), Recipe(batch_size=16))
+    for samples, expected in ((45, [[16, 16, 13], [16, 16]]), (33, [[16, 17], [16, 16]])):
+        shown = torch.arange(samples)
+        batches = [list(context.training_batches(shown, drop)) for drop in (False, True)]
+        assert [[len(batch) for batch in of_epoch] for of_epoch in batches] == expected
+        assert torch.equal(torch.cat([batch.index for batch in batches[0]]), shown)
 
 
 # Randomness -------------------------------------------------------------------------------------------------------
@@ -114,9 +98,8 @@ class OneOfTwo(WorkerGroup):
 def noise(whole_batches: bool, epoch: int, seed: int = 5, workers: WorkerGroup | None = None) -> list[torch.Tensor]:
     """Additions to the first column of each training batch of an epoch, the samples in their order."""
     dataset = noisy_dataset(whole_batches)
-    device, group = torch.device("cpu"), workers or WorkerGroup()
-    context = TrainingContext(dataset, Recipe(batch_size=16), seed, device, group, print)
-    context.epoch = epoch
+    method, recipe = ParametersAlone(epochs=2), Recipe(batch_size=16)
+    context = hand_driven_context(method, dataset, recipe, seed, epoch=epoch, workers=workers)
     plain = dataset.train.gather(torch.arange(45))
     batches = context.training_batches(torch.arange(45), drop_last=False)
     return [(b.inputs["audio"] - plain.inputs["audio"][b.index])[:, 0] for b in batches]
@@ -143,8 +126,7 @@ def test_workers_augment_their_part_as_one_worker_does_the_whole(whole_batches: 
 @pytest.mark.parametrize("whole_batches", [True, False])
 def test_scoring_passes_are_augmented_on_demand_by_numbers_of_their_own(whole_batches: bool) -> None:
     dataset = noisy_dataset(whole_batches)
-    context = TrainingContext(dataset, Recipe(batch_size=16), 5, torch.device("cpu"), WorkerGroup(), print)
-    context.epoch = 1
+    context = hand_driven_context(ParametersAlone(), dataset, Recipe(batch_size=16), 5)
     plain = dataset.train.gather(torch.arange(45)).inputs["audio"]
     assert torch.equal(torch.cat([b.inputs["audio"] for b in context.train_batches()]), plain)
     scored = [(b.inputs["audio"] - plain[b.index])[:, 0] for b in context.train_batches(augment=True)]

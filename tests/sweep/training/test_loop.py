@@ -253,7 +253,7 @@ def test_a_user_whom_the_system_knows_by_number_alone_can_train(monkeypatch: pyt
     monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
     with pytest.raises(KeyError):
         getpass.getuser()
-    toy_training("joint")
+    next(toy_training("joint").epochs())
     assert getpass.getuser() == str(os.getuid())
 
 
@@ -360,9 +360,6 @@ def test_batches_that_workers_cannot_share_are_refused() -> None:
     dataset = toy_dataset(train=33)
     with pytest.raises(ValueError, match="cannot be shared evenly among 2 workers"):
         Training(toy_method("joint", dataset), dataset, Recipe(batch_size=15), seed=1, workers=Two())
-    training = Training(toy_method("joint", dataset), dataset, Recipe(batch_size=16), seed=1, workers=Two())
-    with pytest.raises(ValueError, match="fewer than 2 workers: choose another"):
-        next(training.epochs())
     training = Training(toy_method("bss", dataset), dataset, Recipe(batch_size=64), seed=1)
     with pytest.raises(ValueError, match="33 training samples give no whole batch of 64"):
         next(training.epochs())

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import torch
+from support.hand_driven_context import ParametersAlone, hand_driven_context
 from support.toy_dataset import toy_dataset
 
-from sweep.training.context import TrainingContext
 from sweep.training.recipe import Recipe
-from sweep.training.workers import WorkerGroup
 
 
 def test_generators_depend_on_their_names_alone() -> None:
     dataset, recipe = toy_dataset(), Recipe(batch_size=16)
-    first, second = (TrainingContext(dataset, recipe, 5, torch.device("cpu"), WorkerGroup(), print) for _ in range(2))
+    first, second = (hand_driven_context(ParametersAlone(), dataset, recipe, 5) for _ in range(2))
     torch.rand(7, generator=first.generator("order", 1))
     assert torch.equal(
         torch.rand(4, generator=first.generator("order", 2)), torch.rand(4, generator=second.generator("order", 2))

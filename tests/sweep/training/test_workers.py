@@ -8,12 +8,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.hand_driven_context import ParametersAlone, hand_driven_context
 from support.toy_dataset import toy_dataset
 from support.worker_processes import Workers
 from torch import distributed as dist
 from torch import nn
 
-from sweep.training.context import TrainingContext
 from sweep.training.recipe import Recipe
 from sweep.training.workers import WorkerGroup, worker_slice
 
@@ -36,10 +36,8 @@ def _joint_gradients(joint_size: int) -> dict[str, Any]:
     """Gradients of a loss with a local part (mean over samples) and a joint part (on gathered rows)."""
     torch.manual_seed(0)
     model = nn.Linear(6, 3)
-    context = TrainingContext(
-        toy_dataset(train=joint_size), Recipe(batch_size=16), 5, torch.device("cpu"), WorkerGroup(), print
-    )
-    context.new_optimizer(model.parameters(), 1)
+    learning = ParametersAlone(model.parameters())
+    context = hand_driven_context(learning, toy_dataset(train=joint_size), Recipe(batch_size=16))
     batch = next(context.training_batches(torch.arange(joint_size), drop_last=False))
     features = model(batch.inputs["audio"])
     local = features.square().sum(-1).mean()
@@ -59,7 +57,7 @@ def _joint_gradients(joint_size: int) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("joint_size", [16, 13, 3])
+@pytest.mark.parametrize("joint_size", [16, 13, 3, 1])
 def test_two_workers_have_the_gradients_of_the_joint_batch(joint_size: int, two_workers: Workers) -> None:
     alone = _joint_gradients(joint_size)
     first, second = two_workers.run(_joint_gradients, joint_size)
@@ -83,8 +81,7 @@ def _gradients_of_odd_weights() -> list[torch.Tensor]:
     weights = [torch.randn(s, generator=draw, dtype=d) for s, d in zip(shapes, dtypes, strict=True)]
     weights = [nn.Parameter(w.t() if w.ndim == 2 and k < 2 else w) for k, w in enumerate(weights)]
     assert [w.is_contiguous() for w in weights] == [False, False, True, True]
-    context = TrainingContext(toy_dataset(), Recipe(batch_size=13), 5, torch.device("cpu"), WorkerGroup(), print)
-    context.new_optimizer(weights, 1)
+    context = hand_driven_context(ParametersAlone(weights), toy_dataset(), Recipe(batch_size=13))
     batch = next(context.training_batches(torch.arange(13), drop_last=False))
     factor = batch.inputs["audio"].sum(1)
     # The gradient of each number differs from that of every other.
