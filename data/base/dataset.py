@@ -31,9 +31,14 @@ Streams = Callable[[str], torch.Generator]
 class DataError(ValueError):
     """The data on disk cannot be used; the message names the file and the remedy."""
 
+    lasting: ClassVar[bool] = True
+    """True where every run that reads the same data fails of it, on every machine and whenever it is tried."""
+
 
 class AbsentDataError(DataError):
-    """The data are not where the options say, on this machine; elsewhere, or later, they may be."""
+    """The data are not where the options say, or cannot be read, on this machine; elsewhere, or later, they may be."""
+
+    lasting = False
 
 
 @dataclass(frozen=True)

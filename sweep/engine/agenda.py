@@ -13,9 +13,10 @@ from sweep.engine.claims import Claim, Claims, Ended
 from sweep.engine.further_seeds import FurtherSeeds
 from sweep.engine.tasks import Outcomes, Tally, Task, index_entry
 from sweep.plan.configurations import Configuration, Plan
-from sweep.runs.identity import run_hash
+from sweep.runs.identity import dataset_key, run_hash
 from sweep.runs.records import FinalRecord, IndexEntry
 from sweep.runs.store import Store
+from sweep.runs.train import commit_unstarted
 from sweep.search.proposals import ListProposer, Nothing, Proposer
 from sweep.search.racing import RaceLog
 
@@ -53,6 +54,10 @@ class Agenda:
         self._record, self._ended = record, ended
         self.kept: list[str] = []
         """Hashes of the runs that the store already held."""
+        self.failed_unstarted: Callable[[Task, FinalRecord], None] = lambda task, final: None
+        """Hears of runs that failed without being started, as another run of their dataset had failed of the data."""
+        self._broken: dict[str, FinalRecord] = {}
+        """Failures that every run of a dataset shares, by what the run reads."""
         self._claims = Claims(store, plan.sweep.retries, force)
         racing = plan.sweep.search is not None and plan.sweep.search.racing
         race_log = RaceLog(store.sweep(plan.sweep.name) / "race.jsonl", fresh=force) if racing else None
@@ -126,6 +131,11 @@ class Agenda:
         elif found in (Claim.ELSEWHERE, Claim.DECLINED):
             self._budget.leave_out(1)
         elif found is Claim.GRANTED:
+            if (broken := self._broken.get(dataset_key(task.run))) is not None:
+                final = commit_unstarted(task.run, self.store.run(task.hash), broken)
+                self.finish(task.hash, final)
+                self.failed_unstarted(task, final)
+                return None
             if self._claims.attempts(task.hash) == 1:
                 self._budget.charge()
             if not self._claims.starts_anew(task.hash):
@@ -135,7 +145,10 @@ class Agenda:
 
     def finish(self, task_hash: str, final: FinalRecord) -> bool:
         """Take the end of a task, which the store holds. True where it is a failure that will be tried again, as
-        ``retries`` allow."""
+        ``retries`` allow. One that every run of its dataset shares is theirs from now on, without their being
+        started."""
+        if final.repeats == "dataset" and (known := self._claims.under_way(task_hash)) is not None:
+            self._broken.setdefault(dataset_key(known.run), final)
         task, again = self._claims.release(task_hash, final)
         if again:
             self._ready.append(task)

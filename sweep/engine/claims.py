@@ -110,10 +110,11 @@ class Claims:
 
     def release(self, task_hash: str, final: FinalRecord) -> tuple[Task, bool]:
         """Give back the claim of a run that has ended as ``final`` says, which the store holds. Return its task, and
-        whether it may be tried again: the store then remembers the reason of the failure alone."""
+        whether it may be tried again, as long as its failure need not repeat: the store then remembers the reason of
+        the failure alone."""
         task, hold = self._under_way.pop(task_hash)
         hold.release()
-        if final.status == "failed" and self._attempts[task_hash] <= self._retries:
+        if final.status == "failed" and final.repeats is None and self._attempts[task_hash] <= self._retries:
             self._store.run(task_hash).reopen()
             return task, True
         self._ended[task_hash] = final

@@ -80,6 +80,7 @@ def execute_agenda(agenda: Agenda, progress: Progress, how: Execution, ray: RayS
     """Train everything on an agenda. Raises KeyboardInterrupt where that was not all."""
     if agenda.idle():
         return
+    agenda.failed_unstarted = progress.finished
     if how.local:
         from sweep.engine.local import run_local
 

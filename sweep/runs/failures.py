@@ -11,7 +11,8 @@ from typing import Literal
 
 import data
 from data.base import DataError
-from sweep.runs.records import Cause, FinalRecord, Run
+from models.encoders import ShapeError
+from sweep.runs.records import Cause, FinalRecord, Repeats, Run
 
 
 class OvertimeError(TimeoutError):
@@ -28,11 +29,13 @@ class ProcessMemoryError(MemoryError):
 
 @dataclass(frozen=True)
 class Failure:
-    """status: diverged for a loss that is not finite, else failed. cause: of a failure, as a record names it."""
+    """status: diverged for a loss that is not finite, else failed. cause, repeats: of a failure, as a record names
+    them."""
 
     status: Literal["failed", "diverged"]
     cause: Cause | None
     reason: str
+    repeats: Repeats | None = None
 
 
 LOST_DATA = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENODEV}
@@ -63,7 +66,20 @@ def classify(error: BaseException, run: Run | None = None) -> Failure:
         return Failure("diverged", None, str(error))
     cause, hint = next((found for link in _chain(error) if (found := _cause_and_hint(link, run))), ("error", None))
     said = f"{type(error).__name__}: {_first_sentences(str(error)) if cause == 'memory' else error}".rstrip(": ")
-    return Failure("failed", cause, f"{said}; {hint}" if hint else said)
+    return Failure("failed", cause, f"{said}; {hint}" if hint else said, _repeats(error) if cause == "data" else None)
+
+
+def _repeats(error: BaseException) -> Repeats | None:
+    if any(isinstance(link, ShapeError) for link in _chain(error)):
+        return "run"
+    return "dataset" if is_lasting(error) else None
+
+
+def is_lasting(error: BaseException) -> bool:
+    """Tell whether an error says of the data's content that it cannot be used, rather than of where it lies."""
+    links = list(_chain(error))
+    lost = any(isinstance(link, OSError) or (isinstance(link, DataError) and not link.lasting) for link in links)
+    return not lost and any(isinstance(link, DataError) for link in links)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -84,6 +100,8 @@ def _cause_and_hint(error: BaseException, run: Run | None) -> tuple[Cause, str |
         return "timeout", HINTS["timeout"]
     if isinstance(error, DataError) or (isinstance(error, OSError) and error.errno in LOST_DATA):
         return "data", _data_location(run)
+    if isinstance(error, ShapeError):
+        return "data", None
     if isinstance(error, SystemExit):
         return "process", "the run's own code called exit()"
     if isinstance(error, ProcessDiedError):

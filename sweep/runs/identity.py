@@ -32,6 +32,11 @@ __all__ = [
 ]
 
 
+def dataset_key(run: Run) -> str:
+    """Name what a run reads: equal for runs of the same data under the same options."""
+    return f"{run.dataset}/{run.fingerprint}/{canonical(run.data)}"
+
+
 def canonical(value: Any) -> str:
     """Write one text for all values that mean the same: 1, 1.0 and 1e0 agree, so do 0.0 and -0.0; the order of keys
     does not count, that of lists does; true is no number.

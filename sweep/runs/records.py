@@ -50,6 +50,9 @@ class Run(Record):
         return values
 
 
+Repeats = Literal["run", "dataset"]
+"""What fails again, however often it is tried: the run, or every run of its dataset."""
+
 Cause = Literal["error", "memory", "timeout", "data", "process"]
 """Why a run failed: an exception, memory that ran out (of the CPU or a GPU), its timeout, data that cannot be read, or
 a process that was killed."""
@@ -64,6 +67,8 @@ class FinalRecord(Record):
     status: Literal["done", "pruned", "diverged", "failed"]
     reason: str | None = None
     cause: Cause | None = None
+    repeats: Repeats | None = None
+    """Of a failure that training again cannot change; None where it may."""
     failures: list[str] = []
     """Reasons of earlier attempts that failed, the oldest first."""
     selected_epoch: int | None = None

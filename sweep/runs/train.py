@@ -13,12 +13,12 @@ import torch
 
 import data
 import methods
-from data.base import DataError, Dataset
+from data.base import AbsentDataError, DataError, Dataset
 from methods.base import Method
 from models import encoders
 from sweep.runs.environment import record_environment
-from sweep.runs.failures import NO_ROOM, OvertimeError, classify
-from sweep.runs.identity import canonical
+from sweep.runs.failures import NO_ROOM, OvertimeError, classify, is_lasting
+from sweep.runs.identity import dataset_key
 from sweep.runs.later_options import with_later
 from sweep.runs.records import FinalRecord, Run, TestRecord
 from sweep.runs.run_folder import RunFolder
@@ -36,15 +36,20 @@ _datasets: OrderedDict[str, Dataset] = OrderedDict()
 
 
 def load_dataset(run: Run) -> Dataset:
-    """Load the run's dataset, from this process's cache where an earlier run loaded it. Raises DataError, which names
-    this machine: on a cluster the data may lie on some nodes only."""
-    key = f"{run.dataset}/{run.fingerprint}/{canonical(run.data)}"
+    """Load the run's dataset, from this process's cache where an earlier run loaded it, and check it. Raises
+    AbsentDataError, and DataError for content that no run can use; both name this machine: on a cluster the data may
+    lie on some nodes only."""
+    key = dataset_key(run)
     if key not in _datasets:
         source = data.get(run.dataset)
         try:
-            _datasets[key] = source.load(source.Options.model_validate(with_later(source.Options, run.data)))
+            dataset = source.load(source.Options.model_validate(with_later(source.Options, run.data)))
+            dataset.check()
         except DataError as error:
-            raise DataError(f"{error} (on {socket.gethostname()})") from error
+            # Of its own accord: what caused an error does not travel between the workers of a group.
+            kind = DataError if is_lasting(error) else AbsentDataError
+            raise kind(f"{error} (on {socket.gethostname()})") from error
+        _datasets[key] = dataset
         while len(_datasets) > DATASETS_KEPT:
             _datasets.popitem(last=False)
     _datasets.move_to_end(key)
@@ -155,10 +160,25 @@ def commit_failure(folder: RunFolder, error: BaseException) -> FinalRecord:
         status=failure.status,
         reason=failure.reason,
         cause=failure.cause,
+        repeats=failure.repeats,
         failures=folder.failures(),
         epochs_trained=epochs[-1].epoch if epochs else 0,
         attempts=folder.attempts(),
     )
+    folder.commit(final)
+    return final
+
+
+def commit_unstarted(run: Run, folder: RunFolder, broken: FinalRecord) -> FinalRecord:
+    """End a run that was not started, by the failure of another run of its dataset, which would be its own."""
+    folder.open(run, record_environment(run.workers))
+    epochs = folder.epochs()
+    update = {
+        "failures": folder.failures(),
+        "epochs_trained": epochs[-1].epoch if epochs else 0,
+        "attempts": folder.attempts(),
+    }
+    final = broken.model_copy(update=update)
     folder.commit(final)
     return final
 

@@ -31,6 +31,14 @@ class Driver:
             force,
         )
 
+    def fail(self, task: Task, **fields: Any) -> bool:
+        """Whether a task that fails with a record of ``fields`` will be tried again."""
+        final = FinalRecord.model_validate({"status": "failed", "cause": "data", **fields})
+        folder = self.store.run(task.hash)
+        folder.open(task.run, make_environment())
+        folder.commit(final)
+        return self.agenda.finish(task.hash, final)
+
     def end(self, task: Task, value: float = 0.5, status: str = "done", **metrics: float) -> bool:
         """Whether the task will be tried again."""
         found = {"validation_accuracy": value, **metrics}

@@ -45,6 +45,8 @@ _LOCKLESS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 class CacheError(DataError):
     """A cache cannot be written; what is in it stays usable."""
 
+    lasting = False
+
 
 def cache_root() -> Path:
     """SWEEP_CACHE, else balanced-sweep in the user's folder of caches. Raises CacheError where the user has none."""

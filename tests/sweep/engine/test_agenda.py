@@ -9,6 +9,7 @@ from support.hand_driven_agenda import Driver
 from support.hand_driven_search import study
 
 from sweep.engine.tasks import Task
+from sweep.runs.records import FinalRecord
 from sweep.search.proposals import Nothing
 
 GRID = {"vary": {"alpha": {"grid": [0.1, 0.5, 0.9]}}}
@@ -412,3 +413,77 @@ def test_an_interrupted_agenda_hands_out_nothing_more_and_is_not_complete(tmp_pa
     driver.agenda.abandon()
     assert driver.agenda.next() is Nothing.LEFT
     assert (driver.agenda.stopped, driver.agenda.complete) == (True, False)
+
+
+# Failures that repeat -------------------------------------------------------------------------------------------------
+
+TWO_SIZES = {
+    "vary": {"data.digits.train_samples": {"grid": [100, 200]}, "alpha": {"grid": [0.1, 0.5]}},
+    "seeds": [0, 1],
+    "retries": 3,
+}
+"""The digits under two options, which are two sets of data."""
+
+
+def test_wrong_data_is_not_tried_again_and_fails_the_other_runs_of_that_data_at_once(tmp_path: Path) -> None:
+    driver, heard = Driver(tmp_path, **TWO_SIZES), list[tuple[str, FinalRecord]]()
+    driver.agenda.failed_unstarted = lambda task, final: heard.append((task.hash, final))
+    first = driver.next()
+    under_way = driver.next()  # on another node, say
+    assert first.run.data == under_way.run.data
+    assert not driver.fail(first, reason="row 300 is not finite", repeats="dataset", failures=["lost"], attempts=2)
+    for _ in range(4):
+        task = driver.next()
+        assert task.run.data["train_samples"] == 200
+        driver.end(task)
+    assert driver.agenda.next() is Nothing.NOW
+    assert not driver.fail(under_way, reason="row 300 is not finite", repeats="dataset")
+    assert driver.agenda.next() is Nothing.LEFT
+    assert driver.agenda.complete
+    assert (driver.agenda.tally.done, driver.agenda.tally.failed) == (4, 4)
+    assert driver.ended == [2, 2, 2, 2]
+    assert len(heard) == 2
+    for name, final in heard:
+        folder = driver.store.run(name)
+        assert folder.final() == final
+        assert folder.config() is not None
+        assert (final.status, final.cause, final.reason) == ("failed", "data", "row 300 is not finite")
+        assert (final.failures, final.attempts, final.epochs_trained) == ([], 0, 0)
+
+
+def test_a_later_driver_tries_again_what_failed_of_the_data(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, **TWO_SIZES)
+    driver.fail(driver.next(), reason="row 300 is not finite", repeats="dataset")
+    driver.run_all()
+    assert driver.agenda.tally.failed == 4
+    again = Driver(tmp_path, **TWO_SIZES)
+    assert len(again.run_all()) == 4
+    assert (again.agenda.tally.failed, again.agenda.tally.done, again.agenda.tally.kept) == (0, 8, 4)
+
+
+def test_a_failure_that_is_the_run_s_own_is_not_tried_again_and_touches_no_other(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, **TWO_SIZES)
+    assert not driver.fail(driver.next(), reason="encoder cnn cannot take them", repeats="run")
+    assert len(driver.run_all()) == 7
+
+
+def test_data_that_cannot_be_read_is_tried_again(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, **TWO_SIZES)
+    task = driver.next()
+    assert driver.fail(task, reason="server gone")
+    assert len(driver.run_all()) == 8
+
+
+def test_runs_that_failed_unstarted_cost_nothing_of_the_budget(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, **TWO_SIZES, budget={"runs": 5})
+    driver.fail(driver.next(), reason="row 300 is not finite", repeats="dataset")
+    assert len(driver.run_all()) == 4
+    assert driver.agenda.unstarted == 0
+
+
+def test_a_search_hears_of_wrong_data(tmp_path: Path) -> None:
+    keys = {"vary": {"alpha": {"uniform": [0.1, 0.9]}}, "search": {"algorithm": "random", "configurations": 3}}
+    driver = Driver(tmp_path, **keys)
+    driver.fail(driver.next(), reason="row 300 is not finite", repeats="dataset")
+    assert driver.run_all() == []
+    assert driver.agenda.tally.failed == 6

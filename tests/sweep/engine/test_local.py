@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from rich.console import Console
@@ -167,3 +168,25 @@ def test_no_rule_judges_a_network_of_which_a_branch_is_untrained(tmp_path: Path)
         ended[final.status] = min(len(records), ended.get(final.status, 99))
     assert ended["pruned"] >= 2, said
     assert ended["done"] >= 3
+
+
+def test_wrong_data_fails_every_run_that_reads_it_once_and_with_one_line(tmp_path: Path) -> None:
+    sound = np.zeros((400, 6), np.float32)
+    sound[300, 2] = np.nan
+    np.savez(tmp_path / "set.npz", sound=sound, image=np.zeros((400, 3), np.float32), labels=np.arange(400) % 4)
+    desk = Desk(tmp_path)
+    options = {"arrays": {"root": "set.npz", "modalities": ["sound", "image"]}, "digits": {"train_samples": 200}}
+    methods = ["joint", "iprm"]
+    keys = {key: value for key, value in SWEEP.items() if key not in ("method", "vary")}
+    desk.write(s=keys | {"methods": methods, "datasets": ["arrays", "digits"], "data": options, "retries": 2})
+    code, out, err = desk.run("run", "s", "--local", "--no-report")
+    assert (code, err) == (1, "")
+    assert "trying again" not in out
+    lines = [line for line in out.splitlines() if " on arrays seed " in line]
+    assert [line.partition(":")[0] for line in lines] == [f"{m} on arrays seed {k}" for m in methods for k in (0, 1)]
+    (said,) = {line.partition(": ")[2] for line in lines}
+    assert said.startswith(f"failed (data): DataError: {tmp_path / 'set.npz'}: sound[300] holds a number that is not")
+    assert "s: 8 of 8 runs ended, 4 failed (4 data)" in out
+    rows = [row for row in desk.table() if row["dataset"] == "arrays"]
+    assert [row["status"] for row in rows] == ["failed"] * 4
+    assert len(list((tmp_path / "results" / "runs").glob("*/attempts.jsonl"))) == 5  # four on the digits, one here

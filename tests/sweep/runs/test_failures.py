@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.base import DataError
+from data.base import AbsentDataError, DataError
+from data.prepared.cache.folder import CacheError
 from methods.base import DivergedError
+from models.encoders import ShapeError
 from sweep.runs.failures import OvertimeError, classify, describe_failure, error_of_lost_process
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
@@ -101,3 +103,30 @@ def test_attempts_and_reasons_outlive_processes_until_the_run_is_forgotten(tmp_p
     assert commit_failure(folder, ValueError("too late")) == final
     folder.forget()
     assert (folder.attempts(), folder.failures()) == (0, [])
+
+
+def caused(error: Exception, by: Exception) -> Exception:
+    error.__cause__ = by
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "repeats"),
+    [
+        (DataError("a.npz: sound[300] is not finite"), "dataset"),
+        (caused(DataError("row 3 (on a)"), DataError("row 3")), "dataset"),
+        (caused(DataError("not an npz file"), ValueError("bad magic")), "dataset"),
+        (ShapeError("encoder cnn cannot take a sample of shape [5]"), "run"),
+        (AbsentDataError("a.npz: no such file"), None),
+        (caused(DataError("a.npz: no such file (on a)"), AbsentDataError("a.npz: no such file")), None),
+        (caused(DataError("cannot be read"), OSError(errno.EIO, "Input/output error")), None),
+        (CacheError("no room for the next 3 GiB"), None),
+        (OSError(errno.ESTALE, "Stale file handle"), None),
+    ],
+)
+def test_wrong_content_fails_again_and_what_cannot_be_read_may_not(error: Exception, repeats: str | None) -> None:
+    assert (classify(error).cause, classify(error).repeats) == ("data", repeats)
+
+
+def test_other_failures_may_go_away() -> None:
+    assert classify(caused(MemoryError("no room"), DataError("row 3"))).repeats is None

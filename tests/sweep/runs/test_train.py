@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +14,9 @@ from rich.console import Console
 
 import sweep.engine.local
 import sweep.runs.train
+from data.base import AbsentDataError, DataError, Dataset, Split
+from data.digits import Digits
+from data.prepared.cache.folder import CacheError
 from sweep.config import load
 from sweep.engine.execute import Execution, execute
 from sweep.engine.on_ray.session import RaySession
@@ -19,7 +24,7 @@ from sweep.plan.build import plan
 from sweep.runs.records import FinalRecord, Run
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
-from sweep.runs.train import commit_failure, commit_pruned, train
+from sweep.runs.train import commit_failure, commit_pruned, load_dataset, train
 
 EPOCHS = 5
 
@@ -185,3 +190,43 @@ def test_a_run_past_its_time_fails_after_the_epoch_that_was_under_way(
     final = ready.final()
     assert final is not None
     assert final.status == "done"
+
+
+# The data -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (DataError("row 3 is wrong"), DataError),
+        (AbsentDataError("no such file"), AbsentDataError),
+        (CacheError("no room"), AbsentDataError),
+    ],
+)
+def test_what_is_wrong_with_data_is_told_from_where_it_lies(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: DataError, kind: type[DataError]
+) -> None:
+    """By the type itself, as what caused an error does not reach the launcher of a group."""
+
+    def load(options: Any) -> Dataset:
+        raise error
+
+    monkeypatch.setattr(sweep.runs.train, "_datasets", OrderedDict())
+    monkeypatch.setattr(Digits, "load", load)
+    with pytest.raises(DataError, match=r" \(on .*\)$") as caught:
+        load_dataset(run)
+    assert type(caught.value) is kind
+
+
+def test_a_dataset_with_wrong_labels_is_refused_and_not_kept(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Digits.load
+
+    def load(options: Any) -> Dataset:
+        found = own(options)
+        return replace(found, validation=Split(found.validation.inputs, found.validation.labels + 1))
+
+    monkeypatch.setattr(sweep.runs.train, "_datasets", OrderedDict())
+    monkeypatch.setattr(Digits, "load", load)
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"digits: the validation split.s labels\[\d+\] is 10; labels go"):
+            load_dataset(run)
