@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.device_waits import META, autocast_that_knows_meta, counted_waits
 from support.equality import assert_close, assert_same, explained
 from support.hand_driven_context import hand_driven_context
 from support.method_variants import DEFAULTS, Variant, declared_variants, first_of_each_path
 from support.toy_dataset import CLASSES, toy_dataset, toy_method
 from support.variant_runs import ToyRun, clearly_above_chance, load_optimizers, run, training
-from support.waits import META, autocast_that_knows_meta, counted_waits
 from support.worker_processes import Workers
 
 import methods

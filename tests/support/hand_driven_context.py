@@ -30,6 +30,9 @@ def hand_driven_context(
 ) -> TrainingContext:
     """Return a context that stands at the beginning of an epoch; no hook of the method has been called."""
     context = TrainingContext(method, dataset, recipe, seed, device, workers or WorkerGroup(), warn)
+    if device.type == "meta":
+        # torch has no generators there, and draws nothing.
+        context.device_generator = lambda *key: None  # type: ignore[assignment,method-assign,return-value]
     move_to(context, method, epoch)
     return context
 
