@@ -66,14 +66,26 @@ def test_a_search_of_the_readme_is_valid(line: str, tmp_path: Path) -> None:
     assert {sweep.name for sweep in sweeps} == {"iprm-alpha", "asked"}
 
 
+@pytest.mark.parametrize("line", [line for line in blocks("yaml")[1].splitlines() if line])
+def test_what_the_readme_says_of_vary_is_valid(line: str, tmp_path: Path) -> None:
+    asked = {"methods": ["igm", "unimodal"], "datasets": ["digits"], "hyperparameters": {"unimodal.modality": "left"}}
+    asked |= yaml.safe_load(line)
+    if asked.get("vary") == "auto":
+        asked["search"] = {"algorithm": "random", "configurations": 8}
+    elif "unimodal.modality" in asked.get("vary", {}):
+        del asked["hyperparameters"]
+    (sweep,) = validate(write(tmp_path, {"asked": asked}))
+    assert sweep.vary or sweep.not_applicable == "skip"
+
+
 def test_the_sweeps_of_own_data_are_valid(tmp_path: Path) -> None:
     path = tmp_path / "sweeps.yaml"
-    path.write_text(blocks("yaml")[1])
+    path.write_text(blocks("yaml")[2])
     assert [sweep.name for sweep in validate(path)] == ["of-arrays", "of-media"]
 
 
 def test_every_yaml_block_is_tried() -> None:
-    assert len(blocks("yaml")) == 2
+    assert len(blocks("yaml")) == 3
 
 
 @pytest.mark.parametrize("page", PAGES)
