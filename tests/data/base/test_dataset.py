@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.binary_files_dataset import LENGTH, BytesColumn, Shelf, ShelfOptions, write_shelf
+from support.hand_driven_context import ParametersAlone, hand_driven_context
 from torch import Tensor
 
 import methods
@@ -111,7 +112,7 @@ def context(rank: int, size: int) -> TrainingContext:
     workers.rank, workers.size = rank, size
     split = columns()
     dataset = Dataset("toy", tuple(split.inputs), tuple("0123456789"), split, split, split)
-    return TrainingContext(dataset, Recipe(batch_size=4), 7, torch.device("cpu"), workers, lambda line: None)
+    return hand_driven_context(ParametersAlone(epochs=2), dataset, Recipe(batch_size=4), 7, workers=workers)
 
 
 def inputs(rank: int = 0, size: int = 1, epoch: int = 1) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from support.command_desk import Desk
 from sweep.results.tables import load
 from sweep.runs.identity import configuration_hash, run_hash
 from sweep.runs.store import Store
+from sweep.training.numerics import NUMERICS
 
 EARLIER = Path(__file__).with_name("earlier_results")
 HASHES = sorted(path.name for path in (EARLIER / "runs").iterdir())
@@ -72,5 +73,5 @@ def test_its_report_is_written_and_its_runs_are_told_and_removed_as_earlier_ones
 def test_a_run_is_trained_again_from_its_record_alone(desk: Desk) -> None:
     code, out, err = desk.run("replay", HASHES[0], "--local")
     assert code == 0, err
-    assert "(version 0, now 1) changed" in out
+    assert f"(version 0, now {NUMERICS}) changed" in out
     assert "35 numbers, reproduced" in out
