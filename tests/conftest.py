@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,10 @@ from support.processor_budget import ProcessorBudget
 
 if TYPE_CHECKING:
     from support.worker_processes import Workers
+
+# A node of Ray is up in seconds, but not on a machine that is busy, as with a Ray beside it. Ray reads this when it is
+# imported, which a test module may do; its nodes and the commands that are tested inherit it.
+os.environ |= {"RAY_raylet_start_wait_time_s": "60"}
 
 # Examples that are drawn anew in each run, or a machine that is busy, must not decide whether a test passes.
 settings.register_profile("certain", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -23,13 +29,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)  # before xdist looks at the groups, which it does first of all
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
-    """A file's tests share its fixtures, so they stay together; all that start Ray take turns, from the very first on,
-    while another process runs the others."""
+    """A file's tests share its fixtures, so they stay together, those that start Ray apart from the others of the file.
+    Those take longest, so they come first, and of them the files with the most: no process is left with one at the
+    end while the others have nothing to do."""
+    on_ray = Counter(_file(item) for item in items if item.get_closest_marker("ray"))
     for item in items:
-        group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
+        group = f"ray {_file(item)}" if item.get_closest_marker("ray") else _file(item)
         item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    items.sort(key=lambda item: -on_ray[_file(item)] if item.get_closest_marker("ray") else 0)
     yield
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -25,6 +25,7 @@ class OddHyperparameters(JointHyperparameters):
     )
     once: str = hyper("", meaning="a file that lists the epochs begun, with which it happens once; empty: always")
     pause: float = hyper(0.0, low=0.0, meaning="seconds that an epoch takes longer")
+    hurry: str = hyper("", meaning="a file with which no epoch takes longer any more; empty: never")
 
 
 class Odd(Joint):
@@ -36,7 +37,8 @@ class Odd(Joint):
     hyperparameters: OddHyperparameters
 
     def on_epoch_start(self, context: Context) -> None:
-        time.sleep(self.hyperparameters.pause)
+        if not (self.hyperparameters.hurry and Path(self.hyperparameters.hurry).exists()):
+            time.sleep(self.hyperparameters.pause)
         if (
             context.rank != context.world_size - 1
             or self._begun_before(context.epoch)

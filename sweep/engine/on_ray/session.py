@@ -12,10 +12,10 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from data.prepared.cache.folder import VARIABLE as CACHE_VARIABLE
 from sweep.config import ConfigError, ResourcesSpec
@@ -47,7 +47,7 @@ OWN = {
     # A process for each CPU at the start; trials, whose processes have an environment of their own, use none of them.
     "RAY_prestart_worker_first_driver": "0",
     # A node that is not up within 30 s counts as dead: too soon on a machine that is busy with other things.
-    "RAY_raylet_start_wait_time_s": "120",
+    "RAY_raylet_start_wait_time_s": "60",
 }
 """Settings of a cluster that is ours."""
 
@@ -62,6 +62,14 @@ ANSWER_WITHIN = 10.0
 
 TOKEN = "the token is read from RAY_AUTH_TOKEN, from the file that RAY_AUTH_TOKEN_PATH names, or from ~/.ray/auth_token"
 
+STARTS = 3
+"""Attempts to start a node. It ends itself where its agents are not up within 15 s, which no setting of Ray changes:
+too soon on a machine that is busy, as with another Ray that starts."""
+
+NOT_UP = "timed out during startup"
+"""Ray's words for that."""
+
+T = TypeVar("T")
 Amounts = dict[str, float]
 """Ray's name of a resource -> how much of it."""
 
@@ -104,7 +112,7 @@ class RaySession:
             # A shell starts the workers, and Ray quotes all of their command but the interpreter: where its path has a
             # space, it would be tried for ever.
             options["runtime_env"]["py_executable"] = shlex.quote(sys.executable)
-            ray.init("local", include_dashboard=False, **options)
+            started_node(lambda: ray.init("local", include_dashboard=False, **options))
         self._running = True
 
     def _join(self, address: str) -> None:
@@ -123,6 +131,18 @@ class RaySession:
                 ray.init(address, **options)
             except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
                 raise joining_error(error, address) from error
+
+
+def started_node(start: Callable[[], T]) -> T:
+    """Return what ``start`` does, which starts a node of Ray; again where the node was not up in time. Raises what Ray
+    does."""
+    for _ in range(STARTS - 1):
+        try:
+            return start()
+        except Exception as error:
+            if NOT_UP not in str(error):
+                raise
+    return start()
 
 
 def _python_path() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import signal
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.command_desk import ROOT, Desk, kill
+from support.running_ray import running_ray
 
 from sweep.commands.main import argument_parser, main
 
@@ -254,16 +254,11 @@ def test_a_killed_sweep_on_ray_resumes_and_agrees_with_the_local_executor_bit_fo
     assert desk.table() == reference.table()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """A running Ray with two CPUs, as ``ray start --head`` would leave it; its address."""
-    import ray
-
-    os.environ["RAY_AUTH_MODE"] = "disabled"
-    context = ray.init("local", num_cpus=2, include_dashboard=True, log_to_driver=False, logging_level=logging.ERROR)
-    yield context.address_info["gcs_address"]
-    ray.shutdown()
-    del os.environ["RAY_AUTH_MODE"]
+    """The address of a running Ray, by which its state can be listed too."""
+    with running_ray(dashboard=True) as address:
+        yield address
 
 
 @pytest.mark.ray
@@ -302,7 +297,7 @@ def test_a_run_that_never_fits_is_refused(desk: Desk, cluster: str) -> None:
 
 
 @pytest.mark.ray
-def test_a_search_on_ray_retrains_its_choice_under_report_seeds(desk: Desk) -> None:
+def test_a_search_on_ray_retrains_its_choice_under_report_seeds(desk: Desk, cluster: str) -> None:
     keys = {
         "vary": {"alpha": "auto", "train.lr": {"loguniform": [0.01, 0.2]}},
         "search": {"algorithm": "tpe", "configurations": 4},
@@ -312,7 +307,7 @@ def test_a_search_on_ray_retrains_its_choice_under_report_seeds(desk: Desk) -> N
         "scheduler": {"name": "asha", "grace": 1, "reduction": 2},
     }
     desk.write(s=SWEEP | keys)
-    code, _, err = desk.run("run", "s")
+    code, _, err = desk.run("run", "s", "--address", cluster)
     assert (code, err) == (0, "")
     rows = desk.table()
     searched = [row for row in rows if row["role"] == "sweep"]

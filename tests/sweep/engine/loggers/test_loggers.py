@@ -215,21 +215,22 @@ def counting_imports(folder: Path) -> Path:
 @pytest.mark.parametrize(
     "where",
     [
-        pytest.param(["--local"], id="local"),
-        pytest.param([], id="ray", marks=pytest.mark.ray),
-        pytest.param(["resources.workers=2"], id="ray with two workers", marks=pytest.mark.ray),
+        pytest.param(["one", "--local"], id="local"),
+        pytest.param(["one", "two"], id="ray with one worker and with two", marks=pytest.mark.ray),
     ],
 )
 def test_not_asked_for_neither_is_imported_and_the_home_folder_stays_empty(tmp_path: Path, where: list[str]) -> None:
-    Desk(tmp_path).write(s=SMALL | {"method": "iprm", "datasets": ["digits"], "seeds": [0], "references": False})
+    one = SMALL | {"method": "iprm", "datasets": ["digits"], "seeds": [0], "references": False}
+    Desk(tmp_path).write(one=one, two=one | {"seeds": [1], "resources": {"workers": 2}})
     home = tmp_path / "home"
     home.mkdir()
     paths = os.pathsep.join([str(counting_imports(tmp_path)), str(ROOT)])
     environment = {**os.environ, "HOME": str(home), "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     environment.pop("RAY_AUTH_MODE", None)
-    command = [sys.executable, "-m", "sweep", "run", "s", "--no-report", *where]
+    command = [sys.executable, "-m", "sweep", "run", *where, "--no-report"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500)
     assert (done.returncode, done.stderr) == (0, "")
+    assert len(list(tmp_path.glob("results/runs/*/final.json"))) == len(set(where) - {"--local"})
     assert not list(tmp_path.glob("mlflow-*"))
     assert not list(tmp_path.glob("wandb-*"))
     assert not list(home.rglob("*"))

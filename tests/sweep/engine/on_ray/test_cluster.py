@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import psutil
 import pytest
 from support.command_desk import ROOT, Desk
 
+from sweep.engine.on_ray.session import NOT_UP, STARTS, started_node
 from sweep.runs.identity import PACKAGES
 
 SWEEP: dict[str, Any] = {
@@ -46,14 +48,16 @@ def desk(tmp_path: Path) -> Desk:
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """A port that no other Ray of this machine takes before this one does: above those of Ray's workers, and below
+    those that the system gives to whoever does not mind."""
+    while True:
+        port = 20000 + secrets.randbelow(12000)
+        with socket.socket() as found, suppress(OSError):
+            found.bind(("127.0.0.1", port))
+            return port
 
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
-PATIENCE = {"RAY_raylet_start_wait_time_s": "300"}
-"""A node is up in seconds, but on a machine that is busy with other things."""
 
 
 class Head:
@@ -65,23 +69,29 @@ class Head:
         (home / ".ray" / "auth_token").write_text(self.token)
         self.environment = {**os.environ, "HOME": str(home), "RAY_AUTH_MODE": "token", "OMP_NUM_THREADS": "1"}
         self.environment.pop("PYTHONPATH", None)
-        self.environment |= PATIENCE
-        port, dashboard, agent = free_port(), free_port(), free_port()
+        port, dashboard, agent, client = (free_port() for _ in range(4))
         self.address, self.jobs = f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
         ports = f"--port {port} --dashboard-port {dashboard} --dashboard-agent-listen-port {agent}"
+        ports += f" --ray-client-server-port {client}"
         self.log = home / "log.txt"
         start = f"start --head --block --num-cpus 2 {ports} --disable-usage-stats --temp-dir"
-        self.process = subprocess.Popen(
-            [*RAY, *start.split(), f"{home}/ray"],
-            env=self.environment,
-            stdout=self.log.open("w"),
-            stderr=subprocess.STDOUT,
-        )
+        self._command = [*RAY, *start.split(), f"{home}/ray"]
+        self._starts = 0
+        self._start()
+
+    def _start(self) -> None:
+        self._starts += 1
+        log = self.log.open("a")
+        self.process = subprocess.Popen(self._command, env=self.environment, stdout=log, stderr=subprocess.STDOUT)
 
     def wait(self) -> None:
         """Until it takes jobs."""
         while True:
-            assert self.process.poll() is None, self.log.read_text()
+            if self.process.poll() is not None:
+                said = self.log.read_text()
+                assert NOT_UP in said, said
+                assert self._starts < STARTS, said
+                self._start()
             try:
                 urllib.request.urlopen(f"{self.jobs}/api/version", timeout=60)
             except urllib.error.HTTPError:  # it asks for the token, as it should
@@ -197,13 +207,14 @@ def test_a_cluster_with_tokens_is_joined_with_the_token_alone(
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A cluster of two nodes with one CPU each, the second of which says that it has a T4; tests may kill it."""
-    for name, value in {"RAY_AUTH_MODE": "disabled", **PATIENCE}.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     from ray.cluster_utils import Cluster
 
     logging.getLogger("ray").setLevel(logging.ERROR)
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    made.second = made.add_node(num_cpus=1, num_gpus=1, resources={"accelerator_type:T4": 1})
+    head = {"num_cpus": 1, "include_dashboard": False}
+    made = started_node(lambda: Cluster(initialize_head=True, head_node_args=head))
+    second = {"num_cpus": 1, "num_gpus": 1, "resources": {"accelerator_type:T4": 1}}
+    made.second = started_node(lambda: made.add_node(**second))
     yield made
     made.shutdown()
 

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +183,36 @@ def test_workers_start_where_the_path_of_the_interpreter_has_a_space(monkeypatch
     monkeypatch.setattr(ray, "init", lambda address, **options: given.update(options))
     session.RaySession().ensure()
     assert given["runtime_env"]["py_executable"] == "'/my code/bin/python'"
+
+
+def failing(times: int, said: str) -> tuple[Callable[[], str], list[str]]:
+    """Something to start that fails so often, and what it has said."""
+    tries = list[str]()
+
+    def start() -> str:
+        tries.append(said)
+        if len(tries) <= times:
+            raise Exception(said)
+        return "started"
+
+    return start, tries
+
+
+SLOW = "The current node timed out during startup. This could happen because some of the raylet failed to startup."
+
+
+def test_a_node_that_was_not_up_in_time_is_started_again() -> None:
+    start, tries = failing(session.STARTS - 1, SLOW)
+    assert session.started_node(start) == "started"
+    assert len(tries) == session.STARTS
+
+
+def test_a_node_that_never_comes_up_and_any_other_error_are_told() -> None:
+    start, tries = failing(session.STARTS, SLOW)
+    with pytest.raises(Exception, match="timed out during startup"):
+        session.started_node(start)
+    assert len(tries) == session.STARTS
+    start, tries = failing(1, "no space left on device")
+    with pytest.raises(Exception, match="no space left"):
+        session.started_node(start)
+    assert len(tries) == 1

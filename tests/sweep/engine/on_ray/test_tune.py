@@ -51,7 +51,7 @@ def test_a_killed_worker_a_hang_and_an_exception_end_no_run_but_their_own(desk: 
         {"trouble": "raise"},
         {"trouble": "none"},
     ]
-    keys = {"points": points, "seeds": [0], "epochs": 4, "timeout": 30}
+    keys = {"points": points, "seeds": [0], "epochs": 4, "timeout": 20}
     desk.write(s=SWEEP | keys)
     code, out, err = desk.run("run", "s", "--no-report")
     assert (code, err) == (1, "")
@@ -86,13 +86,15 @@ def test_a_disk_that_is_full_for_the_workers_stops_the_sweep_with_one_message(de
     assert "run the same command again to go on" in err
     assert "Traceback" not in out + err
     assert len(err.strip().splitlines()) == 1
-    code, _, err = desk.run("run", "s", "--no-report")
+    # Without Ray, which would train them no differently and takes its time to start.
+    code, _, err = desk.run("run", "s", "--local", "--no-report")
     assert (code, err) == (0, "")
 
 
 @pytest.mark.ray
 def test_ctrl_c_once_reports_and_twice_ends_at_once_with_every_process(desk: Desk) -> None:
-    desk.write(s=SWEEP | {"hyperparameters": {"pause": 0.5}, "epochs": 60})
+    hurry = desk.folder / "hurry"
+    desk.write(s=SWEEP | {"hyperparameters": {"pause": 0.5, "hurry": str(hurry)}, "epochs": 60})
     process = desk.start("run", "s")
     begun(desk, process)
     os.killpg(process.pid, signal.SIGINT)
@@ -114,10 +116,11 @@ def test_ctrl_c_once_reports_and_twice_ends_at_once_with_every_process(desk: Des
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in out + err
-    _, alive = psutil.wait_procs(started, timeout=10)
+    _, alive = psutil.wait_procs(started, timeout=60)
     assert alive == []
 
-    code, out, err = desk.run("run", "s", "--no-report")
+    hurry.touch()
+    code, out, err = desk.run("run", "s", "--local", "--no-report")
     assert (code, err) == (0, "")
     assert [row["status"] for row in desk.table()] == ["done", "done"]
 

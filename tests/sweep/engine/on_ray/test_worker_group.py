@@ -3,7 +3,6 @@ it can, is replaced where it cannot, and leaves nothing behind."""
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.command_desk import Desk
+from support.running_ray import running_ray
 
 from benchmarks.leaks import left
 
@@ -35,13 +35,8 @@ SWEEP: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """A running Ray with the CPUs of one group; its address."""
-    import ray
-
-    os.environ["RAY_AUTH_MODE"] = "disabled"
-    context = ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    yield context.address_info["gcs_address"]
-    ray.shutdown()
-    del os.environ["RAY_AUTH_MODE"]
+    with running_ray(dashboard=False) as address:
+        yield address
 
 
 @pytest.fixture
@@ -117,10 +112,10 @@ def test_what_befalls_one_run_is_told_and_costs_no_other(desk: Desk, cluster: st
 
 
 def test_workers_that_hang_are_ended_at_the_timeout(desk: Desk, cluster: str) -> None:
-    desk.write(s=SWEEP | {"points": [{"trouble": "hang"}], "timeout": 15, "retries": 0})
+    desk.write(s=SWEEP | {"points": [{"trouble": "hang"}], "timeout": 8, "retries": 0})
     code, out, _ = desk.run("run", "s", "--no-report", "--address", cluster)
     assert code == 1
-    assert "(timeout 15 s)" in out or "within 15 s" in out
+    assert "(timeout 8 s)" in out or "within 8 s" in out
     (row,) = desk.table()
     assert (row["status"], row["cause"]) == ("failed", "timeout")
     assert_nothing_left()
@@ -138,7 +133,8 @@ def under_way(desk: Desk, *words: str) -> subprocess.Popen[str]:
 def test_a_killed_trial_and_ctrl_c_take_the_workers_along_and_the_run_goes_on(desk: Desk, cluster: str) -> None:
     from ray._private.state import actors
 
-    desk.write(s=SWEEP | {"points": [{"pause": 0.5}], "epochs": 20})
+    hurry = desk.folder / "hurry"
+    desk.write(s=SWEEP | {"points": [{"pause": 0.5, "hurry": str(hurry)}], "epochs": 20})
     process = under_way(desk, "--address", cluster)
     alive = [actor for actor in actors().values() if actor["State"] == "ALIVE"]
     # Tune's name for a trainable with resources: the trial, which does not train itself.
@@ -157,6 +153,7 @@ def test_a_killed_trial_and_ctrl_c_take_the_workers_along_and_the_run_goes_on(de
     process.communicate(timeout=300)
     assert process.returncode == 130
     assert_nothing_left()
+    hurry.touch()
     code, _, err = desk.run("run", "s", "--no-report", "--address", cluster)
     assert (code, err) == (0, "")
     (row,) = desk.table()
