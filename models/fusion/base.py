@@ -47,6 +47,8 @@ class Fusion(nn.Module, ABC):
     needs_stages: ClassVar[bool] = False
     """True where only encoders with stages can be fused."""
     min_modalities: ClassVar[int] = 1
+    one_a_modality: ClassVar[tuple[str, ...]] = ()
+    """Names of the lists of modules, one a modality, that see this modality alone."""
     additive: bool = False
     """True where native unimodal logits add up to the fused ones."""
 
@@ -62,6 +64,11 @@ class Fusion(nn.Module, ABC):
     def supports(cls, modalities: int) -> bool:
         """Tell whether the fusion is defined for so many modalities."""
         return modalities >= cls.min_modalities
+
+    def own_modules(self, position: int) -> list[nn.Module]:
+        """List the modules that see one modality alone, its auxiliary head among them. position: from 0."""
+        lists = [getattr(self, name) for name in ("aux_heads", *self.one_a_modality)]
+        return [each[position] for each in lists if each is not None]
 
     @abstractmethod
     def forward(self, features: list[Tensor]) -> FusionOutput:

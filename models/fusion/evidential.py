@@ -108,6 +108,7 @@ class ETMCFusion(Fusion):
     paper = "Han et al., TPAMI 2022"
     has_native = True
     needs_own_loss = True
+    one_a_modality = ("heads",)
     options = frozenset({"evidence", "annealing_epochs"})
 
     def __init__(

@@ -22,6 +22,7 @@ class MLLSTMFusion(Fusion):
     name = "ml_lstm"
     title = "LSTM that reads one modality a step"
     paper = "after Nie et al., Multimedia Tools and Applications 2021"
+    one_a_modality = ("projections",)
     options = frozenset({"lstm_layers", "lstm_hidden"})
 
     def __init__(

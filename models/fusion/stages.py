@@ -76,6 +76,7 @@ class ChannelFusion(Fusion):
     one stage, whose map is its feature. Raises ValueError for encoders without stages or with unequally many."""
 
     has_native = True
+    one_a_modality = ("heads",)
     min_modalities = 2
     needs_stages = True
     encoders: Sequence[Any]

@@ -85,6 +85,7 @@ class SumFusion(Fusion):
     name = "sum"
     title = "sum of one linear head a modality"
     has_native = True
+    one_a_modality = ("heads",)
     additive = True
 
     def __init__(self, dims: list[int], num_classes: int, **shared: Any) -> None:
@@ -109,6 +110,7 @@ class WeightFusion(Fusion):
     title = "classifier on a weighted sum of the features"
     paper = "Yang et al., IJCAI 2019 (weight_mode: attention)"
     has_native = True
+    one_a_modality = ("projections", "scorers")
     options = frozenset({"weight_mode", "additive"})
 
     def __init__(
@@ -156,6 +158,7 @@ class LateFusion(Fusion):
     name = "late"
     title = "average of one head a modality, trained apart"
     has_native = True
+    one_a_modality = ("heads",)
     options = frozenset({"late_train", "late_space"})
 
     def __init__(

@@ -65,6 +65,46 @@ everyone = pytest.mark.parametrize(("name", "dims", "options"), VARIANTS)
 
 
 @everyone
+def test_own_modules_see_one_modality_alone(name: str, dims: list[int], options: dict[str, Any]) -> None:
+    module = biased(name, dims, aux_heads=True, **options).eval()
+    seen: dict[int, torch.Tensor] = {}
+    for part in module.modules():
+        part.register_forward_hook(lambda part, given, _: seen.__setitem__(id(part), given[0]))
+    listed = [own for position in range(len(dims)) for own in module.own_modules(position)]
+    assert len({id(own) for own in listed}) == len(listed)
+    for position in range(len(dims)):
+        assert module.aux_heads[position] in module.own_modules(position)
+        first, second = random_features(*dims), random_features(*dims, seed=1)
+        second[position] = first[position]
+        inputs = []
+        for features in (first, second):
+            module.fuse(features)
+            module.unimodal_logits(features, "aux")
+            inputs.append([seen[id(own)] for own in module.own_modules(position)])
+        for one, other in zip(*inputs, strict=True):
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "own"),
+    [
+        ("concat", {}, set()),
+        ("sum", {}, {"heads.1"}),
+        ("late", {}, {"heads.1"}),
+        ("etmc", {}, {"heads.1"}),
+        ("weight", {"weight_mode": "attention"}, {"projections.1", "scorers.1"}),
+        ("weight", {"aux_heads": True}, {"projections.1", "aux_heads.1"}),
+        ("ml_lstm", {}, {"projections.1"}),
+        ("gated", {}, set()),
+    ],
+)
+def test_what_belongs_to_one_modality(name: str, options: dict[str, Any], own: set[str]) -> None:
+    module = build(name, [3, 5], 4, **options)
+    names = {id(part): path for path, part in module.named_modules()}
+    assert {names[id(part)] for part in module.own_modules(1)} == own
+
+
+@everyone
 def test_shapes_determinism_and_gradients(name: str, dims: list[int], options: dict[str, Any]) -> None:
     module = biased(name, dims, **options).eval()
     features = [x.requires_grad_() for x in random_features(*dims)]
