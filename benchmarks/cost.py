@@ -56,6 +56,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "igm": ("igm", {"inner_epochs": [1.0, 1.0]}),
     "igm without sam": ("igm", {"inner_epochs": [1.0, 1.0], "use_sam": False}),
     "mmpareto": ("mmpareto", {}),
+    "mslr": ("mslr", {}),
     "ogm": ("ogm", {}),
     "ogm without ge": ("ogm", {"ge": False}),
 }

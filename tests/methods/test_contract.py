@@ -14,6 +14,7 @@ EQUATIONS = {
     "iprm": "combine_logits kl_divergence mix_features mixed_targets strength_weights update_probe_weight",
     "lfa": "alpha_hypergradient alpha_schedule contrastive_loss inverse_hvp js_alignment update_alpha",
     "mmpareto": "integrate min_norm_weight mmpareto_gradient pareto_weights",
+    "mslr": "dynamic_learning_rates performance_ratio smooth_learning_rates",
     "ogm": "discrepancy_ratios modulate_gradient modulation_coefficients unimodal_scores",
     "mla": "fuse_logits fusion_weights prediction_entropy",
 }
