@@ -6,6 +6,7 @@ are the paper's; M: modalities, u: significance, r: share of the units that are 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -104,25 +105,39 @@ _UNITS = ("filter", "head_rows", "head_cols", "element")
 
 
 def sample_units(
-    scores: Tensor, ratio: float | Tensor, generator: torch.Generator | None = None, sampler: str = "successive"
+    scores: Tensor,
+    ratio: float | Tensor,
+    generator: torch.Generator | None = None,
+    sampler: str = "successive",
+    uniform: Tensor | None = None,
 ) -> Tensor:
     """Draw k = ceil(ratio n) of n units (at least one) without replacement, by their scores: bool, shape of ``scores``.
 
     scores: [n], or [R, n] drawn row by row, nonnegative; units of score 0 are only taken where too few others exist.
     ratio: float, 0-d tensor or [R, 1]. successive: one after the other, each time in proportion to the scores of those
-    left. systematic: so that the probability of being drawn is exactly π_j = min(1, c score_j) with sum k. Raises
+    left. systematic: so that the probability of being drawn is exactly π_j = min(1, c score_j) with sum k. uniform:
+    numbers of [0, 1) to draw by instead of the generator's, float64 in the shape of :func:`numbers_shape`. Raises
     ValueError for another sampler."""
     if sampler not in ("successive", "systematic"):
         raise unknown("sampler", sampler, ("successive", "systematic"))
     count = _count(ratio, scores.shape[-1])
     scores = scores.double()
+    if uniform is None:
+        uniform = torch.rand(
+            numbers_shape(scores.shape, sampler), dtype=torch.float64, generator=generator, device=scores.device
+        )
     if sampler == "systematic":
-        return _systematic(_inclusion(scores, count), count, generator)
+        return _systematic(_inclusion(scores, count), count, uniform)
     # The k largest of log score - log Exponential(1) are successive draws (Efraimidis and Spirakis 2006); the noise
     # never lifts -1000 to the logarithm of a positive score.
     logs = torch.where(scores > 0, scores.log(), torch.full_like(scores, -1000.0))
-    noise = -torch.log1p(-_uniform(scores.shape, scores, generator))
+    noise = -torch.log1p(-uniform)
     return _largest(logs - noise.clamp_min(1e-30).log(), count)
+
+
+def numbers_shape(scores: Sequence[int], sampler: str) -> tuple[int, ...]:
+    """Tell how many random numbers a draw by scores of a shape takes: one a unit, and one more a systematic draw."""
+    return (*scores[:-1], scores[-1] + (sampler == "systematic"))
 
 
 def largest_units(scores: Tensor, ratio: float | Tensor) -> Tensor:
@@ -181,11 +196,10 @@ def _inclusion(scores: Tensor, count: Any) -> Tensor:
     return torch.where(known <= count, few, spread)
 
 
-def _systematic(probability: Tensor, count: Any, generator: torch.Generator | None) -> Tensor:
+def _systematic(probability: Tensor, count: Any, noise: Tensor) -> Tensor:
     """Draw units with exactly these probabilities [..., n], whose sum is ``count``: lined up at random as intervals of
     their lengths, those that hold one of u, u + 1, u + 2, ... for one uniform u."""
     certain = probability >= 1
-    noise = _uniform((*probability.shape[:-1], probability.shape[-1] + 1), probability, generator)
     order = noise[..., 1:].argsort(-1)
     ends = probability.masked_fill(certain, 0.0).gather(-1, order).cumsum(-1)
     last = ends[..., -1:].clamp_min(torch.finfo(ends.dtype).tiny)
@@ -199,11 +213,3 @@ def _largest(values: Tensor, count: Any) -> Tensor:
     order = values.argsort(dim=-1, descending=True, stable=True)
     first = (torch.arange(values.shape[-1], device=values.device) < count).expand_as(order)
     return torch.zeros_like(order, dtype=torch.bool).scatter(-1, order, first)
-
-
-def _uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Uniform numbers of [0, 1), drawn where the generator lives and brought to ``like``'s device without waiting."""
-    device = like.device if generator is None else generator.device
-    pinned = device.type == "cpu" and like.is_cuda
-    drawn = torch.rand(shape, dtype=torch.float64, generator=generator, device=device, pin_memory=pinned)
-    return drawn.to(like.device, non_blocking=True)

@@ -6,6 +6,7 @@ from collections import defaultdict
 from fnmatch import fnmatchcase
 from itertools import accumulate as sums
 from itertools import combinations, pairwise
+from math import prod
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from methods.amss.equations import (
     batch_statistics,
     largest_units,
     mask_values,
+    numbers_shape,
     sample_units,
     significance,
     update_ratios,
@@ -65,6 +67,11 @@ class AMSS(FusedMethod[AMSSHyperparameters]):
         self.layers = (self._encoder_layers() if hp.mask_backbone else []) + (
             self._classifier_layers() if hp.mask_classifier else []
         )
+        self.unit_sampler = "systematic" if self.scheme == "inclusion" else "successive"
+        self.layers_of_width: dict[int, list[tuple[Layer, int]]] = defaultdict(list)
+        for layer in self.layers:
+            draws, width = layer.shape
+            self.layers_of_width[width].append((layer, draws))
         self.register_buffer("significance", torch.zeros(len(self.dims)))
         self.register_buffer("ratios", torch.tensor(hp.fixed_ratios or [1.0] * len(self.dims)))
         self._imbalance: dict[str, float] = {}
@@ -108,28 +115,38 @@ class AMSS(FusedMethod[AMSSHyperparameters]):
             self.weigh(outputs, batch.labels, context)
         for m, ratio in zip(self.modalities, self.ratios, strict=True):
             context.log(f"ratio_{m}", ratio)
-        generator = context.generator("amss masks", context.step)
-        groups = defaultdict(list)
-        for layer in self.layers:
-            if layer.has_gradient:
-                scores = layer.scores()
-                groups[scores.shape[-1]].append((layer, scores))
-        for group in groups.values():
-            scores = torch.cat([scores for _, scores in group])
-            ratios = torch.cat([self.ratios[layer.modality].expand(len(scores), 1) for layer, scores in group])
-            masks = self.masks(scores, ratios, generator).split([len(scores) for _, scores in group])
-            for (layer, _), mask in zip(group, masks, strict=True):
+        numbers = context.step_numbers("amss masks", self._draw_numbers)
+        for width, layers in self.layers_of_width.items():
+            rows = sum(draws for _, draws in layers)
+            shape = numbers_shape((rows, width), self.unit_sampler)
+            uniform, numbers = numbers[: prod(shape)].view(shape), numbers[prod(shape) :]
+            parts = uniform.split([draws for _, draws in layers])
+            group = [(layer, layer.scores(), part) for (layer, _), part in zip(layers, parts, strict=True)
+                     if layer.has_gradient]  # fmt: skip
+            if not group:
+                continue
+            scores = torch.cat([scores for _, scores, _ in group])
+            ratios = torch.cat([self.ratios[layer.modality].expand(len(scores), 1) for layer, scores, _ in group])
+            masks = self.masks(scores, ratios, torch.cat([part for _, _, part in group]))
+            for (layer, _, _), mask in zip(group, masks.split([len(scores) for _, scores, _ in group]), strict=True):
                 layer.multiply(mask)
 
-    def masks(self, scores: Tensor, ratios: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw factors of units, [R, n], from their scores [R, n] and the ratio of each row [R, 1]."""
+    def _draw_numbers(self, generator: torch.Generator) -> Tensor:
+        """Draw what the masks of a step take, layers of equal width together."""
+        drawn = []
+        for width, layers in self.layers_of_width.items():
+            shape = numbers_shape((sum(draws for _, draws in layers), width), self.unit_sampler)
+            drawn.append(torch.rand(shape, dtype=torch.float64, generator=generator).flatten())
+        return torch.cat(drawn) if drawn else torch.empty(0)
+
+    def masks(self, scores: Tensor, ratios: Tensor, uniform: Tensor) -> Tensor:
+        """Draw factors of units, [R, n], from their scores [R, n], the ratio of each row [R, 1] and random numbers."""
         hp = self.hyperparameters
         if hp.sampling == "topk":
             return mask_values(scores, largest_units(scores, ratios))
         if hp.sampling == "uniform":
             scores = torch.ones_like(scores)
-        sampler = "systematic" if self.scheme == "inclusion" else "successive"
-        selected = sample_units(scores, ratios, generator, sampler)
+        selected = sample_units(scores, ratios, None, self.unit_sampler, uniform)
         return mask_values(scores, selected, self.scheme, hp.weight_offset)
 
     # What can be masked ------------------------------------------------------------------------------------------

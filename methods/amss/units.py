@@ -57,6 +57,14 @@ class Layer:
     def has_gradient(self) -> bool:
         return all(each.weight.grad is not None for each in self.units)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Count the draws, and the units of a draw."""
+        first = self.units[0]
+        # Of the weight itself, which there is before there is a gradient.
+        found = unit_scores(first.weight.detach()[first.part], first.unit, first.num_heads)
+        return (len(found), found.shape[-1]) if self.by_row else (1, found.numel())
+
     def scores(self) -> Tensor:
         """Sum the units' scores, [draws, n]."""
         total = sum((each.scores() for each in self.units[1:]), self.units[0].scores())
