@@ -68,10 +68,6 @@ class AMSS(FusedMethod[AMSSHyperparameters]):
             self._classifier_layers() if hp.mask_classifier else []
         )
         self.unit_sampler = "systematic" if self.scheme == "inclusion" else "successive"
-        self.layers_of_width: dict[int, list[tuple[Layer, int]]] = defaultdict(list)
-        for layer in self.layers:
-            draws, width = layer.shape
-            self.layers_of_width[width].append((layer, draws))
         self.register_buffer("significance", torch.zeros(len(self.dims)))
         self.register_buffer("ratios", torch.tensor(hp.fixed_ratios or [1.0] * len(self.dims)))
         self._imbalance: dict[str, float] = {}
@@ -116,7 +112,7 @@ class AMSS(FusedMethod[AMSSHyperparameters]):
         for m, ratio in zip(self.modalities, self.ratios, strict=True):
             context.log(f"ratio_{m}", ratio)
         numbers = context.step_numbers("amss masks", self._draw_numbers)
-        for width, layers in self.layers_of_width.items():
+        for width, layers in self._layers_of_width().items():
             rows = sum(draws for _, draws in layers)
             shape = numbers_shape((rows, width), self.unit_sampler)
             uniform, numbers = numbers[: prod(shape)].view(shape), numbers[prod(shape) :]
@@ -131,10 +127,18 @@ class AMSS(FusedMethod[AMSSHyperparameters]):
             for (layer, _, _), mask in zip(group, masks.split([len(scores) for _, scores, _ in group]), strict=True):
                 layer.multiply(mask)
 
+    def _layers_of_width(self) -> dict[int, list[tuple[Layer, int]]]:
+        """Group the layers by the units of a draw, each with its number of draws."""
+        groups = defaultdict(list)
+        for layer in self.layers:
+            draws, width = layer.shape
+            groups[width].append((layer, draws))
+        return groups
+
     def _draw_numbers(self, generator: torch.Generator) -> Tensor:
         """Draw what the masks of a step take, layers of equal width together."""
         drawn = []
-        for width, layers in self.layers_of_width.items():
+        for width, layers in self._layers_of_width().items():
             shape = numbers_shape((sum(draws for _, draws in layers), width), self.unit_sampler)
             drawn.append(torch.rand(shape, dtype=torch.float64, generator=generator).flatten())
         return torch.cat(drawn) if drawn else torch.empty(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
@@ -57,7 +58,7 @@ class Layer:
     def has_gradient(self) -> bool:
         return all(each.weight.grad is not None for each in self.units)
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int]:
         """Count the draws, and the units of a draw."""
         first = self.units[0]

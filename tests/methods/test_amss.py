@@ -454,7 +454,8 @@ def test_topk_keeps_the_largest_and_equal_scores_keep_the_lower_index() -> None:
 def test_uniform_sampling_knows_no_scores() -> None:
     method: Any = image_training({"sampling": "uniform", "fixed_ratios": [0.5, 0.5]}).method
     scores = torch.tensor([100.0, 1.0, 0.0, 0.0]).expand(20000, -1)
-    kept = method.masks(scores, torch.full((20000, 1), 0.5), seeded()).mean(0)
+    numbers = torch.rand(20000, 4, dtype=torch.float64, generator=seeded())
+    kept = method.masks(scores, torch.full((20000, 1), 0.5), numbers).mean(0)
     assert kept.tolist() == pytest.approx([0.5] * 4, abs=0.02)
 
 
