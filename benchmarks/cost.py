@@ -59,6 +59,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "mslr": ("mslr", {}),
     "ogm": ("ogm", {}),
     "ogm without ge": ("ogm", {"ge": False}),
+    "pmr": ("pmr", {}),
 }
 """Label -> method and hyperparameters; the first is what all are compared with."""
 

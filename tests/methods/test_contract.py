@@ -16,6 +16,8 @@ EQUATIONS = {
     "mmpareto": "integrate min_norm_weight mmpareto_gradient pareto_weights",
     "mslr": "dynamic_learning_rates performance_ratio smooth_learning_rates",
     "ogm": "discrepancy_ratios modulate_gradient modulation_coefficients unimodal_scores",
+    "pmr": "class_prototypes imbalance_ratio loss_coefficients prototype_logits prototypical_entropy total_loss "
+    "update_prototypes",
     "mla": "fuse_logits fusion_weights prediction_entropy",
 }
 
