@@ -57,6 +57,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "igm without sam": ("igm", {"inner_epochs": [1.0, 1.0], "use_sam": False}),
     "mmpareto": ("mmpareto", {}),
     "mslr": ("mslr", {}),
+    "mses": ("mses", {}),
     "ogm": ("ogm", {}),
     "ogm without ge": ("ogm", {"ge": False}),
     "pmr": ("pmr", {}),

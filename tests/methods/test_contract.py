@@ -14,6 +14,7 @@ EQUATIONS = {
     "iprm": "combine_logits kl_divergence mix_features mixed_targets strength_weights update_probe_weight",
     "lfa": "alpha_hypergradient alpha_schedule contrastive_loss inverse_hvp js_alignment update_alpha",
     "mmpareto": "integrate min_norm_weight mmpareto_gradient pareto_weights",
+    "mses": "multitask_loss plateau_state smooth_history",
     "mslr": "dynamic_learning_rates performance_ratio smooth_learning_rates",
     "ogm": "discrepancy_ratios modulate_gradient modulation_coefficients unimodal_scores",
     "pmr": "class_prototypes imbalance_ratio loss_coefficients prototype_logits prototypical_entropy total_loss "
