@@ -21,7 +21,7 @@ IGNORED = ["seconds", "seconds_per_epoch", "samples_per_second", "peak_memory_mi
 
 
 class Desk:
-    """odd: let the commands know the odd method of troubled_method.py too."""
+    """odd: let the commands know the odd method, and one whose phases are not all validated, too."""
 
     def __init__(self, folder: Path, odd: bool = False) -> None:
         self.folder = folder
@@ -71,10 +71,11 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 def _package(folder: Path) -> Path:
-    """A folder that makes troubled_method.py look like an installed package with an entry point."""
+    """A folder that makes troubled_method.py and contract_methods.py look like an installed package of two methods."""
     found = folder / "packages"
     described = found / "odd-1.dist-info"
     described.mkdir(parents=True)
     (described / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1\n")
-    (described / "entry_points.txt").write_text("[sweep.methods]\nodd = support.troubled_method:Odd\n")
+    declared = "odd = support.troubled_method:Odd\nestimates = support.contract_methods:Estimates\n"
+    (described / "entry_points.txt").write_text(f"[sweep.methods]\n{declared}")
     return found

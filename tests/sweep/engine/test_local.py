@@ -190,3 +190,21 @@ def test_wrong_data_fails_every_run_that_reads_it_once_and_with_one_line(tmp_pat
     rows = [row for row in desk.table() if row["dataset"] == "arrays"]
     assert [row["status"] for row in rows] == ["failed"] * 4
     assert len(list((tmp_path / "results" / "runs").glob("*/attempts.jsonl"))) == 5  # four on the digits, one here
+
+
+def test_epochs_without_validation_are_recorded_drawn_and_judged_by_nobody(tmp_path: Path) -> None:
+    """A method that trains beside its budget: no table, figure or rule stumbles over what is not there."""
+    desk = Desk(tmp_path, odd=True)
+    keys = {"method": "estimates", "vary": {"train.lr": {"grid": [0.05, 0.02, 0.3]}}, "epochs": 4}
+    desk.write(s=SWEEP | keys | {"seeds": [0], "patience": 1, "scheduler": {"name": "asha", "grace": 1}})
+    code, out, err = desk.run("run", "s", "--local")
+    assert (code, err) == (0, ""), out
+    assert list((tmp_path / "results" / "s").rglob("*.html"))
+    store = Store(tmp_path / "results")
+    courses = [store.run(path.parent.name).epochs() for path in (tmp_path / "results" / "runs").glob("*/final.json")]
+    for records in courses:
+        assert [bool(record.metrics) for record in records] == [not r.phase.startswith("estimate") for r in records]
+        assert [r.selectable for r in records if not r.metrics] == 2 * (len(records) > 4) * [None] + 2 * [None]
+    for words in (("show", "s"), ("list", "sweeps"), ("report", "s"), ("run", "s", "--dry-run")):
+        code, out, err = desk.run(*words)
+        assert (code, err) == (0, ""), (words, out)
