@@ -61,6 +61,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "ogm": ("ogm", {}),
     "ogm without ge": ("ogm", {"ge": False}),
     "pmr": ("pmr", {}),
+    "opm": ("opm", {"warmup_epochs": 0.0}),
 }
 """Label -> method and hyperparameters; the first is what all are compared with."""
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from data.base import Batch
 from methods.base import Context, MethodError, Outputs
-from methods.base.fused import FusedMethod, FusionHyperparameters
+from methods.base.fused import FusedMethod, FusionHyperparameters, check_fused_loss_alone
 from methods.base.hyperparameters import Choice, Uniform, epoch_window, hyper
 from methods.base.modulation import Scope, modulate_encoders, modulate_gradient, parameters_in_scope
 from methods.equations import discrepancy_ratios, unimodal_scores
@@ -135,13 +135,9 @@ class OGM(FusedMethod[OGMHyperparameters]):
     @classmethod
     def check(cls, hyperparameters: OGMHyperparameters, modalities: tuple[str, ...]) -> None:
         super().check(hyperparameters, modalities)
-        hp = hyperparameters
-        if hp.variant == "cvpr2022" and len(modalities) > 2:
+        check_fused_loss_alone(cls.name, hyperparameters)
+        if hyperparameters.variant == "cvpr2022" and len(modalities) > 2:
             raise MethodError(f"ogm: {_two_alone(len(modalities))}")
-        if hp.fusion == "late" and hp.late_train != "joint":
-            raise MethodError("ogm: fusion late needs late_train: joint; separate heads have a loss of their own")
-        if hp.unimodal_source == "aux" or hp.aux_detach:
-            raise MethodError("ogm trains no auxiliary heads: use unimodal_source native or zero, aux_detach: false")
 
     def on_fit_start(self, context: Context) -> None:
         if self.source == "zero":

@@ -27,7 +27,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     sweeps = (ROOT / "sweeps.yaml").read_text(encoding="utf-8")
-    (folder / "sweeps.yaml").write_text(sweeps.replace("      - igm\n", "      - igm\n      - slowdown\n", 1))
+    (folder / "sweeps.yaml").write_text(sweeps.replace("      - iprm\n", "      - iprm\n      - slowdown\n", 1))
     for path, text in FILES.items():
         (folder / path).write_text(text)
     return folder

@@ -19,6 +19,7 @@ EQUATIONS = {
     "ogm": "discrepancy_ratios modulate_gradient modulation_coefficients unimodal_scores",
     "pmr": "class_prototypes imbalance_ratio loss_coefficients prototype_logits prototypical_entropy total_loss "
     "update_prototypes",
+    "opm": "apply_drop discrepancy_ratios drop_probabilities drop_scale unimodal_scores",
     "mla": "fuse_logits fusion_weights prediction_entropy",
 }
 

@@ -113,7 +113,7 @@ def test_training_follows_the_papers(options: dict[str, Any]) -> None:
                 alone = [f if j == k else 0 * f for j, f in enumerate(features)]
                 logits = twin.fusion(alone).logits
             elif hp.fusion == "sum":
-                logits = twin.fusion.heads[k](features[k])  # type: ignore[index]
+                logits = twin.fusion.heads[k](features[k])
             else:
                 head = twin.fusion.head
                 logits = features[k] @ head.weight[:, 8 * k : 8 * k + 8].T + head.bias / len(features)

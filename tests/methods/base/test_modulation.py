@@ -68,10 +68,10 @@ def encoders() -> list[nn.Module]:
 
 def test_each_encoder_has_its_factor_and_frozen_parameters_stay() -> None:
     pair = encoders()
-    pair[1][0].bias.grad = None  # type: ignore[index]
+    pair[1][0].bias.grad = None
     before = [gradients(net) for net in pair]
     modulate_encoders(pair, torch.tensor([0.25, 1.0]))
-    assert pair[1][0].bias.grad is None  # type: ignore[index]
+    assert pair[1][0].bias.grad is None
     for found, grads, factor in zip([gradients(net) for net in pair], before, (0.25, 1.0), strict=True):
         for one, other in zip(found, grads, strict=True):
             assert torch.equal(one, factor * other)
