@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from data.base import Batch
-from methods.base import Context, Outputs
+from methods.base import Context, MethodError, Outputs
+from methods.base.branches import check_branches
 from methods.base.fused import FusedMethod, FusionHyperparameters, FusionName
 from methods.base.hyperparameters import Choice, Uniform, hyper
+from methods.base.modulation import modulate_encoders
 from models import fusion as fusions
 
 
@@ -19,11 +24,14 @@ class JointHyperparameters(FusionHyperparameters):
     unimodal_loss_weight: float = hyper(0.0, low=0.0, search=Uniform(0.0, 2.0))
     """weight of the sum of the modalities' own losses beside the fused one (1 with unimodal_source: aux: the uniform
     baseline)"""
+    gradient_scale: list[Annotated[float, Field(ge=0)]] | None = hyper(None)
+    """factor of the gradient of each modality's encoder, in the dataset's order (null: gradients as they are)"""
 
 
 class Joint(FusedMethod[JointHyperparameters]):
     """One network, one loss: that of the fusion, plus ``unimodal_loss_weight`` times the sum of the unimodal
-    cross-entropies.
+    cross-entropies. ``gradient_scale`` multiplies the encoders' gradients by constants, as in the first experiment of
+    Yang et al., TPAMI 2025 (AMSS).
 
     Cost: one forward and one backward a step, what the methods' costs are compared with."""
 
@@ -32,6 +40,14 @@ class Joint(FusedMethod[JointHyperparameters]):
     paper = "naive baseline: one loss on the fused prediction"
     stages = ()
     replaces_fusion_loss = False
+
+    @classmethod
+    def check(cls, hyperparameters: JointHyperparameters, modalities: tuple[str, ...]) -> None:
+        super().check(hyperparameters, modalities)
+        if (scales := hyperparameters.gradient_scale) is not None:
+            check_branches("joint with gradient_scale", hyperparameters)
+            if len(scales) != len(modalities):
+                raise MethodError(f"joint: gradient_scale needs one entry for each of {', '.join(modalities)}")
 
     def build(self) -> None:
         super().build()
@@ -46,6 +62,10 @@ class Joint(FusedMethod[JointHyperparameters]):
             own = [F.cross_entropy(logits, batch.labels) for logits in outputs.unimodal_logits]
             loss = loss + self.weight * torch.stack(own).sum()
         return loss
+
+    def modulate_gradients(self, outputs: Outputs, batch: Batch, context: Context) -> None:
+        if self.hyperparameters.gradient_scale is not None:
+            modulate_encoders(self.encoders.values(), self.hyperparameters.gradient_scale)
 
     def on_fit_start(self, context: Context) -> None:
         if self.source == "aux" and self.weight == 0:

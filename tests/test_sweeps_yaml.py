@@ -33,7 +33,7 @@ def shipped() -> list[Sweep]:
 def of_paper(curve: published.Curve) -> set[Any]:
     """The hyperparameter's values on a published curve, as the method here writes them."""
     found = {at for at in curve.at if (curve.method, curve.hyperparameter, at) not in NO_RUN}
-    if curve.hyperparameter == "fixed_ratios":
+    if curve.hyperparameter in ("fixed_ratios", "gradient_scale"):
         return {tuple(float(part.split("=")[1]) for part in at.split(";")) for at in found if isinstance(at, str)}
     return found
 

@@ -28,6 +28,6 @@ def check_branches(method: str, hyperparameters: FusionHyperparameters) -> None:
     """Refuse a fusion whose encoders are no branches of their own. Raises MethodError."""
     if hyperparameters.fusion == "channel" and hyperparameters.channel_mode == "cen":
         raise MethodError(
-            f"{method}: with channel_mode: cen the encoders share their convolutions, so no modality has a learning "
-            "rate of its own; use mmtm, or another fusion"
+            f"{method}: with channel_mode: cen the encoders share their convolutions, so no modality can learn at a "
+            "pace of its own; use mmtm, or another fusion"
         )

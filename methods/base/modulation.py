@@ -41,14 +41,14 @@ def modulate_gradient(grad: Tensor, coefficient: float | Tensor, noise: Tensor |
 @torch.no_grad()
 def modulate_encoders(
     encoders: Iterable[nn.Module],
-    factors: Iterable[Tensor],
+    factors: Iterable[float | Tensor],
     scope: str = "all",
     generator: torch.Generator | None = None,
 ) -> None:
     """Replace the gradients in ``scope`` of each encoder by those that :func:`modulate_gradient` makes.
 
-    factors: one 0-d tensor an encoder. generator: draws the noise, parameter by parameter in the encoders' order, so it
-    has to be alike on all workers; None: no noise. Parameters without gradient are passed over."""
+    factors: a float or 0-d tensor for each encoder. generator: draws the noise, parameter by parameter in the encoders'
+    order, so it has to be alike on all workers; None: no noise. Parameters without gradient are passed over."""
     for encoder, factor in zip(encoders, factors, strict=True):
         for parameter in parameters_in_scope(encoder, scope):
             grad = parameter.grad

@@ -21,6 +21,7 @@ VARIANTS = [
     Variant("weight", {"fusion": "weight"}, path="fused loss"),
     Variant("affine", {"fusion": "affine"}, path="fused loss"),
     Variant("gated", {"fusion": "gated"}, path="fused loss"),
+    Variant("scaled", {"gradient_scale": [0.4, 1.0]}, path="fused loss"),
     Variant("late", {"fusion": "late"}),
     Variant("late-averaged-of-three", {"fusion": "late", "late_train": "joint"}, modalities=3),
     Variant("lstm", {"fusion": "ml_lstm", "lstm_hidden": 64, "lstm_layers": 1}, path="lstm"),
@@ -173,3 +174,26 @@ def test_what_is_refused():
         Joint.check(JointHyperparameters(), ("audio",))
     with pytest.raises(MethodError, match="native"):
         Joint.check(JointHyperparameters(fusion="affine", unimodal_source="native"), ("audio", "video"))
+
+
+def test_gradients_of_the_encoders_are_scaled_and_no_others():
+    batch = _dataset().train.gather(torch.arange(8))
+    (plain, first), (scaled, second) = _setup(), _setup(gradient_scale=[0.2, 1.0])
+    plain.training_step(batch, first)
+    scaled.training_step(batch, second)
+    for (name, one), other in zip(scaled.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, (0.2 if name.startswith("encoders.audio") else 1.0) * other.grad)
+
+
+def test_scales_of_one_change_nothing_and_one_is_needed_for_each_modality():
+    batch = _dataset().train.gather(torch.arange(8))
+    (plain, first), (scaled, second) = _setup(), _setup(gradient_scale=[1.0, 1.0])
+    plain.training_step(batch, first)
+    scaled.training_step(batch, second)
+    assert all(torch.equal(one, other) for one, other in zip(scaled.parameters(), plain.parameters(), strict=True))
+    with pytest.raises(MethodError, match="one entry for each of audio, video"):
+        Joint.check(JointHyperparameters(gradient_scale=[1.0]), ("audio", "video"))
+    shared = {"fusion": "channel", "channel_mode": "cen"}
+    with pytest.raises(MethodError, match="share their convolutions"):
+        Joint.check(JointHyperparameters(gradient_scale=[1.0, 0.5], **shared), ("audio", "video"))
+    Joint.check(JointHyperparameters(**shared), ("audio", "video"))
