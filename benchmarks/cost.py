@@ -55,6 +55,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "lfa learned": ("lfa", {}),
     "igm": ("igm", {"inner_epochs": [1.0, 1.0]}),
     "igm without sam": ("igm", {"inner_epochs": [1.0, 1.0], "use_sam": False}),
+    "inforeg": ("inforeg", {"when": "always"}),
     "mmpareto": ("mmpareto", {}),
     "mslr": ("mslr", {}),
     "mses": ("mses", {}),

@@ -11,6 +11,8 @@ EQUATIONS = {
     "aug": "assign_classifiers boosting_loss confidence_score merge_logits residual_target",
     "bss": "balance_score curriculum_indices pace prediction_similarity sample_loss sampling_probabilities",
     "igm": "accumulate_cov layers_in_scope project_gradient projection_matrix sam_perturbation source_modality",
+    "inforeg": "fisher_trace performance_gaps performance_scores regulated_gradient regulation_strength "
+    "relative_trace_change",
     "iprm": "combine_logits kl_divergence mix_features mixed_targets strength_weights update_probe_weight",
     "lfa": "alpha_hypergradient alpha_schedule contrastive_loss inverse_hvp js_alignment update_alpha",
     "mmpareto": "integrate min_norm_weight mmpareto_gradient pareto_weights",
