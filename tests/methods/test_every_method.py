@@ -56,6 +56,13 @@ def warm_workers(two_workers: Workers) -> Workers:
     return two_workers
 
 
+@pytest.fixture
+def warm_three_workers(three_workers: Workers) -> Workers:
+    """Three workers, as :func:`warm_workers`."""
+    three_workers.run(load_optimizers)
+    return three_workers
+
+
 @functools.cache
 def run_of_one_worker(variant: Variant) -> ToyRun:
     return run(variant)
@@ -86,14 +93,14 @@ def test_two_workers_follow_one(variant: Variant, warm_workers: Workers) -> None
 
 
 @every_default
-def test_three_workers_of_which_one_has_no_sample_follow_one(variant: Variant, three_workers: Workers) -> None:
+def test_three_workers_of_which_one_has_no_sample_follow_one(variant: Variant, warm_three_workers: Workers) -> None:
     """The last joint batch has two samples."""
     kind = methods.get(variant.method)
     if kind.world_size_matters(kind.Hyperparameters.model_validate(variant.hyperparameters)):
         return
     shares = {"samples": 38, "batch_size": 18}
     alone = run(variant, **shares)
-    for worker in three_workers.run(functools.partial(run, variant, **shares)):
+    for worker in warm_three_workers.run(functools.partial(run, variant, **shares)):
         with explained(UNLIKE_ONE):
             for one, other in zip(worker.records, alone.records, strict=True):
                 assert_close((one.loss, one.samples), (other.loss, other.samples), f"epoch {one.epoch}")
