@@ -65,8 +65,11 @@ class Context(Protocol):
     def zero_grad(self) -> None:
         """Forget the gradients of the parameters that the phase trains."""
 
-    def optimizer_step(self) -> None:
-        """Clip the gradients as the recipe says, then step the optimizer. Parameters without gradient rest."""
+    def optimizer_step(self, *, clipped: bool = False) -> None:
+        """Clip the gradients as the recipe says, then step the optimizer. Parameters without gradient rest.
+
+        clipped: the method has clipped them itself, in the place of the recipe; the run's log says so where both
+        would."""
 
     def side_optimizer(
         self, name: str, parameters: Sequence[nn.Parameter], kind: str = "sgd", **options: Any

@@ -223,9 +223,12 @@ class TrainingContext:
         """Compute this worker's fraction of the samples in the joint batch, times the number of workers."""
         return self._step.counts[self.rank] * self.world_size / sum(self._step.counts)
 
-    def optimizer_step(self) -> None:
-        if self._recipe.gradient_clip is not None:
-            nn.utils.clip_grad_norm_(self.groups.parameters, self._recipe.gradient_clip)
+    def optimizer_step(self, *, clipped: bool = False) -> None:
+        limit = self._recipe.gradient_clip
+        if clipped and limit is not None:
+            self.warn(f"{self._method.name} clips gradients itself, in the place of train.gradient_clip: {limit:g}")
+        elif limit is not None:
+            nn.utils.clip_grad_norm_(self.groups.parameters, limit)
         if self.groups.optimizer is not None:
             self.groups.optimizer.step()
         self.phase_step += 1

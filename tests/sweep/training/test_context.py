@@ -26,6 +26,24 @@ def test_gradient_clipping_bounds_the_step() -> None:
     assert distance(gradient_clip=1e-3) <= 3 * 1e-3 < distance()
 
 
+def test_a_method_that_clips_itself_takes_the_place_of_the_recipe() -> None:
+    def gradient_left(clipped: bool, **recipe: Any) -> float:
+        parameter = torch.nn.Parameter(torch.zeros(1))
+        context = hand_driven_context(
+            ParametersAlone([parameter]), toy_dataset(), Recipe(batch_size=16, **recipe), warn=lines.append
+        )
+        parameter.grad = torch.full((1,), 3.0)
+        context.optimizer_step(clipped=clipped)
+        return float(parameter.grad)
+
+    lines: list[str] = []
+    assert gradient_left(True) == 3
+    assert gradient_left(False, gradient_clip=1.0) == pytest.approx(1)
+    assert lines == []
+    assert gradient_left(True, gradient_clip=1.0) == 3
+    assert lines == ["parameters-alone clips gradients itself, in the place of train.gradient_clip: 1"]
+
+
 def test_a_warning_is_written_once() -> None:
     lines: list[str] = []
     context = hand_driven_context(ParametersAlone(), toy_dataset(), Recipe(batch_size=16), warn=lines.append)
