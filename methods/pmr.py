@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import Context, MethodError, Outputs, evaluating
-from methods.base.fused import FusedMethod, FusionHyperparameters
+from methods.base.fused import FusedMethod, FusionHyperparameters, check_fused_loss_alone
 from methods.base.hyperparameters import LogUniform, Uniform, epoch_window, hyper, in_epochs
 from methods.equations import prediction_entropy
 from models import unknown
@@ -279,12 +279,8 @@ class PMR(FusedMethod[PMRHyperparameters]):
     @classmethod
     def check(cls, hyperparameters: PMRHyperparameters, modalities: tuple[str, ...]) -> None:
         super().check(hyperparameters, modalities)
-        hp = hyperparameters
-        if hp.fusion == "late" and hp.late_train != "joint":
-            raise MethodError("pmr: fusion late needs late_train: joint; separate heads have a loss of their own")
-        if hp.unimodal_source == "aux" or hp.aux_detach:
-            raise MethodError("pmr trains no auxiliary heads: use unimodal_source native or zero, aux_detach: false")
-        if len(modalities) > 2 and not hp.allow_more:
+        check_fused_loss_alone(cls.name, hyperparameters)
+        if len(modalities) > 2 and not hyperparameters.allow_more:
             raise MethodError(
                 f"pmr is defined for two modalities, the dataset gives {len(modalities)}: {', '.join(modalities)}; "
                 "allow_more: true trains our own extension"
