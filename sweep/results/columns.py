@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic_core import from_json
 
+from sweep.storage.files import StoreError
+
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
@@ -150,6 +152,8 @@ def _read_bytes(path: str) -> bytes | None:
         return None
     try:
         return os.read(file, os.fstat(file).st_size)
+    except IsADirectoryError as error:
+        raise StoreError(f"{path} is a folder, where a file is needed: remove it, and run the sweep again") from error
     finally:
         os.close(file)
 
@@ -160,21 +164,29 @@ def parse_records(content: bytes, path: Path) -> list[dict[str, Any]]:
     lines = content.splitlines()
     try:
         found: list[dict[str, Any]] = from_json(b"[" + b",".join(lines) + b"]", cache_strings="keys")
-        return found
     except ValueError:
-        return [
-            record for number, line in enumerate(lines) if (record := _parse_record(line, path, number, len(lines)))
-        ]
+        found = []
+    if len(found) == len(lines) and all(isinstance(record, dict) for record in found):
+        return found
+    return [record for number, line in enumerate(lines) if (record := _parse_record(line, path, number, len(lines)))]
 
 
 def _parse_record(line: bytes, path: Path, number: int, of: int) -> dict[str, Any] | None:
     try:
-        record: dict[str, Any] = from_json(line)
+        record = from_json(line)
     except ValueError as error:
         if number + 1 < of:
-            warnings.warn(f"{path}, line {number + 1} cannot be read ({error}): it is left out", stacklevel=2)
+            warn_of_line(path, number, str(error))
+        return None
+    if not isinstance(record, dict):
+        warn_of_line(path, number, "it is no record")
         return None
     return record
+
+
+def warn_of_line(path: Path, number: int, why: str) -> None:
+    """Warn of a line, counted from 0, that is left out."""
+    warnings.warn(f"{path}, line {number + 1} cannot be read ({why}): it is left out", stacklevel=2)
 
 
 def _parse_json(content: bytes | None, folder: str, name: str) -> dict[str, Any]:
@@ -182,11 +194,36 @@ def _parse_json(content: bytes | None, folder: str, name: str) -> dict[str, Any]
     if content is None:
         return {}
     try:
-        found: dict[str, Any] = from_json(content, cache_strings="all")
+        found = from_json(content, cache_strings="all")
     except ValueError as error:
-        warnings.warn(f"{folder}/{name} cannot be read ({error}): run the sweep again", stacklevel=2)
+        _warn_of_file(folder, name, str(error))
         return {}
-    return found
+    if why := _wrong_types(found, name):
+        _warn_of_file(folder, name, why)
+        return {}
+    record: dict[str, Any] = found
+    return record
+
+
+def _warn_of_file(folder: str, name: str, why: str) -> None:
+    warnings.warn(f"{folder}/{name} cannot be read ({why}): run the sweep again", stacklevel=3)
+
+
+def _wrong_types(found: Any, name: str) -> str:
+    """Say what in a record is of a type that no table can hold; "" where nothing is."""
+    if not isinstance(found, dict):
+        return "it is no record"
+    for key in ("metrics", "packages", "folders", *SECTIONS):
+        if key in found and not isinstance(found[key], dict):
+            return f"{key} is no mapping"
+    for key in ("command", "gpus"):
+        if not all(isinstance(part, str) for part in found.get(key, ())):
+            return f"{key} is no list of words"
+    if not all(isinstance(value, float | int | None) for value in found.get("metrics", {}).values()):
+        return "a metric is no number"
+    if name == "final.json" and found.get("status") not in ("done", "pruned", "diverged", "failed"):
+        return "it has no status"
+    return ""
 
 
 # Columns -----------------------------------------------------------------------------------------------------------
@@ -204,6 +241,11 @@ def _run_columns(
         environments.append(_environment_columns(environment, run, known))
         finals.append(_parse_json(final, run, "final.json"))
         tests.append(_parse_json(test, run, "test.json") if finals[-1] else {})
+        if (damaged := _missing_record(finals[-1], configs[-1], tests[-1])) is not None:
+            if (config if damaged == "config.json" else test) is None:
+                _warn_of_file(run, damaged, "it is missing")
+            # As the engine sees it: a run with damaged records has not ended.
+            finals[-1], tests[-1] = {}, {}
     names = ("fingerprint", "workers", "metric", "epochs", "patience", "numerics")
     columns = as_columns([{name: config[name] for name in names if name in config} for config in configs])
     for section, prefix in SECTIONS.items():
@@ -214,6 +256,13 @@ def _run_columns(
     pairs = zip(finals, tests, strict=True)
     columns |= as_columns([final.get("metrics", {}) | test.get("metrics", {}) for final, test in pairs])
     return columns | as_columns(environments)
+
+
+def _missing_record(final: Mapping[str, Any], config: Mapping[str, Any], test: Mapping[str, Any]) -> str | None:
+    """Name the record without which an end does not count."""
+    if final.get("status") in ("done", "pruned", "diverged") and not config:
+        return "config.json"
+    return "test.json" if final.get("status") == "done" and not test else None
 
 
 def _end_columns(final: Mapping[str, Any], run: Path) -> dict[str, Any]:
@@ -278,7 +327,20 @@ def _table_of_lines(contents: Sequence[bytes]) -> tuple[pa.Table, list[int]]:
 def _readable_lines(content: bytes, path: Path) -> bytes:
     """Keep the lines of a file that are records; see :func:`parse_records`."""
     lines = content.splitlines()
-    return b"\n".join(line for number, line in enumerate(lines) if _parse_record(line, path, number, len(lines)))
+    return b"\n".join(line for number, line in enumerate(lines) if _is_epoch(line, path, number, len(lines)))
+
+
+def _is_epoch(line: bytes, path: Path, number: int, of: int) -> bool:
+    record = _parse_record(line, path, number, of)
+    if record is None:
+        return False
+    groups = [record.get(group) for group in GROUPS]
+    numbers = [record.get(name) for name in ("epoch", "loss", "learning_rate", *COSTS[:1])]
+    numbers += [value for group in groups if isinstance(group, dict) for value in group.values()]
+    right = all(isinstance(group, dict) for group in groups) and all(isinstance(n, float | int | None) for n in numbers)
+    if not right:
+        warn_of_line(path, number, "it is no record of an epoch")
+    return right
 
 
 def with_prefix(prefix: str, columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:

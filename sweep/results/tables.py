@@ -21,8 +21,9 @@ from sweep.results.columns import (
     read_runs,
     run_stamps,
     table_value,
+    warn_of_line,
 )
-from sweep.runs.records import IndexEntry
+from sweep.runs.records import IndexEntry, is_run_name
 from sweep.storage.files import guarded
 from sweep.storage.remote import is_uri
 
@@ -126,8 +127,11 @@ def write_tables(results: str | Path, name: str) -> list[Path]:
 
 
 def index_entries(results: str | Path, name: str) -> list[IndexEntry]:
-    """List the runs of the sweep ``name`` as its index does; none where it has not run."""
-    return [IndexEntry(**line) for line in read_records(Path(results) / name / "index.jsonl")]
+    """List the runs of the sweep ``name`` as its index does, without lines that are damaged; none where it has not
+    run."""
+    known = IndexEntry.model_fields
+    lines = filter(_is_entry, read_records(Path(results) / name / "index.jsonl"))
+    return [IndexEntry(**{key: value for key, value in line.items() if key in known}) for line in lines]
 
 
 def columns_of(frame: pd.DataFrame, *prefixes: str) -> list[str]:
@@ -177,7 +181,10 @@ def _run_rows(
 def _index_rows(index: Path, content: bytes) -> list[dict[str, Any]]:
     """Parse the lines of a sweep's index; of lines that say the same of a run the last stands."""
     found: dict[tuple[str, ...], dict[str, Any]] = {}
-    for line in parse_records(content, index):
+    for number, line in enumerate(parse_records(content, index)):
+        if not _is_entry(line):
+            warn_of_line(index, number, "it names no run")
+            continue
         key = (line["hash"], line["role"], line["label"], json.dumps(line["values"]))
         values = line.pop("values")
         point = point_text(values)
@@ -188,6 +195,13 @@ def _index_rows(index: Path, content: bytes) -> list[dict[str, Any]]:
     for row in found.values():
         first.setdefault((row["label"], row["dataset"]), len(first))
     return sorted(found.values(), key=lambda row: first[row["label"], row["dataset"]])
+
+
+def _is_entry(line: Mapping[str, Any]) -> bool:
+    """Tell whether a line of an index names a run: all that was written by this version or an earlier one does."""
+    texts = ("hash", "method", "label", "dataset", "role", "configuration")
+    whole = all(isinstance(line.get(name), str) for name in texts) and isinstance(line.get("seed"), int)
+    return whole and isinstance(line.get("values"), dict) and is_run_name(line["hash"])
 
 
 def point_text(values: Mapping[str, Any]) -> str:

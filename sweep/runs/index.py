@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from sweep.runs.records import IndexEntry
+from sweep.runs.records import IndexEntry, is_run_name
 from sweep.storage.files import append_line, guarded, write_atomic
 
 
@@ -39,7 +39,6 @@ class Index:
 
 def _is_entry(line: str) -> bool:
     try:
-        IndexEntry.model_validate_json(line)
+        return is_run_name(IndexEntry.model_validate_json(line).hash)
     except ValidationError:
         return False
-    return True

@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from sweep.runs.records import EnvironmentRecord, FinalRecord, Run, TestRecord
+from sweep.runs.records import EnvironmentRecord, FinalRecord, Run, TestRecord, is_run_name
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import MARK, Store
 from sweep.storage.files import guarded, make_folder, write_atomic
@@ -240,7 +240,7 @@ class MirroredStore(Store):
         stale = []
         for run_hash, key in finals.items():
             path = self.results / key
-            if not path.exists() or path.stat().st_size != sizes.get(key):
+            if RunFolder(path.parent).final() is None or path.stat().st_size != sizes.get(key):
                 path.unlink(missing_ok=True)
                 stale.append(run_hash)
         for names in (RECORDS, ("final.json",)):
@@ -275,7 +275,9 @@ def _hashes(index: Path) -> list[str]:
     found: dict[str, None] = {}
     for line in index.read_bytes().splitlines():
         try:
-            found[from_json(line)["hash"]] = None
+            entry = from_json(line)
         except ValueError:
             continue
+        if isinstance(entry, dict) and is_run_name(entry.get("hash")):
+            found[entry["hash"]] = None
     return list(found)

@@ -5,6 +5,7 @@ Metric names: ``validation_accuracy``, ``validation_map``, ``validation_macro_f1
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -115,6 +116,11 @@ class EnvironmentRecord(Record):
     workers: int
     started: str
     """UTC, ISO 8601."""
+
+
+def is_run_name(text: object) -> bool:
+    """Tell whether a text can name the folder of a run: the digits of a hash, and so no path that leads elsewhere."""
+    return isinstance(text, str) and re.fullmatch(r"[0-9a-zA-Z]{1,64}", text) is not None
 
 
 class IndexEntry(Record):

@@ -34,11 +34,17 @@ class RunFolder:
     # While it runs ---------------------------------------------------------------------------------------------
 
     def open(self, run: Run, environment: EnvironmentRecord) -> None:
-        """Make the folder and say what runs here, and where; clear away what an interrupted write left."""
+        """Make the folder and say what runs here, and where; clear away what an interrupted write left, and an end that
+        does not count as its records are damaged (log.txt then says so)."""
         make_folder(self.path)
         with guarded("clean", self.path):
             for partial in self.path.glob(PARTIAL):
                 partial.unlink(missing_ok=True)
+        if (content := self._read("final.json")) is not None:
+            damaged = self._damaged_record(_parse_final(content))
+            self._remove("final.json")
+            if damaged is not None:
+                self.log(f"{damaged} is missing or cannot be read, so the run does not count as ended: trained again")
         self._write_record("config.json", run)
         self._write_record("environment.json", environment)
 
@@ -95,9 +101,10 @@ class RunFolder:
             self.log(f"checkpoint.pt {why}; kept as checkpoint.unreadable, training starts again")
 
     def commit(self, final: FinalRecord, test: TestRecord | None = None, weights: dict[str, Any] | None = None) -> None:
-        """End the run: test.json and weights first, final.json last; the checkpoint goes unless the run failed."""
-        if test is not None:
-            self._write_record("test.json", test)
+        """End the run: test.json and weights first, final.json last; the checkpoint goes unless the run failed. One
+        that is done always has a test.json, empty where nothing was tested: without it the end does not count."""
+        if test is not None or final.status == "done":
+            self._write_record("test.json", test or TestRecord(metrics={}))
         if weights is not None:
             self._write_weights(weights)
         self._secure()
@@ -159,10 +166,23 @@ class RunFolder:
         return [record for line in content.splitlines() if (record := _parse_record(EpochRecord, line)) is not None]
 
     def final(self) -> FinalRecord | None:
-        """Read how the run ended; None while it has not. With a record that a power cut or a damaged disk has spoilt it
-        has not: the run is trained again."""
-        final = self._record("final.json", FinalRecord)
-        return None if final is None or any(map(self._spoilt, ("config.json", "test.json"))) else final
+        """Read how the run ended; None while it has not. Where a record that belongs to the end is missing or cannot be
+        read it has not: the run is trained again. Fields that a later version has added are left out."""
+        content = self._read("final.json")
+        final = None if content is None else _parse_final(content)
+        return None if self._damaged_record(final) else final
+
+    def _damaged_record(self, final: FinalRecord | None) -> str | None:
+        """Name the first record without which an end does not count; None where all are there. A failure needs none: it
+        is tried again."""
+        if final is None:
+            return "final.json"
+        needed = list[tuple[str, type[BaseModel]]]()
+        if final.status != "failed":
+            needed.append(("config.json", Run))
+        if final.status == "done":
+            needed.append(("test.json", TestRecord))
+        return next((name for name, kind in needed if not _is_record(kind, self._read(name))), None)
 
     def config(self) -> Run | None:
         return self._record("config.json", Run)
@@ -210,20 +230,14 @@ class RunFolder:
     def _secure(self) -> None:
         """Bring whatever the run has left to where it belongs, before the commit says so."""
 
-    def _spoilt(self, name: str) -> bool:
-        """Tell whether a power cut emptied a file written shortly before. Only the commit is made to survive one at
-        once: that takes milliseconds a file."""
-        try:
-            return (self.path / name).stat().st_size == 0
-        except FileNotFoundError:
-            return False
-
 
 def _parse_note(line: bytes) -> dict[str, str]:
-    """Parse a line of JSON; {} where a power cut spoilt it."""
+    """Parse a line of JSON; {} where it is damaged."""
     try:
-        note: dict[str, str] = json.loads(line)
+        note = json.loads(line)
     except ValueError:
+        return {}
+    if not isinstance(note, dict) or not all(isinstance(value, str) for value in note.values()):
         return {}
     return note
 
@@ -233,3 +247,28 @@ def _parse_record(kind: type[R], content: bytes) -> R | None:
         return kind.model_validate_json(content)
     except ValidationError:
         return None
+
+
+def _is_record(kind: type[BaseModel], content: bytes | None) -> bool:
+    """Tell whether a record is whole: it has every field, of the right type. Later versions may have added some."""
+    if content is None:
+        return False
+    try:
+        kind.model_validate_json(content)
+    except ValidationError as error:
+        return _is_of_later_version(error)
+    return True
+
+
+def _parse_final(content: bytes) -> FinalRecord | None:
+    try:
+        return FinalRecord.model_validate_json(content)
+    except ValidationError as error:
+        if not _is_of_later_version(error):
+            return None
+    found = json.loads(content)
+    return FinalRecord.model_validate({name: found[name] for name in FinalRecord.model_fields if name in found})
+
+
+def _is_of_later_version(error: ValidationError) -> bool:
+    return all(each["type"] == "extra_forbidden" for each in error.errors())

@@ -40,12 +40,26 @@ def open_storage(journal: Path) -> BaseStorage:
         whole = _intact_length(journal, content)
         if whole < len(content):
             write_atomic(journal, content[:whole])
-    return JournalStorage(_Journal(journal))
+    return _read_storage(journal)
 
 
 def open_read_only(journal: Path) -> BaseStorage:
-    """Open the storage of a sweep that another process may be running: nothing is cleared away."""
-    return JournalStorage(_Journal(journal))
+    """Open the storage of a sweep that another process may be running: nothing is cleared away. Raises StoreError where
+    the file is broken."""
+    return _read_storage(journal)
+
+
+def _read_storage(journal: Path) -> BaseStorage:
+    try:
+        return JournalStorage(_Journal(journal))
+    except StoreError:
+        raise
+    except Exception as error:  # Optuna raises whatever damaged operations lead to
+        raise _broken_journal(journal, f"it cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _broken_journal(journal: Path, what: str) -> StoreError:
+    return StoreError(f"{journal}, {what}; delete the file: finished runs are kept, the search proposes anew")
 
 
 class _Journal(JournalFileBackend):
@@ -72,13 +86,12 @@ def _intact_length(journal: Path, content: bytes) -> int:
     for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
+            if not isinstance(entry, dict) or not isinstance(entry.get("op_code"), int):
+                raise ValueError("it is no operation of a study")
         except ValueError as error:
             if number == len(lines):
                 break
-            raise StoreError(
-                f"{journal}, line {number} is broken ({error}); delete the file: finished runs are kept, the search "
-                "proposes anew"
-            ) from error
+            raise _broken_journal(journal, f"line {number} is broken ({error})") from error
         if not line.endswith(b"\n"):
             break
         if entry["op_code"] == JournalOperation.CREATE_TRIAL and PROPOSAL not in entry.get("user_attrs", {}):

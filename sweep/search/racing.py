@@ -100,7 +100,7 @@ class RaceLog:
         """fresh: forget the decisions of earlier drivers."""
         self._path = path
         self._made: dict[tuple[str, ...], Decision] = {}
-        text = path.read_text(encoding="utf-8") if path.exists() and not fresh else ""
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() and not fresh else ""
         for line in text.splitlines():
             try:
                 decision = Decision.model_validate_json(line)

@@ -12,6 +12,7 @@ from support.synthetic_results import Results
 from sweep.results import columns as reading
 from sweep.results.columns import Columns, as_columns, run_stamps, table_value
 from sweep.results.tables import load
+from sweep.storage.files import StoreError
 
 
 @pytest.fixture
@@ -43,13 +44,55 @@ def test_a_commit_that_cannot_be_read_is_none_and_said_so(results: Results, cont
         assert load(results.path / "one")["status"].tolist() == ["running", "done"]
 
 
-@pytest.mark.parametrize("name", ["config.json", "environment.json", "test.json"])
-def test_another_record_that_cannot_be_read_costs_its_columns_alone(results: Results, name: str) -> None:
+@pytest.mark.parametrize("content", ["", '{"packages": 5}', "[1]", '{"command": [1]}'])
+def test_an_environment_that_cannot_be_read_costs_its_columns_alone(results: Results, content: str) -> None:
     folder = results.run("one", "joint", 0)
-    (folder / name).write_bytes(b"")
-    with pytest.warns(UserWarning, match=name):
+    (folder / "environment.json").write_text(content)
+    with pytest.warns(UserWarning, match=r"environment\.json cannot be read"):
         row = load(results.path / "one").iloc[0]
     assert (row["status"], row["validation_accuracy"]) == ("done", pytest.approx(0.51))
+
+
+@pytest.mark.parametrize("content", [None, "", '{"hyper', "[1]", '{"metrics": {"test_accuracy": "x"}, "train": 3}'])
+@pytest.mark.parametrize("name", ["config.json", "test.json"])
+def test_without_its_configuration_or_its_test_a_run_has_not_ended(
+    results: Results, name: str, content: str | None
+) -> None:
+    folder = results.run("one", "joint", 0)
+    results.run("one", "joint", 1)
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_text(content)
+    with pytest.warns(UserWarning, match=rf"{name} cannot be read \(.*\): run the sweep again"):
+        frame = load(results.path / "one")
+    assert frame["status"].tolist() == ["running", "done"]
+    assert frame["test_accuracy"].notna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("line", ['{"hash": "../../x"}', "[1]", "7", '{"a": 1}', '{"hash": null}'])
+def test_a_line_of_an_index_that_names_no_run_is_left_out_and_named(results: Results, line: str) -> None:
+    results.run("one", "joint", 0)
+    index = results.path / "one" / "index.jsonl"
+    index.write_text(f"{line}\n{index.read_text()}")
+    with pytest.warns(UserWarning, match=r"index\.jsonl, line 1 cannot be read"):
+        assert load(results.path / "one")["status"].tolist() == ["done"]
+
+
+@pytest.mark.parametrize("line", ["[1]", '{"epoch": "two"}', '{"epoch": 2, "metrics": 1, "diagnostics": {}}'])
+def test_a_line_that_is_no_epoch_is_left_out_and_named(results: Results, line: str) -> None:
+    folder = results.run("one", "joint", 0)
+    first, _, third = (folder / "metrics.jsonl").read_text().splitlines()
+    (folder / "metrics.jsonl").write_text(f"{first}\n{line}\n{third}\n")
+    with pytest.warns(UserWarning, match=r"metrics\.jsonl, line 2 cannot be read"):
+        assert load(results.path / "one", "epoch")["epoch"].tolist() == [1, 3]
+
+
+def test_a_folder_in_the_place_of_a_record_is_told(results: Results) -> None:
+    folder = results.run("one", "joint", 0)
+    (folder / "test.json").unlink()
+    (folder / "test.json").mkdir()
+    with pytest.raises(StoreError, match=r"test\.json is a folder, where a file is needed"):
+        load(results.path / "one")
 
 
 def test_a_line_that_cannot_be_read_is_left_out_and_named(results: Results) -> None:

@@ -28,6 +28,13 @@ def hashes(path: Path) -> list[str]:
     return [IndexEntry.model_validate_json(line).hash for line in path.read_text().splitlines()]
 
 
+def test_a_line_whose_hash_is_a_path_is_no_entry(tmp_path: Path) -> None:
+    path = tmp_path / "index.jsonl"
+    path.write_text("".join(entry(name).model_dump_json() + "\n" for name in ("../../x", "a", "/etc", "")))
+    Index(path)
+    assert hashes(path) == ["a"]
+
+
 def test_an_entry_is_appended_once(tmp_path: Path) -> None:
     index = Index(tmp_path / "index.jsonl")
     for run_hash in ("a", "b", "a"):

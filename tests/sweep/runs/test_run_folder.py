@@ -112,9 +112,10 @@ def test_a_record_that_a_power_cut_spoilt_is_none(folder: RunFolder, content: by
     for name in ("config.json", "environment.json", "final.json"):
         (folder.path / name).write_bytes(content)
     assert (folder.config(), folder.environment(), folder.final()) == (None, None, None)
-    (folder.path / "attempts.jsonl").write_bytes(content)
-    folder.note_start()
-    assert folder.attempts() == 1
+    for spoilt in (content, b"[]\n", b'{"started": 5}\n'):
+        (folder.path / "attempts.jsonl").write_bytes(spoilt)
+        folder.note_start()
+        assert folder.attempts() == 1
 
 
 def test_opening_clears_what_interrupted_writes_left(folder: RunFolder) -> None:
@@ -154,12 +155,49 @@ def test_the_commit_comes_after_all_else_and_alone_waits_for_the_disk(folder: Ru
     assert len(disk.synced()) == 1
 
 
-@pytest.mark.parametrize("name", ["config.json", "test.json"])
-def test_a_run_has_not_ended_where_a_power_cut_emptied_one_of_its_records(folder: RunFolder, name: str) -> None:
+DAMAGE = {
+    "missing": None,
+    "empty": b"",
+    "cut": b'{"metrics": {"test_acc',
+    "garbage": b"\0\xff\x00",
+    "wrong types": b'{"metrics": 5, "status": "done", "method": 7}',
+    "no record": b"[]",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", ["config.json", "test.json", "final.json"])
+def test_a_run_has_not_ended_where_one_of_its_records_is_damaged(folder: RunFolder, name: str, damage: str) -> None:
     folder.commit(FinalRecord(status="done"), TestRecord(metrics={}))
     assert folder.final() is not None
-    (folder.path / name).write_bytes(b"")
+    content = DAMAGE[damage]
+    (folder.path / name).unlink()
+    if content is not None:
+        (folder.path / name).write_bytes(content)
     assert folder.final() is None
+    folder.open(make_run(), record_environment(1))
+    assert not (folder.path / "final.json").exists()
+    if (name, damage) != ("final.json", "missing"):
+        assert log(folder) == (
+            f"{name} is missing or cannot be read, so the run does not count as ended: trained again\n"
+        )
+
+
+def test_what_a_later_version_has_added_to_a_record_makes_it_no_damaged_one(folder: RunFolder) -> None:
+    folder.commit(FinalRecord(status="done", epochs_trained=3), TestRecord(metrics={}))
+    for name in ("config.json", "test.json", "final.json"):
+        content = (folder.path / name).read_text()
+        (folder.path / name).write_text(content.replace("{", '{"a_later_field": 1,', 1))
+    assert folder.final() == FinalRecord(status="done", epochs_trained=3)
+
+
+def test_a_run_that_is_done_has_a_test_and_a_failure_needs_no_record(folder: RunFolder) -> None:
+    folder.commit(FinalRecord(status="done"))
+    assert (folder.path / "test.json").exists()
+    folder.commit(FinalRecord(status="failed"))
+    for name in ("test.json", "config.json"):
+        (folder.path / name).unlink()
+    assert folder.final() == FinalRecord(status="failed")
 
 
 def test_a_run_that_was_never_tested_has_ended_all_the_same(folder: RunFolder) -> None:

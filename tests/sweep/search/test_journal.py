@@ -54,6 +54,16 @@ def test_a_look_at_a_study_disturbs_nobody_who_writes_to_it(tmp_path: Path) -> N
     assert os.path.lexists(f"{journal}.lock")
 
 
+@pytest.mark.parametrize("line", [b"[1]\n", b'{"op_code": "x"}\n', b'{"op_code": 99}\n', b'{"op_code": 4}\n'])
+def test_a_journal_of_wrong_operations_is_named(tmp_path: Path, line: bytes) -> None:
+    make_search(tmp_path).propose()
+    journal = tmp_path / "study.journal"
+    journal.write_bytes(line + journal.read_bytes())
+    for opened in (open_storage, open_read_only):
+        with pytest.raises(StoreError, match=r"study\.journal, .* delete the file: finished runs are kept"):
+            opened(journal)
+
+
 def test_a_journal_that_is_broken_in_the_middle_is_named(tmp_path: Path) -> None:
     make_search(tmp_path).propose()
     journal = tmp_path / "study.journal"
