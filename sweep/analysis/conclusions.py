@@ -9,7 +9,7 @@ import pandas as pd
 
 from sweep.analysis.fronts import Front, objective_label, value_text
 from sweep.analysis.parts import Parts, chosen_run, configuration_name, selection_metric, shown_metric
-from sweep.analysis.statistics import differences, estimate, per_cent, sensitivity
+from sweep.analysis.statistics import SIGNIFICANCE, differences, estimate, least_p, per_cent, sensitivity
 
 
 def conclusions(parts: Parts, fronts: Sequence[Front] = ()) -> list[str]:
@@ -34,18 +34,30 @@ def conclusions(parts: Parts, fronts: Sequence[Front] = ()) -> list[str]:
     compared = rows_to_compare(parts)
     column = shown_metric(compared, selection_metric(compared).removeprefix("validation_")) if len(compared) else None
     if column and len(parts.baseline):
-        table = differences_to_joint(parts, compared, column)
-        table = table[table["n"] > 1]
-        above, below = (table[(table["p_holm"] < 0.05) & side] for side in (table["mean"] > 0, table["mean"] < 0))
-        words = [
-            f"{len(p)} {word} ({_differences_text(p)})" for word, p in (("better", above), ("worse", below)) if len(p)
-        ]
-        outcome = " and ".join(words) if words else "none different"
-        if len(table):
-            subject = "configuration" if len(table) == 1 else "configurations"
-            text = f"Of {len(table)} {subject} compared with joint training over common seeds, {outcome} beyond chance"
-            sentences.append(f"{text} (paired t tests, Holm-corrected, 5 %).")
+        sentences += _comparison_sentences(differences_to_joint(parts, compared, column))
     return sentences
+
+
+def _comparison_sentences(table: pd.DataFrame) -> list[str]:
+    """Say which rows of :func:`differences_to_joint` differ from joint training beyond chance, and with how many seeds;
+    nothing where none has two."""
+    table = table[table["n"] > 1]
+    if table.empty:
+        return []
+    seeds = " to ".join(dict.fromkeys(str(n) for n in (table["n"].min(), table["n"].max())))
+    few = table[[least_p(n) * len(table) >= SIGNIFICANCE for n in table["n"]]]
+    judged = table.drop(few.index)
+    apart = judged[judged["p_holm"] < SIGNIFICANCE]
+    above, below = apart[apart["mean"] > 0], apart[apart["mean"] < 0]
+    words = [f"{len(p)} {word} ({_differences_text(p)})" for word, p in (("better", above), ("worse", below)) if len(p)]
+    outcomes = [(" and ".join(words) if words else "none different") + " beyond chance"] if len(judged) else []
+    if len(few):
+        which = "none" if few.index.equals(table.index) else f"{len(few)}"
+        outcomes.append(f"{which} can be judged" if which == "none" else f"{which} cannot be judged")
+        outcomes[-1] += f": {few['n'].max()} seeds are too few for so many comparisons"
+    subject = "configuration" if len(table) == 1 else "configurations"
+    text = f"Of {len(table)} {subject} compared with joint training over common seeds, {'; '.join(outcomes)}"
+    return [f"{text} (paired t tests over {seeds} seeds, Holm-corrected, 5 %)."]
 
 
 def _front_sentence(front: Front) -> str:

@@ -2,6 +2,9 @@
 
 A frame has one row a run, as ``sweep.results.load`` gives it. Only finished runs (status done) enter a number; the
 others are counted beside it. Metrics are shares in [0, 1]; text is in per cent and points.
+
+A share of n samples moves in steps of 1/n, and few seeds may agree by chance: agreement is never taken as proof. Noise
+counts as no smaller than what rounding to the steps adds, and p-values as no smaller than seeds that collapse allow.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ import pandas as pd
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05
 FAILED = ("failed", "diverged", "pruned")
+COLLAPSE = 0.1
+"""Share of runs that may collapse without a cause in their configuration; no p-value is below what that allows."""
 
 
 @dataclass(frozen=True)
@@ -92,20 +97,63 @@ def is_numeric(values: pd.Series) -> bool:
 # Differences ---------------------------------------------------------------------------------------------------
 
 
+def smallest_step(values: Sequence[float] | np.ndarray | pd.Series, items: int | None = None) -> float:
+    """Give the resolution of shares: 1 / ``items`` where the number of samples is known, else the smallest distance
+    between two of ``values``; 0 where all are equal."""
+    if items is not None:
+        return 1 / items
+    kept = np.asarray(values, float)
+    gaps = np.diff(np.unique(kept[~np.isnan(kept)].round(9)))  # coarser than the rounding of sums
+    return float(gaps.min()) if len(gaps) else 0.0
+
+
+def rounding_noise(step: Any) -> Any:
+    """Give the deviation of one value that rounding to multiples of ``step`` adds, step / sqrt(12)."""
+    return step / math.sqrt(12)
+
+
+def least_p(n: Any) -> Any:
+    """Give the smallest p-value that n seeds allow: all of one of two configurations may have collapsed."""
+    return 2 * COLLAPSE**n
+
+
 def paired(values: pd.Series, baseline: pd.Series) -> tuple[Estimate, float]:
     """Estimate values - baseline over common seeds, with the p-value of the paired two-sided t test.
 
-    Seeds are the index of both; NaN count as absent. p is NaN for fewer than two common seeds."""
-    difference = (values - baseline).dropna()
-    found = estimate(difference)
-    if found.n < 2:
-        return found, math.nan
-    if found.deviation == 0:
-        return found, 1.0 if found.mean == 0 else 0.0
+    Seeds are the index of both; NaN count as absent; any quantity will do. p is NaN for fewer than two common seeds,
+    and where the differences have no spread but a mean: chance cannot be judged there. Shares of a test split are
+    compared by :func:`paired_shares`."""
+    found = estimate((values - baseline).dropna())
+    return found, float(t_test_p(found.mean, found.deviation, found.n))
+
+
+def paired_shares(values: pd.Series, baseline: pd.Series, step: float) -> tuple[Estimate, float]:
+    """Estimate values - baseline over common seeds as :func:`paired` does, for shares in multiples of ``step``; the
+    p-value is that of :func:`share_difference_p`."""
+    found = estimate((values - baseline).dropna())
+    return found, float(share_difference_p(found.mean, found.deviation, found.n, step))
+
+
+def share_difference_p(mean: Any, deviation: Any, n: Any, step: Any) -> np.ndarray:
+    """Compute two-sided p-values of mean differences of shares in multiples of ``step``, elementwise.
+
+    A deviation counts as no smaller than rounding gives a difference, and p is no smaller than :func:`least_p`: two
+    seeds tell three configurations or more from a baseline in no case."""
+    floor = math.sqrt(2) * rounding_noise(step)
+    return np.maximum(t_test_p(mean, np.maximum(deviation, floor), n), least_p(np.asarray(n, float)))
+
+
+def t_test_p(mean: Any, deviation: Any, n: Any) -> np.ndarray:
+    """Compute two-sided p-values of means of n differences, elementwise.
+
+    NaN for n < 2, and for a mean other than zero without deviation; 1 where both are zero."""
     from scipy.special import stdtr
 
-    statistic = found.mean / found.deviation * math.sqrt(found.n)
-    return found, float(2 * stdtr(found.n - 1, -abs(statistic)))
+    mean, deviation, n = (np.asarray(each, float) for each in (mean, deviation, n))
+    several = np.where(n > 1, n, np.nan)
+    spread = np.where(deviation > 0, deviation, np.nan)
+    p = 2 * stdtr(several - 1, -np.abs(mean / spread * np.sqrt(several)))
+    return np.where((deviation == 0) & (mean == 0) & (n > 1), 1.0, p)
 
 
 def holm(p_values: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
@@ -119,17 +167,28 @@ def holm(p_values: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
     return adjusted
 
 
-def differences(frame: pd.DataFrame, baseline: pd.DataFrame, metric: str, by: Sequence[str]) -> pd.DataFrame:
+def differences(
+    frame: pd.DataFrame, baseline: pd.DataFrame, metric: str, by: Sequence[str], items: int | None = None
+) -> pd.DataFrame:
     """Compare each group of ``frame`` with ``baseline`` on the same dataset, paired over common seeds.
 
-    Columns ``by``, dataset, mean, low, high, n, p and p_holm, corrected over all rows. Groups without a finished run
-    of the baseline on their dataset have n = 0. Of several finished runs of one seed the first counts."""
+    metric: a share in [0, 1]. items: samples of its split, which give its resolution; None: the smallest step between
+    the values on the dataset does. Columns ``by``, dataset, mean, low, high, n, p and p_holm, corrected over all rows.
+    Groups without a finished run of the baseline on their dataset have n = 0. Of several finished runs of one seed the
+    first counts."""
     by = [*by, *({"dataset"} - set(by))]
     reference = {str(dataset): _by_seed(rows, metric) for dataset, rows in baseline.groupby("dataset", sort=False)}
+    several = {
+        str(dataset): rows.loc[rows["status"].eq("done"), metric] if metric in rows else []
+        for dataset, rows in pd.concat([frame, baseline]).groupby("dataset", sort=False)
+    }
+    steps = {dataset: smallest_step(values, items) for dataset, values in several.items()}
     rows = []
     for key, group in frame.groupby(by, sort=False, dropna=False):
         named = dict(zip(by, key, strict=True))
-        found, p = paired(_by_seed(group, metric), reference.get(str(named["dataset"]), pd.Series(dtype=float)))
+        dataset = str(named["dataset"])
+        joint = reference.get(dataset, pd.Series(dtype=float))
+        found, p = paired_shares(_by_seed(group, metric), joint, steps.get(dataset, 0.0))
         rows.append({**named, "mean": found.mean, "low": found.low, "high": found.high, "n": found.n, "p": p})
     table = pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n", "p"])
     return table.assign(p_holm=holm(table["p"]))
@@ -194,7 +253,8 @@ def sensitivity(frame: pd.DataFrame, x: str, metric: str) -> Sensitivity:
     """Set the range of the mean of ``metric`` over the values of ``x`` against the pooled deviation between seeds.
 
     Seed noise is the root of sum (n_i - 1) s_i^2 / sum (n_i - 1). The p-value is that of Tukey's studentized range,
-    span / (noise / sqrt(n)), with the harmonic mean of the n_i where they differ (Tukey-Kramer)."""
+    span / (noise / sqrt(n)), with the harmonic mean of the n_i where they differ (Tukey-Kramer); there the noise counts
+    as no smaller than rounding to the smallest step between the values."""
     table = curve(frame, x, metric)
     pruned = int((table["n"].eq(0) & table["pruned"].gt(0)).sum())
     table = table[table["n"] > 0].reset_index(drop=True)
@@ -205,7 +265,8 @@ def sensitivity(frame: pd.DataFrame, x: str, metric: str) -> Sensitivity:
     noise, p = math.nan, math.nan
     if freedom:
         noise = math.sqrt(float(((n - 1) * table["deviation"].fillna(0) ** 2).sum()) / freedom)
-        p = _range_p(span, noise, len(n), len(n) / float((1 / n).sum()), freedom)
+        floor = rounding_noise(smallest_step(frame.loc[frame["status"].eq("done"), metric]))
+        p = _range_p(span, max(noise, floor), len(n), len(n) / float((1 / n).sum()), freedom)
     ratio = span / noise if noise else math.inf if span else 0.0
     best, worst = (table["value"].iloc[int(at)] for at in (np.argmax(mean), np.argmin(mean)))
     return Sensitivity(span, noise, ratio, p, best, worst, len(n), (int(n.min()), int(n.max())), pruned)

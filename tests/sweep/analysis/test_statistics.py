@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from benchmarks import conclusion_rates
 from sweep.analysis import statistics
 
 shares = st.floats(0, 1, allow_nan=False)
@@ -106,8 +107,47 @@ def test_paired_uses_common_seeds_only() -> None:
 def test_paired_without_spread() -> None:
     same = pd.Series([0.5, 0.5, 0.5])
     assert statistics.paired(same, same)[1] == 1
-    assert statistics.paired(same, same - 0.25)[1] == 0
+    assert math.isnan(statistics.paired(same, same - 0.25)[1])
     assert math.isnan(statistics.paired(same[:1], same)[1])
+
+
+def test_seeds_that_agree_are_no_proof() -> None:
+    # No spread: the deviation is what rounding both values to steps of 0.01 gives, 0.01 / sqrt(6).
+    level = pd.Series([0.5, 0.5, 0.5])
+    _, p = statistics.paired_shares(level, level - 0.01, 0.01)
+    assert p == pytest.approx(2 * stats.t.sf(math.sqrt(18), 2))
+    # p is never below twice the chance that all seeds of one side collapse where a tenth does.
+    for n in (2, 3):
+        ones = pd.Series(np.ones(n))
+        assert statistics.paired_shares(ones, ones - 0.9, 1e-6)[1] == pytest.approx(2 * 0.1**n)
+    assert statistics.paired_shares(level, level, 0.01)[1] == 1
+    # A spread beyond rounding is judged as it is.
+    a, b = pd.Series([0.9, 0.95, 0.93, 0.97]), pd.Series([0.91, 0.90, 0.91, 0.91])
+    assert statistics.paired_shares(a, b, 0.01)[1] == pytest.approx(stats.ttest_rel(a, b).pvalue)
+
+
+def test_resolution_is_that_of_the_samples_else_the_smallest_step() -> None:
+    assert statistics.smallest_step([0.5, 0.58, 0.54, math.nan, 0.5 + 1e-13]) == pytest.approx(0.04)
+    assert statistics.smallest_step([0.5, 0.58], items=400) == 1 / 400
+    assert statistics.smallest_step([0.5, 0.5]) == statistics.smallest_step([]) == 0
+
+
+def test_differences_know_the_resolution_of_their_dataset() -> None:
+    # On d all seeds are one step of 0.01 above joint training; "other" has a step of its own.
+    same, above = frame({0: [0.5, 0.6, 0.7]}), frame({0: [0.51, 0.61, 0.71]})
+    other = frame({0: [0.1, 0.1004, 0.2]}, dataset="other")
+    table = statistics.differences(pd.concat([above, other]), pd.concat([same, other]), "m", ["label"])
+    assert table["p"].tolist() == pytest.approx([2 * stats.t.sf(math.sqrt(18), 2), 1])
+    finer = statistics.differences(above, same, "m", ["label"], items=100_000)
+    assert finer["p"].tolist() == pytest.approx([0.002])
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+@pytest.mark.parametrize("case", conclusion_rates.CASES)
+def test_equal_methods_are_told_apart_in_one_sweep_of_twenty_at_most(case: str, seeds: int) -> None:
+    plain, ours = conclusion_rates.false_claims(case, seeds, methods=7, sweeps=400)
+    assert ours <= 0.05 + 0.02  # two standard errors of 400 sweeps
+    assert ours <= plain
 
 
 def test_holm_by_hand() -> None:
@@ -196,7 +236,9 @@ def test_sensitivity_without_noise() -> None:
     still = statistics.sensitivity(frame({1: [0.5, 0.5], 2: [0.5, 0.5]}), "x", "m")
     moved = statistics.sensitivity(frame({1: [0.5, 0.5], 2: [0.6, 0.6]}), "x", "m")
     assert (still.ratio, still.p) == (0, 1)
-    assert (moved.ratio, moved.p) == (math.inf, 0)
+    assert moved.ratio == math.inf
+    # The noise counts as that of rounding to steps of 0.1.
+    assert moved.p == pytest.approx(stats.studentized_range.sf(math.sqrt(24), 2, 2), rel=1e-6)
 
 
 def test_compare_prints_mean_half_width_and_n() -> None:

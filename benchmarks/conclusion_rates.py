@@ -1,0 +1,75 @@
+"""How often the report's conclusions are wrong where nothing differs.
+
+    python -m benchmarks.conclusion_rates [--sweeps 2000] [--methods 7] [--seeds 2 3 5 10]
+
+Sweeps of equal methods and joint training are drawn at random, values about 0.9 (skewed ones about 0.98) with a
+deviation of one point between seeds, half of its variance shared by all methods under a seed, and judged by
+``sweep.analysis.statistics`` as a report judges them. The cases:
+
+- normal: as they are; 1/50, 1/100, 1/400: rounded to the multiples that a test split of so many samples allows;
+- skewed: one minus an exponential of two points, so that values crowd below 1;
+- collapsed: a tenth of the runs, drawn at random, ends at 0.1.
+
+Printed is, for each case and number of seeds, the share of sweeps in which any method is called better or worse than
+joint training (5 % at most are wanted): by plain paired t tests, and as the report judges.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+from scipy.special import log_ndtr
+
+from sweep.analysis.statistics import SIGNIFICANCE, holm, share_difference_p, smallest_step, t_test_p
+
+CASES = ("normal", "1/50", "1/100", "1/400", "skewed", "collapsed")
+NOISE = 0.01
+
+
+def draw(case: str, sweeps: int, groups: int, seeds: int, random: np.random.Generator) -> np.ndarray:
+    """Draw the values of groups that do not differ, [sweeps, groups, seeds], each a share."""
+    shared, own = random.standard_normal((sweeps, 1, seeds)), random.standard_normal((sweeps, groups, seeds))
+    mixed = np.sqrt(0.5) * (shared + own)
+    if case == "skewed":
+        return np.clip(1 + 2 * NOISE * log_ndtr(-mixed), 0, 1)
+    values = 0.9 + NOISE * mixed
+    if case == "collapsed":
+        return np.where(random.random(values.shape) < 0.1, 0.1, values)
+    if case != "normal":
+        items = int(case.removeprefix("1/"))
+        values = np.round(values * items) / items
+    return np.clip(values, 0, 1)
+
+
+def false_claims(case: str, seeds: int, methods: int, sweeps: int) -> tuple[float, float]:
+    """Give the share of sweeps in which any of equal methods is called better or worse than joint training, by plain
+    paired t tests and by the report's."""
+    random = np.random.default_rng([CASES.index(case), seeds, methods])
+    values = draw(case, sweeps, methods + 1, seeds, random)
+    differences = (values[:, 1:] - values[:, :1]).round(12)
+    mean, deviation = differences.mean(-1), differences.std(-1, ddof=1)
+    steps = np.array([[smallest_step(each.ravel())] for each in values])
+    plain = t_test_p(mean, np.maximum(deviation, 1e-15), seeds)
+    ours = share_difference_p(mean, deviation, seeds, steps)
+    claims = [[(holm(p) < SIGNIFICANCE).any() for p in several] for several in (plain, ours)]
+    return float(np.mean(claims[0])), float(np.mean(claims[1]))
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--sweeps", type=int, default=2000)
+    arguments.add_argument("--methods", type=int, default=7)
+    arguments.add_argument("--seeds", type=int, nargs="+", default=[2, 3, 5, 10])
+    options = arguments.parse_args()
+    print(
+        f"false winners or losers among {options.methods} equal methods, % of {options.sweeps} sweeps: plain / report"
+    )
+    print("seeds".ljust(12) + "".join(f"{n:>14}" for n in options.seeds))
+    for case in CASES:
+        rates = (false_claims(case, n, options.methods, options.sweeps) for n in options.seeds)
+        print(case.ljust(12) + "".join(f"{100 * plain:7.1f}{100 * ours:7.1f}" for plain, ours in rates), flush=True)
+
+
+if __name__ == "__main__":
+    main()
