@@ -178,8 +178,8 @@ def differences(
     first counts."""
     by = [*by, *({"dataset"} - set(by))]
     reference = {str(dataset): _by_seed(rows, metric) for dataset, rows in baseline.groupby("dataset", sort=False)}
-    several = {
-        str(dataset): rows.loc[rows["status"].eq("done"), metric] if metric in rows else []
+    several: dict[str, pd.Series] = {
+        str(dataset): rows.loc[rows["status"].eq("done"), metric] if metric in rows else pd.Series(dtype=float)
         for dataset, rows in pd.concat([frame, baseline]).groupby("dataset", sort=False)
     }
     steps = {dataset: smallest_step(values, items) for dataset, values in several.items()}

@@ -165,8 +165,8 @@ def difference_blocks(parts: Parts, metric: str) -> list[Block]:
     note = (
         f"Points of {column.replace('_', ' ')} above joint training under the same seeds; p of paired t tests, "
         "Holm-corrected over the table. Seeds that agree are no proof: the deviation counts as no smaller than "
-        "rounding to the resolution of the test split, p as no smaller than it would be where one run in ten collapses (0.02 at "
-        "two seeds, 0.002 at three)."
+        "rounding to the resolution of the test split, p as no smaller than it would be where one run in ten collapses "
+        "(0.02 at two seeds, 0.002 at three)."
     )
     return [Block("Differences to joint training", table=Table(headings, lines, note=note))]
 
