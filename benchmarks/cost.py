@@ -62,6 +62,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "ogm": ("ogm", {}),
     "ogm without ge": ("ogm", {"ge": False}),
     "pmr": ("pmr", {}),
+    "agm": ("agm", {}),
+    "agm of encoders": ("agm", {"grad": "encoder"}),
     "opm": ("opm", {"warmup_epochs": 0.0}),
 }
 """Label -> method and hyperparameters; the first is what all are compared with."""

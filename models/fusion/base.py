@@ -70,6 +70,12 @@ class Fusion(nn.Module, ABC):
         lists = [getattr(self, name) for name in ("aux_heads", *self.one_a_modality)]
         return [each[position] for each in lists if each is not None]
 
+    @property
+    def head_layers(self) -> list[nn.Linear]:
+        """List the linear layers that give logits: one, or one a modality. Default: those called heads, or head."""
+        found: Any = self.heads if hasattr(self, "heads") else [self.head]
+        return list(found)
+
     @abstractmethod
     def forward(self, features: list[Tensor]) -> FusionOutput:
         """Fuse features [B, d_m]."""

@@ -9,7 +9,7 @@ from functools import reduce
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models import linear
@@ -125,6 +125,10 @@ class ETMCFusion(Fusion):
         self.evidence, self.annealing_epochs = evidence, annealing_epochs
         self.heads = heads(dims, num_classes)
         self.pseudo_head = linear(sum(dims), num_classes)
+
+    @property
+    def head_layers(self) -> list[nn.Linear]:
+        return [*super().head_layers, self.pseudo_head]
 
     def forward(self, features: list[Tensor]) -> FusionOutput:
         views = [*self.native_logits(features), self.pseudo_head(torch.cat(features, dim=1))]

@@ -161,6 +161,16 @@ def test_a_step_never_waits_for_the_device(name: str, dims: list[int], options: 
         (loss + torch.stack(unimodal).sum()).backward()
 
 
+@everyone
+def test_head_layers_are_what_logits_come_from(name: str, dims: list[int], options: dict[str, Any]) -> None:
+    module = biased(name, dims, **options)
+    for layer in module.head_layers:
+        assert layer.out_features == 4
+        nn.init.zeros_(layer.weight)
+    logits = module.fuse(random_features(*dims)).logits
+    close(logits, logits[:1].expand_as(logits))
+
+
 @pytest.mark.parametrize(
     ("mode", "encoder"), [("mmtm", "cnn"), ("mmtm", "resnet18"), ("mmtm", "mlp"), ("cen", "cnn"), ("cen", "resnet18")]
 )
