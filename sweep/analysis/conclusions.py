@@ -40,13 +40,14 @@ def conclusions(parts: Parts, fronts: Sequence[Front] = ()) -> list[str]:
 
 def _comparison_sentences(table: pd.DataFrame) -> list[str]:
     """Say which rows of :func:`differences_to_joint` differ from joint training beyond chance, and with how many seeds;
-    nothing where none has two."""
+    nothing where none has two. One that lost seeds is not claimed: those that survive are no fair sample."""
     table = table[table["n"] > 1]
     if table.empty:
         return []
     seeds = " to ".join(dict.fromkeys(str(n) for n in (table["n"].min(), table["n"].max())))
-    few = table[[least_p(n) * len(table) >= SIGNIFICANCE for n in table["n"]]]
-    judged = table.drop(few.index)
+    lossy = table[table["lost"] > 0]
+    few = table[[least_p(n) * len(table) >= SIGNIFICANCE for n in table["n"]]].drop(lossy.index, errors="ignore")
+    judged = table.drop(few.index).drop(lossy.index)
     apart = judged[judged["p_holm"] < SIGNIFICANCE]
     above, below = apart[apart["mean"] > 0], apart[apart["mean"] < 0]
     words = [f"{len(p)} {word} ({_differences_text(p)})" for word, p in (("better", above), ("worse", below)) if len(p)]
@@ -55,6 +56,12 @@ def _comparison_sentences(table: pd.DataFrame) -> list[str]:
         which = "none" if few.index.equals(table.index) else f"{len(few)}"
         outcomes.append(f"{which} can be judged" if which == "none" else f"{which} cannot be judged")
         outcomes[-1] += f": {few['n'].max()} seeds are too few for so many comparisons"
+    if len(lossy):
+        outcomes.append(f"{len(lossy)} not claimed, for seeds were lost ({_losses_text(lossy)})")
+    for dataset, part in table[table["baseline_lost"] > 0].groupby("dataset", sort=False):
+        lost = part["baseline_lost"].iloc[0]
+        seeds_lost = "1 seed" if lost == 1 else f"{lost} seeds"
+        outcomes.append(f"on {dataset} joint training itself lost {seeds_lost}, which no difference counts")
     subject = "configuration" if len(table) == 1 else "configurations"
     text = f"Of {len(table)} {subject} compared with joint training over common seeds, {'; '.join(outcomes)}"
     return [f"{text} (paired t tests over {seeds} seeds, Holm-corrected, 5 %)."]
@@ -73,6 +80,13 @@ def _front_sentence(front: Front) -> str:
 def _differences_text(table: pd.DataFrame) -> str:
     names = [
         f"{name_with_role(r)} {points_text(r['mean'])} on {r['dataset']}" for r in table.head(5).to_dict("records")
+    ]
+    return "; ".join(names) + ("; ..." if len(table) > 5 else "")
+
+
+def _losses_text(table: pd.DataFrame) -> str:
+    names = [
+        f"{name_with_role(r)} on {r['dataset']}: {r['lost']} of {r['seeds']}" for r in table.head(5).to_dict("records")
     ]
     return "; ".join(names) + ("; ..." if len(table) > 5 else "")
 

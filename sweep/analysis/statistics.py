@@ -173,9 +173,9 @@ def differences(
     """Compare each group of ``frame`` with ``baseline`` on the same dataset, paired over common seeds.
 
     metric: a share in [0, 1]. items: samples of its split, which give its resolution; None: the smallest step between
-    the values on the dataset does. Columns ``by``, dataset, mean, low, high, n, p and p_holm, corrected over all rows.
-    Groups without a finished run of the baseline on their dataset have n = 0. Of several finished runs of one seed the
-    first counts."""
+    the values on the dataset does. Columns ``by``, dataset, mean, low, high, n, p, lost and baseline_lost (seeds that
+    ended without a result), seeds (all of the group) and p_holm, corrected over all rows. Groups without a finished run
+    of the baseline on their dataset have n = 0. Of several finished runs of one seed the first counts."""
     by = [*by, *({"dataset"} - set(by))]
     reference = {str(dataset): _by_seed(rows, metric) for dataset, rows in baseline.groupby("dataset", sort=False)}
     several: dict[str, pd.Series] = {
@@ -183,15 +183,24 @@ def differences(
         for dataset, rows in pd.concat([frame, baseline]).groupby("dataset", sort=False)
     }
     steps = {dataset: smallest_step(values, items) for dataset, values in several.items()}
+    lost = {str(dataset): len(lost_seeds(rows)) for dataset, rows in baseline.groupby("dataset", sort=False)}
     rows = []
     for key, group in frame.groupby(by, sort=False, dropna=False):
         named = dict(zip(by, key, strict=True))
         dataset = str(named["dataset"])
         joint = reference.get(dataset, pd.Series(dtype=float))
         found, p = paired_shares(_by_seed(group, metric), joint, steps.get(dataset, 0.0))
-        rows.append({**named, "mean": found.mean, "low": found.low, "high": found.high, "n": found.n, "p": p})
-    table = pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n", "p"])
+        numbers = {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n, "p": p}
+        counts = {"lost": len(lost_seeds(group)), "seeds": group["seed"].nunique()}
+        rows.append({**named, **numbers, **counts, "baseline_lost": lost.get(dataset, 0)})
+    columns = [*by, "mean", "low", "high", "n", "p", "lost", "seeds", "baseline_lost"]
+    table = pd.DataFrame(rows, columns=columns)
     return table.assign(p_holm=holm(table["p"]))
+
+
+def lost_seeds(rows: pd.DataFrame) -> set[Any]:
+    """Find the seeds of one configuration whose runs ended without a result: failed, diverged or pruned."""
+    return {*rows.loc[rows["status"].isin(FAILED), "seed"]} - {*rows.loc[rows["status"].eq("done"), "seed"]}
 
 
 def _by_seed(frame: pd.DataFrame, metric: str) -> pd.Series:

@@ -10,6 +10,7 @@ import pandas as pd
 from sweep.analysis.completeness import COMPLETE, CONFIGURATION, RacedOut, completeness_table
 from sweep.analysis.conclusions import differences_to_joint, name_with_role, points_text, rows_to_compare
 from sweep.analysis.fronts import Front, objective_label, value_text
+from sweep.analysis.losses import losses_table
 from sweep.analysis.parts import (
     METRIC_NAMES,
     Parts,
@@ -89,6 +90,19 @@ def number_blocks(
         headings.insert(5, "standing")
         for row, state in zip(rows, table["state"], strict=True):
             row.insert(5, state)
+    note = _note(parts, columns, bool(fewer.any()))
+    column = shown_metric(runs, metric) or f"validation_{metric}"
+    shown = parts.runs[parts.runs["configuration"].isin(table["configuration"])]
+    losses = table[list(KEY)].merge(losses_table(shown, KEY, column), on=list(KEY), how="left").to_dict("records")
+    if any(each["lost"] for each in losses):
+        place = 6 if headings[5] == "standing" else 5
+        headings[place:place] = ["lost", f"{column.replace('_', ' ')}, losses at chance"]
+        for row, each in zip(rows, losses, strict=True):
+            row[place:place] = [_lost_text(each["lost"], each["seeds"]), per_cent(each["mean"])]
+        note += (
+            " Lost: seeds that failed, diverged or were stopped early. Beside it the mean with each of them at the "
+            "share of the most frequent class; – where that is not known."
+        )
     found = {(b["label"], b["configuration"]) for b in chosen_runs(parts)}
     if fronts:
         found = {(f.label, key) for f in fronts for key in f.table.loc[f.table["front"], "configuration"]}
@@ -97,7 +111,6 @@ def number_blocks(
         for i, r in enumerate(table.to_dict("records"))
         if (r["label"], r["configuration"]) in found and r["role"] == "sweep"
     }
-    note = _note(parts, columns, bool(fewer.any()))
     if left_out:
         rows, best = _with_left_out(rows, best, left_out)
         note += " N/A: the method refuses the configuration, for the reason given; it is no run and is not compared."
@@ -105,6 +118,10 @@ def number_blocks(
         "" if not best else " Highlighted: the Pareto front." if fronts else " Highlighted: chosen on validation data."
     )
     return [Block("Configurations", table=Table(headings, rows, best, note)), *difference_blocks(parts, metric)]
+
+
+def _lost_text(lost: int, seeds: int) -> str:
+    return f"{lost} of {seeds} ({lost / seeds:.0%})" if lost else "0"
 
 
 def _with_left_out(
@@ -157,16 +174,17 @@ def difference_blocks(parts: Parts, metric: str) -> list[Block]:
         [
             name_with_role(r), r["dataset"], str(r["n"]), points_text(r["mean"]),
             "–" if r["n"] < 2 else f"{points_text(r['low'])} to {points_text(r['high'])}",
-            _p_text(r["p"]), _p_text(r["p_holm"]),
+            _p_text(r["p"]), _p_text(r["p_holm"]), _lost_text(r["lost"], r["seeds"]),
         ]
         for r in table.to_dict("records")
     ]  # fmt: skip
-    headings = ["configuration", "dataset", "common seeds", "difference", "95 % interval", "p", "p (Holm)"]
+    headings = ["configuration", "dataset", "common seeds", "difference", "95 % interval", "p", "p (Holm)", "lost"]
     note = (
         f"Points of {column.replace('_', ' ')} above joint training under the same seeds; p of paired t tests, "
         "Holm-corrected over the table. Seeds that agree are no proof: the deviation counts as no smaller than "
         "rounding to the resolution of the test split, p as no smaller than it would be where one run in ten collapses "
-        "(0.02 at two seeds, 0.002 at three)."
+        "(0.02 at two seeds, 0.002 at three). Of a configuration that lost seeds the others are compared, which "
+        "flatters it."
     )
     return [Block("Differences to joint training", table=Table(headings, lines, note=note))]
 

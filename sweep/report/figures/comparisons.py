@@ -100,8 +100,9 @@ def draw_differences(parts: Parts, rows: pd.DataFrame, column: str, stem: str) -
             color=COLOURS[0],
             capsize=2.5,
         )
-        for at, p, n in zip(y, part["p_holm"], part["n"], strict=True):
+        for at, p, n, lost in zip(y, part["p_holm"], part["n"], part["lost"], strict=True):
             text = f"n = {n}" if np.isnan(p) else f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}, n = {n}"
+            text += f", {lost} lost" if lost else ""
             ax.annotate(text, (1.02, at), xycoords=("axes fraction", "data"), va="center", fontsize=6.5, color=GREY)
         ax.set_yticks(range(len(names)), list(names.values()))
         ax.set_ylim(len(names) - 0.5, -0.5)

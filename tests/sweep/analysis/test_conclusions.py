@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -76,8 +77,10 @@ def compared(folder: Path, differences: dict[float, list[float]], seeds: int = 4
         results.run("one", "joint", seed, {"multi": level}, role="reference", hyperparameters=plain)
     for alpha, added in differences.items():
         for seed, difference in enumerate(added):
-            found = {"multi": joint[seed] + difference}
-            results.run("one", "iprm", seed, found, values={"alpha": alpha})
+            lost = math.isnan(difference)
+            found = {"multi": joint[seed] + (0 if lost else difference)}
+            status = "diverged" if lost else "done"
+            results.run("one", "iprm", seed, found, values={"alpha": alpha}, status=status)
     return conclusions(Parts(load(folder / "one")))[-1]
 
 
@@ -115,6 +118,24 @@ def test_one_of_many_is_better_only_where_their_number_allows(tmp_path: Path) ->
     assert "1 better (iprm: alpha=0.1 +7.25 on digits)" in compared(tmp_path / "alone", {0.1: close})
     beside = dict.fromkeys((0.2, 0.3, 0.4), CHANCE)
     assert "none different" in compared(tmp_path / "beside", {0.1: close, **beside})
+
+
+def test_survivors_are_not_claimed_and_the_loss_is_said(tmp_path: Path) -> None:
+    sentence = compared(tmp_path, {0.1: CLEAR, 0.2: [0.2, 0.201, 0.199, math.nan], 0.3: CHANCE})
+    assert "1 better (iprm: alpha=0.1 +10.00 on digits) beyond chance; 1 not claimed, for seeds were lost" in sentence
+    assert "(iprm: alpha=0.2 on digits: 1 of 4)" in sentence
+    alone = compared(tmp_path / "alone", {0.2: [0.2, 0.201, 0.199, math.nan]})
+    assert "better" not in alone
+    assert "joint training over common seeds, 1 not claimed" in alone
+
+
+def test_seeds_that_joint_training_lost_are_said(tmp_path: Path) -> None:
+    compared(tmp_path, {0.1: CLEAR})
+    plain = {"unimodal_loss_weight": 0.0}
+    results = Results(tmp_path)
+    results._made = 50
+    results.run("one", "joint", 4, role="reference", hyperparameters=plain, status="failed")
+    assert "on digits joint training itself lost 1 seed" in conclusions(Parts(load(tmp_path / "one")))[-1]
 
 
 def test_one_common_seed_is_no_comparison(tmp_path: Path) -> None:
@@ -156,6 +177,6 @@ def test_only_finished_fresh_seeds_count(tmp_path: Path) -> None:
     results._made = 50
     results.run("one", "iprm", 101, values={"alpha": 0.1}, number=1, role="report", status="pruned", metrics=early)
     for path in tmp_path.glob("runs/*/test.json"):
-        path.unlink()
+        path.write_text('{"metrics": {}}')
     (sentence,) = conclusions(Parts(load(tmp_path / "one")))
     assert "under 1 fresh seed it reaches 91.0 % (validation accuracy)." in sentence

@@ -181,6 +181,14 @@ def test_differences_are_paired_within_a_dataset() -> None:
     assert math.isnan(table["p_holm"][2])
 
 
+def test_differences_count_the_seeds_that_were_lost() -> None:
+    rows = frame({0: ["failed", "diverged", 0.6, 0.7, "running"]})
+    (row,) = statistics.differences(rows, frame({0: [0.5, 0.5, "pruned"]}), "m", ["label"]).to_dict("records")
+    assert (row["n"], row["lost"], row["seeds"], row["baseline_lost"]) == (0, 2, 5, 1)
+    again = pd.concat([rows, frame({0: [0.6]})])
+    assert statistics.lost_seeds(again) == {1}
+
+
 def test_of_several_runs_of_one_seed_the_first_counts() -> None:
     twice = frame({0: [0.6, 0.7, 0.1, 0.9]}, seeds=[0, 1, 1, 0])
     base = frame({0: [0.5, 0.5, 0.0]}, seeds=[0, 1, 0])

@@ -100,6 +100,28 @@ def test_differences_are_points_above_joint_training_with_corrected_p(tmp_path: 
     assert "joint + unimodal losses (reference)" in rows
 
 
+def test_the_tables_show_what_was_lost(tmp_path: Path) -> None:
+    alpha_sweep(tmp_path)
+    runs = load(tmp_path / "iprm-alpha")
+    # Chance is 0.1: the values of both modalities add up to what the accuracy is above it.
+    parts = Parts(runs.assign(test_shapley_profile=runs["test_accuracy"] - 0.6))
+    configured, compared = number_blocks(parts, 3, {}, [])
+    assert configured.table is not None
+    assert compared.table is not None
+    place = configured.table.columns.index("lost")
+    assert configured.table.columns[place + 1] == "test accuracy, losses at chance"
+    rows = {row[0]: row for row in configured.table.rows}
+    done = runs[runs["vary.alpha"].eq(0.5) & runs["status"].eq("done")]["test_accuracy"]
+    assert rows["iprm: alpha=0.5"][place : place + 2] == ["1 of 3 (33%)", f"{100 * (done.sum() + 0.1) / 3:.1f}"]
+    assert rows["iprm: alpha=0.1"][place] == "0"
+    lost = {row[0]: row[-1] for row in compared.table.rows}
+    assert (lost["iprm: alpha=0.4"], lost["iprm: alpha=0.1"]) == ("1 of 3 (33%)", "0")
+    complete = alpha_sweep(tmp_path / "complete", failing=False)
+    (block, _) = number_blocks(Parts(load(complete.path / "iprm-alpha")), 3, {}, [])
+    assert block.table is not None
+    assert "lost" not in block.table.columns
+
+
 def test_without_joint_training_there_are_no_differences(tmp_path: Path) -> None:
     results = Results(tmp_path)
     results.sweep("one")
