@@ -29,6 +29,7 @@ from data.base import (
     Split,
 )
 from data.base.dataset import NOT_FINITE
+from data.base.placement import moved
 from data.prepared.cache.computed import Computed, Part, cached_splits
 from data.prepared.cache.folder import read_only
 from data.prepared.lists.items import SPLITS, SplitName
@@ -91,8 +92,8 @@ class ArrayColumn(Column):
         return len(self._rows)
 
     def gather(self, index: Tensor, device: torch.device | str) -> Tensor:
-        rows = self._rows[index.to(self._rows.device)]
-        return self._values[rows.to(self._values.device)].to(device, non_blocking=True).to(self._dtype)
+        rows = moved(self._rows[index.cpu()], self._values.device)
+        return moved(self._values[rows], device).to(self._dtype)
 
     def resident(self, device: torch.device | str) -> Column:
         return ArrayColumn(self._values[self._rows].to(device), torch.arange(len(self._rows)))

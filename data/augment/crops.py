@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from data.augment.draws import Range, uniform
+from data.base.placement import moved
 
 _TRIES = 10
 
@@ -78,9 +79,9 @@ def _crop_each(images: Tensor, boxes: Tensor, size: int, flips: Tensor) -> Tenso
 def _crop_at_once(images: Tensor, boxes: Tensor, size: int, flips: Tensor) -> Tensor:
     """Resize by what is linear and separable: two products with a matrix of weights for each sample."""
     device, (height, width) = images.device, images.shape[-2:]
-    top, left, tall, wide = boxes.to(device, torch.float32, non_blocking=True).unbind(1)
+    top, left, tall, wide = moved(boxes.to(torch.float32), device).unbind(1)
     rows, columns = _weights(top, tall, height, size), _weights(left, wide, width, size)
-    columns = torch.where(flips.to(device, non_blocking=True)[:, None, None], columns.flip(1), columns)
+    columns = torch.where(moved(flips, device)[:, None, None], columns.flip(1), columns)
     count, channels = images.shape[:2]
     # A method may ask for batches under autocast; pixels in bfloat16 would be noise.
     with torch.autocast(device.type, enabled=False):

@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from data.augment.draws import draw_integers
+from data.base.placement import moved
 
 
 def draw_spans(count: int, length: int, widest: int, generator: Generator) -> Tensor:
@@ -17,7 +18,7 @@ def draw_spans(count: int, length: int, widest: int, generator: Generator) -> Te
 def mask(values: Tensor, spans: Tensor, axis: int) -> Tensor:
     """Set in ``values`` [N, ...] each sample's span [N, 2] along ``axis`` to the sample's mean (Park et al.,
     "SpecAugment", Interspeech 2019)."""
-    spans = spans.to(values.device, non_blocking=True)
+    spans = moved(spans, values.device)
     place = torch.arange(values.shape[axis], device=values.device)
     inside = (place >= spans[:, :1]) & (place < spans.sum(1, keepdim=True))
     shape = [1] * values.ndim

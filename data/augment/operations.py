@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from data.base.placement import moved
+
 OPERATIONS = (
     "identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "color", "contrast",
     "sharpness", "posterize", "solarize", "autocontrast", "equalize",
@@ -30,8 +32,10 @@ def rand_augment(images: Tensor, operations: Tensor, magnitude: int = 7) -> Tens
     Samples that drew the same operation are changed together."""
     images = images.clone()
     for drawn in operations.unbind(1):
-        for number, reverse in drawn.unique(dim=0).tolist():
-            rows = (drawn == torch.tensor([number, reverse])).all(1).nonzero()[:, 0].to(images.device)
+        kinds, kind, counts = drawn.unique(dim=0, return_inverse=True, return_counts=True)
+        # In one copy for all operations, each of which would wait for its own.
+        rows_of_kinds = moved(kind.argsort(stable=True), images.device).split(counts.tolist())
+        for (number, reverse), rows in zip(kinds.tolist(), rows_of_kinds, strict=True):
             images[rows] = _apply(images[rows], OPERATIONS[number], magnitude / _BINS, -1 if reverse else 1)
     return images
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from data.base import Batch, Dataset, Split
+from data.base.placement import moved
 from methods.base import Method
 from methods.base.phase import Phase, Place, place_of
 from sweep.training import seeds
@@ -21,7 +22,7 @@ from sweep.training.gradient_buckets import GradientBuckets
 from sweep.training.optimizers import optimizer_kind
 from sweep.training.parameter_groups import ParameterGroups
 from sweep.training.recipe import Recipe
-from sweep.training.step_numbers import StepNumbers, moved
+from sweep.training.step_numbers import StepNumbers
 from sweep.training.workers import WorkerGroup, worker_slice
 
 

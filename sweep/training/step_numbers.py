@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from data.base.placement import moved
+
 AHEAD_BYTES = 16 * 2**20
 """Size of the numbers of one name that are drawn ahead, at most; one step's are drawn whatever their size."""
 
@@ -45,10 +47,3 @@ class StepNumbers:
             first, ahead = step, moved(torch.stack([own, *others]), self._device)
             self._of_steps[name] = (first, ahead)
         return ahead[step - first]
-
-
-def moved(values: Tensor, device: torch.device) -> Tensor:
-    """Move values to the device without waiting for what it is doing."""
-    if device.type == "cuda":
-        return values.pin_memory().to(device, non_blocking=True)
-    return values.to(device)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from data.base import Column
+from data.base.placement import moved
 from data.prepared.forms.base import Form
 
 F = TypeVar("F", bound=Form)
@@ -36,11 +37,11 @@ class ArrayColumn(Column, Generic[F]):
     def take(self, name: str, device: Device, *index: Tensor) -> Tensor:
         """Take ``arrays[name][index]`` to ``device``, in one gather."""
         values = self.arrays[name]
-        return values[tuple(part.to(values.device) for part in index)].to(device, non_blocking=True)
+        return moved(values[tuple(moved(part, values.device) for part in index)], device)
 
     def resident(self, device: Device) -> Self:
-        moved = {name: values if name in self.facts else values.to(device) for name, values in self.arrays.items()}
-        return replace(self, arrays=moved)
+        there = {name: values if name in self.facts else values.to(device) for name, values in self.arrays.items()}
+        return replace(self, arrays=there)
 
     @property
     def nbytes(self) -> int:

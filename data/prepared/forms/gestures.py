@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from data.base import SampleType
+from data.base.placement import moved
 from data.media import MediaError
 from data.media.flow import farneback
 from data.media.images import resized
@@ -148,9 +149,9 @@ class GestureColumn(ArrayColumn[GestureClip]):
 
     def _cut(self, index: Tensor, corners: Tensor, device: Device) -> Tensor:
         stored = self.arrays["clip"]
-        start, top, left = corners.to(stored.device).unbind(1)
+        start, top, left = moved(corners, stored.device).unbind(1)
         view = crops(stored, self.form.frames, self.form.size)
-        return self._finish(view[index.to(stored.device), start, :, top, left].to(device, non_blocking=True))
+        return self._finish(moved(view[moved(index, stored.device), start, :, top, left], device))
 
     def _finish(self, clip: Tensor) -> Tensor:
         return standardise(clip.float(), *IMAGENET) if self.form.channels == 3 else clip.float().div_(255)
@@ -177,8 +178,8 @@ class FlowColumn(ArrayColumn[Flow]):
     def _cut(self, index: Tensor, top: Tensor, left: Tensor, device: Device) -> Tensor:
         stored = self.arrays["clip"]
         view = crops(stored, self.form.frames, self.form.size)[:, 0]
-        at = [part.to(stored.device) for part in (index, top, left)]
-        return self._finish(view[at[0], :, at[1], at[2]].to(device, non_blocking=True))
+        at = [moved(part, stored.device) for part in (index, top, left)]
+        return self._finish(moved(view[at[0], :, at[1], at[2]], device))
 
     def _finish(self, flow: Tensor) -> Tensor:
         return flow.float().clamp_(-self.form.bound, self.form.bound).div_(self.form.bound)

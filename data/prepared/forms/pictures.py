@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -40,8 +41,15 @@ GREY = 128
 def standardise(pixels: Tensor, mean: Colour, std: Colour) -> Tensor:
     """Turn ``pixels`` float [N, 3, ...] in [0, 255] into (pixels / 255 - mean) / std, in place."""
     shape = (3, *[1] * (pixels.ndim - 2))
-    centre, deviation = (torch.tensor(c, device=pixels.device).view(shape) for c in (mean, std))
-    return pixels.mul_(1 / (255 * deviation)).sub_(centre / deviation)
+    factor, shift = _standard(mean, std, pixels.device)
+    return pixels.mul_(factor.view(shape)).sub_(shift.view(shape))
+
+
+@cache
+def _standard(mean: Colour, std: Colour, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Make factor and shift [3] of a standard, once a device: a batch that copied them there would wait for it."""
+    centre, deviation = (torch.tensor(c, device=device) for c in (mean, std))
+    return 1 / (255 * deviation), centre / deviation
 
 
 def middles(count: int, segments: int) -> list[int]:

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from data.augment.draws import draw_integers
 from data.augment.masks import draw_spans, mask
 from data.base import SampleType
+from data.base.placement import moved
 from data.media import MediaError
 from data.media.audio import read_audio
 from data.prepared.forms.base import Arrays, Form, Stored
@@ -122,8 +123,8 @@ class SpectrogramColumn(ArrayColumn[Spectrogram]):
         stored = self.arrays["spectrogram"]
         # A view of every crop there is: one gather reads those that are wanted, and no more.
         crops = stored.unfold(2, self.form.frames, 1)
-        at = index.to(stored.device), starts.to(stored.device)
-        return crops[at[0], :, at[1]].to(device, non_blocking=True).float().unsqueeze(1)
+        at = moved(index, stored.device), moved(starts, stored.device)
+        return moved(crops[at[0], :, at[1]], device).float().unsqueeze(1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.device_waits import META, counted_waits
 from support.hand_driven_context import ParametersAlone, hand_driven_context
 from support.toy_dataset import toy_dataset, toy_training
 
@@ -151,3 +152,20 @@ def test_scoring_passes_are_augmented_on_demand_by_numbers_of_their_own(whole_ba
     assert all(len(found.unique()) == len(found) for found in scored)
     for found in noise(whole_batches, 1):
         assert not any(len(found) == len(own) and torch.allclose(found, own, atol=1e-3) for own in scored)
+
+
+@pytest.mark.parametrize(("resident", "copies"), [(True, 0), (False, 2)], ids=["resident", "host"])
+def test_a_batch_copies_what_is_not_on_the_device_once(resident: bool, copies: int) -> None:
+    """The order of the epoch and the labels are there before; of a split of the host each modality is copied."""
+    dataset = toy_dataset()
+    labels = dataset.train.labels.to(META)
+    train = dataset.train.to(META) if resident else Split(dataset.train.inputs, labels)
+    method = ParametersAlone([torch.nn.Parameter(torch.zeros(1))]).to(META)
+    recipe = Recipe(batch_size=16)
+    context = hand_driven_context(method, replace(dataset, train=train), recipe, device=META)
+    batches = context.training_batches(torch.arange(45), drop_last=False)
+    next(batches)
+    with counted_waits() as waits:
+        batch = next(batches)
+    assert sum(waits.values()) == copies, waits
+    assert {x.device for x in (*batch.inputs.values(), batch.labels, batch.index)} == {META}
