@@ -45,7 +45,9 @@ class Claims:
     def claim(self, task: Task, allowed: bool = True) -> Claim | Ended:
         """Claim a run for this driver, unless it has ended. A twin is kept until its run ends, see :meth:`twins`.
 
-        allowed: whether it may be trained where it has not ended; else the claim is only made to look."""
+        allowed: whether it may be trained where it has not ended; else the claim is only made to look. Raises
+        LockedError where this driver has lost what it held."""
+        self._store.check_held()
         known = self._ended.get(task.hash)
         if known is not None and self._counts(known, task):
             return Ended(known, task.hash in self._attempts, first=False)
@@ -111,14 +113,17 @@ class Claims:
     def release(self, task_hash: str, final: FinalRecord) -> tuple[Task, bool]:
         """Give back the claim of a run that has ended as ``final`` says, which the store holds. Return its task, and
         whether it may be tried again, as long as its failure need not repeat: the store then remembers the reason of
-        the failure alone."""
+        the failure alone. Raises LockedError where this driver has lost what it held."""
+        self._store.check_held()
         task, hold = self._under_way.pop(task_hash)
-        hold.release()
-        if final.status == "failed" and final.repeats is None and self._attempts[task_hash] <= self._retries:
+        again = final.status == "failed" and final.repeats is None and self._attempts[task_hash] <= self._retries
+        if again:
+            # While it is held: another driver may take it up at once, and end it.
             self._store.run(task_hash).reopen()
-            return task, True
-        self._ended[task_hash] = final
-        return task, False
+        else:
+            self._ended[task_hash] = final
+        hold.release()
+        return task, again
 
     def twins(self, task_hash: str) -> list[Task]:
         """Hand out the tasks that waited for this run to end."""

@@ -41,6 +41,7 @@ def _train(task: Task, agenda: Agenda, progress: Progress) -> FinalRecord:
             for record in train(task.run, folder, timeout=timeout, checkpoint_every=sweep.checkpoint_every):
                 value = record.metrics.get(f"validation_{task.run.metric}", math.nan)
                 progress.epoch(task.hash, record.epoch, record.epochs, value)
+                agenda.store.check_held()
                 if record.selectable is not None and agenda.should_stop(task.hash, record.selectable, value):
                     return commit_pruned(folder)
     except (SystemExit, OvertimeError) as error:

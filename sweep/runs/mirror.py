@@ -42,12 +42,12 @@ GROWING = ("index.jsonl", "study.journal", "race.jsonl")
 
 class MirroredRun(RunFolder):
     """A run on storage. What this process writes of it is written in a working folder of its own, ``path``, and sent;
-    what it only reads comes from storage, or from ``mirror`` where that holds the records of a run that is done.
-    known: False where storage holds nothing of the run."""
+    what it only reads comes from storage, or from ``mirror`` where that holds the records of a run that is done. Of a
+    run that storage is known to hold nothing of, it is not asked."""
 
-    def __init__(self, store: MirroredStore, run_hash: str, known: bool) -> None:
+    def __init__(self, store: MirroredStore, run_hash: str) -> None:
         super().__init__(store.results / WORKING / f"{_process_name()}.{next(_numbers)}" / run_hash)
-        self._storage, self._mirror, self._known = store.storage, store.results / "runs" / run_hash, known
+        self._store, self._storage, self._mirror = store, store.storage, store.results / "runs" / run_hash
         self._taken: set[str] = set()
         """Files whose newest version lies in the working folder."""
         self._unsent: set[str] = set()
@@ -80,7 +80,7 @@ class MirroredRun(RunFolder):
     def _read(self, name: str) -> bytes | None:
         if name in self._taken:
             return super()._read(name)
-        if not self._known:
+        if not self._store.may_hold(self.path.name):
             return None
         if self._done and (self._mirror / name).exists():
             return RunFolder(self._mirror)._read(name)
@@ -89,7 +89,7 @@ class MirroredRun(RunFolder):
     def _write(self, name: str, content: bytes, durable: bool = False) -> None:
         if name == "final.json":
             self._storage.write(self._key(name), content)
-            self._known = True
+            self._store.learn_of(self.path.name)
             return
         make_folder(self.path)
         super()._write(name, content)
@@ -111,7 +111,7 @@ class MirroredRun(RunFolder):
         super()._remove(name)
         self._taken.discard(name)
         self._unsent.discard(name)
-        if self._known:
+        if self._store.may_hold(self.path.name):
             self._storage.remove(self._key(name))
         with guarded("remove", self._mirror / name):
             (self._mirror / name).unlink(missing_ok=True)
@@ -136,7 +136,7 @@ class MirroredRun(RunFolder):
             if content is not None:
                 self._storage.write(self._key(name), content)
         self._unsent.clear()
-        self._known = True
+        self._store.learn_of(self.path.name)
 
     def _key(self, name: str) -> str:
         return f"runs/{self.path.name}/{name}"
@@ -181,11 +181,20 @@ class MirroredStore(Store):
         return self.storage.uri
 
     def run(self, run_hash: str) -> RunFolder:
-        return MirroredRun(self, run_hash, self._known is None or run_hash in self._known)
+        return MirroredRun(self, run_hash)
 
-    def claim(self, run_hash: str) -> Hold | None:
+    def may_hold(self, run_hash: str) -> bool:
+        """Tell whether the storage may hold something of a run, as far as it was asked."""
+        return self._known is None or run_hash in self._known
+
+    def learn_of(self, run_hash: str) -> None:
+        """Take note that the storage holds something of a run, or that another driver may have written it."""
         if self._known is not None:
             self._known.add(run_hash)
+
+    def claim(self, run_hash: str) -> Hold | None:
+        # What storage held when it was listed says nothing of a run that another driver has held since.
+        self.learn_of(run_hash)
         held = self._hold(f"runs/{run_hash}/.claim")
         return held if isinstance(held, Lease) else None
 
@@ -199,6 +208,7 @@ class MirroredStore(Store):
                 self._pull_events(hashes)
 
     def push(self, name: str) -> None:
+        self.check_held()
         self._push(name, (self.results / name / file for file in KEPT))
 
     def publish(self, name: str) -> None:

@@ -89,6 +89,12 @@ class Store:
         held = self._hold(f"runs/{run_hash}/.claim")
         return None if isinstance(held, Holder) else held
 
+    def check_held(self) -> None:
+        """Check that all that was claimed or locked is still held. Raises LockedError where another driver may hold it
+        by now, since this one was stopped for too long or its claims are gone."""
+        if "_leases" in self.__dict__:
+            self._leases.check()
+
     def pull(self, *names: str, events: bool = False) -> None:
         """Bring what has been written elsewhere of these sweeps (none: of all) and their runs to :attr:`results`;
         events: TensorBoard's files too. Nothing to do where the results lie on this machine."""

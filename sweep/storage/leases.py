@@ -3,7 +3,11 @@
 Each driver keeps one small object with the time of its last sign of life. To hold something it writes an object of its
 own under the thing's key and then lists that key: two drivers that come at the same time both see each other, since a
 listing shows every object written before it, and both step back. Object stores give that (S3, GCS and Azure list
-consistently); no compare-and-swap is needed. The clocks of the drivers must agree within half a minute."""
+consistently); no compare-and-swap is needed.
+
+No driver's clock is trusted. On one machine a driver lives as long as its process. On others the age of a sign of life
+is told by the storage, whose clock stamped both that sign and our own. A driver that was stopped for longer than its
+lease, or finds a claim of its own gone, has lost what it held: :meth:`Leases.check` says so, and it must stop."""
 
 from __future__ import annotations
 
@@ -19,13 +23,15 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from sweep.storage.files import StoreError
+from sweep.storage.files import LockedError, StoreError
 from sweep.storage.remote import Storage
 
 BEAT = 20.0
 """Seconds between two signs of life of a driver."""
 MISSED = 3
 """So many missed ones, and a driver counts as dead."""
+LEASE = BEAT * MISSED
+"""Seconds for which a sign of life holds."""
 DRIVERS = ".drivers"
 
 
@@ -45,15 +51,21 @@ class Holder:
     process: int
     beat: float
     """Seconds since the epoch."""
+    started: int | None = None
+    """When the process began, as :func:`start_of` tells; it tells processes apart that have the same number."""
 
     def describe(self) -> str:
         return f"process {self.process} on {self.host}, last seen {max(0.0, time.time() - self.beat):.0f} s ago"
 
     @property
-    def alive(self) -> bool:
-        if self.machine == machine_id() and not is_running(self.process):
-            return False
-        return time.time() - self.beat < BEAT * MISSED
+    def is_here(self) -> bool:
+        """Tell whether it is a driver of this machine."""
+        return self.machine == machine_id()
+
+    @property
+    def runs_here(self) -> bool:
+        """Tell whether its process still runs on this machine."""
+        return is_running(self.process) and self.started in (None, start_of(self.process))
 
 
 class Lease:
@@ -75,6 +87,9 @@ class Leases:
         self._held: set[str] = set()
         self._stop = threading.Event()
         self._beating: threading.Thread | None = None
+        self._signed = 0.0
+        """When the last sign of life was written, by :func:`seconds_since_boot`."""
+        self._lost = ""
 
     def acquire(self, key: str, attempts: int = 1) -> Lease | Holder:
         """Hold ``key``, or tell who holds it. attempts: how often to try where several come at the same moment."""
@@ -103,19 +118,40 @@ class Leases:
         if not self._held:
             self._end()
 
+    def check(self) -> None:
+        """Check that what this driver holds is still its own. Raises LockedError where it may be another's by now: then
+        nothing of it may be written any more."""
+        if self._held and not self._lost and (gap := seconds_since_boot() - self._signed) > LEASE:
+            self._lost = f"this process gave no sign of life for {gap:.0f} s (it was stopped, or the storage away)"
+        if self._lost:
+            raise LockedError(
+                f"{self._lost}: another one may have taken over what it held on {self._storage.uri}, so it stops; "
+                "what was finished is kept, and the command goes on when it is run again"
+            )
+
     def _other(self, key: str, holder_id: str) -> Holder | None:
         """Find another driver with a claim on ``key``, where it lives; a dead one's claim is cleared away."""
-        content = self._storage.read(f"{DRIVERS}/{holder_id}")
-        holder = Holder(**json.loads(content)) if content else None
-        if holder is not None and holder.alive:
+        holder = _parse_holder(self._storage.read(f"{DRIVERS}/{holder_id}"))
+        if holder is not None and (holder.runs_here if holder.is_here else self._age(holder) < LEASE):
             return holder
         self._storage.remove(f"{key}/{holder_id}")
         return None
 
+    def _age(self, holder: Holder) -> float:
+        """Measure the seconds since the last sign of life of a driver of another machine: by the storage's clock, or by
+        the drivers' where the storage stamps nothing."""
+        self._sign()
+        own, other = f"{DRIVERS}/{self._id}", f"{DRIVERS}/{holder.id}"
+        stamps = self._storage.stamps((own, other))
+        if own in stamps and other in stamps:
+            return stamps[own] - stamps[other]
+        return time.time() - holder.beat
+
     # Signs of life ---------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self._beat()
+        self._lost = ""
+        self._sign()
         self._stop.clear()
         self._beating = threading.Thread(target=self._live, name="lease", daemon=True)
         self._beating.start()
@@ -130,8 +166,24 @@ class Leases:
                 continue
 
     def _beat(self) -> None:
-        sign = Holder(self._id, machine_id(), socket.gethostname(), os.getpid(), time.time())
+        """Give a sign of life, unless it comes too late, and look whether all claims stand."""
+        try:
+            self.check()
+        except LockedError:
+            return
+        self._sign()
+        held = {f"{key}/{self._id}": key for key in tuple(self._held)}
+        gone = sorted(held[claim] for claim in held.keys() - self._storage.sizes(held).keys())
+        # One may have been released meanwhile.
+        if gone := [key for key in gone if key in self._held]:
+            self._lost = f"the claim of this process on {gone[0]} is gone"
+
+    def _sign(self) -> None:
+        now = seconds_since_boot()
+        me = os.getpid()
+        sign = Holder(self._id, machine_id(), socket.gethostname(), me, time.time(), start_of(me))
         self._storage.write(f"{DRIVERS}/{self._id}", json.dumps(vars(sign)).encode())
+        self._signed = now
 
     def _end(self) -> None:
         if self._beating is not None:
@@ -149,6 +201,37 @@ def machine_id() -> str:
     if boot.exists() and namespace.exists():
         parts += [boot.read_text().strip(), os.readlink(namespace)]
     return " ".join(parts)
+
+
+def seconds_since_boot() -> float:
+    """Give seconds of a clock that nobody sets, and that goes on while the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def start_of(process: int) -> int | None:
+    """Tell when a process of this machine began, in ticks since boot; None where the system does not say."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return None
+    # The name before it, in brackets, may hold anything.
+    return int(stat.rpartition(")")[2].split()[19])
+
+
+def _parse_holder(content: bytes | None) -> Holder | None:
+    """Parse a sign of life; None where there is none, or it is damaged: who lives writes it anew within a beat."""
+    try:
+        found = json.loads(content or b"")
+        return Holder(
+            id=str(found["id"]),
+            machine=str(found["machine"]),
+            host=str(found["host"]),
+            process=int(found["process"]),
+            beat=float(found["beat"]),
+            started=found.get("started"),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def is_running(process: int) -> bool:

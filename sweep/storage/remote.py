@@ -91,6 +91,15 @@ class Storage:
             found = self._filesystem.get_file_info([self._path(key) for key in keys])
             return {key: info.size for key, info in zip(keys, found, strict=True) if info.is_file}
 
+    def stamps(self, keys: Iterable[str]) -> dict[str, float]:
+        """Tell when those of the files that are there were written, in seconds since the epoch by the storage's own
+        clock; without those of a storage that does not say."""
+        keys = list(keys)
+        with self._guarded("list", ""):
+            found = self._filesystem.get_file_info([self._path(key) for key in keys])
+            pairs = zip(keys, found, strict=True)
+            return {key: info.mtime_ns / 1e9 for key, info in pairs if info.is_file and info.mtime_ns is not None}
+
     def fetch(self, keys: Iterable[str], folder: Path) -> set[str]:
         """Copy files to the same keys below ``folder``, several at a time. Returns the keys of those that were
         there."""

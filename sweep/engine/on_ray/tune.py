@@ -127,6 +127,7 @@ class AgendaScheduler(Unsaved, FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         stop = False
         with self.stopper:
+            self.agenda.store.check_held()
             judged = result["selectable"] > 0 and not result["done"]
             stop = judged and self.agenda.should_stop(trial.config["hash"], result["selectable"], result["value"])
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
@@ -183,6 +184,7 @@ class AgendaCallback(Unsaved, Callback):
         with self.stopper:
             task = self.agenda.task(trial.config["hash"])
             if task is not None and not self.stopper.stop_all():
+                self.agenda.store.check_held()
                 folder = self.agenda.store.run(task.hash)
                 end_task(self.agenda, self.progress, task, folder.final() or commit(folder))
 

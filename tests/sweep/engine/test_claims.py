@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -12,9 +13,14 @@ from support.small_runs import make_environment, make_run
 from sweep.engine.claims import Claim, Claims, Ended
 from sweep.engine.tasks import Task
 from sweep.plan.configurations import Configuration
+from sweep.runs.open_store import open_store
 from sweep.runs.records import FinalRecord
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
+from sweep.storage import leases
+from sweep.storage.files import LockedError
+
+pytest_plugins = ["support.remote_folders"]
 
 Status = Literal["done", "pruned", "diverged", "failed"]
 RUN = make_run()
@@ -163,3 +169,92 @@ def test_what_this_driver_trained_and_what_it_found_are_told_apart(store: Store)
         found = later.claim(TASK)
         assert isinstance(found, Ended)
         assert (found.trained_here, found.first) == (False, first)
+
+
+# Drivers that share results by URI --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mirrors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWEEP_MIRROR", str(tmp_path / "mirrors"))
+
+
+@pytest.mark.usefixtures("mirrors")
+def test_a_run_that_another_driver_ended_after_the_store_was_listed_is_found_when_it_is_claimed(uri: str) -> None:
+    one, other = open_store(uri), open_store(uri)
+    for each in (one, other):
+        each.pull()
+    first = Claims(one, retries=0)
+    assert first.claim(TASK) is Claim.GRANTED
+    first.release(TASK.hash, commit(one, "done"))
+    found = Claims(other, retries=0).claim(TASK)
+    assert found == Ended(FinalRecord(status="done"), trained_here=False, first=True)
+
+
+@pytest.mark.usefixtures("mirrors")
+@pytest.mark.parametrize("drivers", [2, 3])
+def test_drivers_that_share_runs_start_each_of_them_once(uri: str, drivers: int) -> None:
+    tasks = [replace(TASK, hash=f"{number:04}") for number in range(5)]
+    starts, together = list[str](), threading.Barrier(drivers)
+
+    def drive() -> None:
+        store = open_store(uri)
+        store.pull()
+        claims, ahead = Claims(store, retries=0), list(tasks)
+        together.wait()
+        while ahead:
+            task = ahead.pop(0)
+            found = claims.claim(task)
+            if found is Claim.ELSEWHERE:
+                ahead.append(task)
+            elif found is Claim.GRANTED:
+                starts.append(task.hash)
+                folder = store.run(task.hash)
+                folder.open(task.run, make_environment())
+                folder.commit(FinalRecord(status="done"))
+                claims.release(task.hash, FinalRecord(status="done"))
+
+    threads = [threading.Thread(target=drive) for _ in range(drivers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(starts) == [task.hash for task in tasks]
+
+
+@pytest.mark.usefixtures("mirrors")
+def test_a_driver_that_was_stopped_beyond_its_lease_neither_claims_nor_ends_a_run(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, now = open_store(uri), [100.0]
+    monkeypatch.setattr(leases, "seconds_since_boot", lambda: now[0])
+    claims = Claims(store, retries=1)
+    assert claims.claim(TASK) is Claim.GRANTED
+    failed = commit(store, "failed")
+    now[0] += leases.LEASE + 1
+    with pytest.raises(LockedError, match="no sign of life"):
+        claims.claim(replace(TASK, hash="4567"))
+    with pytest.raises(LockedError):
+        claims.release(TASK.hash, failed)
+    assert store.run(TASK.hash).final() == failed  # which may be another's by now
+    with pytest.raises(LockedError):
+        store.push("s")
+    claims.release_all()
+
+
+@pytest.mark.usefixtures("mirrors")
+def test_a_failure_is_taken_back_before_another_driver_can_take_the_run_up(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(uri)
+    claims = Claims(store, retries=1)
+    claims.claim(TASK)
+    reopened, reopen = list[bool](), RunFolder.reopen
+
+    def look(folder: RunFolder) -> None:
+        reopened.append(open_store(uri).claim(TASK.hash) is None)
+        reopen(folder)
+
+    monkeypatch.setattr(RunFolder, "reopen", look)
+    claims.release(TASK.hash, commit(store, "failed"))
+    assert reopened == [True]

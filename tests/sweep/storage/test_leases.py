@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from sweep.storage import leases
-from sweep.storage.files import StoreError
-from sweep.storage.leases import BEAT, DRIVERS, MISSED, Holder, Lease, Leases, is_running, machine_id
+from sweep.storage.files import LockedError, StoreError
+from sweep.storage.leases import BEAT, DRIVERS, LEASE, Holder, Lease, Leases, is_running, machine_id, start_of
 from sweep.storage.remote import Storage
 
 pytest_plugins = ["support.remote_folders"]
@@ -34,14 +35,101 @@ def test_a_lease_excludes_others_until_it_is_released(uri: str) -> None:
     assert Storage.at(uri).names(".drivers") == []
 
 
-def test_a_driver_without_a_sign_of_life_is_dead(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, other = Leases(Storage.at(uri)), Leases(Storage.at(uri))
-    assert isinstance(one.acquire("s/.lock"), Lease)
-    real, late = leases.time.time, leases.BEAT * leases.MISSED
-    monkeypatch.setattr(leases.time, "time", lambda: real() + late - 10)
+def test_a_driver_of_this_machine_lives_as_long_as_its_process_whatever_the_clock_says(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other, real = Leases(Storage.at(uri)), Leases(Storage.at(uri)), leases.time.time
+    held = one.acquire("s/.lock")
+    assert isinstance(held, Lease)
+    monkeypatch.setattr(leases.time, "time", lambda: real() + 5 * 3600)
     assert isinstance(other.acquire("s/.lock"), Holder)
-    monkeypatch.setattr(leases.time, "time", lambda: real() + late + 10)
-    assert isinstance(other.acquire("s/.lock"), Lease)
+    # Another process may have got the number of one that has ended.
+    monkeypatch.setattr(leases, "start_of", lambda process: 1)
+    lease = other.acquire("s/.lock")
+    assert isinstance(lease, Lease)
+    lease.release()
+    held.release()
+
+
+@pytest.mark.parametrize("ahead", [-5 * 3600, 0, 5 * 3600])
+def test_a_driver_of_another_machine_is_judged_by_the_clock_of_the_storage(
+    uri: str, monkeypatch: pytest.MonkeyPatch, ahead: float
+) -> None:
+    storage, ages = Storage.at(uri), {"other": 0.0}
+    storage.write("s/.lock/other", b"")
+    storage.write(f"{DRIVERS}/other", json.dumps(vars(holder(id="other", beat=leases.time.time() - ahead))).encode())
+
+    def stamps(self: Storage, keys: Iterable[str]) -> dict[str, float]:
+        return {key: 1000.0 - ages.get(key.rpartition("/")[2], 0.0) for key in keys}
+
+    monkeypatch.setattr(Storage, "stamps", stamps)
+    ages["other"] = LEASE - 1
+    assert isinstance(Leases(storage).acquire("s/.lock"), Holder)
+    ages["other"] = LEASE + 1
+    lease = Leases(storage).acquire("s/.lock")
+    assert isinstance(lease, Lease)
+    lease.release()
+
+
+def test_a_storage_stamps_what_is_written_or_says_nothing(uri: str) -> None:
+    storage = Storage.at(uri)
+    storage.write("a", b"")
+    found = storage.stamps(["a", "b"])
+    assert set(found) == ({"a"} if uri.startswith("file") else set())
+    assert all(abs(stamp - leases.time.time()) < 3600 for stamp in found.values())
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b'{"id": "x"}', b"\xff\0", b'{"process": null}'])
+def test_a_damaged_sign_of_life_is_none(uri: str, content: bytes) -> None:
+    storage = Storage.at(uri)
+    storage.write("s/.lock/other", b"")
+    storage.write(f"{DRIVERS}/other", content)
+    lease = Leases(storage).acquire("s/.lock")
+    assert isinstance(lease, Lease)
+    assert storage.names("s/.lock") != ["other"]
+    lease.release()
+
+
+def test_who_was_stopped_beyond_its_lease_has_lost_what_it_held(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, now = Storage.at(uri), [100.0]
+    monkeypatch.setattr(leases, "seconds_since_boot", lambda: now[0])
+    one = Leases(storage)
+    lease = one.acquire("s/.lock")
+    assert isinstance(lease, Lease)
+    now[0] += LEASE - 1
+    one.check()
+    one._beat()
+    now[0] += LEASE - 1
+    one.check()
+    before = storage.read(f"{DRIVERS}/{one._id}")
+    now[0] += 2
+    one._beat()  # gives no sign of life any more
+    assert storage.read(f"{DRIVERS}/{one._id}") == before
+    now[0] -= LEASE
+    with pytest.raises(LockedError, match=r"no sign of life for 61 s .* it stops; what was finished is kept"):
+        one.check()
+    lease.release()
+    lease = one.acquire("s/.lock")
+    assert isinstance(lease, Lease)
+    one.check()
+    lease.release()
+
+
+def test_who_finds_a_claim_of_its_own_gone_has_lost_it(uri: str) -> None:
+    storage = Storage.at(uri)
+    one = Leases(storage)
+    held = [one.acquire(key) for key in ("s/.lock", "runs/a/.claim", "runs/b/.claim")]
+    assert isinstance(held[1], Lease)
+    held[1].release()
+    one._beat()
+    one.check()
+    storage.remove(f"runs/b/.claim/{one._id}")
+    one._beat()
+    with pytest.raises(LockedError, match=r"the claim of this process on runs/b/\.claim is gone"):
+        one.check()
+    for each in held:
+        assert isinstance(each, Lease)
+        each.release()
 
 
 def test_two_that_come_at_once_never_both_hold(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,16 +157,16 @@ def holder(**changes: object) -> Holder:
     return replace(Holder("abc", "another machine", "its-name", 17, 1000.0), **changes)  # type: ignore[arg-type]
 
 
-def test_a_driver_lives_until_it_has_missed_its_beats_or_its_process_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [1000.0]
-    monkeypatch.setattr(leases, "time", SimpleNamespace(time=lambda: now[0]))
-    monkeypatch.setattr(leases, "is_running", lambda process: process == 1)
-    here = holder(machine=machine_id(), process=1)
-    assert (holder().alive, here.alive, replace(here, process=2).alive) == (True, True, False)
-    now[0] += BEAT * MISSED - 1
-    assert (holder().alive, here.alive) == (True, True)
-    now[0] += 1
-    assert (holder().alive, here.alive) == (False, False)
+def test_a_driver_is_here_where_its_machine_is_and_runs_as_long_as_its_process() -> None:
+    me = os.getpid()
+    here = holder(machine=machine_id(), process=me, started=start_of(me))
+    assert (holder().is_here, here.is_here) == (False, True)
+    assert (here.runs_here, replace(here, started=None).runs_here, replace(here, started=1).runs_here) == (
+        True,
+        True,
+        False,
+    )
+    assert start_of(2**30) is None
 
 
 def test_a_driver_is_described_by_process_host_and_last_sign(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +222,7 @@ def test_what_a_dead_driver_left_is_cleared_away(uri: str) -> None:
     storage = Storage.at(uri)
     storage.write("s/.lock/dead", b"")
     storage.write("s/.lock/ended", b"")
-    storage.write(f"{DRIVERS}/dead", json.dumps(vars(holder(id="dead", beat=0.0))).encode())
+    storage.write(f"{DRIVERS}/dead", json.dumps(vars(holder(id="dead", machine=machine_id(), process=2**30))).encode())
     lease = Leases(storage).acquire("s/.lock")
     assert isinstance(lease, Lease)
     assert len(storage.names("s/.lock")) == 1
