@@ -55,6 +55,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "lfa learned": ("lfa", {}),
     "igm": ("igm", {"inner_epochs": [1.0, 1.0]}),
     "igm without sam": ("igm", {"inner_epochs": [1.0, 1.0], "use_sam": False}),
+    "cggm": ("cggm", {}),
+    "cggm without direction": ("cggm", {"direction": "none"}),
     "inforeg": ("inforeg", {"when": "always"}),
     "mmpareto": ("mmpareto", {}),
     "mslr": ("mslr", {}),
