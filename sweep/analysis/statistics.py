@@ -60,19 +60,21 @@ def summarise(frame: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFra
     """Summarise ``metric`` of each group of runs, in order of appearance.
 
     Columns ``by``, mean, low, high, deviation, n, failed (runs that ended without a result: failed, diverged, pruned),
-    pruned (of those, the ones stopped early) and missing (no value yet)."""
+    pruned and diverged (of those, the ones stopped early and those whose loss was not finite) and missing (no value
+    yet)."""
     done = frame["status"].eq("done")
     values = frame[metric].where(done).astype(float) if metric in frame else pd.Series(np.nan, frame.index)
-    failed, pruned = frame["status"].isin(FAILED), frame["status"].eq("pruned")
-    rows = frame[list(by)].assign(value=values, failed=failed, pruned=pruned, total=1)
+    ends = {word: frame["status"].eq(word) for word in ("pruned", "diverged")}
+    rows = frame[list(by)].assign(value=values, failed=frame["status"].isin(FAILED), **ends, total=1)
     groups = rows.groupby(list(by), sort=False, dropna=False)
-    value, ended = groups["value"], groups[["failed", "pruned", "total"]].sum()
+    value, ended = groups["value"], groups[["failed", "pruned", "diverged", "total"]].sum()
     mean, deviation, n = value.mean(), value.std(), value.count()
     half = half_width(deviation, n)
     table = pd.DataFrame(
         {
             "mean": mean, "low": mean - half, "high": mean + half, "deviation": deviation, "n": n,
-            "failed": ended["failed"], "pruned": ended["pruned"], "missing": ended["total"] - n - ended["failed"],
+            "failed": ended["failed"], "pruned": ended["pruned"], "diverged": ended["diverged"],
+            "missing": ended["total"] - n - ended["failed"],
         }
     )  # fmt: skip
     return table.reset_index()
@@ -81,8 +83,8 @@ def summarise(frame: pd.DataFrame, by: Sequence[str], metric: str) -> pd.DataFra
 def curve(frame: pd.DataFrame, x: str, metric: str) -> pd.DataFrame:
     """Aggregate ``metric`` over seeds against the column ``x``.
 
-    Columns value, mean, low, high, deviation, n, failed, pruned, missing; numbers ascending, other values in order of
-    appearance."""
+    Columns value, mean, low, high, deviation, n, failed, pruned, diverged, missing; numbers ascending, other
+    values in order of appearance."""
     table = summarise(frame, [x], metric).rename(columns={x: "value"})
     if is_numeric(table["value"]):
         table = table.assign(value=table["value"].astype(float)).sort_values("value", kind="stable", ignore_index=True)
@@ -217,8 +219,11 @@ class Sensitivity:
 
     span: largest minus smallest mean over the values; noise: deviation of one run between seeds, pooled over the
     values; ratio: span / noise; p: of a span this large where no value matters (studentized range);
-    best, worst: the values of the largest and smallest mean; values: how many have a mean; n: fewest and most seeds;
-    pruned: values without a mean because early stopping ended their runs."""
+    best, worst: the values of the largest and smallest mean of the metric that selects; at_best: the mean of the metric
+    at the best value; reach: smallest and largest mean; selected: whether another metric than this selects; values: how
+    many have a mean; n: fewest and most seeds; pruned: values without a mean because early stopping ended their runs;
+    diverged: values at which every seed diverged, each with its number of seeds; unstable: values at which some did,
+    with how many of how many; failed: values without a mean because every run failed otherwise."""
 
     span: float
     noise: float
@@ -229,13 +234,28 @@ class Sensitivity:
     values: int
     n: tuple[int, int]
     pruned: int = 0
+    at_best: float = math.nan
+    reach: tuple[float, float] = (math.nan, math.nan)
+    selected: bool = False
+    diverged: tuple[tuple[Any, int], ...] = ()
+    unstable: tuple[tuple[Any, int, int], ...] = ()
+    failed: tuple[Any, ...] = ()
 
     def verdict(self) -> str:
-        """Say it in one plain sentence, or two."""
-        if not self.pruned:
-            return self._verdict()
-        left = f"{self.pruned} {'value was' if self.pruned == 1 else 'values were'} stopped early and left out"
-        return f"{self._verdict()} {left}: over all values the range may be larger."
+        """Say it in one plain sentence, or a few."""
+        found = self._verdict()
+        if self.diverged:
+            places = ", ".join(f"{_value_text(v)} ({n} {'seed' if n == 1 else 'seeds'})" for v, n in self.diverged)
+            found = f"Sensitive: training diverges under every seed at {places}. Over the other values: {found}"
+        if self.unstable:
+            places = ", ".join(f"{_value_text(v)} ({lost} of {n} seeds)" for v, lost, n in self.unstable)
+            found += f" Training diverged at {places}: the means there are of the survivors."
+        if self.failed:
+            found += f" Nothing is known at {', '.join(map(_value_text, self.failed))}: every run failed."
+        if self.pruned:
+            left = f"{self.pruned} {'value was' if self.pruned == 1 else 'values were'} stopped early and left out"
+            found += f" {left}: over all values the range may be larger."
+        return found
 
     def _verdict(self) -> str:
         if self.values < 2:
@@ -255,20 +275,35 @@ class Sensitivity:
             return f"Not sensitive beyond seed noise: {against}; such a range is within chance, {p}."
         degree = "Sensitive" if self.ratio >= 2 else "Weakly sensitive"
         ends = f"best at {_value_text(self.best)}, worst at {_value_text(self.worst)}"
+        if self.selected:
+            low, high = (f"{100 * each:.1f}" for each in self.reach)
+            ends += f" by validation (test mean {100 * self.at_best:.1f} % there, {low} to {high} % over all values)"
         return f"{degree}: {against}; more than chance gives, {p}; {ends}."
 
 
-def sensitivity(frame: pd.DataFrame, x: str, metric: str) -> Sensitivity:
+def sensitivity(frame: pd.DataFrame, x: str, metric: str, select: str | None = None) -> Sensitivity:
     """Set the range of the mean of ``metric`` over the values of ``x`` against the pooled deviation between seeds.
 
-    Seed noise is the root of sum (n_i - 1) s_i^2 / sum (n_i - 1). The p-value is that of Tukey's studentized range,
-    span / (noise / sqrt(n)), with the harmonic mean of the n_i where they differ (Tukey-Kramer); there the noise counts
-    as no smaller than rounding to the smallest step between the values."""
+    select: the metric by which the best and the worst value are named; None: ``metric`` itself. What is shown on test
+    data is named by validation data, or the name is chosen on the test split. Seed noise is the root of
+    sum (n_i - 1) s_i^2 / sum (n_i - 1). The p-value is that of Tukey's studentized range, span / (noise / sqrt(n)),
+    with the harmonic mean of the n_i where they differ (Tukey-Kramer); there the noise counts as no smaller than
+    rounding to the smallest step between the values. A value at which every seed diverged has no mean, and is told."""
     table = curve(frame, x, metric)
-    pruned = int((table["n"].eq(0) & table["pruned"].gt(0)).sum())
-    table = table[table["n"] > 0].reset_index(drop=True)
+    none = table["n"].eq(0) & table["missing"].eq(0)
+    lost = table[none & table["diverged"].gt(0)]
+    some = table[table["n"].gt(0) & table["diverged"].gt(0)]
+    total = some["n"] + some["failed"] + some["missing"]
+    told: dict[str, Any] = {
+        "pruned": int((table["n"].eq(0) & table["pruned"].gt(0) & ~table.index.isin(lost.index)).sum()),
+        "diverged": tuple(zip(lost["value"], lost["failed"], strict=True)),
+        "unstable": tuple(zip(some["value"], some["diverged"], total, strict=True)),
+        "failed": tuple(table.loc[none & table["diverged"].eq(0) & table["pruned"].eq(0), "value"]),
+    }
+    has_mean = table["n"].gt(0)
+    table = table[has_mean].reset_index(drop=True)
     if len(table) < 2:
-        return Sensitivity(math.nan, math.nan, math.nan, math.nan, None, None, len(table), (0, 0), pruned)
+        return Sensitivity(math.nan, math.nan, math.nan, math.nan, None, None, len(table), (0, 0), **told)
     n, mean = table["n"].to_numpy(), table["mean"]
     span, freedom = float(mean.max() - mean.min()), int((n - 1).sum())
     noise, p = math.nan, math.nan
@@ -277,8 +312,14 @@ def sensitivity(frame: pd.DataFrame, x: str, metric: str) -> Sensitivity:
         floor = rounding_noise(smallest_step(frame.loc[frame["status"].eq("done"), metric]))
         p = _range_p(span, max(noise, floor), len(n), len(n) / float((1 / n).sum()), freedom)
     ratio = span / noise if noise else math.inf if span else 0.0
-    best, worst = (table["value"].iloc[int(at)] for at in (np.argmax(mean), np.argmin(mean)))
-    return Sensitivity(span, noise, ratio, p, best, worst, len(n), (int(n.min()), int(n.max())), pruned)
+    by = mean
+    if select not in (None, metric):
+        others = curve(frame, x, str(select))["mean"][has_mean].reset_index(drop=True)
+        by = mean if others.isna().all() else others
+    first, last = int(np.nanargmax(by)), int(np.nanargmin(by))
+    told |= {"at_best": float(mean[first]), "reach": (float(mean.min()), float(mean.max())), "selected": by is not mean}
+    best, worst = table["value"].iloc[first], table["value"].iloc[last]
+    return Sensitivity(span, noise, ratio, p, best, worst, len(n), (int(n.min()), int(n.max())), **told)
 
 
 def _range_p(span: float, noise: float, values: int, n: float, freedom: int) -> float:

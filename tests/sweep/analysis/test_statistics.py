@@ -230,6 +230,29 @@ def test_sensitivity_by_hand() -> None:
     assert "best at all, worst at head" in words.verdict()
 
 
+def test_a_value_that_diverges_under_every_seed_is_what_sensitive_means() -> None:
+    level = [0.50, 0.51, 0.49]
+    rows = frame({0.1: level, 0.2: level[::-1], 0.9: ["diverged", "diverged", "failed"]})
+    found = statistics.sensitivity(rows, "x", "m")
+    assert found.diverged == ((0.9, 3),)
+    assert found.verdict().startswith("Sensitive: training diverges under every seed at 0.9 (3 seeds). Over the other")
+    alone = statistics.sensitivity(frame({0.1: level, 0.9: ["diverged"]}), "x", "m").verdict()
+    assert alone.startswith("Sensitive: training diverges under every seed at 0.9 (1 seed).")
+    # One that has not ended under every seed is no such case, and one that failed otherwise tells nothing.
+    begun = statistics.sensitivity(frame({0.1: level, 0.2: level, 0.9: ["diverged", "running"]}), "x", "m")
+    assert begun.diverged == ()
+    broken = statistics.sensitivity(frame({0.1: level, 0.2: level, 0.9: ["failed", "failed"]}), "x", "m")
+    assert broken.diverged == ()
+    assert broken.verdict().endswith("Nothing is known at 0.9: every run failed.")
+    assert not broken.verdict().startswith("Sensitive")
+
+
+def test_seeds_that_diverged_are_told_beside_the_survivors() -> None:
+    found = statistics.sensitivity(frame({0.1: [0.5, 0.51, 0.49], 0.2: [0.6, "diverged", 0.61]}), "x", "m")
+    assert found.unstable == ((0.2, 1, 3),)
+    assert "Training diverged at 0.2 (1 of 3 seeds): the means there are of the survivors." in found.verdict()
+
+
 def test_sensitivity_without_effect_is_called_chance() -> None:
     rows = frame({0.1: [0.49, 0.50, 0.51], 0.2: [0.48, 0.50, 0.52], 0.3: [0.50, 0.51, 0.52]})
     assert statistics.sensitivity(rows, "x", "m").verdict().startswith("Not sensitive beyond seed noise")
