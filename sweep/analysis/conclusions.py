@@ -24,9 +24,8 @@ def conclusions(parts: Parts, fronts: Sequence[Front] = ()) -> list[str]:
             column = shown_metric(rows, selection_metric(rows).removeprefix("validation_"))
             for name, part in rows.groupby("dataset", sort=False):
                 if column:
-                    sentences.append(
-                        f"{grid.label}, {axis.label} on {name}: {sensitivity(part, axis.column, column).verdict()}"
-                    )
+                    found = sensitivity(part, axis.column, column, selection_metric(rows))
+                    sentences.append(f"{grid.label}, {axis.label} on {name}: {found.verdict()}")
     sentences += [_front_sentence(front) for front in fronts]
     for (label, searched), rows in parts.searched.groupby(["label", "dataset"], sort=False):
         if not fronts:

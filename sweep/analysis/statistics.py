@@ -277,7 +277,7 @@ class Sensitivity:
         ends = f"best at {_value_text(self.best)}, worst at {_value_text(self.worst)}"
         if self.selected:
             low, high = (f"{100 * each:.1f}" for each in self.reach)
-            ends += f" by validation (test mean {100 * self.at_best:.1f} % there, {low} to {high} % over all values)"
+            ends += f" by validation (test mean {100 * self.at_best:.1f} % at the best, {low} to {high} % over all)"
         return f"{degree}: {against}; more than chance gives, {p}; {ends}."
 
 

@@ -34,6 +34,19 @@ def test_datasets_are_concluded_on_in_their_order_in_the_sweep(tmp_path: Path) -
     assert second.startswith("iprm, α (alpha) on av_digits: ")
 
 
+def test_the_best_value_is_named_by_validation_and_shown_on_test_data(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    levels = {0.1: (0.90, 0.70), 0.2: (0.80, 0.95), 0.3: (0.60, 0.80)}
+    for alpha, (validation, test) in levels.items():
+        for seed in range(4):
+            noise, metrics = 0.001 * seed, {"validation_accuracy": validation + 0.002 * seed}
+            results.run("one", "iprm", seed, {"multi": test + noise}, values={"alpha": alpha}, metrics=metrics)
+    (sentence, *_) = conclusions(Parts(load(tmp_path / "one")))
+    expected = "best at 0.1, worst at 0.3 by validation (test mean 70.2 % at the best, 70.2 to 95.2 % over all)"
+    assert expected in sentence
+
+
 def test_a_search_that_raced_says_what_its_own_choice_reaches(tmp_path: Path) -> None:
     path = pareto_search(tmp_path).path
     (sentence, *_) = conclusions(Parts(load(path / "two")))
