@@ -17,6 +17,7 @@ from sweep.config import ConfigError, Sweep
 from sweep.engine import interrupts
 from sweep.plan.check_data import require_data
 from sweep.runs.environment import check_packages
+from sweep.runs.identity import code_digest
 from sweep.runs.open_store import open_store
 from sweep.runs.store import Store
 from sweep.storage.files import LockedError, StoreError
@@ -25,6 +26,7 @@ from sweep.storage.remote import is_uri
 
 def run_command(options: argparse.Namespace) -> int:
     """Run the sweeps that are named, with the values that are overridden. Raises ConfigError, StoreError."""
+    code_digest()  # before methods and datasets are imported: whatever is rewritten from here on is noticed
     return run_sweeps(options, named_sweeps(options))
 
 

@@ -20,6 +20,8 @@ from sweep.engine.weights_kept import WeightsKeeper
 from sweep.plan.build import plan
 from sweep.plan.configurations import Configuration, Plan
 from sweep.runs.code_changes import changed_folders, changes_text
+from sweep.runs.environment import check_code
+from sweep.runs.identity import code_digest
 from sweep.runs.index import Index
 from sweep.runs.open_store import open_store
 from sweep.runs.records import FinalRecord
@@ -77,9 +79,11 @@ def execute(sweep: Sweep, results: str | Path | Store, how: Execution, ray: RayS
 
 
 def execute_agenda(agenda: Agenda, progress: Progress, how: Execution, ray: RaySession) -> None:
-    """Train everything on an agenda. Raises KeyboardInterrupt where that was not all."""
+    """Train everything on an agenda. Raises KeyboardInterrupt where that was not all, ChangedCodeError where the code
+    was rewritten while it was planned or before a process imported it."""
     if agenda.idle():
         return
+    check_code(code_digest())
     agenda.failed_unstarted = progress.finished
     if how.local:
         from sweep.engine.local import run_local

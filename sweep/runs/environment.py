@@ -13,8 +13,12 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from sweep.runs.identity import code_digest, folder_digests
-from sweep.runs.records import EnvironmentRecord
+import data
+import methods
+from sweep.runs.identity import PACKAGES as OURS
+from sweep.runs.identity import code_digest, folder_digests, read_code_digest
+from sweep.runs.records import EnvironmentRecord, Run
+from sweep.storage.files import StoreError
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (
@@ -36,8 +40,6 @@ CODE_VARIABLE = "SWEEP_DRIVER_CODE"
 def check_packages() -> None:
     """Check that one and the same code runs everywhere: the four packages come from one root, and those of a worker are
     its driver's. Raises ImportError, naming the folder that shadows one of them, or the node whose code differs."""
-    import data
-    import methods
     import models
 
     for package in (data, methods, models):
@@ -52,6 +54,39 @@ def check_packages() -> None:
             f"the code on {socket.gethostname()}, in {ROOT}, is not the driver's: install the same version on every "
             "node, or submit the sweep with ray job submit --working-dir ., which sends the code along"
         )
+
+
+class ChangedCodeError(StoreError):
+    """The code is not the plan's any more: whatever it trained would be filed as what it is not."""
+
+
+def check_code(planned: str) -> None:
+    """Check that all modules of the four packages that this process has imported are those of a plan. planned: the
+    :func:`code_digest` of the process that planned. Cheap where nothing was imported since the last check.
+
+    Raises ChangedCodeError where the code was rewritten since, also by a comment: then a run may be of other code than
+    its hash says."""
+    imported = sum(name.partition(".")[0] in OURS for name in sys.modules)
+    if _checked.get(planned) == imported:
+        return
+    if read_code_digest() != planned:
+        raise ChangedCodeError(
+            f"the code in {ROOT} (on {socket.gethostname()}) was rewritten after the sweep was planned, so nothing "
+            "more is trained: its runs would be filed under the hash of the code before"
+        )
+    _checked[planned] = imported
+
+
+def check_code_of(run: Run, planned: str) -> None:
+    """Import what a run's method and dataset need, and check that it is the plan's code. Raises ChangedCodeError."""
+    for registry, name in ((methods.METHODS, run.method), (data.DATASETS, run.dataset)):
+        if registry.refusal(name) is None:  # imports it; what cannot be imported is said where the run is trained
+            registry.get(name)
+    check_code(planned)
+
+
+_checked: dict[str, int] = {}
+"""Digest -> how many modules of ours were imported when it was last found to be that of the code."""
 
 
 def record_environment(workers: int) -> EnvironmentRecord:

@@ -13,7 +13,7 @@ from ray import tune
 
 from sweep.engine.mailbox import RunRequest
 from sweep.engine.watchdog import Watchdog
-from sweep.runs.environment import check_packages
+from sweep.runs.environment import check_code_of, check_packages
 from sweep.runs.open_store import join_store
 from sweep.runs.records import Run
 from sweep.runs.run_folder import RunFolder
@@ -54,6 +54,7 @@ class RunActor(tune.Trainable):
         self._metric, self._patient = f"validation_{run.metric}", config["stoppable"]
         self._trouble = ""
         try:
+            check_code_of(run, config["code"])
             self._folder = join_store(config["results"], config["mark"]).run(config["hash"])
         except StoreError as error:
             self._trouble = str(error)

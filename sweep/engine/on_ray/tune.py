@@ -28,6 +28,7 @@ from sweep.engine.progress import Progress, describe, end_task
 from sweep.engine.tasks import Task
 from sweep.engine.watchdog import forced_end, overtime_error
 from sweep.runs.failures import error_of_lost_process, oom_kills
+from sweep.runs.identity import code_digest
 from sweep.runs.records import FinalRecord
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.train import commit_failure, commit_pruned
@@ -99,6 +100,7 @@ class AgendaSearcher(Unsaved, Searcher):
             "name": describe(task),
             "run": task.run.model_dump_json(),
             "hash": task.hash,
+            "code": code_digest(),
             "stoppable": task.stoppable,
             "results": self.agenda.store.address,
             "mark": self.agenda.store.mark(),

@@ -23,7 +23,7 @@ from ray.util import get_current_placement_group, get_node_ip_address
 from methods.base import DivergedError
 from sweep.engine.mailbox import Mailbox, RunRequest
 from sweep.engine.on_ray.placed_trainer import PlacedTrainer
-from sweep.runs.environment import check_packages
+from sweep.runs.environment import check_code_of, check_packages
 from sweep.runs.failures import error_of_lost_process, oom_kills
 from sweep.runs.open_store import join_store
 from sweep.runs.records import Run
@@ -51,9 +51,11 @@ def work(config: dict[str, Any]) -> None:
 
 def _train(request: RunRequest, workers: WorkerGroup, members: list[ActorHandle], mailbox: ActorHandle) -> None:
     config, first = request.config, workers.rank == 0
+    run = Run.model_validate_json(config["run"])
+    check_code_of(run, config["code"])
     folder = join_store(config["results"], config["mark"]).run(config["hash"])
     epochs = train(
-        Run.model_validate_json(config["run"]),
+        run,
         folder,
         timeout=config["timeout"],
         checkpoint_every=config["checkpoint_every"],

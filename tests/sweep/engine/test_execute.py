@@ -15,6 +15,8 @@ from sweep.config import load
 from sweep.engine.execute import Execution, execute
 from sweep.engine.on_ray.session import RaySession
 from sweep.engine.tasks import Tally
+from sweep.runs import environment
+from sweep.runs.environment import ChangedCodeError
 from sweep.runs.index import Index
 from sweep.runs.records import IndexEntry
 
@@ -136,3 +138,12 @@ def test_an_index_with_torn_lines_is_repaired_when_it_is_opened(tmp_path: Path) 
     index.add(entries[2])
     index.close()
     assert [json.loads(line)["hash"] for line in path.read_text().splitlines()] == ["0", "1", "2"]
+
+
+def test_code_that_was_rewritten_before_training_trains_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.write(s=SWEEP)
+    monkeypatch.setattr(environment, "_checked", {})
+    monkeypatch.setattr(environment, "read_code_digest", lambda: "rewritten")
+    with pytest.raises(ChangedCodeError, match="was rewritten after the sweep was planned"):
+        run(desk, "results")
+    assert desk.finished() == []

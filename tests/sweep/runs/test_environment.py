@@ -14,10 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.small_runs import make_run
 
 import models
 from sweep.runs import environment
-from sweep.runs.environment import CODE_VARIABLE, ROOT, check_packages, record_environment
+from sweep.runs.environment import (
+    CODE_VARIABLE,
+    ROOT,
+    ChangedCodeError,
+    check_code,
+    check_code_of,
+    check_packages,
+    record_environment,
+)
 from sweep.runs.identity import code_digest, folder_digests
 
 
@@ -117,3 +126,48 @@ def test_a_package_of_another_folder_is_refused_with_that_folder(
     monkeypatch.setattr(models, "__file__", str(tmp_path / "models" / "__init__.py"))
     with pytest.raises(ImportError, match=rf"package 'models' was imported from {tmp_path}/models, but sweep lies in"):
         check_packages()
+
+
+# Code that is rewritten while a sweep runs -------------------------------------------------------------------------
+
+
+def rewrite(monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    """Have a file of the four packages say something else from now on, as an editor would."""
+    read = Path.read_text
+
+    def rewritten(self: Path, *options: Any, **more: Any) -> str:
+        return read(self, *options, **more) + ("\n# edited\n" if self == ROOT / file else "")
+
+    monkeypatch.setattr(Path, "read_text", rewritten)
+
+
+@pytest.fixture
+def _unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_checked", {})
+
+
+@pytest.mark.usefixtures("_unchecked")
+@pytest.mark.parametrize("file", ["methods/joint.py", "data/digits.py", "models/fusion/base.py", "sweep/runs/train.py"])
+def test_a_process_whose_code_is_not_the_plans_trains_nothing(monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    planned, run = code_digest(), make_run()
+    check_code_of(run, planned)
+    environment._checked.clear()  # as in a process that was started later
+    rewrite(monkeypatch, file)
+    with pytest.raises(ChangedCodeError, match="was rewritten after the sweep was planned, so nothing more is trained"):
+        check_code_of(run, planned)
+    monkeypatch.undo()
+    check_code_of(run, planned)
+
+
+@pytest.mark.usefixtures("_unchecked")
+def test_the_code_is_read_again_only_where_more_of_it_was_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned, reads = code_digest(), list[str]()
+    monkeypatch.setattr(environment, "read_code_digest", lambda: reads.append("read") or planned)
+    for _ in range(3):
+        check_code(planned)
+    assert reads == ["read"]
+    monkeypatch.setitem(sys.modules, "methods.imported_later", models)
+    check_code(planned)
+    assert reads == ["read", "read"]
+    with pytest.raises(ChangedCodeError):
+        check_code("of another plan")
