@@ -12,10 +12,11 @@ from typing import Literal
 
 from sweep.analysis.parts import chosen_run
 from sweep.commands.exit_codes import DONE
-from sweep.commands.terminal import terminal
-from sweep.config import load_frozen
+from sweep.commands.terminal import print_line, terminal
+from sweep.config import ConfigError, load_frozen
 from sweep.results.tables import index_entries, load
 from sweep.runs.code_changes import earlier_runs
+from sweep.runs.records import is_run_name
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
 from sweep.storage.files import StoreError
@@ -61,9 +62,9 @@ def waste(store: Store, keep: Keep | None = None, orphans: bool = False, stale: 
     keep: which weights stay, for all sweeps; None: as each sweep says. orphans: also whole runs that belong to no sweep
     any more (of a grid that was changed, of a sweep whose folder was deleted). stale: also whole runs that ended under
     earlier code; running their sweeps again trains what they still name."""
-    belonging, kept = _members(store, keep)
+    belonging, kept = _members(store, keep, orphans)
     earlier = {name for name, _ in earlier_runs(store, _run_names(store))} if stale else set[str]()
-    for path in sorted(store.results.glob("runs/*")):
+    for path in _run_paths(store):
         folder = RunFolder(path)
         if orphans and path.name not in belonging:
             yield Waste(path, "runs of no sweep", _size(path))
@@ -76,7 +77,13 @@ def waste(store: Store, keep: Keep | None = None, orphans: bool = False, stale: 
 
 
 def _run_names(store: Store) -> list[str]:
-    return [path.name for path in sorted(store.results.glob("runs/*"))]
+    return [path.name for path in _run_paths(store)]
+
+
+def _run_paths(store: Store) -> list[Path]:
+    """List the folders of runs: no stray files, and no links, which lead to what is not ours to delete."""
+    found = sorted(store.results.glob("runs/*"))
+    return [path for path in found if is_run_name(path.name) and path.is_dir() and not path.is_symlink()]
 
 
 def remove(store: Store, found: list[Waste]) -> tuple[list[Waste], int]:
@@ -99,19 +106,33 @@ def remove(store: Store, found: list[Waste]) -> tuple[list[Waste], int]:
     return gone, held
 
 
-def _members(store: Store, keep: Keep | None) -> tuple[set[str], set[str]]:
-    """Collect hashes of the runs that any sweep lists, and of those whose weights any sweep keeps."""
+def _members(store: Store, keep: Keep | None, orphans: bool) -> tuple[set[str], set[str]]:
+    """Collect hashes of the runs that any sweep lists, and of those whose weights any sweep keeps: all, of a sweep that
+    cannot be read. Raises StoreError where orphans are asked for and an index that is damaged may name them."""
     belonging, kept = set[str](), set[str]()
     for index in store.results.glob("*/index.jsonl"):
         name, frozen = index.parent.name, index.with_name("sweep.yaml")
         entries = index_entries(store.results, name)
+        if orphans and len(entries) < len(index.read_bytes().splitlines()):
+            raise StoreError(f"{index} is damaged and may name more runs than can be read: run {name} again first")
         belonging |= {entry.hash for entry in entries}
-        chosen = keep or (load_frozen(frozen).keep if frozen.exists() else "all")
+        chosen = keep or _kept_weights(frozen)
         if chosen == "all":
             kept |= {entry.hash for entry in entries}
         elif chosen == "best":
             kept |= _best(store, name)
     return belonging, kept
+
+
+def _kept_weights(frozen: Path) -> Keep:
+    """Tell which weights a sweep keeps, of its frozen file."""
+    if not frozen.exists():
+        return "all"
+    try:
+        return load_frozen(frozen).keep
+    except ConfigError as error:
+        print_line(f"{frozen} cannot be read, so all weights of that sweep are kept: {error}", style="yellow")
+        return "all"
 
 
 def _best(store: Store, name: str) -> set[str]:

@@ -9,7 +9,7 @@ from typing import Literal
 from rich.console import Console
 
 from sweep.commands.exit_codes import DONE
-from sweep.commands.terminal import terminal
+from sweep.commands.terminal import pull_sweep, terminal
 from sweep.config import ConfigError
 from sweep.results.tables import index_entries
 from sweep.runs.open_store import open_store
@@ -27,11 +27,9 @@ def serve(store: Store, name: str, kind: Literal["tensorboard", "optuna"] | None
     """Serve until Ctrl-C. kind None: optuna where the sweep searches, else TensorBoard.
 
     Raises ConfigError where the sweep has not run, or is no search."""
-    store.pull(name, events=True)
+    pull_sweep(store, name, events=True)
     results = store.results
     journal = results / name / "study.journal"
-    if not (results / name / "index.jsonl").exists():
-        raise ConfigError(f"{store}/{name} holds no runs: run the sweep first, or give its --results")
     if kind == "optuna" and not journal.exists():
         raise ConfigError(f"{name} is no search: there is no Optuna study; use --kind tensorboard")
     said = f"http://{HOST}:{port} (Ctrl-C ends it; report: {results / name / 'report' / 'index.html'})"

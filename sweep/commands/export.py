@@ -6,15 +6,16 @@ import argparse
 from pathlib import Path
 
 from sweep.commands.exit_codes import DONE
-from sweep.commands.terminal import print_line
+from sweep.commands.terminal import print_line, pull_sweep
 from sweep.inference.export import export_model
 from sweep.runs.open_store import open_store
 
 
 def run_command(options: argparse.Namespace) -> int:
-    """Export the model. Raises ModelError, ResultsError."""
-    target = options.to or Path("exports") / options.name
+    """Export the model. Raises ModelError, ConfigError where the sweep has not run."""
     store = open_store(options.results)
+    pull_sweep(store, options.name)
+    target = options.to or Path("exports") / options.name
     card = export_model(store, options.name, target, run=options.run, label=options.label, dataset=options.dataset)
     metric = f"validation_{card.run.metric}"
     print_line(

@@ -16,6 +16,7 @@ from sweep.engine.on_ray.session import RaySession
 from sweep.engine.replay import find_run, replay
 from sweep.plan.build import plan
 from sweep.runs.open_store import open_store
+from sweep.runs.records import is_sweep_name
 from sweep.search.replay import replay_search
 
 
@@ -23,7 +24,7 @@ def run_command(options: argparse.Namespace) -> int:
     """Train a run again and compare, or ask a search again. Raises ReplayError, ConfigError."""
     store = open_store(options.results)
     store.pull()
-    if (store.results / options.what / "study.journal").exists():
+    if is_sweep_name(options.what) and (store.results / options.what / "study.journal").exists():
         return _replay_search(store.results / options.what, terminal())
     console = terminal()
     found = find_run(store, options.what)

@@ -13,8 +13,7 @@ from sweep.analysis.completeness import COMPLETE, left_out_configurations
 from sweep.analysis.conclusions import name_with_role
 from sweep.analysis.parts import Parts, left_out_name, modalities, selection_metric
 from sweep.commands.exit_codes import DONE
-from sweep.commands.terminal import terminal
-from sweep.config import ConfigError
+from sweep.commands.terminal import pull_sweep, terminal
 from sweep.plan.not_applicable import NotApplicable
 from sweep.report import configurations, write_report
 from sweep.report.tables import NOT_APPLICABLE
@@ -31,9 +30,7 @@ def run_command(options: argparse.Namespace) -> int:
     """Write the report of each sweep that is named. Raises ConfigError where one has not run."""
     store = open_store(options.results)
     for name in options.names:
-        store.pull(name)
-        if not (store.results / name / "index.jsonl").exists():
-            raise ConfigError(f"{store}/{name} holds no runs: run the sweep first, or give its --results")
+        pull_sweep(store, name)
         publish_report(store, name, terminal())
     return DONE
 

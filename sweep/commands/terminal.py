@@ -5,13 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich.console import Console
 
 from data.registry import Registry
 from sweep.config import ConfigError, Sweep, load
+from sweep.config.problems import nearest
+from sweep.runs.records import is_sweep_name
+
+if TYPE_CHECKING:
+    from sweep.runs.store import Store
 
 
 def terminal() -> Console:
@@ -51,6 +57,25 @@ def named_sweeps(options: argparse.Namespace) -> list[Sweep]:
     """Load the sweeps that a command names, with the values that it overrides. Raises ConfigError."""
     names, overrides = names_and_overrides(options.names)
     return load(options.file, names, overrides)
+
+
+def check_sweep_names(names: Sequence[str]) -> None:
+    """Refuse what can name no sweep, as a path. Raises ConfigError."""
+    for name in names:
+        if not is_sweep_name(name):
+            raise ConfigError(f"{name!r} names no sweep: give the name that it has in its file, not a path")
+
+
+def pull_sweep(store: Store, name: str, events: bool = False) -> Path:
+    """Bring what has been written elsewhere of a sweep that has run, and return its folder. Nothing is made: what names
+    no sweep, or one that has not run, raises ConfigError. events: TensorBoard's files too."""
+    check_sweep_names([name])
+    store.pull(name, events=events)
+    if not (store.results / name / "index.jsonl").is_file():
+        known = sorted(index.parent.name for index in store.results.glob("*/index.jsonl"))
+        hint = f"; {nearest(name, known)}" if known else ""
+        raise ConfigError(f"{store}/{name} holds no runs: run the sweep first, or give its --results{hint}")
+    return store.results / name
 
 
 def settings(words: Sequence[str]) -> dict[str, Any]:

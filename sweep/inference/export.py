@@ -31,7 +31,7 @@ def export_model(
     run: its hash, or the beginning of it. Without one, the best: the configuration with the best mean validation metric
     over all seeds (of ``label`` on ``dataset``; a search's choice under its report seeds), and of its runs the one with
     the best validation metric. Raises ModelError where there is no such run, or its weights were not kept."""
-    rows = load(store.sweep(name))
+    rows = load(store.results / name)
     row = _run_of_hash(rows, run) if run else _best_run(rows, label, dataset)
     folder = store.run(str(row["hash"]))
     weights, config, final = folder.file("weights.safetensors"), folder.config(), folder.final()

@@ -18,9 +18,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from sweep.runs.records import is_sweep_name
 from sweep.runs.run_folder import RunFolder
 from sweep.storage.files import (
     LockedError,
+    StoreError,
     guarded,
     make_folder,
     write_atomic,
@@ -66,7 +68,9 @@ class Store:
         return RunFolder(self.results / "runs" / run_hash)
 
     def sweep(self, name: str) -> Path:
-        """Return the folder of a sweep, made where it is missing."""
+        """Return the folder of a sweep, made where it is missing. Raises StoreError for what names no sweep."""
+        if not is_sweep_name(name):
+            raise StoreError(f"{name!r} names no sweep: use letters, digits, - and _")
         path = self.results / name
         make_folder(path)
         return path
