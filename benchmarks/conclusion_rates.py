@@ -11,7 +11,8 @@ deviation of one point between seeds, half of its variance shared by all methods
 - collapsed: a tenth of the runs, drawn at random, ends at 0.1.
 
 Printed is, for each case and number of seeds, the share of sweeps in which any method is called better or worse than
-joint training (5 % at most are wanted): by plain paired t tests, and as the report judges.
+joint training (5 % at most are wanted): by plain paired t tests, and as the report judges. Then
+the share of 95 % intervals that hold the expected value of their configuration.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import argparse
 import numpy as np
 from scipy.special import log_ndtr
 
-from sweep.analysis.statistics import SIGNIFICANCE, holm, share_difference_p, smallest_step, t_test_p
+from sweep.analysis.statistics import SIGNIFICANCE, estimate, holm, share_difference_p, smallest_step, t_test_p
 
 CASES = ("normal", "1/50", "1/100", "1/400", "skewed", "collapsed")
 NOISE = 0.01
@@ -56,6 +57,17 @@ def false_claims(case: str, seeds: int, methods: int, sweeps: int) -> tuple[floa
     return float(np.mean(claims[0])), float(np.mean(claims[1]))
 
 
+def coverage(case: str, seeds: int, sweeps: int) -> float:
+    """Give the share of intervals that hold the expected value, of seven configurations in each sweep."""
+    random = np.random.default_rng([CASES.index(case), seeds])
+    truth = {"skewed": 1 - 2 * NOISE, "collapsed": 0.9 * 0.9 + 0.1 * 0.1}.get(case, 0.9)
+    held = []
+    for values in draw(case, sweeps, 7, seeds, random):
+        step = smallest_step(values.ravel())
+        held += [found.low <= truth <= found.high for found in (estimate(each, step=step) for each in values)]
+    return float(np.mean(held))
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--sweeps", type=int, default=2000)
@@ -69,6 +81,10 @@ def main() -> None:
     for case in CASES:
         rates = (false_claims(case, n, options.methods, options.sweeps) for n in options.seeds)
         print(case.ljust(12) + "".join(f"{100 * plain:7.1f}{100 * ours:7.1f}" for plain, ours in rates), flush=True)
+    print("95 % intervals over seeds that hold the expected value, %")
+    for case in CASES:
+        held = (coverage(case, n, max(1, options.sweeps // 7)) for n in options.seeds)
+        print(case.ljust(12) + "".join(f"{100 * rate:14.1f}" for rate in held), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pandas as pd
 
 from sweep.analysis.fronts import Front, objective_label, value_text
 from sweep.analysis.parts import Parts, chosen_run, configuration_name, selection_metric, shown_metric
-from sweep.analysis.statistics import SIGNIFICANCE, differences, estimate, least_p, per_cent, sensitivity
+from sweep.analysis.statistics import SIGNIFICANCE, differences, estimate, interval_text, least_p, per_cent, sensitivity
 
 
 def conclusions(parts: Parts, fronts: Sequence[Front] = ()) -> list[str]:
@@ -106,7 +106,7 @@ def _search_sentences(parts: Parts, label: str, dataset: str, rows: pd.DataFrame
     found = estimate(fresh[column])
     seeds = "seed" if found.n == 1 else "seeds"
     return [
-        f"{text}; under {found.n} fresh {seeds} it reaches {per_cent(found.mean, found.high - found.mean)} % "
+        f"{text}; under {found.n} fresh {seeds} it reaches {interval_text(found.mean, found.low, found.high)} % "
         f"({column.replace('_', ' ')})."
     ]
 

@@ -72,7 +72,9 @@ def _table(rows: pd.DataFrame, objectives: Sequence[Objective], seeds: int, out:
 
 
 def _means(rows: pd.DataFrame, objective: Objective) -> pd.DataFrame:
-    means = summarise(rows, ["configuration"], result_column(objective))[["configuration", "mean", "low", "high"]]
+    means = summarise(rows, ["configuration"], result_column(objective), objective in SHARES)[
+        ["configuration", "mean", "low", "high"]
+    ]
     return means.rename(columns={"mean": objective, "low": f"{objective}_low", "high": f"{objective}_high"})
 
 

@@ -21,7 +21,7 @@ from sweep.analysis.parts import (
     selection_metric,
 )
 from sweep.analysis.search_results import SearchResult, importances
-from sweep.analysis.statistics import curve, estimate, summarise
+from sweep.analysis.statistics import curve, estimate, interval_arms, summarise
 from sweep.report.figures.style import COLOURS, FUSED, GREY, MARKERS, tick_text
 from sweep.results.tables import METRICS, columns_of
 
@@ -65,14 +65,16 @@ def _curve_traces(parts: Parts, rows: pd.DataFrame, axis: Axis, column: str, dat
             f"n = {n}" + (f", {f} failed or pruned" if f else "")
             for n, f in zip(table["n"], table["failed"], strict=True)
         ]
-        mean, half = 100 * table["mean"], 100 * (table["high"] - table["mean"])
+        mean, (below, above) = 100 * table["mean"], interval_arms(table)
+        low, high = 100 * table["low"], 100 * table["high"]
+        arms = {"array": above, "arrayminus": below, "symmetric": False}
         line = {"color": colour, "width": 3.5 if name == FUSED else 2}
         shown: Any = True if name == FUSED else "legendonly"
         style: dict[str, Any] = {"name": name, "legendgroup": name, "line": line, "text": text, "visible": shown}
         if axis.scale == "category":
-            style |= {"mode": "markers", "error_y": {"array": half.fillna(0), "thickness": 1.5}}
+            style |= {"mode": "markers", "error_y": {**arms, "thickness": 1.5}}
         else:
-            outline = band_outline(np.array(x, float), (mean - half).to_numpy(), (mean + half).to_numpy())
+            outline = band_outline(np.array(x, float), low.to_numpy(), high.to_numpy())
             band = {
                 "fill": "toself",
                 "fillcolor": colour,
@@ -83,7 +85,7 @@ def _curve_traces(parts: Parts, rows: pd.DataFrame, axis: Axis, column: str, dat
                 "visible": shown,
             }
             traces.append({"x": outline[0], "y": outline[1], "legendgroup": name, "showlegend": False, **band})
-            style |= {"mode": "lines+markers", "error_y": {"array": half.fillna(0), "thickness": 0.8, "width": 0}}
+            style |= {"mode": "lines+markers", "error_y": {**arms, "thickness": 0.8, "width": 0}}
         symbol = SYMBOLS[MARKERS[index % len(MARKERS)]]
         symbols = [symbol if n == table["n"].max() else f"{symbol}-open" for n in table["n"]]
         marker = {"symbol": symbols, "size": 8, "color": colour}
@@ -108,14 +110,14 @@ def _curve_traces(parts: Parts, rows: pd.DataFrame, axis: Axis, column: str, dat
             parts.reference_rows(dataset).items(), itertools.cycle(PLOTLY_DASHES), strict=False
         ):
             done = reference[reference["status"].eq("done")]
-            found = estimate(100 * done[values]) if values in done else estimate([])
+            found = estimate(done[values]) if values in done else estimate([])
             if found.n:
                 title = label if name == FUSED else f"{label}, {name}"
                 rule = {"color": GREY if name == FUSED else colour, "dash": dash, "width": 1.3}
-                hover = f"{title}: {found.mean:.2f} (n = {found.n})"
+                hover = f"{title}: {100 * found.mean:.2f} (n = {found.n})"
                 traces.append(
                     {
-                        "x": ends, "y": [found.mean] * 2, "mode": "lines", "name": title, "legendgroup": name,
+                        "x": ends, "y": [100 * found.mean] * 2, "mode": "lines", "name": title, "legendgroup": name,
                         "line": rule, "hovertemplate": hover, "visible": shown,
                     }
                 )  # fmt: skip

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from sweep.analysis.completeness import SweepRequest
 from sweep.analysis.parts import configuration_name
-from sweep.analysis.statistics import FAILED, estimate, half_width
+from sweep.analysis.statistics import FAILED, estimate_quantity, half_width
 from sweep.report.blocks import MOST_LISTED, Block, Table
 from sweep.results.tables import columns_of
 from sweep.runs.records import FinalRecord
@@ -174,7 +174,7 @@ def environment_blocks(runs: pd.DataFrame) -> list[Block]:
 
 
 def _mean_text(values: pd.Series, form: str) -> str:
-    found = estimate(values)
+    found = estimate_quantity(values)
     half = half_width(found.deviation, found.n)
     return (
         "–"

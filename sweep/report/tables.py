@@ -20,7 +20,7 @@ from sweep.analysis.parts import (
     selection_metric,
     shown_metric,
 )
-from sweep.analysis.statistics import compare, estimate, per_cent, summarise
+from sweep.analysis.statistics import COVERAGE, compare, estimate, interval_text, per_cent, summarise
 from sweep.plan.not_applicable import NotApplicable
 from sweep.published import DATASETS, FUSED, PROTOCOL, Cell, cells_of, sources
 from sweep.report.blocks import Block, Table
@@ -140,7 +140,8 @@ def _with_left_out(
 
 def _note(parts: Parts, columns: Sequence[str], fewer: bool) -> str:
     note = (
-        "Per cent, mean ± half of the 95 % t interval over n finished seeds. Imbalance: largest minus smallest Shapley "
+        "Per cent, mean ± half of the 95 % t interval over n finished seeds, or its ends where 0 or 100 % cuts it; "
+        f"none where seeds agree and the resolution is not known. {COVERAGE} Imbalance: largest minus smallest Shapley "
         "value of a modality."
     )
     if "optimism" in columns:
@@ -173,7 +174,7 @@ def difference_blocks(parts: Parts, metric: str) -> list[Block]:
     lines = [
         [
             name_with_role(r), r["dataset"], str(r["n"]), points_text(r["mean"]),
-            "–" if r["n"] < 2 else f"{points_text(r['low'])} to {points_text(r['high'])}",
+            "–" if pd.isna(r["low"]) else f"{points_text(r['low'])} to {points_text(r['high'])}",
             _p_text(r["p"]), _p_text(r["p_holm"]), _lost_text(r["lost"], r["seeds"]),
         ]
         for r in table.to_dict("records")
@@ -230,7 +231,7 @@ def _pareto_row(parts: Parts, front: Front, row: dict[Any, Any], name: str, metr
     if metric is None:
         return [name, str(row["n"]), *values]
     found = estimate(fresh[metric])
-    tested = per_cent(found.mean, found.high - found.mean) + (f" (n = {found.n})" if found.n else "")
+    tested = interval_text(found.mean, found.low, found.high) + (f" (n = {found.n})" if found.n else "")
     return [name, str(row["n"]), *values, tested]
 
 
@@ -300,7 +301,7 @@ def _own_number(parts: Parts, row: dict[Any, Any], column: str) -> str:
         runs["configuration"].eq(row["configuration"]) & runs["role"].eq(row["role"]) & runs["status"].eq("done")
     ]
     found = estimate(mine.drop_duplicates("hash")[column] if column in mine else [])
-    return per_cent(found.mean, found.high - found.mean)
+    return interval_text(found.mean, found.low, found.high)
 
 
 def _numbers_text(found: Sequence[Cell]) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sweep.analysis.parts import Parts, configuration_name, metric_label, modalities
-from sweep.analysis.statistics import differences, estimate, summarise
+from sweep.analysis.statistics import differences, estimate, interval_arms, summarise
 from sweep.report.figures.style import (
     COLOURS,
     DASHES,
@@ -36,16 +36,16 @@ def draw_comparison(parts: Parts, rows: pd.DataFrame, column: str, stem: str) ->
         part = rows[rows["dataset"].eq(dataset)]
         present = {str(name) for name in names.values()}
         for (label, reference), dash in zip(parts.reference_rows(dataset).items(), itertools.cycle(DASHES)):
-            found = estimate(100 * finished_values(reference, dataset, column))
+            found = estimate(finished_values(reference, dataset, column))
             if found.n and label not in present:
-                left.axvspan(found.low, found.high, color=GREY, alpha=0.08, linewidth=0)
-                left.axvline(found.mean, color=GREY, linestyle=dash, linewidth=1.1, label=label)
+                left.axvspan(100 * found.low, 100 * found.high, color=GREY, alpha=0.08, linewidth=0)
+                left.axvline(100 * found.mean, color=GREY, linestyle=dash, linewidth=1.1, label=label)
         for index, name in enumerate([FUSED, *streams]):
             values = column if name == FUSED else f"{column}_{name}"
             table = summarise(part, ["label", "point"], values)
             y = np.array([list(names).index(key) for key in zip(table["label"], table["point"], strict=True)])
             shift = 0.0 if name == FUSED else 0.16 * (index - (len(streams) + 1) / 2)
-            half = np.nan_to_num(100 * (table["high"] - table["mean"]))
+            arms = interval_arms(table)
             style = {
                 "fmt": MARKERS[index % len(MARKERS)],
                 "color": COLOURS[index % len(COLOURS)],
@@ -54,7 +54,7 @@ def draw_comparison(parts: Parts, rows: pd.DataFrame, column: str, stem: str) ->
             }
             ax = left if name == FUSED else right
             ax.errorbar(
-                100 * table["mean"], y + shift, xerr=half, **style, markersize=5.5 if name == FUSED else 4, label=name
+                100 * table["mean"], y + shift, xerr=arms, **style, markersize=5.5 if name == FUSED else 4, label=name
             )
         left.set_yticks(range(len(names)), list(names.values()))
         left.set_ylim(len(names) - 0.5, -0.5)
@@ -95,7 +95,7 @@ def draw_differences(parts: Parts, rows: pd.DataFrame, column: str, stem: str) -
         ax.errorbar(
             100 * part["mean"],
             y,
-            xerr=np.nan_to_num(100 * (part["high"] - part["mean"])),
+            xerr=interval_arms(part),
             fmt="o",
             color=COLOURS[0],
             capsize=2.5,

@@ -25,7 +25,7 @@ from sweep.analysis.parts import (
     metric_label,
     modalities,
 )
-from sweep.analysis.statistics import curve, estimate
+from sweep.analysis.statistics import curve, estimate, interval_arms
 from sweep.report.figures.style import (
     COLOURS,
     DASHES,
@@ -106,15 +106,14 @@ def _draw_series(ax: Axes, parts: Parts, rows: pd.DataFrame, axis: Axis, columns
             parts.reference_rows(rows["dataset"].iloc[0]).items(), itertools.cycle(DASHES)
         ):
             found = (
-                estimate(100 * reference.loc[reference["status"].eq("done"), column])
-                if column in reference
-                else estimate([])
+                estimate(reference.loc[reference["status"].eq("done"), column]) if column in reference else estimate([])
             )
             if found.n:
                 tone = GREY if thick else colour
-                drawn.append((found.mean, found.low, found.high))
-                ax.axhspan(found.low, found.high, color=tone, alpha=0.06, linewidth=0) if found.n > 1 else None
-                ax.axhline(found.mean, color=tone, linestyle=dash, linewidth=1.1, label=label if thick else None)
+                level, *ends = 100 * found.mean, 100 * found.low, 100 * found.high
+                drawn.append((level, ends[0], ends[1]))
+                ax.axhspan(*ends, color=tone, alpha=0.06, linewidth=0) if not np.isnan(found.low) else None
+                ax.axhline(level, color=tone, linestyle=dash, linewidth=1.1, label=label if thick else None)
         table = curve(rows, axis.column, column)
         x, mean = positions(table["value"], axis), 100 * table["mean"]
         low, high = 100 * table["low"], 100 * table["high"]
@@ -126,8 +125,9 @@ def _draw_series(ax: Axes, parts: Parts, rows: pd.DataFrame, axis: Axis, columns
             "zorder": 3,
         }
         if axis.scale == "category":
-            half = np.nan_to_num(high - mean)
-            ax.errorbar(x, mean, half, **{**style, "linewidth": 0, "elinewidth": 1.4}, capsize=3, label=name)
+            ax.errorbar(
+                x, mean, interval_arms(table), **{**style, "linewidth": 0, "elinewidth": 1.4}, capsize=3, label=name
+            )
         else:
             ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0, zorder=2)
             ax.vlines(x, low, high, color=colour, linewidth=0.8, alpha=0.6, zorder=2)  # a lone point has no band

@@ -100,7 +100,10 @@ def _points(table: pd.DataFrame, across: Objective, up: Objective) -> tuple[pd.S
 def _with_intervals(
     ax: Axes, table: pd.DataFrame, across: Objective, up: Objective, colour: str, marker: str, label: str
 ) -> None:
-    errors = [np.nan_to_num(display_factor(o) * (table[f"{o}_high"] - table[o])) for o in (across, up)]
+    errors = [
+        np.nan_to_num(display_factor(o) * np.stack([table[o] - table[f"{o}_low"], table[f"{o}_high"] - table[o]]))
+        for o in (across, up)
+    ]
     x, y = _points(table, across, up)
     ax.errorbar(x, y, xerr=errors[0], yerr=errors[1], fmt=marker, color=colour, markersize=5.5, elinewidth=0.9,
                 ecolor=(colour, 0.45),

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sweep.analysis.parts import METRIC_NAMES, Axis, Grid, axis_with_values, metric_label, modalities
-from sweep.analysis.statistics import curve
+from sweep.analysis.statistics import curve, interval_arms
 from sweep.published import DATASETS, PROTOCOL, Curve, curves_over
 from sweep.published import FUSED as MULTI
 from sweep.report.figures.style import COLOURS, FUSED, GREY, MARKERS, Drawing, add_legend, positions, seed_count
@@ -82,7 +82,7 @@ def _own_panel(rows: pd.DataFrame, dataset: str, axis: Axis, column: str, each: 
             low, high = 100 * table["low"], 100 * table["high"]
             colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
             if axis.scale == "category":
-                ax.errorbar(x, mean, np.nan_to_num(high - mean), fmt=marker, color=colour, capsize=2, label=name)
+                ax.errorbar(x, mean, interval_arms(table), fmt=marker, color=colour, capsize=2, label=name)
             else:
                 ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
                 ax.plot(x, mean, color=colour, marker=marker, linewidth=1.6, label=name)

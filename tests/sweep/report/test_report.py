@@ -88,7 +88,7 @@ def test_optimism_is_the_gap_to_the_best_test_epoch(written: tuple[Path, str]) -
     runs = runs[runs["vary.alpha"].eq(0.9)]
     assert (runs["test_peak_accuracy"] - runs["test_accuracy"]).mean() == pytest.approx(0.012)
     row = next(r for r in html.split("<tr") if "<td>iprm: alpha=0.9</td>" in r)
-    assert "<td>1.2 ± 0.0</td>" in row
+    assert "<td>1.2</td>" in row
 
 
 def test_the_chosen_row_is_marked(written: tuple[Path, str]) -> None:
