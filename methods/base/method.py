@@ -89,7 +89,7 @@ class Method(nn.Module, ABC, Generic[HyperparametersT]):
     so that the decision lags by that step on every device alike."""
     helpers: ClassVar[tuple[str, ...]] = ()
     """Modules and buffers that training alone needs (teachers, copies): neither kept with the selected weights nor
-    exported."""
+    exported. ``_extra_state`` stands for what ``get_extra_state`` gives."""
 
     hyperparameters: HyperparametersT
 
