@@ -21,6 +21,8 @@ from methods.base.phase import EVERYTHING
 from models import linear
 from models.fusion import Source
 
+Heard = list[tuple[Tensor, Tensor]]
+"""Of each classifier: logits [B, C], and what its last layer reads."""
 _SHOWN = 10.0
 """Bound of the terms in diagnostics: one term of a step without improvement would be all that a mean shows."""
 
@@ -139,7 +141,7 @@ class CGGM(FusedMethod[CGGMHyperparameters]):
         # The classifiers stand for auxiliary heads: the fusion needs none.
         own = hp.model_copy(update={"unimodal_source": None})
         self.fusion = build_fusion(own, self.modalities, self.dims, self.num_classes, encoders=encoders)
-        widths = self.last_widths()
+        widths = [weight.shape[1] for weight in self.last_weights()]
         if hp.cls_layers == 1 and hp.direction != "none" and widths != self.dims:
             raise MethodError(
                 f"cggm: one layer reads features of widths {self.dims}, but the last layer of fusion {hp.fusion} has "
@@ -164,17 +166,13 @@ class CGGM(FusedMethod[CGGMHyperparameters]):
         if hasattr(fusion, "heads"):
             return [head.weight for head in fusion.heads]
         weight: Tensor = fusion.head.weight
-        return list(weight.split(self.dims, 1)) if self.by_columns() else [weight] * len(self.dims)
-
-    def by_columns(self) -> bool:
-        return self.hyperparameters.fusion == "concat"
-
-    def last_widths(self) -> list[int]:
-        return [weight.shape[1] for weight in self.last_weights()]
+        return (
+            list(weight.split(self.dims, 1)) if self.hyperparameters.fusion == "concat" else [weight] * len(self.dims)
+        )
 
     def forward(self, batch: Batch) -> Outputs:
         """Give features and fused logits, and in ``extra`` what a last layer reads that is not the features."""
-        if self.by_columns() or hasattr(self.fusion, "heads"):
+        if self.hyperparameters.fusion == "concat" or hasattr(self.fusion, "heads"):
             return super().forward(batch)
         seen: list[Tensor] = []
         head: Any = self.fusion.head
@@ -198,12 +196,12 @@ class CGGM(FusedMethod[CGGMHyperparameters]):
         with context.autocast():
             outputs = self(batch)
             task = F.cross_entropy(outputs.logits, batch.labels)
-            heard = zip(self.classifiers, outputs.features, strict=True)
-            logits, hidden = zip(*(classifier(f.detach()) for classifier, f in heard), strict=True)
-            own = torch.stack([F.cross_entropy(each, batch.labels) for each in logits]).sum()
-        accuracies = self.measured_accuracies(logits, batch, context)
+            pairs = zip(self.classifiers, outputs.features, strict=True)
+            heard = [classifier(f.detach()) for classifier, f in pairs]
+            own = torch.stack([F.cross_entropy(logits, batch.labels) for logits, _ in heard]).sum()
+        accuracies = self.measured_accuracies(heard, batch, context)
         terms = self.terms(accuracies, context)
-        guide = self.guide(terms, outputs, logits, hidden, batch, context)
+        guide = self.guide(terms, outputs, heard, batch, context)
         context.backward(task if guide is None else task + hp.lam * guide)
         self.train_classifiers(own, context)
         modulate_encoders(self.encoders.values(), hp.grad_scale * terms)
@@ -215,10 +213,10 @@ class CGGM(FusedMethod[CGGMHyperparameters]):
         return task.detach()
 
     @torch.no_grad()
-    def measured_accuracies(self, logits: tuple[Tensor, ...], batch: Batch, context: Context) -> Tensor:
+    def measured_accuracies(self, heard: Heard, batch: Batch, context: Context) -> Tensor:
         """Compute each classifier's accuracy on the joint batch, float64 [M]: from counts, alike for any number of
         workers, as small differences of accuracies decide."""
-        right = [(each.argmax(-1) == batch.labels).sum() for each in logits]
+        right = [(logits.argmax(-1) == batch.labels).sum() for logits, _ in heard]
         counts = context.sum(torch.stack([*right, torch.ones_like(batch.labels).sum()]).double())
         return counts[:-1] / counts[-1]
 
@@ -237,37 +235,25 @@ class CGGM(FusedMethod[CGGMHyperparameters]):
         context.log("no_improvement", ((accuracies - self.accuracies).sum().abs() < 1e-6).float())
         return terms
 
-    def guide(
-        self,
-        terms: Tensor,
-        outputs: Outputs,
-        logits: tuple[Tensor, ...],
-        hidden: tuple[Tensor, ...],
-        batch: Batch,
-        context: Context,
-    ) -> Tensor | None:
-        """Compute the direction loss of the joint batch; None where there is none."""
+    def guide(self, terms: Tensor, outputs: Outputs, heard: Heard, batch: Batch, context: Context) -> Tensor | None:
+        """Compute the direction loss of the joint batch; None where there is none. heard: what the classifiers say."""
         kind = self.hyperparameters.direction
         if kind == "none":
             return None
         if kind == "weight":
             terms = self.last_terms
-            similarities = gradient_similarity(
-                [c.last.weight.detach() for c in self._classifiers()], self.last_weights()
-            )
+            heads: list[Any] = list(self.classifiers)
+            similarities = gradient_similarity([each.last.weight.detach() for each in heads], self.last_weights())
         else:
             with torch.no_grad():
-                pairs = zip(logits, hidden, strict=True)
-                targets = [context.mean(head_gradient(z.float(), batch.labels, h.float())) for z, h in pairs]
+                own = [head_gradient(logits.float(), batch.labels, hidden.float()) for logits, hidden in heard]
+                targets = [context.mean(each) for each in own]
             similarities = gradient_similarity(targets, self.fusion_gradients(outputs, batch, context))
         loss = direction_loss(terms.to(similarities.dtype), similarities)
         for m, similarity in zip(self.modalities, similarities.detach(), strict=True):
             context.log(f"similarity_{m}", similarity)
         context.log("direction_loss", loss.detach().clamp_max(_SHOWN))
         return loss
-
-    def _classifiers(self) -> list[Any]:
-        return list(self.classifiers)
 
     def fusion_gradients(self, outputs: Outputs, batch: Batch, context: Context) -> list[Tensor]:
         """Compute the gradient of the joint batch's task loss for each of :meth:`last_weights`. Differentiable."""

@@ -242,11 +242,9 @@ def test_the_direction_loss_by_gradients_reaches_the_encoders_and_that_by_weight
         method, context = setup(direction=direction)
         batch = next(iter(context.training_batches(torch.arange(16), False)))
         outputs = method(batch)
-        logits, hidden = zip(
-            *(c(f.detach()) for c, f in zip(method.classifiers, outputs.features, strict=True)), strict=True
-        )
+        heard = [c(f.detach()) for c, f in zip(method.classifiers, outputs.features, strict=True)]
         method.last_terms.fill_(0.5)
-        guide = method.guide(torch.tensor([0.4, 0.6]), outputs, logits, hidden, batch, context)
+        guide = method.guide(torch.tensor([0.4, 0.6]), outputs, heard, batch, context)
         assert guide is not None
         names, parameters = zip(*method.named_parameters(), strict=True)
         found = torch.autograd.grad(guide, parameters, allow_unused=True)
@@ -311,7 +309,7 @@ def test_one_layer_that_cannot_be_compared_is_refused() -> None:
         setup(**wide)
     setup(**wide, direction="none")
     method, _ = setup(**{**wide, "cls_layers": 2})
-    assert [c.last.weight.shape[1] for c in method._classifiers()] == [5, 5]
+    assert [c.last.weight.shape[1] for c in method.classifiers] == [5, 5]  # type: ignore[union-attr]
 
 
 def test_values_outside_the_bounds_are_refused() -> None:
