@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,9 +33,12 @@ from data.prepared.cache.computed import Computed, Part, cached_splits
 from data.prepared.cache.folder import read_only
 from data.prepared.lists.items import SPLITS, SplitName
 from data.prepared.lists.user_tables import carve_splits, number_labels, split_name
+from data.readers.numpy_files import check_size, members, open_npy, read_named
 
 LABELS, SPLIT, GROUP, CLASSES = "labels", "split", "group", "classes"
 NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1")
+WORDS_OR_NUMBERS = "biufUS"
+"""Kinds of arrays that labels and groups can be."""
 RESERVED = (LABELS, SPLIT, GROUP, CLASSES)
 _SAMPLED, _PIECES = 2**16, 64
 """Bytes of a piece, and pieces, by which the fingerprint knows a large array."""
@@ -139,7 +141,9 @@ class ArraysSource(DatasetSource[ArraysOptions]):
         far as these show it."""
         root = Path(options.root).expanduser()
         first = dict[str, Values]()
-        arrays = check_arrays(root, _read(root, options.modalities, lambda file: _open_first(file, first)), options)
+        arrays = check_arrays(
+            root, _read(root, options.modalities, lambda file, wanted: _open_first(file, wanted, first)), options
+        )
         for modality in options.modalities:
             _check_finite(root, modality, first[modality])
         parts, _ = _parts(arrays, root, options)
@@ -185,7 +189,8 @@ class ArraysSource(DatasetSource[ArraysOptions]):
 
 def _digest(found: Mapping[str, Values]) -> str:
     state = hashlib.sha256()
-    for name, values in sorted(found.items()):
+    for name, given in sorted(found.items()):
+        values = np.atleast_1d(given)
         state.update(f"{name}/{values.dtype.str}/{values.shape}/".encode())
         rows = max(1, _SAMPLED // max(1, values[:1].nbytes))
         if values.nbytes <= _SAMPLED * _PIECES:
@@ -211,68 +216,56 @@ def _parts(
 
 
 def _read(
-    root: Path, modalities: Sequence[str], opened: Callable[[Path], Mapping[str, Values]] | None = None
+    root: Path,
+    modalities: Sequence[str],
+    opened: Callable[[Path, set[str]], Mapping[str, Values | None]] | None = None,
 ) -> dict[str, Values]:
-    """Read every array that counts, npy files mapped. opened: gives the arrays of a file (default: all of them, whole).
-    Raises DataError."""
-    opened = opened or _open
+    """Read every array that counts, npy files mapped. opened: gives those arrays of a file that are wanted, None for
+    each other one (default: whole). Raises DataError."""
+    opened, wanted = opened or _open, {*modalities, *RESERVED}
     try:
         files = sorted(p for p in root.iterdir() if p.suffix in (".npy", ".npz")) if root.is_dir() else [root]
     except OSError as error:
         raise DataError(f"{root}: cannot be read ({error.strerror}); change its permissions") from error
     if not files:
         raise AbsentDataError(f"{root}: no npy or npz file; give the folder that holds {', '.join(modalities)}")
-    found: dict[str, Values] = {}
+    found: dict[str, Values | None] = {}
     for file in files:
-        for name, values in opened(file).items():
+        for name, values in opened(file, wanted).items():
             if name in found:
                 raise DataError(f"{file}: the array {name} is in another file of {root} too; keep one of them")
             found[name] = values
     for name in (*modalities, LABELS):
         if name not in found:
             raise DataError(f"{root}: no array called {name}; there are: {', '.join(sorted(found))}")
-    return {name: found[name] for name in (*modalities, *RESERVED) if name in found}
+    return {name: values for name in (*modalities, *RESERVED) if (values := found.get(name)) is not None}
 
 
-def _open(file: Path) -> dict[str, Values]:
+def _open(file: Path, wanted: set[str]) -> dict[str, Values | None]:
     with _explained(file):
-        found = np.load(file, mmap_mode="r", allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return {file.stem: found}
-        with found:
-            return {name: found[name] for name in found.files}
+        return read_named(file, wanted)
 
 
-def _open_first(file: Path, first: dict[str, Values]) -> dict[str, Values]:
+def _open_first(file: Path, wanted: set[str], first: dict[str, Values]) -> dict[str, Values | None]:
     """Open the arrays of a file by what their headers say: of the right type and shape, all zeros, in no memory; those
     that are no modality are read. first: takes the first rows of each modality."""
     with _explained(file):
         if not zipfile.is_zipfile(file):
-            ((name, found),) = _open(file).items()
-            first[name] = found[:FIRST] if found.ndim else found
-            return {name: found}
-        read = dict[str, Values]()
-        with zipfile.ZipFile(file) as archive:
-            for member in archive.namelist():
-                name = member.removesuffix(".npy")
-                with archive.open(member) as stream:
-                    if name in RESERVED:
-                        read[name] = np.lib.format.read_array(stream, allow_pickle=False)
-                    else:
-                        read[name], first[name] = _header_and_first(name, stream)
+            found = open_npy(file)
+            first[file.stem] = found[:FIRST] if found.ndim else found
+            return {file.stem: found}
+        read = dict[str, Values | None](read_named(file, wanted & set(RESERVED)))
+        for name, info, archive in members(file):
+            if name in wanted - set(RESERVED):
+                with archive.open(info) as stream:
+                    read[name], first[name] = _header_and_first(name, stream, info)
         return read
 
 
-def _header_and_first(name: str, stream: IO[bytes]) -> tuple[Values, Values]:
+def _header_and_first(name: str, stream: IO[bytes], info: zipfile.ZipInfo) -> tuple[Values, Values]:
     """Read an array in npy format up to its first rows: zeros of its type and shape, and these rows. All of it is read
     where it is stored column by column. Raises ValueError for anything else than an array of plain values."""
-    version = np.lib.format.read_magic(stream)
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-    if read is None:
-        raise ValueError(f"{name} is in npy format {version[0]}.{version[1]}")
-    shape, by_columns, dtype = read(stream)
-    if dtype.hasobject:
-        raise ValueError(f"{name} holds Python objects")
+    shape, by_columns, dtype = check_size(name, stream, info)
     rows = shape if by_columns or not shape else (min(FIRST, shape[0]), *shape[1:])
     count = int(np.prod(rows, dtype=np.int64))
     content = stream.read(count * dtype.itemsize)
@@ -293,7 +286,7 @@ def _explained(file: Path) -> Iterator[None]:
         raise AbsentDataError(f"{file}: no such file; set root to an npz file or a folder of npy files") from error
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # of damaged bytes: zipfile, zlib and numpy each raise a dozen kinds
         raise DataError(f"{file}: not an npy or npz file of plain arrays ({error}); write it by numpy.save") from error
 
 
@@ -302,6 +295,12 @@ def check_arrays(root: Path, found: Mapping[str, Values], options: ArraysOptions
     rows = len(found[LABELS]) if found[LABELS].ndim == 1 else 0
     if not rows:
         raise DataError(f"{root}: labels must be [n], one a sample; it has shape {found[LABELS].shape}")
+    for name in (LABELS, SPLIT, GROUP, CLASSES):
+        if name in found and (found[name].ndim != 1 or found[name].dtype.kind not in WORDS_OR_NUMBERS):
+            has = f"{name} is {found[name].dtype} {list(found[name].shape)}"
+            raise DataError(f"{root}: {has}; it must be a list of words or numbers")
+        if name in found and found[name].dtype.kind == "S" and not found[name].tobytes().isascii():
+            raise DataError(f"{root}: {name} holds bytes beyond ASCII; save it as text (dtype str)")
     for name in (*options.modalities, SPLIT, GROUP):
         if name not in found:
             continue
@@ -311,6 +310,8 @@ def check_arrays(root: Path, found: Mapping[str, Values], options: ArraysOptions
             raise DataError(f"{root}: {has}; give each of them one row a sample")
         if name not in RESERVED and (values.dtype.str[1:] not in NUMBERS or not values.dtype.isnative):
             raise DataError(f"{root}: {name} has the type {values.dtype}; a modality must be of numbers, as float32")
+        if name not in RESERVED and 0 in values.shape:
+            raise DataError(f"{root}: {name} has the shape {list(values.shape)}: no number in a sample")
         if name not in RESERVED and values.ndim == 1:
             raise DataError(f"{root}: {name} is [n], one number a sample; give it a second axis, [n, 1]")
     given = options.classes or (found[CLASSES].astype(str).tolist() if CLASSES in found else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ import torch
 from pydantic import ValidationError
 
 import data
+from data.arrays import NUMBERS
 from data.base import Dataset
+from data.readers.numpy_files import NumpyFileError, read_named
 from methods.base import MULTI
 from sweep.config.problems import nearest
 from sweep.inference.model import Model, ModelError
@@ -41,13 +44,24 @@ def read_arrays(path: Path, model: Model) -> Samples:
 
     Raises ModelError."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        if not zipfile.is_zipfile(path):
+            with path.open("rb"):
+                raise ModelError(f"{path} is no npz file of plain arrays, or it is cut off; write it by numpy.savez")
+        read = read_named(path, {*model.modalities, LABELS})
     except FileNotFoundError as error:
         raise ModelError(f"{path} does not exist") from error
-    except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{path} is no npz file of plain arrays: {error}") from error
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
+    except NumpyFileError as error:
+        raise ModelError(f"{path} is no npz file of plain arrays: {error}; write it by numpy.savez") from error
+    if unknown := [name for name in read if name not in (*model.modalities, LABELS)]:
+        raise ModelError(f"{path}: no modality called {unknown[0]!r}; the model reads {', '.join(model.modalities)}")
+    arrays = {name: values for name, values in read.items() if values is not None}
     labels = arrays.pop(LABELS, None)
+    for name, values in arrays.items():
+        if values.ndim == 0 or values.dtype.str[1:] not in NUMBERS or not values.dtype.isnative:
+            has = f"{name} is {values.dtype} {list(values.shape)}"
+            raise ModelError(f"{path}: {has}; a modality must be of numbers, one row a sample")
     if labels is not None:
         wanted = f"{path}: labels must be whole numbers from 0 to {len(model.classes) - 1}, one a sample"
         whole = labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)

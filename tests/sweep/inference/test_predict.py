@@ -49,3 +49,26 @@ def test_a_modality_to_leave_out_must_exist(store: Store, tmp_path: Path) -> Non
     model = load_model(tmp_path / "model")
     with pytest.raises(ModelError, match="no modality called 'lefft'; did you mean left"):
         prediction_table(model, read_split(model, "test", {}), ["lefft"])
+
+
+def test_a_file_that_is_damaged_or_of_odd_arrays_is_told_in_a_line(store: Store, tmp_path: Path) -> None:
+    export_model(store, "s", tmp_path / "model", label="iprm")
+    model, path = load_model(tmp_path / "model"), tmp_path / "new.npz"
+    inputs = read_split(model, "test", {}).inputs
+    arrays = {name: np.asarray(inputs[name])[:5] for name in model.modalities}
+    np.savez(path, **arrays)
+    whole = path.read_bytes()
+    for content in (b"", whole[:100], whole[:-30], whole[:60] + b"\xff" * 20 + whole[80:], b"\x93NUMPY\x01"):
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match=r"new\.npz is no npz file of plain arrays") as told:
+            read_arrays(path, model)
+        assert "\n" not in str(told.value)
+    for odd in (np.array(1.0), np.array(["a"] * 5), np.zeros((5, 2), "c8"), np.zeros((5, 2), "V3")):
+        np.savez(path, **{**arrays, "left": odd})
+        with pytest.raises(ModelError, match=r"left is .* a modality must be of numbers, one row a sample"):
+            read_arrays(path, model)
+    np.savez(path, **arrays, leftt=np.zeros(3))
+    with pytest.raises(ModelError, match="no modality called 'leftt'; the model reads left, profile"):
+        read_arrays(path, model)
+    with pytest.raises(ModelError, match="cannot be read: Is a directory"):
+        read_arrays(tmp_path, model)
