@@ -7,6 +7,7 @@ probabilities = model.predict({"left": left, "profile": profile})
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from sweep.training.workers import WorkerGroup
 
 WEIGHTS = "model.safetensors"
 CARD = "model.json"
+LARGEST_SAMPLE = 2**28
+"""Numbers that one sample may have."""
 
 
 class ModelError(ConfigError):
@@ -114,6 +117,7 @@ def _single(values: Tensor | Column) -> Tensor | Column:
 
 def load_model(path: str | Path, device: str = "cpu") -> Model:
     """Load the model that ``python -m sweep export`` wrote into the folder ``path``. Raises ModelError."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     folder = Path(path)
@@ -125,10 +129,46 @@ def load_model(path: str | Path, device: str = "cpu") -> Model:
             f"{folder} holds no model ({error.filename} is missing); see python -m sweep export"
         ) from error
     except ValidationError as error:
-        raise ModelError(f"{folder / CARD} is not a model card: {error.errors()[0]['msg']}; export it again") from error
+        wrong = error.errors()[0]
+        where = ".".join(map(str, wrong["loc"]))
+        raise ModelError(
+            f"{folder / CARD} is not a model card: {where + ': ' if where else ''}{wrong['msg']}; export it again"
+        ) from error
+    except SafetensorError as error:
+        raise ModelError(
+            f"{folder / WEIGHTS} holds no weights, or is damaged ({error}); export the model again"
+        ) from error
     except OSError as error:
         raise ModelError(f"{folder} cannot be read: {error.strerror or error}") from error
-    return Model(card, _rebuild(card, weights), torch.device(device))
+    _check_card(card, folder)
+    if spoilt := [name for name, value in weights.items() if value.is_floating_point() and value.isnan().any()]:
+        raise ModelError(f"{folder / WEIGHTS}: {spoilt[0]} holds numbers that are none; export the model again")
+    try:
+        return Model(card, _rebuild(card, weights), torch.device(device))
+    except ModelError:
+        raise
+    except Exception as error:  # whatever a card that was changed by hand, or a device that is not there, leads to
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"the model that {folder / CARD} describes cannot be built here, on {device} ({said}); export it again, or "
+            "use the version of the code that trained it"
+        ) from error
+
+
+def _check_card(card: ModelCard, folder: Path) -> None:
+    """Check that the parts of a card fit each other, and are of a size that some model has. Raises ModelError."""
+    wrong = ""
+    if not card.shapes:
+        wrong = "it names no modality"
+    elif strange := sorted(card.shapes.keys() ^ card.run.encoders.keys()):
+        wrong = f"modality {strange[0]} has no encoder, or no shape"
+    elif len(set(card.classes)) < max(2, len(card.classes)):
+        wrong = "its classes must be two or more, each once"
+    for modality, shape in card.shapes.items():
+        if not shape or min(shape) < 1 or math.prod(shape) > LARGEST_SAMPLE:
+            wrong = wrong or f"a sample of {modality} cannot have shape {shape}"
+    if wrong:
+        raise ModelError(f"{folder / CARD} is not a model card: {wrong}; export it again")
 
 
 def _rebuild(card: ModelCard, weights: dict[str, Tensor]) -> Method:
@@ -143,8 +183,8 @@ def _rebuild(card: ModelCard, weights: dict[str, Tensor]) -> Method:
     method = kind(built, len(card.classes), kind.Hyperparameters.model_validate(run.hyperparameters), run.epochs)
     try:
         method.load_inference_state(weights)
-    except (ValueError, RuntimeError) as error:
-        wrong = str(error).strip().splitlines()[-1].strip()
+    except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        wrong = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
         raise ModelError(
             f"the weights do not fit method {run.method} as it is here ({wrong}): it has changed since the model "
             "was trained; use that version of the code"
