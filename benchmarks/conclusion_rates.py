@@ -12,7 +12,8 @@ deviation of one point between seeds, half of its variance shared by all methods
 
 Printed is, for each case and number of seeds, the share of sweeps in which any method is called better or worse than
 joint training (5 % at most are wanted): by plain paired t tests, and as the report judges. Then
-the share of 95 % intervals that hold the expected value of their configuration.
+the share of 95 % intervals that hold the expected value of their configuration; the share of
+reports that call a hyperparameter without effect sensitive; and the power of that.
 """
 
 from __future__ import annotations
@@ -21,8 +22,18 @@ import argparse
 
 import numpy as np
 from scipy.special import log_ndtr
+from scipy.stats import f_oneway
 
-from sweep.analysis.statistics import SIGNIFICANCE, estimate, holm, share_difference_p, smallest_step, t_test_p
+from sweep.analysis.statistics import (
+    SIGNIFICANCE,
+    estimate,
+    holm,
+    rounding_noise,
+    share_difference_p,
+    smallest_step,
+    t_test_p,
+)
+from sweep.analysis.two_way import value_effect
 
 CASES = ("normal", "1/50", "1/100", "1/400", "skewed", "collapsed")
 NOISE = 0.01
@@ -68,6 +79,40 @@ def coverage(case: str, seeds: int, sweeps: int) -> float:
     return float(np.mean(held))
 
 
+def judged(values: np.ndarray, step: float) -> tuple[float, float]:
+    """Give the p-values of values [values, seeds] of one hyperparameter: one-way F test, and the report's."""
+    places, seeds = np.indices(values.shape)
+    alone = f_oneway(*values).pvalue if np.ptp(values) else 1.0
+    ours = value_effect(values.ravel(), places.ravel(), seeds.ravel(), rounding_noise(step), draws=999)
+    return float(alone), ours.p
+
+
+def false_sensitivities(case: str, seeds: int, sentences: int, reports: int) -> tuple[float, float]:
+    """Give the share of reports with sentences on hyperparameters of five values without effect that claim any: one-way
+    tests that are corrected for nothing, and the report's."""
+    random = np.random.default_rng([CASES.index(case), seeds, sentences])
+    claims = []
+    for _ in range(reports):
+        drawn = draw(case, sentences, 5, seeds, random)
+        alone, ours = zip(*(judged(each, smallest_step(each.ravel())) for each in drawn), strict=True)
+        claims.append((min(alone) < SIGNIFICANCE, np.nanmin(holm(ours)) < SIGNIFICANCE))
+    return float(np.mean([c[0] for c in claims])), float(np.mean([c[1] for c in claims]))
+
+
+def power(seeds: int, correlation: float, sweeps: int) -> tuple[float, float]:
+    """Give the share of sweeps in which means of five values, over a range of 1.8 deviations between seeds, are found
+    by a one-way test, and by the report's. correlation: of the runs under one seed."""
+    random = np.random.default_rng(seeds)
+    means = 0.9 + NOISE * 1.8 * np.linspace(-0.5, 0.5, 5)[:, None]
+    found = []
+    for _ in range(sweeps):
+        shared, own = random.standard_normal((1, seeds)), random.standard_normal((5, seeds))
+        p = judged(means + NOISE * (np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * own), 0.0)
+        found.append([each < SIGNIFICANCE for each in p])
+    alone, ours = np.mean(found, axis=0)
+    return float(alone), float(ours)
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--sweeps", type=int, default=2000)
@@ -85,6 +130,14 @@ def main() -> None:
     for case in CASES:
         held = (coverage(case, n, max(1, options.sweeps // 7)) for n in options.seeds)
         print(case.ljust(12) + "".join(f"{100 * rate:14.1f}" for rate in held), flush=True)
+    for sentences in (4, 12):
+        print(f"reports with any of {sentences} false sensitivities, %: one-way, uncorrected / report")
+        for case in CASES:
+            claims = (false_sensitivities(case, n, sentences, max(1, options.sweeps // 20)) for n in options.seeds)
+            print(case.ljust(12) + "".join(f"{100 * a:7.1f}{100 * b:7.1f}" for a, b in claims), flush=True)
+    print("sensitivity found, seeds correlated by 0.8, %: one-way / report")
+    powers = (power(n, 0.8, max(1, options.sweeps // 10)) for n in options.seeds)
+    print(" " * 12 + "".join(f"{100 * a:7.1f}{100 * b:7.1f}" for a, b in powers))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,17 @@ import pandas as pd
 
 from sweep.analysis.fronts import Front, objective_label, value_text
 from sweep.analysis.parts import Parts, chosen_run, configuration_name, selection_metric, shown_metric
-from sweep.analysis.statistics import SIGNIFICANCE, differences, estimate, interval_text, least_p, per_cent, sensitivity
+from sweep.analysis.statistics import (
+    SIGNIFICANCE,
+    Sensitivity,
+    differences,
+    estimate,
+    holm,
+    interval_text,
+    least_p,
+    per_cent,
+    sensitivity,
+)
 
 
 def conclusions(parts: Parts, fronts: Sequence[Front] = ()) -> list[str]:
@@ -17,15 +28,18 @@ def conclusions(parts: Parts, fronts: Sequence[Front] = ()) -> list[str]:
 
     They name the sensitivity of each varied hyperparameter against seed noise, the chosen configuration or the Pareto
     front, and the differences to joint training that exceed chance."""
-    sentences = []
+    found: list[tuple[str, Sensitivity]] = []
     for grid in parts.grids:
         for axis in grid.axes:
             rows = grid.through([axis.column])
             column = shown_metric(rows, selection_metric(rows).removeprefix("validation_"))
             for name, part in rows.groupby("dataset", sort=False):
                 if column:
-                    found = sensitivity(part, axis.column, column, selection_metric(rows))
-                    sentences.append(f"{grid.label}, {axis.label} on {name}: {found.verdict()}")
+                    judged = sensitivity(part, axis.column, column, selection_metric(rows))
+                    found.append((f"{grid.label}, {axis.label} on {name}", judged))
+    corrected = holm([each.p for _, each in found])
+    family = sum(not math.isnan(p) for p in corrected)
+    sentences = [f"{name}: {each.verdict(p, family)}" for (name, each), p in zip(found, corrected, strict=True)]
     sentences += [_front_sentence(front) for front in fronts]
     for (label, searched), rows in parts.searched.groupby(["label", "dataset"], sort=False):
         if not fronts:

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sweep.analysis.two_way import Effect, value_effect
+
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05
 FAILED = ("failed", "diverged", "pruned")
@@ -261,7 +263,7 @@ class Sensitivity:
     """The movement of a metric with a hyperparameter, against its movement with the seed.
 
     span: largest minus smallest mean over the values; noise: deviation of one run between seeds, pooled over the
-    values; ratio: span / noise; p: of a span this large where no value matters (studentized range);
+    values; ratio: span / noise; p: where no value matters, by ``effect``, a two-way analysis with seeds as blocks;
     best, worst: the values of the largest and smallest mean of the metric that selects; at_best: the mean of the metric
     at the best value; reach: smallest and largest mean; selected: whether another metric than this selects; values: how
     many have a mean; n: fewest and most seeds; pruned: values without a mean because early stopping ended their runs;
@@ -283,10 +285,16 @@ class Sensitivity:
     diverged: tuple[tuple[Any, int], ...] = ()
     unstable: tuple[tuple[Any, int, int], ...] = ()
     failed: tuple[Any, ...] = ()
+    effect: Effect | None = None
 
-    def verdict(self) -> str:
-        """Say it in one plain sentence, or a few."""
-        found = self._verdict()
+    def detectable(self, sentences: int = 1) -> float:
+        """Give the range that would have been found with 80 % probability, as one of so many sentences; NaN where there
+        is no measure of noise."""
+        return self.effect.detectable_range(SIGNIFICANCE / sentences) if self.effect else math.nan
+
+    def verdict(self, p_holm: float | None = None, sentences: int = 1) -> str:
+        """Say it in one plain sentence, or a few. p_holm: p corrected over so many sentences; None: p alone."""
+        found = self._verdict(self.p if p_holm is None else p_holm, sentences)
         if self.diverged:
             places = ", ".join(f"{_value_text(v)} ({n} {'seed' if n == 1 else 'seeds'})" for v, n in self.diverged)
             found = f"Sensitive: training diverges under every seed at {places}. Over the other values: {found}"
@@ -300,11 +308,11 @@ class Sensitivity:
             found += f" {left}: over all values the range may be larger."
         return found
 
-    def _verdict(self) -> str:
+    def _verdict(self, p_value: float, sentences: int) -> str:
         if self.values < 2:
             return "Sensitivity cannot be judged: fewer than two values have a finished run."
         moved = f"the mean moves by {100 * self.span:.1f} points over {self.values} values"
-        if math.isnan(self.noise):
+        if math.isnan(p_value):
             return (
                 f"Sensitivity cannot be judged: {moved}, but with one seed a value there is no measure of seed noise."
             )
@@ -313,9 +321,16 @@ class Sensitivity:
         against = (
             f"{moved}, one run between seeds by {100 * self.noise:.1f} (ratio {self.ratio:.1f}; {seeds} seeds a value)"
         )
-        p = f"p {'< 0.001' if self.p < 0.001 else f'= {self.p:.3f}'}"
-        if self.p >= SIGNIFICANCE:
-            return f"Not sensitive beyond seed noise: {against}; such a range is within chance, {p}."
+        if self.effect is not None and self.effect.blocked:
+            against += f", {100 * self.effect.noise:.1f} of it not shared by the runs of a seed"
+        p = f"p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'}"
+        p += f" corrected for {sentences} sentences" if sentences > 1 else ""
+        if p_value >= SIGNIFICANCE:
+            least = 100 * self.detectable(sentences)
+            power = f"a range of {least:.1f} points would have been found with 80 % probability"
+            if least > 100:
+                power = "no range at all would have been found with 80 % probability"
+            return f"No sensitivity shown: {against}; such a range is within chance, {p}; {power}."
         degree = "Sensitive" if self.ratio >= 2 else "Weakly sensitive"
         ends = f"best at {_value_text(self.best)}, worst at {_value_text(self.worst)}"
         if self.selected:
@@ -329,9 +344,10 @@ def sensitivity(frame: pd.DataFrame, x: str, metric: str, select: str | None = N
 
     select: the metric by which the best and the worst value are named; None: ``metric`` itself. What is shown on test
     data is named by validation data, or the name is chosen on the test split. Seed noise is the root of
-    sum (n_i - 1) s_i^2 / sum (n_i - 1). The p-value is that of Tukey's studentized range, span / (noise / sqrt(n)),
-    with the harmonic mean of the n_i where they differ (Tukey-Kramer); there the noise counts as no smaller than
-    rounding to the smallest step between the values. A value at which every seed diverged has no mean, and is told."""
+    sum (n_i - 1) s_i^2 / sum (n_i - 1). The p-value is that of a two-way analysis with seeds as blocks
+    (:func:`sweep.analysis.two_way.value_effect`); there the noise counts as no smaller than rounding to the smallest
+    step between the values, and of several finished runs of one value and seed the first counts. A value at which every
+    seed diverged has no mean, and is told."""
     table = curve(frame, x, metric)
     none = table["n"].eq(0) & table["missing"].eq(0)
     lost = table[none & table["diverged"].gt(0)]
@@ -352,8 +368,11 @@ def sensitivity(frame: pd.DataFrame, x: str, metric: str, select: str | None = N
     noise, p = math.nan, math.nan
     if freedom:
         noise = math.sqrt(float(((n - 1) * table["deviation"].fillna(0) ** 2).sum()) / freedom)
-        floor = rounding_noise(smallest_step(frame.loc[frame["status"].eq("done"), metric]))
-        p = _range_p(span, max(noise, floor), len(n), len(n) / float((1 / n).sum()), freedom)
+        done = frame[frame["status"].eq("done") & frame[metric].notna()].drop_duplicates([x, "seed"])
+        levels, seeds = pd.factorize(done[x])[0], pd.factorize(done["seed"])[0]
+        floor = rounding_noise(smallest_step(done[metric]))
+        told["effect"] = value_effect(done[metric].to_numpy(float), levels, seeds, floor)
+        p = told["effect"].p
     ratio = span / noise if noise else math.inf if span else 0.0
     by = mean
     if select not in (None, metric):
@@ -363,14 +382,6 @@ def sensitivity(frame: pd.DataFrame, x: str, metric: str, select: str | None = N
     told |= {"at_best": float(mean[first]), "reach": (float(mean.min()), float(mean.max())), "selected": by is not mean}
     best, worst = table["value"].iloc[first], table["value"].iloc[last]
     return Sensitivity(span, noise, ratio, p, best, worst, len(n), (int(n.min()), int(n.max())), **told)
-
-
-def _range_p(span: float, noise: float, values: int, n: float, freedom: int) -> float:
-    if noise == 0:
-        return 0.0 if span else 1.0
-    from scipy.stats import studentized_range
-
-    return float(studentized_range.sf(span / (noise / math.sqrt(n)), values, freedom))
 
 
 # Tables --------------------------------------------------------------------------------------------------------

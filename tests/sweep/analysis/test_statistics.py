@@ -231,8 +231,8 @@ def test_of_several_runs_of_one_seed_the_first_counts() -> None:
     assert (row["n"], row["mean"]) == (2, pytest.approx((0.4 + 0.2) / 2))
 
 
-def test_sensitivity_over_unequal_numbers_of_seeds_is_tukeys_and_kramers() -> None:
-    # Of two values that is the two-sample t test, whatever the numbers of seeds.
+def test_sensitivity_over_unequal_numbers_of_seeds_is_a_test_without_blocks() -> None:
+    # Seeds in common are too few to be blocks: of two values that is the two-sample t test.
     few, many = [0.50, 0.53], [0.54, 0.52, 0.56, 0.55, 0.53, 0.57]
     found = statistics.sensitivity(frame({1: few, 2: many}), "x", "m")
     assert found.p == pytest.approx(stats.ttest_ind(few, many).pvalue, rel=1e-4)
@@ -253,8 +253,8 @@ def test_sensitivity_by_hand() -> None:
     assert found.span == pytest.approx(0.08)
     assert found.noise == pytest.approx(noise)
     assert found.ratio == pytest.approx(0.08 / noise)
-    # Of two values the studentized range is the two-sample t test.
-    assert found.p == pytest.approx(stats.ttest_ind([0.49, 0.50, 0.51], [0.56, 0.58, 0.60]).pvalue, rel=1e-4)
+    # Of two values with seeds as blocks it is the paired t test.
+    assert found.p == pytest.approx(stats.ttest_rel([0.49, 0.50, 0.51], [0.56, 0.58, 0.60]).pvalue, rel=1e-4)
     assert (found.best, found.worst, found.n) == (0.2, 0.1, (3, 3))
     assert found.verdict().startswith("Sensitive: the mean moves by 8.0 points over 2 values")
     assert "best at 0.2, worst at 0.1" in found.verdict()
@@ -287,7 +287,31 @@ def test_seeds_that_diverged_are_told_beside_the_survivors() -> None:
 
 def test_sensitivity_without_effect_is_called_chance() -> None:
     rows = frame({0.1: [0.49, 0.50, 0.51], 0.2: [0.48, 0.50, 0.52], 0.3: [0.50, 0.51, 0.52]})
-    assert statistics.sensitivity(rows, "x", "m").verdict().startswith("Not sensitive beyond seed noise")
+    assert statistics.sensitivity(rows, "x", "m").verdict().startswith("No sensitivity shown: the mean")
+
+
+def test_no_sensitivity_is_never_said_without_what_would_have_been_found() -> None:
+    rows = frame({0.1: [0.49, 0.50, 0.51], 0.2: [0.48, 0.50, 0.52], 0.3: [0.50, 0.51, 0.52]})
+    found = statistics.sensitivity(rows, "x", "m")
+    least = f"a range of {100 * found.detectable():.1f} points would have been found with 80 % probability."
+    assert found.verdict().endswith(least)
+    assert found.detectable(4) > found.detectable()
+    corrected = found.verdict(0.8, sentences=4)
+    assert "p = 0.800 corrected for 4 sentences" in corrected
+    assert f"a range of {100 * found.detectable(4):.1f} points" in corrected
+    two = statistics.sensitivity(frame({0.1: [0.2, 0.8], 0.2: [0.9, 0.3]}), "x", "m").verdict()
+    assert two.endswith("no range at all would have been found with 80 % probability.")
+
+
+def test_sensitivity_is_judged_within_seeds() -> None:
+    # Seeds differ by ten points, values by one within every seed.
+    levels = np.array([0.5, 0.6, 0.7, 0.8])
+    wobble = np.array([[0, 1, -1, 0], [1, 0, 0, -1], [-1, 0, 1, 0]]) / 1000
+    rows = frame({x: (levels + x + wobble[i]).tolist() for i, x in enumerate((0.0, 0.01, 0.02))})
+    found = statistics.sensitivity(rows, "x", "m")
+    assert found.p < 0.01
+    assert stats.f_oneway(*(levels + x for x in (0.0, 0.01, 0.02))).pvalue > 0.9
+    assert "0.2 of it not shared by the runs of a seed" in found.verdict()
 
 
 def test_sensitivity_says_where_it_cannot_judge() -> None:
@@ -301,7 +325,7 @@ def test_sensitivity_without_noise() -> None:
     assert (still.ratio, still.p) == (0, 1)
     assert moved.ratio == math.inf
     # The noise counts as that of rounding to steps of 0.1.
-    assert moved.p == pytest.approx(stats.studentized_range.sf(math.sqrt(24), 2, 2), rel=1e-6)
+    assert moved.p == pytest.approx(stats.f.sf(12, 1, 1), rel=1e-6)
 
 
 def test_compare_prints_mean_half_width_and_n() -> None:

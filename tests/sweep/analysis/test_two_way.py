@@ -1,0 +1,73 @@
+"""Two-way analysis against scipy, hand calculation and simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmarks import conclusion_rates
+from sweep.analysis import two_way
+
+
+def effect(table: np.ndarray, floor: float = 0.0) -> two_way.Effect:
+    """Judge a full table [values, seeds]."""
+    values, seeds = np.indices(table.shape)
+    return two_way.value_effect(table.ravel(), values.ravel(), seeds.ravel(), floor)
+
+
+def test_two_values_are_judged_by_the_paired_t_test() -> None:
+    table = np.array([[1.0, 5.0, 9.0], [4.0, 7.0, 12.0]])
+    found = effect(table)
+    rest = table - table.mean(0) - table.mean(1)[:, None] + table.mean()
+    assert found.noise == pytest.approx(math.sqrt((rest**2).sum() / 2))
+    assert found.freedom == (1, 2)
+    assert found.p == pytest.approx(stats.ttest_rel(*table).pvalue)
+
+
+def test_permutation_and_f_agree_where_noise_is_normal() -> None:
+    random = np.random.default_rng(3)
+    table = random.normal(0, 1, (4, 6)) + 5 * random.normal(0, 1, 6) + np.array([0, 0.5, 1, 1.5])[:, None]
+    found = effect(table)
+    rest = table - table.mean(0) - table.mean(1)[:, None] + table.mean()
+    ratio = 6 * table.mean(1).var(ddof=1) / ((rest**2).sum() / 15)
+    assert found.p == pytest.approx(stats.f.sf(ratio, 3, 15), abs=0.02)
+    assert found == effect(table)
+
+
+def test_seeds_without_a_partner_are_no_blocks() -> None:
+    metric, values = np.array([0.1, 0.2, 0.4, 0.5]), np.array([0, 0, 1, 1])
+    found = two_way.value_effect(metric, values, np.arange(4))
+    assert not found.blocked
+    assert found.p == pytest.approx(stats.ttest_ind([0.1, 0.2], [0.4, 0.5]).pvalue)
+    single = two_way.value_effect(metric[::2], np.array([0, 1]), np.array([0, 0]))
+    assert math.isnan(single.p)
+    assert math.isnan(single.detectable_range(0.05))
+
+
+def test_noise_is_no_smaller_than_its_floor() -> None:
+    still = np.array([[0.5, 0.5, 0.5], [0.6, 0.6, 0.6]])
+    assert effect(still, floor=0.1).p == pytest.approx(stats.f.sf(1.5, 1, 2))
+    assert effect(np.full((2, 3), 0.5), floor=0.1).p == 1
+
+
+def test_the_detectable_range_is_found_in_four_of_five_cases() -> None:
+    random = np.random.default_rng(5)
+    reach = two_way.Effect(0.5, 1.0, (2, 8), 5.0, True).detectable_range(0.05)
+    tables = random.normal(0, 1, (4000, 3, 5)) + np.array([-0.5, 0.0, 0.5])[:, None] * reach
+    rest = tables - tables.mean(1, keepdims=True) - tables.mean(2, keepdims=True) + tables.mean((1, 2), keepdims=True)
+    ratios = 5 * tables.mean(2).var(1, ddof=1) / ((rest**2).sum((1, 2)) / 8)
+    assert np.mean(stats.f.sf(ratios, 2, 8) < 0.05) == pytest.approx(0.8, abs=0.02)
+
+
+@pytest.mark.parametrize("case", conclusion_rates.CASES)
+def test_four_sentences_on_nothing_claim_in_one_report_of_twenty_at_most(case: str) -> None:
+    _, ours = conclusion_rates.false_sensitivities(case, seeds=5, sentences=4, reports=100)
+    assert ours <= 0.05 + 0.044  # two standard errors of 100 reports
+
+
+def test_seeds_as_blocks_find_what_a_one_way_test_misses() -> None:
+    alone, blocked = conclusion_rates.power(seeds=5, correlation=0.8, sweeps=150)
+    assert blocked > 0.9 > 0.7 > alone
