@@ -28,6 +28,7 @@ _EXPECTED = {
     "list_type": "a list",
     "dict_type": "a mapping",
     "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
     "none_required": "null",
 }
 _BOUNDS = {
@@ -60,10 +61,18 @@ def explain(error: ValidationError, model: type[BaseModel], value: Any, noun: st
             suggestion = nearest(first["input"], names) if isinstance(first["input"], str) else ""
             asked = "" if suggestion.startswith("there are") else f": expected {', '.join(names)}"
             yield Mistake(path, f"{describe_value(first['input'])} is not possible{asked}", suggestion)
+        elif first["type"] == "union_tag_not_found":
+            yield Mistake((*path, first["ctx"]["discriminator"].strip("'")), "is missing")
+        elif first["type"] == "union_tag_invalid":
+            tags = [tag.strip("'") for tag in first["ctx"]["expected_tags"].split(", ")]
+            key, tag = first["ctx"]["discriminator"].strip("'"), str(first["ctx"]["tag"])
+            yield Mistake((*path, key), f"{tag!r} is not possible: expected {', '.join(tags)}", nearest(tag, tags))
         elif first["type"] == "value_error":
             yield Mistake(path, str(first["ctx"]["error"]))
         else:
             wanted = " or ".join(dict.fromkeys(map(_expected_form, several)))
+            if path[:1] == ("methods",) and len(path) <= 2 and wanted == "a mapping":
+                wanted = "the name of a method, or a mapping"
             hint = "take the quotes off" if isinstance(first["input"], str) and _needs_no_quotes(first["input"]) else ""
             yield Mistake(path, f"expected {wanted}, not {describe_value(first['input'])}", hint)
 

@@ -132,6 +132,11 @@ def parse(text: str, place: Callable[[Path, int], Place]) -> tuple[Any, dict[Pat
     """Parse a YAML text into its value, and the place of each value in it. Raises ConfigError."""
     try:
         root = yaml.compose(text, Loader=_Loader)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        code = error.character if isinstance(error.character, int) else ord(error.character)
+        what = f"it holds the character U+{code:04X}, which no text has"
+        raise ConfigError([place((), line).problem(f"this is not YAML: {what}", "delete it")]) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or str(error).splitlines()[0]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import data
+from data.arrays import ArraysOptions, ArraysSource
 from data.base import DataError
 from data.readers.numpy_files import NumpyFileError, read_named
 
@@ -45,9 +45,9 @@ def test_an_unnamed_array_takes_no_memory_however_large(npz: Path) -> None:
     with zipfile.ZipFile(npz, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("zeros.npy", header((2**24,), np.uint8) + bytes(2**24))
     tracemalloc.start()
-    options = data.get("arrays").Options(root=str(npz), modalities=["x"])
-    data.get("arrays").fingerprint(options)
-    data.get("arrays").describe(options)
+    options = ArraysOptions(root=str(npz), modalities=["x"])
+    ArraysSource.fingerprint(options)
+    ArraysSource.describe(options)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**22
@@ -62,10 +62,10 @@ def test_a_header_that_says_other_than_the_file_holds_is_told(npz: Path, shape: 
         archive.writestr("labels.npy", header((60,), np.int64) + bytes(60 * 8))
     with pytest.raises(NumpyFileError, match=r"x .*bytes|negative|x "):
         read_named(npz, {"x"})
-    source = data.get("arrays")
+    source = ArraysSource
     for asked in (source.fingerprint, source.describe, source.load):
         with pytest.raises(DataError, match=r"mine\.npz: not an npy or npz file of plain arrays"):
-            asked(source.Options(root=str(npz), modalities=["x"]))
+            asked(ArraysOptions(root=str(npz), modalities=["x"]))
 
 
 ODD = {
@@ -82,8 +82,8 @@ def test_arrays_of_odd_kinds_are_told(npz: Path, name: str, number: int) -> None
     with np.load(npz) as file:
         arrays = dict(file)
     np.savez(npz, **{**arrays, name: ODD[name][number]})
-    source = data.get("arrays")
-    options = source.Options(root=str(npz), modalities=["x"])
+    source = ArraysSource
+    options = ArraysOptions(root=str(npz), modalities=["x"])
     for asked in (source.describe, source.load):
         with pytest.raises(DataError):
             asked(options)
@@ -98,8 +98,8 @@ def test_mutants_of_a_file_are_read_or_told(npz: Path, tmp_path: Path, kind: str
         np.save(folder / "x.npy", file["x"])
     target = npz if kind == "npz" else folder / "x.npy"
     whole, chance, told = target.read_bytes(), random.Random(0), list[str]()
-    source = data.get("arrays")
-    options = source.Options(root=str(npz if kind == "npz" else folder), modalities=["x"])
+    source = ArraysSource
+    options = ArraysOptions(root=str(npz if kind == "npz" else folder), modalities=["x"])
     for _ in range(160):
         mutant = bytearray(whole)
         match chance.randrange(4):
