@@ -1,5 +1,6 @@
-"""Ctrl-C and SIGTERM, in one place: the first asks the command to end where nothing is lost, the second ends it, and
-every process that it started, at once. Either way the same command goes on later."""
+"""Ctrl-C, SIGTERM and SIGHUP, in one place: the first asks the command to end where nothing is lost, the second ends
+it, and every process that it started, at once. Either way the same command goes on later. A terminal that is closed
+sends SIGHUP, often twice, so its repetition is none; under nohup it stays ignored."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import psutil
@@ -22,7 +23,7 @@ class _State:
 
 
 def install() -> None:
-    """Handle both signals in this process; the main thread must call it. The first raises KeyboardInterrupt."""
+    """Handle these signals in this process; the main thread must call it. The first raises KeyboardInterrupt."""
     _State.asked = False
     _install()
 
@@ -45,13 +46,18 @@ def deferred(ask: Callable[[], None] | None = None) -> Iterator[None]:
 def _install() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _handle)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _handle)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
     if _State.asked:
+        if number == signal.SIGHUP:
+            return
         _end()
     _State.asked = True
-    os.write(2, b"interrupted: ending in order; once more ends at once\n")
+    with suppress(OSError):  # the terminal may be gone
+        os.write(2, b"interrupted: ending in order; once more ends at once\n")
     if _State.ask is None:
         raise KeyboardInterrupt
     _State.ask()

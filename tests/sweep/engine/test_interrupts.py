@@ -27,7 +27,7 @@ SWEEP: dict[str, Any] = {
 @pytest.fixture
 def handled() -> Any:
     """Signals as the command handles them, and put back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     interrupts.install()
     yield
     for number, handler in before.items():
@@ -35,7 +35,7 @@ def handled() -> Any:
 
 
 @pytest.mark.usefixtures("handled")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_lets_a_report_be_finished(number: signal.Signals) -> None:
     done = []
 
@@ -55,6 +55,34 @@ def test_the_first_signal_asks_whoever_is_in_charge() -> None:
     with interrupts.deferred(lambda: asked.append(1)):
         os.kill(os.getpid(), signal.SIGINT)
     assert asked == [1]
+
+
+@pytest.mark.usefixtures("handled")
+def test_a_terminal_that_hangs_up_twice_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, ended = list[int](), list[int]()
+    monkeypatch.setattr(interrupts, "_end", lambda: ended.append(1))
+
+    def gone(descriptor: int, content: bytes) -> int:
+        raise OSError("the terminal is gone")
+
+    monkeypatch.setattr(os, "write", gone)
+    with interrupts.deferred(lambda: asked.append(1)):
+        for number in (signal.SIGHUP, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+        assert (asked, ended) == ([1], [])
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert ended == [1]
+
+
+def test_a_hangup_that_is_ignored_as_under_nohup_stays_so() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        interrupts.install()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_the_second_ctrl_c_ends_a_local_sweep_at_once(tmp_path: Path) -> None:
