@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweep.analysis.two_way import Effect, value_effect
+from sweep.analysis.two_way import COLLAPSE, Effect, value_effect
 
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05
@@ -26,12 +26,10 @@ NO_SPREAD = 1e-12
 """Deviations below it are those of sums alone."""
 COVERAGE = (
     "In simulations 95 % intervals over seeds hold the expected value in 94 to 100 % of cases where values scatter "
-    "evenly, in 86 to 91 % where they crowd below 100 %, and in 26 to 66 % where one run in ten collapses: few seeds "
+    "evenly, in 85 to 92 % where they crowd below 100 %, and in 24 to 66 % where one run in ten collapses: few seeds "
     "show no collapse."
 )
 """The shares that benchmarks/conclusion_rates.py prints, for two to ten seeds."""
-COLLAPSE = 0.1
-"""Share of runs that may collapse without a cause in their configuration; no p-value is below what that allows."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ FEW_SEEDS = 10
 """Below so many seeds the metric is permuted within blocks where that can be done often enough; else F judges."""
 LEAST_PERMUTATIONS = 1000
 POWER = 0.8
+COLLAPSE = 0.1
+"""Share of runs that may collapse without a cause in their configuration; no p-value is below what that allows."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ def value_effect(
     """Judge whether the value moves the metric; [runs] each, values and seeds as numbers of their level from 0.
 
     Seeds are blocks where that keeps half of the degrees of freedom, and values meet in them. Within blocks of few
-    seeds the metric is permuted, alike at each call; else the F test judges. floor: the least noise."""
+    seeds the metric is permuted, alike at each call; else the F test judges, with p no
+    smaller than the chance that all runs of some value collapse. floor: the least noise."""
     counts = np.bincount(values)
     runs = len(counts) / float((1 / counts).sum())
     alone = np.zeros_like(seeds)
@@ -71,6 +74,7 @@ def value_effect(
         from scipy.special import fdtrc
 
         p = float(fdtrc(*freedom, explained / freedom[0] / noise**2)) if noise else math.nan
+        p = max(p, min(1.0, len(counts) * COLLAPSE**runs))
     return Effect(p, noise, freedom, runs, blocks is seeds)
 
 

@@ -53,6 +53,11 @@ def test_noise_is_no_smaller_than_its_floor() -> None:
     assert effect(np.full((2, 3), 0.5), floor=0.1).p == 1
 
 
+def test_two_seeds_are_no_proof_where_all_runs_of_a_value_may_have_collapsed() -> None:
+    fallen = np.array([[0.9, 0.91], [0.9, 0.91], [0.9, 0.911], [0.1, 0.1], [0.9, 0.909]])
+    assert effect(fallen).p == pytest.approx(5 * 0.1**2)
+
+
 def test_the_detectable_range_is_found_in_four_of_five_cases() -> None:
     random = np.random.default_rng(5)
     reach = two_way.Effect(0.5, 1.0, (2, 8), 5.0, True).detectable_range(0.05)
