@@ -119,7 +119,7 @@ def write_tables(results: str | Path, name: str) -> list[Path]:
         partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
         with guarded("write", target):
             if target.suffix == ".csv":
-                frame.to_csv(partial, index=False)
+                without_formulas(frame).to_csv(partial, index=False)
             else:
                 frame.to_parquet(partial, index=False)
             partial.replace(target)
@@ -211,6 +211,23 @@ def point_text(values: Mapping[str, Any]) -> str:
 
 def _as_text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+
+
+def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """Quote texts that a spreadsheet would compute: those that begin with =, +, -, @ or a control character and are no
+    numbers get an apostrophe before them. Names of columns and of the index too."""
+    texts = [c for c in frame if frame[c].dtype.kind not in "biufcmM"]
+    return frame.assign(**{str(c): frame[c].map(_quoted) for c in texts}).rename(columns=_quoted)
+
+
+def _quoted(value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def _without_mixed_types(frame: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from support.synthetic_results import Results, alpha_sweep
 
-from sweep.results.tables import ResultsError, index_entries, load, write_tables
+from sweep.results.tables import ResultsError, index_entries, load, without_formulas, write_tables
 
 
 @pytest.fixture
@@ -174,3 +174,21 @@ def test_tables_on_disk_equal_those_in_memory(tmp_path: Path) -> None:
 def test_reading_an_index_imports_no_pandas() -> None:
     code = "import sys, sweep.results; print('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_no_text_of_a_csv_starts_a_formula(tmp_path: Path) -> None:
+    import pandas as pd
+
+    odd = ["=1+1", "+x", "-x", "@x", "\t=1", "a=1", "-1.5", ""]
+    frame = pd.DataFrame({"text": odd, "number": [-1.0] * len(odd), "=head": "x"})
+    found = without_formulas(frame)
+    assert found["text"].tolist() == ["'=1+1", "'+x", "'-x", "'@x", "'\t=1", "a=1", "-1.5", ""]
+    assert found["number"].tolist() == [-1.0] * len(odd)
+    assert list(found) == ["text", "number", "'=head"]
+    assert frame["text"].tolist() == odd
+    results = Results(tmp_path)
+    results.sweep("one")
+    results.run("one", "joint", 0, status="failed", reason="=HYPERLINK(1)")
+    write_tables(tmp_path, "one")
+    assert pd.read_csv(tmp_path / "one" / "runs.csv")["reason"].tolist() == ["'=HYPERLINK(1)"]
+    assert pd.read_parquet(tmp_path / "one" / "runs.parquet")["reason"].tolist() == ["=HYPERLINK(1)"]
