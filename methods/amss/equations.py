@@ -123,9 +123,8 @@ def sample_units(
     count = _count(ratio, scores.shape[-1])
     scores = scores.double()
     if uniform is None:
-        uniform = torch.rand(
-            numbers_shape(scores.shape, sampler), dtype=torch.float64, generator=generator, device=scores.device
-        )
+        shape, device = numbers_shape(scores.shape, sampler), scores.device if generator is None else generator.device
+        uniform = torch.rand(shape, dtype=torch.float64, generator=generator, device=device).to(scores.device)
     if sampler == "systematic":
         return _systematic(_inclusion(scores, count), count, uniform)
     # The k largest of log score - log Exponential(1) are successive draws (Efraimidis and Spirakis 2006); the noise
