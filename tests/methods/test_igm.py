@@ -553,8 +553,8 @@ def test_mixup_mixes_inputs_and_labels_alike_in_both_losses(sam: dict[str, Any])
     assert again.share != mixed.share
     assert 0 < again.share < 1
 
-    random = session.context.generator("igm mixup", 0)
-    partner = torch.randperm(8, generator=random)
+    partner = session.context.sample_numbers("igm mixup", 1).squeeze(1).argsort()
+    assert not torch.equal(partner, torch.arange(8))
     x, y = batch.inputs["rgb"], batch.labels
     inputs = again.share * x + (1 - again.share) * x[partner]
     assert torch.equal(again.batch.inputs["rgb"], inputs)

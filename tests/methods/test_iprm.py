@@ -320,7 +320,8 @@ def test_each_encoder_runs_once_a_step(options):
     calls = []
     for name, encoder in method.encoders.items():
         encoder.register_forward_hook(lambda *_, name=name: calls.append(name))
-    method.training_step(_dataset().train.gather(torch.arange(6)), context)
+    (batch,) = context.training_batches(torch.arange(6), drop_last=False)
+    method.training_step(batch, context)
     assert calls == ["audio", "video"]
 
 
@@ -409,8 +410,8 @@ def test_a_loaded_state_goes_on_alike():
 def test_unpaired_mixing_permutes_the_second_modality_and_its_labels():
     dataset = _dataset()
     method, context = _setup(dataset, paired=False)
-    batch = dataset.train.gather(torch.arange(6))
-    partner = torch.randperm(6, generator=context.generator("partners", 0, 0))
+    (batch,) = context.training_batches(torch.arange(6), drop_last=False)
+    partner = context.sample_numbers("partners", 1).squeeze(1).argsort()
     assert not torch.equal(partner, torch.arange(6))
     x, y = method.encode(batch)
     x_logits, y_logits = (head(f) for head, f in zip(method.unimodal_heads, (x, y), strict=True))
@@ -425,10 +426,10 @@ def test_unpaired_mixing_permutes_the_second_modality_and_its_labels():
 
 def test_unpaired_mixing_of_equal_samples_is_paired_mixing():
     dataset = _dataset()
-    batch = dataset.train.gather(torch.zeros(6, dtype=torch.int64))
     losses = []
     for paired in (True, False):
         method, context = _setup(dataset, paired=paired)
+        (batch,) = context.training_batches(torch.zeros(6, dtype=torch.int64), drop_last=False)
         losses.append(method.training_step(batch, context))
     torch.testing.assert_close(*losses)
 
@@ -477,8 +478,8 @@ def test_the_weak_modality_learns_as_much_as_a_probe_of_joint_training_finds():
 def test_one_pass_of_unpaired_samples_mixes_targets_as_it_mixed_the_features():
     dataset = _dataset()
     method, context = _setup(dataset, paired=False, passes=1, lambda_init=0.3)
-    batch = dataset.train.gather(torch.arange(6))
-    partner = torch.randperm(6, generator=context.generator("partners", 0, 0))
+    (batch,) = context.training_batches(torch.arange(6), drop_last=False)
+    partner = context.sample_numbers("partners", 1).squeeze(1).argsort()
     x, y = method.encode(batch)
     log_p = method.mixed_heads[0](mix_features(x, y[partner], 0.3)).log_softmax(-1)
     first, second = F.nll_loss(log_p, batch.labels), F.nll_loss(log_p, batch.labels[partner])

@@ -37,6 +37,7 @@ VARIANTS = [
     Variant(
         "conjugate-gradients",
         {"strategy": "learned", "inverse": "cg", "hyper_batch": "holdout", "hyper_batch_size": 8},
+        epochs_to_learn=12,
     ),
     Variant(
         "divergence",
