@@ -117,8 +117,8 @@ class MSES(FusedMethod[MSESHyperparameters]):
     a baseline of AGM's authors.
 
     Departures from the official code: it is that baseline, which has no unimodal losses (``uni_weight: 0`` with
-    ``fusion: sum``); scales gradients, so that momentum still moves what has stopped; goes back with the whole model and its
-    optimizer, which undoes the others' progress; selects on the test split.
+    ``fusion: sum``); scales gradients, so that momentum still moves what has stopped; goes back with the whole model
+    and its optimizer, which undoes the others' progress; selects on the test split.
 
     Cost: one forward and one backward a step, as joint training, and a head a modality; a branch that has stopped saves
     its backward. A second copy of all branches is kept.
