@@ -37,8 +37,12 @@ class PlacedTrainer(TorchTrainer):
         variables = {**get_env_vars_to_propagate(), ENABLE_PREEMPTION_WATCHER_ENV_VAR: "0"}
         actor = ray.remote(num_cpus=0, runtime_env={"env_vars": variables})(_Controller)
         self.controller = actor.remote(**{**options, "scaling_policy": _Scaling(self.scaling_config)})
-        ray.get(self.controller.run.remote())
-        return ray.get(self.controller.get_result.remote())
+        try:
+            ray.get(self.controller.run.remote())
+            return ray.get(self.controller.get_result.remote())
+        finally:
+            # Its workers are gone by now. Left to end by itself, its process sometimes hangs in Ray's own shutdown.
+            ray.kill(self.controller)
 
 
 class _Workers(WorkerGroup):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,7 @@ from support.small_runs import make_environment, make_run
 from sweep.engine.claims import Claim, Claims, Ended
 from sweep.engine.tasks import Task
 from sweep.plan.configurations import Configuration
+from sweep.runs import mirror
 from sweep.runs.open_store import open_store
 from sweep.runs.records import FinalRecord
 from sweep.runs.run_folder import RunFolder
@@ -193,16 +195,28 @@ def test_a_run_that_another_driver_ended_after_the_store_was_listed_is_found_whe
 
 @pytest.mark.usefixtures("mirrors")
 @pytest.mark.parametrize("drivers", [2, 3])
-def test_drivers_that_share_runs_start_each_of_them_once(uri: str, drivers: int) -> None:
+def test_drivers_that_share_runs_start_each_of_them_once(
+    uri: str, drivers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A process trains one run at a time; here each thread stands for a process.
+    monkeypatch.setattr(mirror, "_process_name", lambda: f"machine.{threading.get_native_id()}")
+    monkeypatch.setattr(mirror, "is_running", lambda process: True)
     tasks = [replace(TASK, hash=f"{number:04}") for number in range(5)]
-    starts, together = list[str](), threading.Barrier(drivers)
+    starts, together, failed = list[str](), threading.Barrier(drivers), threading.Event()
 
     def drive() -> None:
+        try:
+            work()
+        except BaseException:
+            failed.set()
+            raise
+
+    def work() -> None:
         store = open_store(uri)
         store.pull()
         claims, ahead = Claims(store, retries=0), list(tasks)
         together.wait()
-        while ahead:
+        while ahead and not failed.is_set():
             task = ahead.pop(0)
             found = claims.claim(task)
             if found is Claim.ELSEWHERE:
@@ -214,11 +228,9 @@ def test_drivers_that_share_runs_start_each_of_them_once(uri: str, drivers: int)
                 folder.commit(FinalRecord(status="done"))
                 claims.release(task.hash, FinalRecord(status="done"))
 
-    threads = [threading.Thread(target=drive) for _ in range(drivers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(drivers) as pool:
+        for driver in [pool.submit(drive) for _ in range(drivers)]:
+            driver.result()
     assert sorted(starts) == [task.hash for task in tasks]
 
 
