@@ -25,6 +25,10 @@ from sweep.training.numerics import NUMERICS
 R = TypeVar("R", bound=BaseModel)
 
 
+TEST_BYTES = "test_bytes"
+"""Key of final.json: the size of test.json, which tells a damaged one without opening it."""
+
+
 class RunFolder:
     """The records, checkpoint and weights of one run. Whatever cannot be written raises StoreError."""
 
@@ -103,12 +107,15 @@ class RunFolder:
     def commit(self, final: FinalRecord, test: TestRecord | None = None, weights: dict[str, Any] | None = None) -> None:
         """End the run: test.json and weights first, final.json last; the checkpoint goes unless the run failed. One
         that is done always has a test.json, empty where nothing was tested: without it the end does not count."""
+        record = final.model_dump(mode="json")
         if test is not None or final.status == "done":
-            self._write_record("test.json", test or TestRecord(metrics={}))
+            tested = _content(test or TestRecord(metrics={}))
+            self._write("test.json", tested)
+            record[TEST_BYTES] = len(tested)
         if weights is not None:
             self._write_weights(weights)
         self._secure()
-        self._write_record("final.json", final, durable=True)
+        self._write("final.json", (json.dumps(record, indent=2) + "\n").encode(), durable=True)
         if final.status != "failed":
             self._remove("checkpoint.pt")
 
@@ -150,7 +157,7 @@ class RunFolder:
         self._remove("weights.safetensors")
 
     def _write_record(self, name: str, record: BaseModel, durable: bool = False) -> None:
-        self._write(name, (record.model_dump_json(indent=2) + "\n").encode(), durable)
+        self._write(name, _content(record), durable)
 
     def _write_weights(self, weights: dict[str, Any]) -> None:
         from safetensors.torch import save
@@ -180,9 +187,19 @@ class RunFolder:
         needed = list[tuple[str, type[BaseModel]]]()
         if final.status != "failed":
             needed.append(("config.json", Run))
-        if final.status == "done":
-            needed.append(("test.json", TestRecord))
-        return next((name for name, kind in needed if not _is_record(kind, self._read(name))), None)
+        unread = next((name for name, kind in needed if not _is_record(kind, self._read(name))), None)
+        if unread is None and final.status == "done" and not self._test_is_whole():
+            return "test.json"
+        return unread
+
+    def _test_is_whole(self) -> bool:
+        """Tell whether test.json is as long as it was written. What decides about training never opens it."""
+        path = self.path / "test.json"
+        if not path.is_file():
+            return _is_record(TestRecord, self._read("test.json"))
+        content = self._read("final.json")
+        written = json.loads(content).get(TEST_BYTES) if content is not None else None
+        return path.stat().st_size == written if written is not None else path.stat().st_size > 0
 
     def config(self) -> Run | None:
         return self._record("config.json", Run)
@@ -258,6 +275,11 @@ def _is_record(kind: type[BaseModel], content: bytes | None) -> bool:
     except ValidationError as error:
         return _is_of_later_version(error)
     return True
+
+
+def _content(record: BaseModel) -> bytes:
+    """Give the content of a record's file."""
+    return (record.model_dump_json(indent=2) + "\n").encode()
 
 
 def _parse_final(content: bytes) -> FinalRecord | None:
