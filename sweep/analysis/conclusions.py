@@ -10,16 +10,15 @@ import pandas as pd
 
 from sweep.analysis.fronts import Front, objective_label, value_text
 from sweep.analysis.parts import Parts, chosen_run, configuration_name, selection_metric, shown_metric
+from sweep.analysis.sensitivity import Sensitivity, sensitivity
 from sweep.analysis.statistics import (
     SIGNIFICANCE,
-    Sensitivity,
     differences,
     estimate,
     holm,
     interval_text,
     least_p,
     per_cent,
-    sensitivity,
 )
 
 
