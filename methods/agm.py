@@ -194,15 +194,9 @@ class AGM(FusedMethod[AGMHyperparameters]):
 
     # Modulation --------------------------------------------------------------------------------------------------
 
-    def training_step(self, batch: Batch, context: Context) -> Tensor:
-        context.zero_grad()
-        with context.autocast():
-            outputs = self(batch)
-            loss = self.loss(outputs, batch, context)
-        context.backward(loss)
-        self.modulate_gradients(outputs, batch, context)
-        context.optimizer_step(clipped=self.hyperparameters.clip_trigger is not None)
-        return loss.detach()
+    @property
+    def clips(self) -> bool:
+        return self.hyperparameters.clip_trigger is not None
 
     def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
         """Compute the cross-entropy of the fused logits, as the sum of responses with modulated gradients."""

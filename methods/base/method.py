@@ -254,8 +254,13 @@ class Method(nn.Module, ABC, Generic[HyperparametersT]):
             loss = self.loss(outputs, batch, context)
         context.backward(loss)
         self.modulate_gradients(outputs, batch, context)
-        context.optimizer_step()
+        context.optimizer_step(clipped=self.clips)
         return loss.detach()
+
+    @property
+    def clips(self) -> bool:
+        """Tell whether :meth:`modulate_gradients` clips in the place of the recipe's ``gradient_clip``."""
+        return False
 
     def modulate_gradients(self, outputs: Outputs, batch: Batch, context: Context) -> None:
         """Change gradients between backward and step, by what the forward pass gave. Default: nothing."""
