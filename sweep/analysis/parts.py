@@ -114,12 +114,26 @@ class Parts:
                 return pd.concat([*kept, fresh[alike]])
         return self.runs.iloc[:0]
 
-    def reference_rows(self, dataset: str) -> dict[str, pd.DataFrame]:
-        """Map labels to runs of each reference on a dataset, in order of appearance.
+    def reference_rows(self, dataset: str, beside: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        """Map labels to the runs of each reference on a dataset under the seeds of ``beside``, in order of appearance.
 
-        Of a searched reference the chosen configuration's runs are given."""
-        rows = self.references[self.references["dataset"].eq(dataset)]
-        return {str(label): rows_of_one_configuration(part) for label, part in rows.groupby("label", sort=False)}
+        Of a searched reference they are those of the chosen configuration, under report seeds where ``beside`` is. One
+        without a finished run under these seeds is left out: runs under other seeds are no level to look from."""
+        rows, found = self.references[self.references["dataset"].eq(dataset)], dict[str, pd.DataFrame]()
+        for label, part in rows.groupby("label", sort=False):
+            own = rows_of_one_configuration(part)
+            fresh = self.reports[self.reports["label"].eq(label)]
+            fresh = fresh[fresh["configuration"].isin(own["configuration"])]
+            common = under_same_seeds(pd.concat([own, fresh]).drop_duplicates("hash"), beside)
+            if len(common):
+                found[str(label)] = common
+        return found
+
+
+def under_same_seeds(rows: pd.DataFrame, beside: pd.DataFrame) -> pd.DataFrame:
+    """Keep the finished runs whose seed a finished run of ``beside`` has, too."""
+    seeds = beside.loc[beside["status"].eq("done"), "seed"]
+    return rows[rows["status"].eq("done") & rows["seed"].isin(seeds)]
 
 
 def rows_of_one_configuration(rows: pd.DataFrame) -> pd.DataFrame:

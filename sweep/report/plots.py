@@ -21,14 +21,14 @@ from sweep.analysis.parts import (
     selection_metric,
 )
 from sweep.analysis.search_results import SearchResult, importances
-from sweep.analysis.statistics import curve, estimate, interval_arms, summarise
+from sweep.analysis.statistics import curve, interval_arms, summarise
+from sweep.report.figures.reference_lines import reference_lines
 from sweep.report.figures.style import COLOURS, FUSED, GREY, MARKERS, tick_text
 from sweep.results.tables import METRICS, columns_of
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-PLOTLY_DASHES = ("dash", "dot", "dashdot", "longdash")
 SYMBOLS = dict(zip(MARKERS, ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross"), strict=True))
 Trace = dict[str, Any]
 """A line of a plot, by the names of Plotly's scatter traces."""
@@ -41,12 +41,13 @@ def curve_plot(parts: Parts, grid: Grid, axis: Axis, dataset: str, metrics: Sequ
 
     References are lines; a menu changes the metric, the legend hides series. metrics: those of the menu."""
     rows = grid.through([axis.column])
-    rows = rows.loc[rows["dataset"].eq(dataset), [axis.column, "status", *columns_of(rows, "validation_", "test_")]]
+    columns = [axis.column, "status", "dataset", "label", "seed", *columns_of(rows, "validation_", "test_")]
+    rows = rows.loc[rows["dataset"].eq(dataset), columns]
     views = []
     for split, metric in itertools.product(("test", "validation"), metrics):
         column = f"{split}_{metric}"
         if column in rows and rows[column].notna().any():
-            views.append((metric_label(column), _curve_traces(parts, rows, axis, column, dataset)))
+            views.append((metric_label(column), _curve_traces(parts, rows, axis, column)))
     figure = _with_menu(views)
     figure.update_xaxes(
         title_text=axis.label,
@@ -55,7 +56,7 @@ def curve_plot(parts: Parts, grid: Grid, axis: Axis, dataset: str, metrics: Sequ
     return figure
 
 
-def _curve_traces(parts: Parts, rows: pd.DataFrame, axis: Axis, column: str, dataset: str) -> list[Trace]:
+def _curve_traces(parts: Parts, rows: pd.DataFrame, axis: Axis, column: str) -> list[Trace]:
     traces: list[Trace] = []
     for index, name in enumerate([FUSED, *modalities(rows)]):
         values = column if name == FUSED else f"{column}_{name}"
@@ -106,21 +107,16 @@ def _curve_traces(parts: Parts, rows: pd.DataFrame, axis: Axis, column: str, dat
             if axis.scale == "category"
             else [axis.values[0], axis.values[-1]]
         )
-        for (label, reference), dash in zip(
-            parts.reference_rows(dataset).items(), itertools.cycle(PLOTLY_DASHES), strict=False
-        ):
-            done = reference[reference["status"].eq("done")]
-            found = estimate(done[values]) if values in done else estimate([])
-            if found.n:
-                title = label if name == FUSED else f"{label}, {name}"
-                rule = {"color": GREY if name == FUSED else colour, "dash": dash, "width": 1.3}
-                hover = f"{title}: {100 * found.mean:.2f} (n = {found.n})"
-                traces.append(
-                    {
-                        "x": ends, "y": [100 * found.mean] * 2, "mode": "lines", "name": title, "legendgroup": name,
-                        "line": rule, "hovertemplate": hover, "visible": shown,
-                    }
-                )  # fmt: skip
+        for reference in reference_lines(parts, rows, values):
+            title = reference.title if name == FUSED else f"{reference.title}, {name}"
+            rule = {"color": GREY if name == FUSED else colour, "dash": reference.plotly_dash, "width": 1.3}
+            level = 100 * reference.found.mean
+            traces.append(
+                {
+                    "x": ends, "y": [level] * 2, "mode": "lines", "name": title, "legendgroup": name,
+                    "line": rule, "hovertemplate": f"{title}: {level:.2f}", "visible": shown,
+                }
+            )  # fmt: skip
     return traces
 
 

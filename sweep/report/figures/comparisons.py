@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,18 +9,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sweep.analysis.parts import Parts, configuration_name, metric_label, modalities
-from sweep.analysis.statistics import differences, estimate, interval_arms, summarise
+from sweep.analysis.statistics import differences, interval_arms, summarise
+from sweep.report.figures.reference_lines import ReferenceLine, reference_lines, references_text
 from sweep.report.figures.style import (
     COLOURS,
-    DASHES,
     FUSED,
     GREY,
     MARKERS,
     Drawing,
     add_legend,
-    finished_values,
     protocol,
-    references_text,
     seed_count,
 )
 
@@ -31,15 +28,13 @@ def draw_comparison(parts: Parts, rows: pd.DataFrame, column: str, stem: str) ->
     datasets, streams, names = list(dict.fromkeys(rows["dataset"])), modalities(rows), _names(rows)
     size = (5.6 + 0.055 * max(map(len, names.values())), len(datasets) * (0.27 * len(names) + 0.75) + 0.5)
     figure = Figure(figsize=size, layout="constrained")
-    panels = figure.subplots(len(datasets), 2, sharey=True, squeeze=False)
+    panels, lines = figure.subplots(len(datasets), 2, sharey=True, squeeze=False), list[ReferenceLine]()
     for (left, right), dataset in zip(panels, datasets, strict=True):
         part = rows[rows["dataset"].eq(dataset)]
-        present = {str(name) for name in names.values()}
-        for (label, reference), dash in zip(parts.reference_rows(dataset).items(), itertools.cycle(DASHES)):
-            found = estimate(finished_values(reference, dataset, column))
-            if found.n and label not in present:
-                left.axvspan(100 * found.low, 100 * found.high, color=GREY, alpha=0.08, linewidth=0)
-                left.axvline(100 * found.mean, color=GREY, linestyle=dash, linewidth=1.1, label=label)
+        for line in reference_lines(parts, part, column):
+            lines.append(line)
+            left.axvspan(100 * line.found.low, 100 * line.found.high, color=GREY, alpha=0.08, linewidth=0)
+            left.axvline(100 * line.found.mean, color=GREY, linestyle=line.dash, linewidth=1.1, label=line.title)
         for index, name in enumerate([FUSED, *streams]):
             values = column if name == FUSED else f"{column}_{name}"
             table = summarise(part, ["label", "point"], values)
@@ -67,7 +62,7 @@ def draw_comparison(parts: Parts, rows: pd.DataFrame, column: str, stem: str) ->
     add_legend(figure, panels.ravel())
     return Drawing(
         stem,
-        f"{metric_label(column)} of each configuration. {protocol(rows, column)} {references_text(parts)}",
+        f"{metric_label(column)} of each configuration. {protocol(rows, column)} {references_text(lines)}",
         figure,
         "comparison",
     )

@@ -25,10 +25,10 @@ from sweep.analysis.parts import (
     metric_label,
     modalities,
 )
-from sweep.analysis.statistics import curve, estimate, interval_arms
+from sweep.analysis.statistics import curve, interval_arms
+from sweep.report.figures.reference_lines import ReferenceLine, reference_lines, references_text
 from sweep.report.figures.style import (
     COLOURS,
-    DASHES,
     FUSED,
     GREY,
     MARKERS,
@@ -36,7 +36,6 @@ from sweep.report.figures.style import (
     add_legend,
     positions,
     protocol,
-    references_text,
     seed_count,
 )
 
@@ -53,10 +52,11 @@ def draw_curve(parts: Parts, grid: Grid, axis: Axis, column: str, stem: str, ine
     datasets, streams = list(dict.fromkeys(rows["dataset"])), modalities(rows)
     figure = Figure(figsize=(max(4.4, 3.0 * len(datasets) + 0.5), 4.2), layout="constrained")
     panels = figure.subplots(2, len(datasets), sharex="col", squeeze=False, height_ratios=(3, 2))
+    lines: list[ReferenceLine] = []
     for number, dataset in enumerate(datasets):
         part = rows[rows["dataset"].eq(dataset)]
         upper, lower = panels[:, number]
-        _draw_series(upper, parts, part, axis, {FUSED: column})
+        lines += _draw_series(upper, parts, part, axis, {FUSED: column})
         _draw_series(lower, parts, part, axis, {m: f"{column}_{m}" for m in streams})
         _mark_chosen(upper, grid.rows[grid.rows["dataset"].eq(dataset)], part, axis, column)
         for panel in (upper, lower):
@@ -91,29 +91,27 @@ def draw_curve(parts: Parts, grid: Grid, axis: Axis, column: str, stem: str, ine
     return Drawing(
         stem,
         f"{text}. {protocol(rows, column)} Intervals wider than a panel are cut. {_lacking_text(rows, axis, column)}"
-        f"{references_text(parts)}{others}{_inert_text(grid, axis, inert)}",
+        f"{references_text(lines)}{others}{_inert_text(grid, axis, inert)}",
         figure,
     )
 
 
-def _draw_series(ax: Axes, parts: Parts, rows: pd.DataFrame, axis: Axis, columns: dict[str, str]) -> None:
-    """Draw mean lines with interval bands, the references behind them, and n where seeds are lacking."""
-    drawn = []
+def _draw_series(
+    ax: Axes, parts: Parts, rows: pd.DataFrame, axis: Axis, columns: dict[str, str]
+) -> list[ReferenceLine]:
+    """Draw mean lines with interval bands, the references behind them, which are returned, and n where seeds are
+    lacking."""
+    drawn, lines = [], list[ReferenceLine]()
     for name, column in columns.items():
         index = 0 if name == FUSED else 1 + list(columns).index(name)
         colour, thick = COLOURS[index % len(COLOURS)], name == FUSED
-        for (label, reference), dash in zip(
-            parts.reference_rows(rows["dataset"].iloc[0]).items(), itertools.cycle(DASHES)
-        ):
-            found = (
-                estimate(reference.loc[reference["status"].eq("done"), column]) if column in reference else estimate([])
-            )
-            if found.n:
-                tone = GREY if thick else colour
-                level, *ends = 100 * found.mean, 100 * found.low, 100 * found.high
-                drawn.append((level, ends[0], ends[1]))
-                ax.axhspan(*ends, color=tone, alpha=0.06, linewidth=0) if not np.isnan(found.low) else None
-                ax.axhline(level, color=tone, linestyle=dash, linewidth=1.1, label=label if thick else None)
+        for line in reference_lines(parts, rows, column):
+            lines.append(line)
+            tone, dash = GREY if thick else colour, line.dash
+            level, *ends = 100 * line.found.mean, 100 * line.found.low, 100 * line.found.high
+            drawn.append((level, ends[0], ends[1]))
+            ax.axhspan(*ends, color=tone, alpha=0.06, linewidth=0) if not np.isnan(ends[0]) else None
+            ax.axhline(level, color=tone, linestyle=dash, linewidth=1.1, label=line.title if thick else None)
         table = curve(rows, axis.column, column)
         x, mean = positions(table["value"], axis), 100 * table["mean"]
         low, high = 100 * table["low"], 100 * table["high"]
@@ -149,6 +147,7 @@ def _draw_series(ax: Axes, parts: Parts, rows: pd.DataFrame, axis: Axis, columns
                 fontsize=6,
                 color=colour,
             )
+    return lines
 
 
 def _lacking_text(rows: pd.DataFrame, axis: Axis, column: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sweep.analysis.parts import Axis, Grid, Parts, chosen_run, means_and_counts, metric_label
+from sweep.analysis.parts import Axis, Grid, Parts, chosen_run, means_and_counts, metric_label, under_same_seeds
 from sweep.analysis.statistics import estimate, summarise
 from sweep.report.figures.style import Drawing, finished_values, protocol, seed_count, tick_text
 
@@ -40,10 +40,10 @@ def draw_heat_map(parts: Parts, grid: Grid, axes: tuple[Axis, Axis], column: str
         ax.set_yticks(range(len(up.values)), [tick_text(v) for v in up.values])
         ax.set_xlabel(across.label)
         ax.set_ylabel(up.label)
-        plain = estimate(finished_values(parts.baseline, dataset, column))
+        part = rows[rows["dataset"].eq(dataset)]
+        plain = estimate(finished_values(under_same_seeds(parts.baseline, part), dataset, column))
         ax.set_title(
-            f"{dataset}, {seed_count(rows[rows['dataset'].eq(dataset)])}"
-            + (f" (joint {100 * plain.mean:.1f})" if plain.n else "")
+            f"{dataset}, {seed_count(part)}" + (f" (joint {100 * plain.mean:.1f}, n = {plain.n})" if plain.n else "")
         )
     figure.colorbar(image, ax=figure.axes, label=metric_label(column), pad=0.02).outline.set_visible(False)
     meanings = "; ".join(f"{a.label}: {a.meaning}" for a in axes if a.meaning)

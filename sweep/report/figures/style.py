@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 from collections.abc import Iterable
@@ -16,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from sweep.analysis.parts import Axis, Parts, selection_metric
+from sweep.analysis.parts import Axis, selection_metric
 
 FUSED = "fused"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -76,15 +75,6 @@ def seed_count(rows: pd.DataFrame) -> str:
     counts = rows["status"].eq("done").groupby([rows["dataset"], rows["configuration"]]).sum()
     fewest, most = int(counts.min()), int(counts.max())
     return f"n = {most if fewest == most else f'{fewest} to {most}'} seed{'s' if most != 1 else ''}"
-
-
-def references_text(parts: Parts) -> str:
-    """Name the reference lines of a figure by their dashes."""
-    names = [str(label) for label in dict.fromkeys(parts.references["label"])]
-    styles = ("dashed", "dotted", "dash-dotted", "dash-dot-dotted")
-    return (
-        f"Reference lines: {', '.join(f'{n} ({s})' for n, s in zip(names, itertools.cycle(styles)))}." if names else ""
-    )
 
 
 def positions(values: pd.Series, axis: Axis) -> np.ndarray:

@@ -33,7 +33,7 @@ def test_a_grid_has_the_axis_that_the_method_declares(tmp_path: Path) -> None:
     assert alpha.meaning
     assert alpha.values == tuple(n / 10 for n in range(1, 10))
     assert len(parts.points) == 0
-    assert list(parts.reference_rows("digits")) == ["joint", "joint + unimodal losses"]
+    assert list(parts.reference_rows("digits", parts.planned)) == ["joint", "joint + unimodal losses"]
     assert set(parts.baseline["label"]) == {"joint"}
 
 
@@ -174,8 +174,25 @@ def test_a_searched_baseline_is_one_line_and_not_their_mean(tmp_path: Path) -> N
                         hyperparameters=plain, values=values, number=number)  # fmt: skip
     results.run("one", "joint", 100, role="report", values={"train.lr": 0.02}, number=1)
     parts = Parts(load(tmp_path / "one"))
-    assert parts.reference_rows("digits")["joint"]["test_accuracy"].mean() == pytest.approx(0.9, abs=0.005)
+    line = parts.reference_rows("digits", parts.references)["joint"]
+    assert line["test_accuracy"].mean() == pytest.approx(0.9, abs=0.005)
+    assert sorted(line["seed"]) == [0, 1]
+    assert parts.reference_rows("digits", parts.reports)["joint"]["seed"].tolist() == [100]
     assert sorted(parts.baseline["seed"]) == [0, 1, 100]
+
+
+def test_a_reference_without_a_run_under_the_seeds_beside_it_is_left_out(results: Results) -> None:
+    references(results, "one", range(2))
+    for seed, status in ((1, "done"), (0, "failed"), (7, "done")):
+        results.run("one", "iprm", seed, status=status)
+    results.run("one", "bss", 7)
+    parts = read(results)
+    beside = parts.planned[parts.planned["label"].eq("iprm")]
+    assert {name: rows["seed"].tolist() for name, rows in parts.reference_rows("digits", beside).items()} == {
+        "joint": [1],
+        "joint + unimodal losses": [1],
+    }
+    assert parts.reference_rows("digits", parts.planned[parts.planned["label"].eq("bss")]) == {}
 
 
 def test_without_joint_training_the_baseline_is_empty_but_has_the_columns_of_the_runs(results: Results) -> None:

@@ -48,15 +48,15 @@ def test_a_curve_draws_means_references_choice_and_lacking_seeds(alpha: Path) ->
     table = curve(grid.rows, "vary.alpha", "test_accuracy")
     assert line(upper, "fused").get_xdata() == pytest.approx(table["value"].to_numpy())
     assert line(upper, "fused").get_ydata() == pytest.approx(100 * table["mean"].to_numpy())
-    joint = parts.reference_rows("digits")["joint"]["test_accuracy"]
-    assert line(upper, "joint").get_ydata() == pytest.approx([100 * joint.mean()] * 2)
+    joint = parts.reference_rows("digits", grid.rows)["joint"]["test_accuracy"]
+    assert line(upper, "joint (n = 3)").get_ydata() == pytest.approx([100 * joint.mean()] * 2)
     assert line(upper, "chosen on validation").get_xdata() == pytest.approx([0.7])
     assert [t.get_text() for t in upper.texts] == ["n=2"] * 3
     assert {handle.get_label() for handle in lower.get_lines()} >= {"left", "profile"}
     assert upper.get_title() == "digits, n = 2 to 3 seeds"
     assert lower.get_xlabel() == "α (alpha)"
     assert "8 epochs; epoch selected by validation accuracy; test split at the selected epoch" in drawing.caption
-    assert "joint (dashed), joint + unimodal losses (dotted)" in drawing.caption
+    assert "joint (dashed, n = 3), joint + unimodal losses (dotted, n = 3)" in drawing.caption
 
 
 def test_validation_in_place_of_test_is_said(tmp_path: Path) -> None:
