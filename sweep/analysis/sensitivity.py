@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweep.analysis.statistics import SIGNIFICANCE, curve, rounding_noise, smallest_step
+from sweep.analysis.statistics import SIGNIFICANCE, curve, resolution, rounding_noise
 from sweep.analysis.two_way import Effect, value_effect
 
 
@@ -102,9 +102,9 @@ def sensitivity(frame: pd.DataFrame, x: str, metric: str, select: str | None = N
     select: the metric by which the best and the worst value are named; None: ``metric`` itself. What is shown on test
     data is named by validation data, or the name is chosen on the test split. Seed noise is the root of
     sum (n_i - 1) s_i^2 / sum (n_i - 1). The p-value is that of a two-way analysis with seeds as blocks
-    (:func:`sweep.analysis.two_way.value_effect`); there the noise counts as no smaller than rounding to the smallest
-    step between the values, and of several finished runs of one value and seed the first counts. A value at which every
-    seed diverged has no mean, and is told."""
+    (:func:`sweep.analysis.two_way.value_effect`); there the noise counts as no smaller than rounding to the
+    resolution of the metric, and of several finished runs of one value and seed the first counts. A value at which
+    every seed diverged has no mean, and is told."""
     table = curve(frame, x, metric)
     none = table["n"].eq(0) & table["missing"].eq(0)
     lost = table[none & table["diverged"].gt(0)]
@@ -127,7 +127,7 @@ def sensitivity(frame: pd.DataFrame, x: str, metric: str, select: str | None = N
         noise = math.sqrt(float(((n - 1) * table["deviation"].fillna(0) ** 2).sum()) / freedom)
         done = frame[frame["status"].eq("done") & frame[metric].notna()].drop_duplicates([x, "seed"])
         levels, seeds = pd.factorize(done[x])[0], pd.factorize(done["seed"])[0]
-        floor = rounding_noise(smallest_step(done[metric]))
+        floor = rounding_noise(resolution(frame, metric))
         told["effect"] = value_effect(done[metric].to_numpy(float), levels, seeds, floor)
         p = told["effect"].p
     ratio = span / noise if noise else math.inf if span else 0.0

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from sweep.analysis.two_way import COLLAPSE
+from sweep.results.columns import TEST_SAMPLES
 
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05
@@ -85,8 +86,8 @@ def estimate_quantity(values: Sequence[float] | np.ndarray | pd.Series, confiden
 def summarise(frame: pd.DataFrame, by: Sequence[str], metric: str, share: bool = True) -> pd.DataFrame:
     """Summarise ``metric`` of each group of runs, in order of appearance.
 
-    share: whether it is a share in [0, 1], with intervals as :func:`estimate` gives them; the step is the smallest
-    between all values on the dataset. Else they are those of :func:`estimate_quantity`.
+    share: whether it is a share in [0, 1], with intervals as :func:`estimate` gives them; the step is the
+    :func:`resolution` on the dataset. Else they are those of :func:`estimate_quantity`.
 
     Columns ``by``, mean, low, high, deviation, n, failed (runs that ended without a result: failed, diverged, pruned),
     pruned and diverged (of those, the ones stopped early and those whose loss was not finite) and missing (no value
@@ -100,7 +101,8 @@ def summarise(frame: pd.DataFrame, by: Sequence[str], metric: str, share: bool =
     mean, deviation, n = value.mean(), value.std(), value.count()
     if share:
         keys = frame["dataset"] if "dataset" in frame else pd.Series("", frame.index)
-        rows["step"] = values.groupby(keys).transform(smallest_step).astype(float)
+        steps = {dataset: resolution(part, metric) for dataset, part in frame.groupby(keys)}
+        rows["step"] = keys.map(steps).astype(float)
         spread = np.maximum(
             deviation, rounding_noise(rows.groupby(list(by), sort=False, dropna=False)["step"].first().fillna(0))
         )
@@ -138,11 +140,17 @@ def is_numeric(values: pd.Series) -> bool:
 # Differences ---------------------------------------------------------------------------------------------------
 
 
-def smallest_step(values: Sequence[float] | np.ndarray | pd.Series, items: int | None = None) -> float:
-    """Give the resolution of shares: 1 / ``items`` where the number of samples is known, else the smallest distance
-    between two of ``values``; 0 where all are equal."""
-    if items is not None:
-        return 1 / items
+def resolution(runs: pd.DataFrame, metric: str) -> float:
+    """Give the step in which a share moves: 1 / samples of the test split, the fewest of several, where the finished
+    runs tell them and ``metric`` is of it; else the smallest step between the values, 0 where there is none."""
+    done = runs[runs["status"].eq("done")]
+    if metric.startswith("test_") and TEST_SAMPLES in done and len(sizes := done[TEST_SAMPLES].dropna()):
+        return 1 / float(sizes.min())
+    return smallest_step(done[metric]) if metric in done else 0.0
+
+
+def smallest_step(values: Sequence[float] | np.ndarray | pd.Series) -> float:
+    """Give the smallest distance between two of ``values``; 0 where all are equal."""
     kept = np.asarray(values, float)
     gaps = np.diff(np.unique(kept[~np.isnan(kept)].round(9)))  # coarser than the rounding of sums
     return float(gaps.min()) if len(gaps) else 0.0
@@ -212,22 +220,17 @@ def holm(p_values: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
     return adjusted
 
 
-def differences(
-    frame: pd.DataFrame, baseline: pd.DataFrame, metric: str, by: Sequence[str], items: int | None = None
-) -> pd.DataFrame:
+def differences(frame: pd.DataFrame, baseline: pd.DataFrame, metric: str, by: Sequence[str]) -> pd.DataFrame:
     """Compare each group of ``frame`` with ``baseline`` on the same dataset, paired over common seeds.
 
-    metric: a share in [0, 1]. items: samples of its split, which give its resolution; None: the smallest step between
-    the values on the dataset does. Columns ``by``, dataset, mean, low, high, n, p, lost and baseline_lost (seeds that
-    ended without a result), seeds (all of the group) and p_holm, corrected over all rows. Groups without a finished run
-    of the baseline on their dataset have n = 0. Of several finished runs of one seed the first counts."""
+    metric: a share in [0, 1], of the :func:`resolution` on the dataset. Columns ``by``, dataset, mean, low, high, n, p,
+    lost and baseline_lost (seeds that ended without a result), seeds (all of the group) and p_holm, corrected over all
+    rows. Groups without a finished run of the baseline on their dataset have n = 0. Of several finished runs of one
+    seed the first counts."""
     by = [*by, *({"dataset"} - set(by))]
     reference = {str(dataset): _by_seed(rows, metric) for dataset, rows in baseline.groupby("dataset", sort=False)}
-    several: dict[str, pd.Series] = {
-        str(dataset): rows.loc[rows["status"].eq("done"), metric] if metric in rows else pd.Series(dtype=float)
-        for dataset, rows in pd.concat([frame, baseline]).groupby("dataset", sort=False)
-    }
-    steps = {dataset: smallest_step(values, items) for dataset, values in several.items()}
+    together = pd.concat([frame, baseline]).groupby("dataset", sort=False)
+    steps = {str(dataset): resolution(rows, metric) for dataset, rows in together}
     lost = {str(dataset): len(lost_seeds(rows)) for dataset, rows in baseline.groupby("dataset", sort=False)}
     rows = []
     for key, group in frame.groupby(by, sort=False, dropna=False):

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 COSTS = ("seconds", "seconds_per_epoch", "samples", "forward_passes", "samples_per_second", "peak_memory_mib")
 
+TEST_SAMPLES = "test_samples"
+"""The column that holds the number of samples in the test split."""
+
 FOLDERS = "env.folders."
 """What the columns begin with that tell the code of data/, methods/, models/ and sweep/ outside every identity."""
 
@@ -221,6 +224,8 @@ def _wrong_types(found: Any, name: str) -> str:
             return f"{key} is no list of words"
     if not all(isinstance(value, float | int | None) for value in found.get("metrics", {}).values()):
         return "a metric is no number"
+    if name == "test.json" and not isinstance(found.get("samples"), int | None):
+        return "samples is no number"
     if name == "final.json" and found.get("status") not in ("done", "pruned", "diverged", "failed"):
         return "it has no status"
     return ""
@@ -255,6 +260,7 @@ def _run_columns(
     )
     pairs = zip(finals, tests, strict=True)
     columns |= as_columns([final.get("metrics", {}) | test.get("metrics", {}) for final, test in pairs])
+    columns |= {TEST_SAMPLES: [test.get("samples") for test in tests]}
     return columns | as_columns(environments)
 
 

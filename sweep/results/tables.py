@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sweep.results.columns import (
+    TEST_SAMPLES,
     Columns,
     as_columns,
     parse_records,
@@ -50,7 +51,14 @@ _IDENTITY = (
     "number",
     "point",
 )
-_ALWAYS = (*_IDENTITY, "reason", "cause", "epoch", *(f"{split}_{metric}" for split in SPLITS for metric in METRICS))
+_ALWAYS = (
+    *_IDENTITY,
+    "reason",
+    "cause",
+    "epoch",
+    *(f"{split}_{metric}" for split in SPLITS for metric in METRICS),
+    TEST_SAMPLES,
+)
 
 
 class ResultsError(ValueError):
@@ -69,7 +77,7 @@ def load(path: str | Path, level: Level = "run") -> pd.DataFrame:
       hp.NAME (resolved hyperparameters), train.NAME, data.NAME, encoder.MODALITY, fingerprint, workers, metric;
     - epoch (selected on validation data), epochs (budget), epochs_trained, attempts;
     - {validation,test,test_peak}_{accuracy,map,macro_f1}[_MODALITY] in [0, 1], {validation,test}_imbalance and
-      {validation,test}_shapley_MODALITY;
+      {validation,test}_shapley_MODALITY; test_samples, the size of the test split;
     - seconds, seconds_per_epoch, samples, forward_passes, samples_per_second, peak_memory_mib, env.NAME.
 
     level "epoch": one row an epoch, with the columns that name the run, vary.NAME, hp.NAME, epoch, epochs, loss,

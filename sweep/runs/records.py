@@ -94,6 +94,8 @@ class TestRecord(Record):
 
     __test__ = False
     metrics: dict[str, float]
+    samples: int | None = None
+    """Of the test split, which give its metrics their resolution; None in records from before they were counted."""
 
 
 class EnvironmentRecord(Record):

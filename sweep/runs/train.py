@@ -131,9 +131,8 @@ def train(
                 events.close()
             events = None
         if writes:
-            folder.commit(
-                _final_record(result, folder), TestRecord(metrics=result.test), training.method.inference_state()
-            )
+            tested = TestRecord(metrics=result.test, samples=len(dataset.test))
+            folder.commit(_final_record(result, folder), tested, training.method.inference_state())
     except StoreError:
         raise
     except Exception as error:

@@ -31,6 +31,8 @@ ENVIRONMENT = EnvironmentRecord(
     started="2026-01-01T00:00:00+00:00",
 )
 
+TEST_SAMPLES = 200
+
 Levels = Mapping[str, float]
 
 
@@ -115,7 +117,7 @@ class Results:
             test = self._metrics("test", accuracy) | {"test_imbalance": 0.3, "test_shapley_left": 0.5}
             if peak is not None:
                 test["test_peak_accuracy"] = accuracy["multi"] + peak
-            self._write(folder, test=TestRecord(metrics=test))
+            self._write(folder, test=TestRecord(metrics=test, samples=TEST_SAMPLES))
         metrics = (
             {**self._metrics("validation", accuracy, 0.01), "validation_imbalance": imbalance}
             if status == "done"

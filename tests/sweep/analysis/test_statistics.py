@@ -150,8 +150,20 @@ def test_seeds_that_agree_are_no_proof() -> None:
 
 def test_resolution_is_that_of_the_samples_else_the_smallest_step() -> None:
     assert statistics.smallest_step([0.5, 0.58, 0.54, math.nan, 0.5 + 1e-13]) == pytest.approx(0.04)
-    assert statistics.smallest_step([0.5, 0.58], items=400) == 1 / 400
     assert statistics.smallest_step([0.5, 0.5]) == statistics.smallest_step([]) == 0
+    runs = frame({0: [0.5, 0.58, "failed"], 1: [0.9]}).assign(test_samples=[400, 200, None, None])
+    assert statistics.resolution(runs.rename(columns={"m": "test_accuracy"}), "test_accuracy") == 1 / 200
+    assert statistics.resolution(runs, "m") == pytest.approx(0.08)
+    assert statistics.resolution(runs.assign(test_samples=None, test_map=runs["m"]), "test_map") == pytest.approx(0.08)
+    assert statistics.resolution(runs, "absent") == 0
+
+
+def test_intervals_know_the_size_of_the_test_split() -> None:
+    agree = frame({0: [0.9, 0.9, 0.9]}).rename(columns={"m": "test_accuracy"})
+    assert math.isnan(statistics.summarise(agree, ["x"], "test_accuracy")["low"][0])
+    known = statistics.summarise(agree.assign(test_samples=100), ["x"], "test_accuracy")
+    half = statistics.half_width(0.01 / math.sqrt(12), 3)
+    assert (known["low"][0], known["high"][0]) == pytest.approx((0.9 - half, 0.9 + half))
 
 
 def test_differences_know_the_resolution_of_their_dataset() -> None:
@@ -160,7 +172,9 @@ def test_differences_know_the_resolution_of_their_dataset() -> None:
     other = frame({0: [0.1, 0.1004, 0.2]}, dataset="other")
     table = statistics.differences(pd.concat([above, other]), pd.concat([same, other]), "m", ["label"])
     assert table["p"].tolist() == pytest.approx([2 * stats.t.sf(math.sqrt(18), 2), 1])
-    finer = statistics.differences(above, same, "m", ["label"], items=100_000)
+    many = {"columns": {"m": "test_accuracy"}}
+    above, same = (each.rename(**many).assign(test_samples=100_000) for each in (above, same))
+    finer = statistics.differences(above, same, "test_accuracy", ["label"])
     assert finer["p"].tolist() == pytest.approx([0.002])
 
 
