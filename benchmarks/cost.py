@@ -62,6 +62,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "mmpareto": ("mmpareto", {}),
     "mslr": ("mslr", {}),
     "mses": ("mses", {}),
+    "di_mml": ("di_mml", {"warmup_epochs": 0}),
     "ogm": ("ogm", {}),
     "ogm without ge": ("ogm", {"ge": False}),
     "pmr": ("pmr", {}),

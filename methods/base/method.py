@@ -232,11 +232,15 @@ class Method(nn.Module, ABC, Generic[HyperparametersT]):
     def predict(self, batch: Batch, present: Sequence[str] | None = None) -> dict[str, Tensor]:
         """Give the logits for "multi" and each modality; labels are not read. Modalities not in ``present`` (default:
         all) have their features zeroed."""
+        return self.classify(self.present_features(batch, present))
+
+    def present_features(self, batch: Batch, present: Sequence[str] | None = None) -> list[Tensor]:
+        """Give the features [B, d_m] of each modality: zeros for those not in ``present`` (default: all are)."""
         features = self.encode(batch)
-        if present is not None:
-            kept = zip(self.modalities, features, strict=True)
-            features = [f if m in present else torch.zeros_like(f) for m, f in kept]
-        return self.classify(features)
+        if present is None:
+            return features
+        kept = zip(self.modalities, features, strict=True)
+        return [f if m in present else torch.zeros_like(f) for m, f in kept]
 
     # Stage 3: objective ----------------------------------------------------------------------------------------
 
