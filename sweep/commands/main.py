@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from sweep.commands.exit_codes import DONE, FAILED, INTERRUPTED, LOCKED, MISTAKE
+from sweep.commands.exit_codes import FAILED, INTERRUPTED, LOCKED, MISTAKE
+from sweep.commands.output import make_outputs_unfailing, say_what_was_lost
 
 EXAMPLES = """examples:
   python -m sweep list sweeps                         what sweeps.yaml holds
@@ -124,8 +123,17 @@ def _add_where(command: argparse.ArgumentParser, local: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
-    options = _parsed_options(arguments)
+    """Run one command; returns the exit code. arguments None: those of this process, whose outputs then fail no
+    more."""
+    if arguments is not None:
+        return _exit_code(_parsed_options(arguments))
+    output = make_outputs_unfailing()
+    code = _exit_code(_parsed_options(None))
+    say_what_was_lost(output)
+    return code
+
+
+def _exit_code(options: argparse.Namespace) -> int:
     # Importing torch makes a million objects that live for ever: looking through them for garbage again and again takes
     # a third of the start-up.
     gc.disable()
@@ -152,9 +160,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print_interruption()
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
 
 
 def _parsed_options(arguments: Sequence[str] | None) -> argparse.Namespace:
