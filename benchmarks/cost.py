@@ -58,6 +58,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "cggm": ("cggm", {}),
     "cggm without direction": ("cggm", {"direction": "none"}),
     "inforeg": ("inforeg", {"when": "always"}),
+    "mbsd": ("mbsd", {}),
     "mmcosine": ("mmcosine", {}),
     "mmpareto": ("mmpareto", {}),
     "mslr": ("mslr", {}),

@@ -19,6 +19,7 @@ EQUATIONS = {
     "relative_trace_change",
     "iprm": "combine_logits kl_divergence mix_features mixed_targets strength_weights update_probe_weight",
     "lfa": "alpha_hypergradient alpha_schedule contrastive_loss inverse_hvp js_alignment update_alpha",
+    "mbsd": "kl_loss mbsd_loss rs_loss sample_weights",
     "mmcosine": "cosine_logits mmcosine_logits mmcosine_loss scale_lower_bound",
     "mmpareto": "integrate min_norm_weight mmpareto_gradient pareto_weights",
     "mses": "multitask_loss plateau_state smooth_history",
