@@ -8,18 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from sweep.analysis.differences import differences, power_text
 from sweep.analysis.fronts import Front, objective_label, value_text
+from sweep.analysis.many_to_one import least_p
 from sweep.analysis.parts import Parts, chosen_run, configuration_name, selection_metric, shown_metric
 from sweep.analysis.sensitivity import Sensitivity, sensitivity
-from sweep.analysis.statistics import (
-    SIGNIFICANCE,
-    differences,
-    estimate,
-    holm,
-    interval_text,
-    least_p,
-    per_cent,
-)
+from sweep.analysis.statistics import estimate, holm, interval_text, per_cent
+from sweep.analysis.two_way import SIGNIFICANCE
 
 
 def conclusions(parts: Parts, fronts: Sequence[Front] = ()) -> list[str]:
@@ -58,9 +53,9 @@ def _comparison_sentences(table: pd.DataFrame) -> list[str]:
         return []
     seeds = " to ".join(dict.fromkeys(str(n) for n in (table["n"].min(), table["n"].max())))
     lossy = table[table["lost"] > 0]
-    few = table[[least_p(n) * len(table) >= SIGNIFICANCE for n in table["n"]]].drop(lossy.index, errors="ignore")
+    few = table[least_p(table["n"]) * table["comparisons"] >= SIGNIFICANCE].drop(lossy.index, errors="ignore")
     judged = table.drop(few.index).drop(lossy.index)
-    apart = judged[judged["p_holm"] < SIGNIFICANCE]
+    apart = judged[judged["p_adjusted"] < SIGNIFICANCE]
     above, below = apart[apart["mean"] > 0], apart[apart["mean"] < 0]
     words = [f"{len(p)} {word} ({_differences_text(p)})" for word, p in (("better", above), ("worse", below)) if len(p)]
     outcomes = [(" and ".join(words) if words else "none different") + " beyond chance"] if len(judged) else []
@@ -76,7 +71,9 @@ def _comparison_sentences(table: pd.DataFrame) -> list[str]:
         outcomes.append(f"on {dataset} joint training itself lost {seeds_lost}, which no difference counts")
     subject = "configuration" if len(table) == 1 else "configurations"
     text = f"Of {len(table)} {subject} compared with joint training over common seeds, {'; '.join(outcomes)}"
-    return [f"{text} (paired t tests over {seeds} seeds, Holm-corrected, 5 %)."]
+    if len(judged):
+        text += f"; {power_text(judged)}"
+    return [f"{text} (Dunnett's test over {seeds} seeds as blocks, 5 % for all of them together)."]
 
 
 def _front_sentence(front: Front) -> str:

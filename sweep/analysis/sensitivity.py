@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweep.analysis.statistics import SIGNIFICANCE, curve, resolution, rounding_noise
-from sweep.analysis.two_way import Effect, value_effect
+from sweep.analysis.statistics import curve, resolution, rounding_noise
+from sweep.analysis.two_way import SIGNIFICANCE, Effect, value_effect
 
 
 @dataclass(frozen=True)

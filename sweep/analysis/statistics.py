@@ -17,11 +17,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweep.analysis.two_way import COLLAPSE
 from sweep.results.columns import TEST_SAMPLES
 
 CONFIDENCE = 0.95
-SIGNIFICANCE = 0.05
 FAILED = ("failed", "diverged", "pruned")
 NO_SPREAD = 1e-12
 """Deviations below it are those of sums alone."""
@@ -44,15 +42,16 @@ class Estimate:
     n: int
 
 
-def half_width(deviation: Any, n: Any, confidence: float = CONFIDENCE) -> np.ndarray:
-    """Compute half of the t interval of a mean, t(n - 1) s / sqrt(n), elementwise; NaN where n < 2.
+def half_width(deviation: Any, n: Any, confidence: float = CONFIDENCE, freedom: Any = None) -> np.ndarray:
+    """Compute half of the t interval of a mean, t s / sqrt(n), elementwise; NaN where n < 2.
 
-    s: sample deviations (division by n - 1); n: counts."""
+    s: sample deviations (division by n - 1); n: counts; freedom: degrees of s (None: n - 1)."""
     from scipy.special import stdtrit  # scipy takes long to import
 
     deviation, n = np.asarray(deviation, float), np.asarray(n, float)
     several = np.where(n > 1, n, np.nan)
-    return stdtrit(several - 1, (1 + confidence) / 2) * deviation / np.sqrt(several)
+    degrees = several - 1 if freedom is None else np.asarray(freedom, float)
+    return stdtrit(degrees, (1 + confidence) / 2) * deviation / np.sqrt(several)
 
 
 def estimate(
@@ -161,54 +160,6 @@ def rounding_noise(step: Any) -> Any:
     return step / math.sqrt(12)
 
 
-def least_p(n: Any) -> Any:
-    """Give the smallest p-value that n seeds allow: all of one of two configurations may have collapsed."""
-    return 2 * COLLAPSE**n
-
-
-def paired(values: pd.Series, baseline: pd.Series) -> tuple[Estimate, float]:
-    """Estimate values - baseline over common seeds, with the p-value of the paired two-sided t test.
-
-    Seeds are the index of both; NaN count as absent; any quantity will do. p is NaN for fewer than two common seeds,
-    and where the differences have no spread but a mean: chance cannot be judged there. Shares of a test split are
-    compared by :func:`paired_shares`."""
-    found = estimate_quantity((values - baseline).dropna())
-    return found, float(t_test_p(found.mean, found.deviation, found.n))
-
-
-def paired_shares(values: pd.Series, baseline: pd.Series, step: float) -> tuple[Estimate, float]:
-    """Estimate values - baseline over common seeds as :func:`paired` does, for shares in multiples of ``step``; the
-    p-value is that of :func:`share_difference_p`."""
-    found = estimate_quantity((values - baseline).dropna())
-    spread = max(found.deviation, math.sqrt(2) * rounding_noise(step))
-    half = float(half_width(spread, found.n)) if spread >= NO_SPREAD else math.nan
-    low, high = np.clip([found.mean - half, found.mean + half], -1, 1)
-    p = float(share_difference_p(found.mean, found.deviation, found.n, step))
-    return replace(found, low=float(low), high=float(high)), p
-
-
-def share_difference_p(mean: Any, deviation: Any, n: Any, step: Any) -> np.ndarray:
-    """Compute two-sided p-values of mean differences of shares in multiples of ``step``, elementwise.
-
-    A deviation counts as no smaller than rounding gives a difference, and p is no smaller than :func:`least_p`: two
-    seeds tell three configurations or more from a baseline in no case."""
-    floor = math.sqrt(2) * rounding_noise(step)
-    return np.maximum(t_test_p(mean, np.maximum(deviation, floor), n), least_p(np.asarray(n, float)))
-
-
-def t_test_p(mean: Any, deviation: Any, n: Any) -> np.ndarray:
-    """Compute two-sided p-values of means of n differences, elementwise.
-
-    NaN for n < 2, and for a mean other than zero without deviation; 1 where both are zero."""
-    from scipy.special import stdtr
-
-    mean, deviation, n = (np.asarray(each, float) for each in (mean, deviation, n))
-    several = np.where(n > 1, n, np.nan)
-    spread = np.where(deviation > 0, deviation, np.nan)
-    p = 2 * stdtr(several - 1, -np.abs(mean / spread * np.sqrt(several)))
-    return np.where((deviation == 0) & (mean == 0) & (n > 1), 1.0, p)
-
-
 def holm(p_values: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
     """Adjust p-values for their number (Holm 1979, step-down).
 
@@ -220,40 +171,9 @@ def holm(p_values: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
     return adjusted
 
 
-def differences(frame: pd.DataFrame, baseline: pd.DataFrame, metric: str, by: Sequence[str]) -> pd.DataFrame:
-    """Compare each group of ``frame`` with ``baseline`` on the same dataset, paired over common seeds.
-
-    metric: a share in [0, 1], of the :func:`resolution` on the dataset. Columns ``by``, dataset, mean, low, high, n, p,
-    lost and baseline_lost (seeds that ended without a result), seeds (all of the group) and p_holm, corrected over all
-    rows. Groups without a finished run of the baseline on their dataset have n = 0. Of several finished runs of one
-    seed the first counts."""
-    by = [*by, *({"dataset"} - set(by))]
-    reference = {str(dataset): _by_seed(rows, metric) for dataset, rows in baseline.groupby("dataset", sort=False)}
-    together = pd.concat([frame, baseline]).groupby("dataset", sort=False)
-    steps = {str(dataset): resolution(rows, metric) for dataset, rows in together}
-    lost = {str(dataset): len(lost_seeds(rows)) for dataset, rows in baseline.groupby("dataset", sort=False)}
-    rows = []
-    for key, group in frame.groupby(by, sort=False, dropna=False):
-        named = dict(zip(by, key, strict=True))
-        dataset = str(named["dataset"])
-        joint = reference.get(dataset, pd.Series(dtype=float))
-        found, p = paired_shares(_by_seed(group, metric), joint, steps.get(dataset, 0.0))
-        numbers = {"mean": found.mean, "low": found.low, "high": found.high, "n": found.n, "p": p}
-        counts = {"lost": len(lost_seeds(group)), "seeds": group["seed"].nunique()}
-        rows.append({**named, **numbers, **counts, "baseline_lost": lost.get(dataset, 0)})
-    columns = [*by, "mean", "low", "high", "n", "p", "lost", "seeds", "baseline_lost"]
-    table = pd.DataFrame(rows, columns=columns)
-    return table.assign(p_holm=holm(table["p"]))
-
-
 def lost_seeds(rows: pd.DataFrame) -> set[Any]:
     """Find the seeds of one configuration whose runs ended without a result: failed, diverged or pruned."""
     return {*rows.loc[rows["status"].isin(FAILED), "seed"]} - {*rows.loc[rows["status"].eq("done"), "seed"]}
-
-
-def _by_seed(frame: pd.DataFrame, metric: str) -> pd.Series:
-    done = frame[frame["status"].eq("done")].drop_duplicates("seed").set_index("seed")
-    return done[metric].astype(float) if metric in done else pd.Series(dtype=float)
 
 
 # Tables --------------------------------------------------------------------------------------------------------

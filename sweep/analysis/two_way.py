@@ -11,6 +11,7 @@ DRAWS = 4999
 FEW_SEEDS = 10
 """Below so many seeds the metric is permuted within blocks where that can be done often enough; else F judges."""
 LEAST_PERMUTATIONS = 1000
+SIGNIFICANCE = 0.05
 POWER = 0.8
 COLLAPSE = 0.1
 """Share of runs that may collapse without a cause in their configuration; no p-value is below what that allows."""

@@ -64,6 +64,10 @@ def argument_parser() -> argparse.ArgumentParser:
     report = command("report", "write the report and figures of sweeps from what has been trained so far")
     report.add_argument("names", nargs="+", metavar="NAME", help="sweeps that have run before")
 
+    seeds = command("seeds", "say how many seeds a difference to joint training needs, from a sweep's own noise")
+    seeds.add_argument("names", nargs="+", metavar="NAME", help="sweeps that have run before")
+    seeds.add_argument("--difference", type=float, default=1.0, help="in points (default: 1)")
+
     about = "list methods, datasets, encoders, sweeps or hyperparameters, or tell all about a method"
     listing = command("list", about)
     listing.add_argument("what", choices=["methods", "method", "datasets", "encoders", "sweeps", "hyperparameters"])

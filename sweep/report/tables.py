@@ -9,6 +9,7 @@ import pandas as pd
 
 from sweep.analysis.completeness import COMPLETE, CONFIGURATION, RacedOut, completeness_table
 from sweep.analysis.conclusions import differences_to_joint, name_with_role, points_text, rows_to_compare
+from sweep.analysis.differences import power_text
 from sweep.analysis.fronts import Front, objective_label, value_text
 from sweep.analysis.losses import losses_table
 from sweep.analysis.parts import (
@@ -175,17 +176,30 @@ def difference_blocks(parts: Parts, metric: str) -> list[Block]:
         [
             name_with_role(r), r["dataset"], str(r["n"]), points_text(r["mean"]),
             "–" if pd.isna(r["low"]) else f"{points_text(r['low'])} to {points_text(r['high'])}",
-            _p_text(r["p"]), _p_text(r["p_holm"]), _lost_text(r["lost"], r["seeds"]),
+            _p_text(r["p"]), _p_text(r["p_adjusted"]), _lost_text(r["lost"], r["seeds"]),
         ]
         for r in table.to_dict("records")
     ]  # fmt: skip
-    headings = ["configuration", "dataset", "common seeds", "difference", "95 % interval", "p", "p (Holm)", "lost"]
+    headings = [
+        "configuration",
+        "dataset",
+        "common seeds",
+        "difference",
+        "95 % interval",
+        "p",
+        "p, all together",
+        "lost",
+    ]
+    power = power_text(table[table["n"] > 1])
     note = (
-        f"Points of {column.replace('_', ' ')} above joint training under the same seeds; p of paired t tests, "
-        "Holm-corrected over the table. Seeds that agree are no proof: the deviation counts as no smaller than "
-        "rounding to the resolution of the test split, p as no smaller than it would be where one run in ten collapses "
-        "(0.02 at two seeds, 0.002 at three). Of a configuration that lost seeds the others are compared, which "
-        "flatters it."
+        f"Points of {column.replace('_', ' ')} above joint training under the same seeds. p: Dunnett's test of many "
+        "configurations against one, with seeds as blocks and the noise pooled over configurations; a difference that "
+        "scatters more than that is judged by its own scatter, and all are where joint training scatters more than the "
+        "others. p, all together: step-down over the configurations that differ, times the datasets. "
+        f"{power[:1].upper()}{power[1:]}{'. ' if power else ''}Seeds that agree are no proof: the noise counts as no "
+        "smaller than rounding to the resolution of the test split, p as no smaller than it would be where one run in "
+        "ten collapses (0.02 at two seeds, 0.002 at three). Of a configuration that lost seeds the others are "
+        "compared, which flatters it."
     )
     return [Block("Differences to joint training", table=Table(headings, lines, note=note))]
 

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sweep.analysis.differences import differences, power_text
 from sweep.analysis.parts import Parts, configuration_name, metric_label, modalities
-from sweep.analysis.statistics import differences, interval_arms, summarise
+from sweep.analysis.statistics import interval_arms, summarise
 from sweep.report.figures.reference_lines import ReferenceLine, reference_lines, references_text
 from sweep.report.figures.style import (
     COLOURS,
@@ -69,7 +70,7 @@ def draw_comparison(parts: Parts, rows: pd.DataFrame, column: str, stem: str) ->
 
 
 def draw_differences(parts: Parts, rows: pd.DataFrame, column: str, stem: str) -> Iterator[Drawing]:
-    """Draw paired differences to joint training over common seeds, with the Holm-corrected p-value.
+    """Draw paired differences to joint training over common seeds, with the p-value for all of them together.
 
     Nothing is drawn where no configuration but joint itself has common seeds."""
     others = rows[~rows["hash"].isin(parts.baseline["hash"])]
@@ -95,7 +96,7 @@ def draw_differences(parts: Parts, rows: pd.DataFrame, column: str, stem: str) -
             color=COLOURS[0],
             capsize=2.5,
         )
-        for at, p, n, lost in zip(y, part["p_holm"], part["n"], part["lost"], strict=True):
+        for at, p, n, lost in zip(y, part["p_adjusted"], part["n"], part["lost"], strict=True):
             text = f"n = {n}" if np.isnan(p) else f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}, n = {n}"
             text += f", {lost} lost" if lost else ""
             ax.annotate(text, (1.02, at), xycoords=("axes fraction", "data"), va="center", fontsize=6.5, color=GREY)
@@ -105,7 +106,11 @@ def draw_differences(parts: Parts, rows: pd.DataFrame, column: str, stem: str) -
         ax.set_title(dataset, loc="left")
         ax.set_xlabel(f"{metric_label(column).replace(' (%)', '')} minus joint (points)")
     text = f"Paired differences of the fused {metric_label(column)} to joint training over common seeds"
-    tests = f"p-values of paired t tests, Holm-corrected over the {len(table)} comparisons"
+    tests = (
+        f"p-values of Dunnett's test with seeds as blocks, for all {table['comparisons'].iloc[0]} comparisons together"
+    )
+    power = power_text(table[table["n"] > 1])
+    tests += f"; {power}" if power else ""
     yield Drawing(
         stem,
         f"{text}, mean and 95 % t interval; {tests}.",

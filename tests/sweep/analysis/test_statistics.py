@@ -69,8 +69,6 @@ def test_intervals_of_shares_end_at_0_and_1_and_have_a_width() -> None:
     table = statistics.summarise(frame({1: [0.9, 0.9, 0.9], 2: [0.9, 0.92, 0.91]}), ["x"], "m")
     assert table["high"][0] - table["mean"][0] == pytest.approx(same.high - same.mean)
     assert statistics.summarise(frame({1: [5.0, 7.0]}), ["x"], "m", share=False)["high"][0] > 1
-    far = statistics.paired_shares(pd.Series([1.0, 0.2, 1.0]), pd.Series([0.0, 0.1, 0.0]), 0.1)[0]
-    assert (far.low, far.high) == (pytest.approx(-0.59, abs=0.01), 1)
 
 
 def test_an_interval_that_is_cut_is_written_by_its_ends() -> None:
@@ -111,43 +109,6 @@ def test_categories_keep_their_order_and_an_unknown_metric_is_empty() -> None:
     assert table["missing"].tolist() == [1, 1, 1]
 
 
-@given(st.lists(st.tuples(shares, shares), min_size=2, max_size=9))
-def test_paired_test_equals_scipys(pairs: list[tuple[float, float]]) -> None:
-    a, b = (pd.Series(side) for side in zip(*pairs, strict=True))
-    found, p = statistics.paired(a, b)
-    assert found.mean == pytest.approx(float((a - b).mean()))
-    if found.deviation > 1e-9:
-        assert p == pytest.approx(stats.ttest_rel(a, b).pvalue, rel=1e-6, abs=1e-12)
-
-
-def test_paired_uses_common_seeds_only() -> None:
-    found, p = statistics.paired(pd.Series({0: 0.5, 1: 0.7, 2: 0.9}), pd.Series({1: 0.6, 2: 0.7, 5: 0.1}))
-    assert (found.n, found.mean) == (2, pytest.approx(0.15))
-    assert p == pytest.approx(stats.ttest_rel([0.7, 0.9], [0.6, 0.7]).pvalue)
-
-
-def test_paired_without_spread() -> None:
-    same = pd.Series([0.5, 0.5, 0.5])
-    assert statistics.paired(same, same)[1] == 1
-    assert math.isnan(statistics.paired(same, same - 0.25)[1])
-    assert math.isnan(statistics.paired(same[:1], same)[1])
-
-
-def test_seeds_that_agree_are_no_proof() -> None:
-    # No spread: the deviation is what rounding both values to steps of 0.01 gives, 0.01 / sqrt(6).
-    level = pd.Series([0.5, 0.5, 0.5])
-    _, p = statistics.paired_shares(level, level - 0.01, 0.01)
-    assert p == pytest.approx(2 * stats.t.sf(math.sqrt(18), 2))
-    # p is never below twice the chance that all seeds of one side collapse where a tenth does.
-    for n in (2, 3):
-        ones = pd.Series(np.ones(n))
-        assert statistics.paired_shares(ones, ones - 0.9, 1e-6)[1] == pytest.approx(2 * 0.1**n)
-    assert statistics.paired_shares(level, level, 0.01)[1] == 1
-    # A spread beyond rounding is judged as it is.
-    a, b = pd.Series([0.9, 0.95, 0.93, 0.97]), pd.Series([0.91, 0.90, 0.91, 0.91])
-    assert statistics.paired_shares(a, b, 0.01)[1] == pytest.approx(stats.ttest_rel(a, b).pvalue)
-
-
 def test_resolution_is_that_of_the_samples_else_the_smallest_step() -> None:
     assert statistics.smallest_step([0.5, 0.58, 0.54, math.nan, 0.5 + 1e-13]) == pytest.approx(0.04)
     assert statistics.smallest_step([0.5, 0.5]) == statistics.smallest_step([]) == 0
@@ -164,26 +125,6 @@ def test_intervals_know_the_size_of_the_test_split() -> None:
     known = statistics.summarise(agree.assign(test_samples=100), ["x"], "test_accuracy")
     half = statistics.half_width(0.01 / math.sqrt(12), 3)
     assert (known["low"][0], known["high"][0]) == pytest.approx((0.9 - half, 0.9 + half))
-
-
-def test_differences_know_the_resolution_of_their_dataset() -> None:
-    # On d all seeds are one step of 0.01 above joint training; "other" has a step of its own.
-    same, above = frame({0: [0.5, 0.6, 0.7]}), frame({0: [0.51, 0.61, 0.71]})
-    other = frame({0: [0.1, 0.1004, 0.2]}, dataset="other")
-    table = statistics.differences(pd.concat([above, other]), pd.concat([same, other]), "m", ["label"])
-    assert table["p"].tolist() == pytest.approx([2 * stats.t.sf(math.sqrt(18), 2), 1])
-    many = {"columns": {"m": "test_accuracy"}}
-    above, same = (each.rename(**many).assign(test_samples=100_000) for each in (above, same))
-    finer = statistics.differences(above, same, "test_accuracy", ["label"])
-    assert finer["p"].tolist() == pytest.approx([0.002])
-
-
-@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
-@pytest.mark.parametrize("case", conclusion_rates.CASES)
-def test_equal_methods_are_told_apart_in_one_sweep_of_twenty_at_most(case: str, seeds: int) -> None:
-    plain, ours = conclusion_rates.false_claims(case, seeds, methods=7, sweeps=400)
-    assert ours <= 0.05 + 0.02  # two standard errors of 400 sweeps
-    assert ours <= plain
 
 
 def test_holm_by_hand() -> None:
@@ -204,39 +145,14 @@ def test_holm_keeps_the_order_and_lies_between_p_and_bonferroni(p: list[float]) 
     assert adjusted == pytest.approx(naive)
 
 
-def test_differences_are_paired_within_a_dataset() -> None:
-    rows = pd.concat([
-        frame({0: [0.6, 0.7, 0.8]}, label="a"),
-        frame({0: [0.5, 0.5, "failed"]}, label="b"),
-        frame({0: [0.1]}, label="a", dataset="other"),
-    ])  # fmt: skip
-    table = statistics.differences(rows, frame({0: [0.5, 0.5, 0.5]}), "m", ["label"])
-    assert table[["label", "dataset", "n"]].to_numpy().tolist() == [["a", "d", 3], ["b", "d", 2], ["a", "other", 0]]
-    assert table["mean"].tolist()[:2] == pytest.approx([0.2, 0.0])
-    assert table["p_holm"].tolist()[:2] == pytest.approx([2 * stats.ttest_1samp([0.1, 0.2, 0.3], 0).pvalue, 1.0])
-    assert math.isnan(table["p_holm"][2])
-
-
-def test_differences_count_the_seeds_that_were_lost() -> None:
-    rows = frame({0: ["failed", "diverged", 0.6, 0.7, "running"]})
-    (row,) = statistics.differences(rows, frame({0: [0.5, 0.5, "pruned"]}), "m", ["label"]).to_dict("records")
-    assert (row["n"], row["lost"], row["seeds"], row["baseline_lost"]) == (0, 2, 5, 1)
-    again = pd.concat([rows, frame({0: [0.6]})])
-    assert statistics.lost_seeds(again) == {1}
-
-
-def test_of_several_runs_of_one_seed_the_first_counts() -> None:
-    twice = frame({0: [0.6, 0.7, 0.1, 0.9]}, seeds=[0, 1, 1, 0])
-    base = frame({0: [0.5, 0.5, 0.0]}, seeds=[0, 1, 0])
-    (row,) = statistics.differences(twice, base, "m", ["label"]).to_dict("records")
-    assert (row["n"], row["mean"]) == (2, pytest.approx(0.15))
-    twice.loc[0, "status"] = "failed"
-    (row,) = statistics.differences(twice, base, "m", ["label"]).to_dict("records")
-    assert (row["n"], row["mean"]) == (2, pytest.approx((0.4 + 0.2) / 2))
-
-
 def test_compare_prints_mean_half_width_and_n() -> None:
     rows = frame({0: [0.49, 0.50, 0.51]}).assign(k=[0.1, math.nan, math.nan])
     row = statistics.compare(rows, ["m", "k", "absent"]).iloc[0]
     assert (row["label"], row["n"], row["failed"], row["missing"]) == ("a", 3, 0, 0)
     assert (row["m"], row["k"], row["absent"]) == ("50.0 ± 2.5", "10.0 (n = 1)", "–")
+
+
+def test_a_seed_is_lost_where_no_run_of_it_finished() -> None:
+    rows = frame({0: ["failed", "diverged", 0.6, 0.7, "running"]})
+    assert statistics.lost_seeds(rows) == {0, 1}
+    assert statistics.lost_seeds(pd.concat([rows, frame({0: [0.6]})])) == {1}

@@ -43,7 +43,7 @@ def test_differences_to_joint_are_paired(compared: Parts) -> None:
     joint = compared.baseline[compared.baseline["dataset"].eq("digits")]
     gap = rows.set_index("seed")["test_accuracy"] - joint.set_index("seed")["test_accuracy"]
     assert drawing.figure.axes[0].containers[0][0].get_xdata()[0] == pytest.approx(100 * gap.mean())
-    assert "Holm-corrected over the 4 comparisons" in drawing.caption
+    assert "for all 4 comparisons together; a difference of" in drawing.caption
 
 
 def test_joint_is_not_compared_with_itself(compared: Parts) -> None:

@@ -1,0 +1,89 @@
+"""Differences of configurations to a baseline under common seeds, judged as a family.
+
+A frame has one row a run, as ``sweep.results.load`` gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sweep.analysis.many_to_one import ManyToOne, detectable_difference, many_to_one
+from sweep.analysis.statistics import NO_SPREAD, half_width, lost_seeds, resolution, rounding_noise
+
+
+def differences(frame: pd.DataFrame, baseline: pd.DataFrame, metric: str, by: Sequence[str]) -> pd.DataFrame:
+    """Compare each group of ``frame`` with ``baseline`` on the same dataset under common seeds, by
+    :func:`sweep.analysis.many_to_one.many_to_one`.
+
+    metric: a share in [0, 1], of the :func:`resolution` on the dataset. Columns ``by``, dataset, mean, low, high, n
+    (common seeds), p, p_adjusted (over all rows: step-down on each dataset, Bonferroni over datasets), comparisons (how
+    many different ones that are), noise (deviation of one run on the dataset beyond what its seed shares), detectable
+    (the difference that would have been found with 80 % probability; infinite where none would), lost and baseline_lost
+    (seeds that ended without a result) and seeds (all of the group). Groups without a finished run of the baseline on
+    their dataset have n = 0. Of several finished runs of one seed the first counts."""
+    by = [*by, *({"dataset"} - set(by))]
+    known, tables = dict(list(baseline.groupby("dataset", sort=False))), list[pd.DataFrame]()
+    for dataset, rows in frame.groupby("dataset", sort=False):
+        tables.append(_on_one_dataset(rows, known.get(dataset, baseline.iloc[:0]), metric, by))
+    columns = [*by, "mean", "low", "high", "n", "p", "p_adjusted", "comparisons", "noise", "detectable"]
+    columns += ["lost", "seeds", "baseline_lost"]
+    if not tables:
+        return pd.DataFrame(columns=columns)
+    families = [int(table["comparisons"].iloc[0]) for table in tables]
+    judged = sum(size > 0 for size in families)
+    table = pd.concat(tables, ignore_index=True).assign(comparisons=sum(families))
+    table["p_adjusted"] = np.minimum(1, judged * table["p_adjusted"])
+    power = zip(table["noise"], table["n"], table["comparisons"], strict=True)
+    found = {key: detectable_difference(*key) for key in set(power) if not np.isnan(key[0])}
+    keys = zip(table["noise"], table["n"], table["comparisons"], strict=True)
+    table["detectable"] = [found.get(key, np.nan) for key in keys]
+    order = list(dict.fromkeys(frame[by].itertuples(index=False, name=None)))
+    place = {key: number for number, key in enumerate(order)}
+    places = [place[key] for key in table[by].itertuples(index=False, name=None)]
+    return table[columns].iloc[np.argsort(places, kind="stable")].reset_index(drop=True)
+
+
+def power_text(table: pd.DataFrame) -> str:
+    """Say which difference would have been found, from rows of :func:`differences`; "" where the noise is unknown."""
+    found = table["detectable"].dropna()
+    if found.empty:
+        return ""
+    least, most = (f"{100 * value:.1f}" if value < 1 else "" for value in (found.min(), found.max()))
+    if not least:
+        return "no difference at all would have been found with 80 % probability"
+    if not most:
+        return f"a difference of {least} points would have been found with 80 % probability at best"
+    points = least if least == most else f"{least} to {most}"
+    return f"a difference of {points} points would have been found with 80 % probability"
+
+
+def _on_one_dataset(frame: pd.DataFrame, baseline: pd.DataFrame, metric: str, by: list[str]) -> pd.DataFrame:
+    groups = list(frame.groupby(by, sort=False, dropna=False))
+    columns = [_by_seed(baseline, metric), *(_by_seed(group, metric) for _, group in groups)]
+    values = pd.concat(columns, axis=1).to_numpy(float).T
+    step = resolution(pd.concat([frame, baseline]), metric)
+    found = many_to_one(values, float(rounding_noise(step)))
+    low, high = _interval(found)
+    lost = len(lost_seeds(baseline))
+    named = pd.DataFrame([key for key, _ in groups], columns=by)
+    counts = [{"lost": len(lost_seeds(group)), "seeds": group["seed"].nunique()} for _, group in groups]
+    numbers: dict[str, Any] = {
+        "mean": found.mean, "low": low, "high": high, "n": found.n, "p": found.p, "p_adjusted": found.p_adjusted,
+        "comparisons": found.family, "noise": found.noise, "baseline_lost": lost,
+    }  # fmt: skip
+    return pd.concat([named, pd.DataFrame(numbers), pd.DataFrame(counts)], axis=1)
+
+
+def _interval(found: ManyToOne) -> tuple[np.ndarray, np.ndarray]:
+    """Give the ends of the 95 % intervals of single differences of shares."""
+    spread = np.where(found.deviation >= NO_SPREAD, found.deviation, np.nan)
+    half = half_width(spread, found.n, freedom=found.freedom)
+    return np.clip(found.mean - half, -1, 1), np.clip(found.mean + half, -1, 1)
+
+
+def _by_seed(frame: pd.DataFrame, metric: str) -> pd.Series:
+    done = frame[frame["status"].eq("done")].drop_duplicates("seed").set_index("seed")
+    return done[metric].astype(float) if metric in done else pd.Series(dtype=float)

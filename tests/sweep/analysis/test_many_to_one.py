@@ -1,0 +1,145 @@
+"""Many configurations against one: scipy's Dunnett test, hand calculation, simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmarks import conclusion_rates
+from sweep.analysis.many_to_one import (
+    critical_t,
+    detectable_difference,
+    dunnett_p,
+    many_to_one,
+    pooled_noise,
+    power,
+    seeds_needed,
+)
+
+
+def test_dunnetts_distribution_equals_scipys() -> None:
+    draw = np.random.default_rng(0)
+    groups = [draw.standard_normal(5) for _ in range(8)]
+    expected = stats.dunnett(*groups[1:], control=groups[0], random_state=1)
+    assert dunnett_p(expected.statistic, 7, 32) == pytest.approx(expected.pvalue, abs=1e-3)
+    # Of one difference it is Student's.
+    assert dunnett_p([0.5, 2.0, 4.0], 1, 9) == pytest.approx(2 * stats.t.sf([0.5, 2.0, 4.0], 9), abs=1e-6)
+    assert critical_t(1, 9) == pytest.approx(stats.t.isf(0.025, 9), rel=1e-4)
+    # Dunnett 1964, table of two-sided 5 % points: 7 treatments, 20 degrees of freedom.
+    assert critical_t(7, 20) == pytest.approx(2.86, abs=0.005)
+    assert np.isnan(dunnett_p([1.0], 3, 0)).all()
+
+
+def test_noise_is_what_neither_configuration_nor_seed_explains() -> None:
+    draw = np.random.default_rng(1)
+    values = draw.standard_normal((4, 6))
+    rest = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
+    noise, freedom = pooled_noise(values)
+    assert freedom == 15
+    assert noise == pytest.approx(math.sqrt((rest**2).sum() / 15))
+    shifted = values + np.arange(6) + 10 * np.arange(4)[:, None]
+    assert pooled_noise(shifted)[0] == pytest.approx(noise)
+    shifted[0, 1:] = shifted[1, 0] = np.nan  # 18 runs, of 4 configurations and 6 seeds, joined
+    assert pooled_noise(shifted)[1] == 18 - 4 - 5
+    assert math.isnan(pooled_noise(values[:1])[0])
+
+
+def test_a_lost_run_costs_its_seed_and_no_more() -> None:
+    values = np.random.default_rng(2).standard_normal((4, 6))
+    values[2, 3] = np.nan
+    found = many_to_one(values)
+    assert found.n.tolist() == [6, 5, 6]
+    assert found.mean[1] == pytest.approx(np.nanmean(values[2] - values[0]))
+
+
+def test_equal_configurations_count_once() -> None:
+    draw = np.random.default_rng(3)
+    values = draw.standard_normal((4, 5))
+    twice = many_to_one(np.vstack([values, values[1:2], values[1:2]]))
+    assert twice.family == 3
+    assert twice.p_adjusted[0] == twice.p_adjusted[3] == twice.p_adjusted[4]
+
+
+def test_step_down_of_two_by_hand() -> None:
+    # The larger t is judged among two, the smaller alone.
+    values = np.random.default_rng(4).normal([[0], [3], [1]], 1, (3, 8))
+    found = many_to_one(values)
+    t = np.abs(found.mean) / found.deviation * math.sqrt(8)
+    assert found.p_adjusted[0] == pytest.approx(float(dunnett_p(t[0], 2, 14)))
+    assert found.p_adjusted[1] == pytest.approx(max(found.p_adjusted[0], float(dunnett_p(t[1], 1, 14))))
+
+
+def test_a_difference_that_scatters_more_is_judged_by_its_own_scatter() -> None:
+    values = np.random.default_rng(5).standard_normal((8, 6))
+    values[3] *= 20
+    found = many_to_one(values)
+    assert found.pooled
+    assert found.deviation[2] == pytest.approx(np.std(values[3] - values[0], ddof=1))
+    assert found.deviation[0] == pytest.approx(math.sqrt(2) * found.noise)
+
+
+def test_where_the_one_scatters_more_each_difference_is_judged_alone() -> None:
+    values = np.random.default_rng(6).standard_normal((8, 6))
+    values[0] *= 20
+    found = many_to_one(values)
+    assert not found.pooled
+    assert found.freedom.tolist() == [5.0] * 7
+    t = np.abs(found.mean) / found.deviation * math.sqrt(6)
+    assert found.p == pytest.approx(2 * stats.t.sf(t, 5))
+    assert found.p_adjusted.min() == pytest.approx(min(1, 7 * found.p.min()))
+
+
+def test_seeds_that_agree_are_no_proof() -> None:
+    # No spread, a step of 0.01: the deviation of a difference is that of rounding, 0.01 / sqrt(6).
+    level = np.full((2, 3), 0.5)
+    level[1] -= 0.01
+    assert many_to_one(level, 0.01 / math.sqrt(12)).p == pytest.approx(2 * stats.t.sf(math.sqrt(18), 2))
+    assert many_to_one(level, 0.0).p_adjusted == pytest.approx(math.nan, nan_ok=True)
+    assert many_to_one(np.full((2, 3), 0.5)).p_adjusted.tolist() == [1.0]
+    # p is never below twice the chance that all seeds of one side collapse where a tenth does.
+    for n in (2, 3):
+        far = many_to_one(np.array([[0.1] * n, [1.0] * n]), 1e-7)
+        assert far.p == far.p_adjusted == pytest.approx(2 * 0.1**n)
+    one = many_to_one(np.array([[0.1], [0.9]]))
+    assert np.isnan([one.p[0], one.p_adjusted[0]]).all()
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("case", conclusion_rates.CASES)
+def test_equal_methods_are_told_apart_in_one_sweep_of_twenty_at_most(case: str, seeds: int) -> None:
+    _, ours = conclusion_rates.false_claims(case, seeds, methods=7, sweeps=100)
+    assert ours <= 0.05 + 0.04  # two standard errors of 100 sweeps
+
+
+@pytest.mark.parametrize("case", conclusion_rates.UNEQUAL)
+def test_unequal_noise_finds_little_that_is_not_there(case: str) -> None:
+    assert conclusion_rates.false_claims(case, 5, methods=7, sweeps=100)[1] <= 0.07 + 0.05
+
+
+def test_shared_noise_finds_what_separate_tests_miss() -> None:
+    plain, ours = conclusion_rates.difference_power(2, seeds=5, methods=7, sweeps=100)
+    assert plain < 0.3
+    assert ours > 0.42
+
+
+@pytest.mark.parametrize(("seeds", "methods"), [(5, 7), (10, 1), (4, 20)])
+def test_what_is_said_to_be_found_is_found(seeds: int, methods: int) -> None:
+    difference = detectable_difference(1.0, seeds, methods)
+    assert power(difference, 1.0, seeds, methods) == pytest.approx(0.8, abs=1e-3)
+    found = conclusion_rates.difference_power(difference, seeds, methods, sweeps=200)[1]
+    assert found == pytest.approx(0.8, abs=0.08)
+
+
+def test_seeds_needed_are_the_fewest() -> None:
+    needed = seeds_needed(1.0, 1.0, 7)
+    assert needed is not None
+    assert power(1.0, 1.0, needed, 7) >= 0.8 > power(1.0, 1.0, needed - 1, 7)
+    assert seeds_needed(0.001, 1.0, 7) is None
+    # Two seeds tell three configurations or more from a baseline in no case.
+    assert detectable_difference(0.01, 2, 3) == math.inf
+    assert detectable_difference(1.0, 3, 3) < math.inf
+    assert seeds_needed(1.0, 1e-9, 3) == 3
+    assert math.isnan(detectable_difference(math.nan, 5, 3))

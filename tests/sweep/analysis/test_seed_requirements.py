@@ -1,0 +1,54 @@
+"""Seeds that a difference needs, from a sweep's own noise."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from support.synthetic_results import Results, alpha_sweep
+
+from sweep.analysis.many_to_one import detectable_difference, seeds_needed
+from sweep.analysis.parts import Parts
+from sweep.analysis.seed_requirements import SeedRequirement, seed_requirements
+from sweep.results.tables import load
+
+
+def test_a_requirement_is_that_of_the_noise_of_the_sweep(tmp_path: Path) -> None:
+    alpha_sweep(tmp_path, range(4), failing=False)
+    (found,) = seed_requirements(Parts(load(tmp_path / "iprm-alpha")), 0.01)
+    assert (found.dataset, found.comparisons, found.seeds) == (
+        "digits",
+        8,
+        4,
+    )  # as far from 0.7 below as above: equal, so they count once
+    assert 0.003 < found.noise < 0.01  # half of a point a run, beyond what the seed shares
+    assert found.detectable == detectable_difference(found.noise, 4, 8)
+    assert found.needed == seeds_needed(0.01, found.noise, 8)
+    assert f"one of 1 points needs {found.needed} seeds" in found.sentence()
+
+
+def test_a_sweep_without_joint_training_or_with_one_seed_knows_no_noise(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    results.run("one", "iprm", 0)
+    assert seed_requirements(Parts(load(tmp_path / "one")), 0.01) == []
+    results.run("one", "joint", 0, role="reference")
+    assert seed_requirements(Parts(load(tmp_path / "one")), 0.01) == []
+
+
+@pytest.mark.parametrize(
+    ("detectable", "needed", "said"),
+    [
+        (0.04, 61, "With 5 seeds a difference of 4.0 points is found with 80 % probability; one of 1 points needs 61"),
+        (
+            math.inf,
+            None,
+            "With 5 seeds no difference at all is found with 80 % probability; one of 1 points needs more",
+        ),
+    ],
+)
+def test_a_requirement_is_said_plainly(detectable: float, needed: int | None, said: str) -> None:
+    found = SeedRequirement("digits", "test accuracy (%)", 1, 5, 0.012, detectable, 0.01, needed)
+    assert found.sentence().startswith("digits: test accuracy of 1 configuration beside joint training; a run scatters")
+    assert said in found.sentence()
