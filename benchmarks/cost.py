@@ -64,6 +64,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "mslr": ("mslr", {}),
     "mses": ("mses", {}),
     "di_mml": ("di_mml", {"warmup_epochs": 0}),
+    "umt, student": ("umt", {"teacher_epochs": 1}),
     "ogm": ("ogm", {}),
     "ogm without ge": ("ogm", {"ge": False}),
     "pmr": ("pmr", {}),
@@ -183,7 +184,7 @@ def compare(label: str, trainer: Trainer, joint: Trainer, rounds: int, steps: in
     took = statistics.median(getattr(own.steps, clock) for own, _ in pairs)
     extra = statistics.median(getattr(own.extra, clock) / getattr(other.steps, clock) * steps for own, other in pairs)
     print(
-        f"{label:26}{trainer.method.phases[0].passes:6.2f}  {statistics.median(ratios):5.3f}"
+        f"{label:26}{trainer.context.phase.passes:6.2f}  {statistics.median(ratios):5.3f}"
         f"  ({min(ratios):.3f}, {max(ratios):.3f})  {wall:5.3f}"
         f"{1000 * took / steps / len(joint.method.encoders):12.1f}{extra:8.2f}{memory:7.0f}",
         flush=True,

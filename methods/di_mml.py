@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.base import Batch
-from methods.base import MULTI, Context, Method, MethodError, Outputs, Phase, evaluating
+from methods.base import MULTI, Context, Method, MethodError, Outputs, Phase, features_of
 from methods.base.hyperparameters import Choice, Hyperparameters, Integer, LogUniform, Uniform, hyper, in_epochs
 from methods.equations import fuse_logits
 from models import linear
@@ -189,16 +189,9 @@ class DIMML(Method[DIMMLHyperparameters]):
             for source, receiver in self.pairs:
                 self.transferred[source, receiver] = transfer_dims(scores[source], scores[receiver])
 
-    @torch.no_grad()
     def scores(self, context: Context) -> list[Tensor]:
         """Score the dimensions [D] of each modality over the training samples, without augmentation."""
-        rows: list[list[Tensor]] = []
-        with evaluating(self):
-            for batch in context.train_batches():
-                with context.autocast():
-                    features = self.encode(batch)
-                rows.append([context.gather_rows(each) for each in (*(f.float() for f in features), batch.labels)])
-        *features, labels = (torch.cat(part) for part in zip(*rows, strict=True))
+        features, labels = features_of(self, self.encode, context.train_batches(), context)
         return [dimension_scores(each, labels, self.num_classes) for each in features]
 
     # Losses ------------------------------------------------------------------------------------------------------

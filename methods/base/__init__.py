@@ -23,6 +23,7 @@ from methods.base.hyperparameters import (
 from methods.base.method import MULTI, DivergedError, Method, MethodError, Outputs, evaluating
 from methods.base.modulation import Scope, modulate_encoders, modulate_gradient, parameters_in_scope
 from methods.base.phase import Phase
+from methods.base.scoring import features_of
 from methods.base.validation import Validation
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "declared",
     "epoch_window",
     "evaluating",
+    "features_of",
     "hyper",
     "in_epochs",
     "modulate_encoders",

@@ -225,6 +225,10 @@ class Method(nn.Module, ABC, Generic[HyperparametersT]):
         logits = self.classify(features)
         return Outputs(features, logits[MULTI], [logits[m] for m in self.modalities if m in logits])
 
+    def training_outputs(self, batch: Batch, context: Context) -> Outputs:
+        """Run the forward pass of a training step: where it differs from phase to phase. Default: :meth:`forward`."""
+        return self(batch)
+
     @abstractmethod
     def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
         """Infer from features [B, d_m]: logits [B, C] for "multi" and for each modality."""
@@ -254,7 +258,7 @@ class Method(nn.Module, ABC, Generic[HyperparametersT]):
         """Train on one batch, to and with the optimizer step. Returns the detached loss (0-d, this worker's mean)."""
         context.zero_grad()
         with context.autocast():
-            outputs = self(batch)
+            outputs = self.training_outputs(batch, context)
             loss = self.loss(outputs, batch, context)
         context.backward(loss)
         self.modulate_gradients(outputs, batch, context)
