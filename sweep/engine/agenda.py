@@ -158,6 +158,17 @@ class Agenda:
         self._ready.extendleft(reversed(self._claims.twins(task_hash)))
         return False
 
+    def under_way(self) -> list[Task]:
+        """Return the tasks that have been handed out and not ended."""
+        return self._claims.tasks()
+
+    def take_back(self) -> None:
+        """Hand out what is under way once more, before all else, as whoever trained it is gone. That is no failure of
+        theirs, and counts as no retry."""
+        tasks = [found for task in self._claims.tasks() for found in (task, *self._claims.twins(task.hash))]
+        self._ready.extendleft(reversed(tasks))
+        self._claims.release_all()
+
     def abandon(self) -> None:
         """Hand out nothing more; release what is under way, to be taken up by a later driver."""
         self.stopped = True

@@ -41,6 +41,7 @@ class Claims:
         self._twins: dict[str, list[Task]] = {}
         self._ended: dict[str, FinalRecord] = {}
         self._attempts: dict[str, int] = {}
+        self._failures: dict[str, int] = {}
 
     def claim(self, task: Task, allowed: bool = True) -> Claim | Ended:
         """Claim a run for this driver, unless it has ended. A twin is kept until its run ends, see :meth:`twins`.
@@ -106,6 +107,10 @@ class Claims:
         found = self._under_way.get(task_hash)
         return found[0] if found else None
 
+    def tasks(self) -> list[Task]:
+        """Return the tasks under way."""
+        return [task for task, _ in self._under_way.values()]
+
     def __len__(self) -> int:
         """Count the runs under way."""
         return len(self._under_way)
@@ -116,7 +121,9 @@ class Claims:
         the failure alone. Raises LockedError where this driver has lost what it held."""
         self._store.check_held()
         task, hold = self._under_way.pop(task_hash)
-        again = final.status == "failed" and final.repeats is None and self._attempts[task_hash] <= self._retries
+        failed = final.status == "failed"
+        self._failures[task_hash] = self._failures.get(task_hash, 0) + failed
+        again = failed and final.repeats is None and self._failures[task_hash] <= self._retries
         if again:
             # While it is held: another driver may take it up at once, and end it.
             self._store.run(task_hash).reopen()

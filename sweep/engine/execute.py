@@ -12,9 +12,11 @@ from rich.console import Console
 from sweep.config import Sweep, freeze
 from sweep.engine.agenda import Agenda
 from sweep.engine.loggers import logging_to_services
+from sweep.engine.memory import MemoryPatience, is_short
 from sweep.engine.on_ray.session import RaySession
 from sweep.engine.prepare import prepare_datasets
 from sweep.engine.progress import Progress
+from sweep.engine.recovery import train_to_the_end
 from sweep.engine.tasks import Tally
 from sweep.engine.weights_kept import WeightsKeeper
 from sweep.plan.build import plan
@@ -90,13 +92,21 @@ def execute_agenda(agenda: Agenda, progress: Progress, how: Execution, ray: RayS
 
         run_local(agenda, progress)
     else:
-        ray.ensure()
-        from sweep.engine.on_ray.tune import run_tuned
-
-        run_tuned(agenda, progress)
+        _train_on_ray(agenda, progress, ray)
     if not agenda.complete:
         # Tune ends quietly on Ctrl-C.
         raise KeyboardInterrupt
+
+
+def _train_on_ray(agenda: Agenda, progress: Progress, ray: RaySession) -> None:
+    def train() -> None:
+        from sweep.engine.on_ray.tune import run_tuned  # Ray takes long to import
+
+        run_tuned(agenda, progress, ray.watch(progress.stuck), patience)
+
+    # What other machines have of memory is not known here.
+    patience = MemoryPatience(lambda line: progress.say(line, "yellow"), is_short if ray.is_own else lambda: False)
+    train_to_the_end(agenda, progress, ray, train)
 
 
 def _freeze_configuration(sweep: Sweep, folder: Path, console: Console) -> None:

@@ -95,11 +95,11 @@ class Progress:
             self._last_line = time.monotonic()
             self._console.print(f"{self._name}: {self._counts()}", highlight=False)
 
-    def stuck(self) -> None:
-        """Say that this process is about to be ended, because a run hangs where it cannot be interrupted."""
+    def stuck(self, what: str = "a run hangs and cannot be interrupted") -> None:
+        """Say that this process is about to be ended, and of what."""
         if self._console.is_terminal:
             self._live.stop()
-        self.say(f"{self._name}: a run hangs and cannot be interrupted; run the same command again to go on", "red")
+        self.say(f"{self._name}: {what}; run the same command again to go on", "red")
         self._console.file.flush()
 
     def say(self, line: str, style: str) -> None:

@@ -20,7 +20,7 @@ TROUBLED_EPOCH = 3
 
 
 class OddHyperparameters(JointHyperparameters):
-    trouble: Literal["none", "raise", "diverge", "die", "hang", "exit", "exhaust"] = hyper(
+    trouble: Literal["none", "raise", "diverge", "die", "orphan", "hang", "exit", "exhaust"] = hyper(
         "none", meaning="what happens in epoch 3"
     )
     once: str = hyper("", meaning="a file that lists the epochs begun, with which it happens once; empty: always")
@@ -49,6 +49,9 @@ class Odd(Joint):
             raise LookupError("the odd method was told to raise")
         if self.hyperparameters.trouble == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.hyperparameters.trouble == "orphan":
+            os.kill(os.getppid(), signal.SIGKILL)  # of a worker of Ray that is the node, and so its whole cluster
+            time.sleep(3600)
         if self.hyperparameters.trouble == "hang":
             time.sleep(3600)
         if self.hyperparameters.trouble == "exit":

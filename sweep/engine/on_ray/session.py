@@ -17,8 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import psutil
+
 from data.prepared.cache.folder import VARIABLE as CACHE_VARIABLE
 from sweep.config import ConfigError, ResourcesSpec
+from sweep.engine.process_watch import ClusterWatch, address_sign, ended_by_force, process_sign
 from sweep.runs.environment import CODE_VARIABLE, ROOT
 from sweep.runs.identity import PACKAGES, code_digest
 
@@ -37,8 +40,9 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # How soon the death of a worker is seen (2 s by default).
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    # What became of a run whose worker died is said by us, in a line.
-    "RAY_DEDUP_LOGS_SKIP_REGEX": "A worker died or was killed|killed due to memory pressure|running low on memory",
+    # What became of a run whose worker died, or of the cluster, is said by us, in a line.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "A worker died or was killed|killed due to memory pressure|running low on memory"
+    "|Raylet is terminated|has been marked dead",
 }
 
 OWN = {
@@ -90,11 +94,38 @@ class RaySession:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._running:
-            import ray
+        self.close()
 
+    @property
+    def is_own(self) -> bool:
+        """Tell whether the cluster is of this machine and ends with the session, rather than others' that is joined."""
+        return self._address is None
+
+    def close(self) -> None:
+        """End or leave the cluster; :meth:`ensure` starts or joins one anew. Also where it is gone."""
+        if not self._running:
+            return
+        import ray
+
+        with ended_by_force(lambda: print("Ray does not end; it is ended by force", file=sys.stderr, flush=True)):
             ray.shutdown()
-            self._running = False
+        self._running = False
+
+    def watch(self, stuck: Callable[[str], None]) -> ClusterWatch:
+        """Return a watch over what the running cluster cannot go on without. stuck: as ClusterWatch has it."""
+        from ray._private.worker import _global_node as node
+
+        if self._address is None:
+            kinds = ("gcs_server", "raylet")
+            started = [(kind, info.process.pid) for kind in kinds for info in node.all_processes[kind]]
+            return ClusterWatch([process_sign(kind, process) for kind, process in started], stuck)
+        head, _, port = node.gcs_address.rpartition(":")
+        signs = [address_sign("head", head.strip("[]"), int(port))]
+        raylet = f"--raylet_socket_name={node.raylet_socket_name}"
+        here = [
+            process.pid for process in psutil.process_iter(["cmdline"]) if raylet in (process.info["cmdline"] or ())
+        ]
+        return ClusterWatch([*signs, *(process_sign("raylet", process) for process in here)], stuck)
 
     def ensure(self) -> None:
         """Start or join Ray, where that has not been done. Raises ConfigError where a cluster cannot be joined."""

@@ -12,9 +12,17 @@ from typing import Any
 
 import psutil
 import pytest
+from ray.air.execution._internal import RayActorManager
+from ray.air.execution._internal.tracked_actor import TrackedActor
+from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from support.command_desk import Desk
 
-from sweep.engine.on_ray.tune import SweepStopper
+from sweep.engine.on_ray.tune import SweepStopper, _ActorManager
+from sweep.engine.process_watch import ClusterWatch, LostClusterError
+from sweep.engine.recovery import ExecutorError
+from sweep.runs.failures import ProcessMemoryError, error_of_lost_process
+from sweep.storage.files import StoreError
 
 SWEEP: dict[str, Any] = {
     "method": "odd",
@@ -44,7 +52,7 @@ def begun(desk: Desk, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.ray
-def test_a_killed_worker_a_hang_and_an_exception_end_no_run_but_their_own(desk: Desk) -> None:
+def test_a_killed_worker_a_hang_an_exception_and_a_killed_raylet_end_no_run_but_their_own(desk: Desk) -> None:
     points = [
         {"trouble": "die", "once": str(desk.folder / "died")},
         {"trouble": "hang", "once": str(desk.folder / "hung")},
@@ -52,21 +60,26 @@ def test_a_killed_worker_a_hang_and_an_exception_end_no_run_but_their_own(desk: 
         {"trouble": "none"},
     ]
     keys = {"points": points, "seeds": [0], "epochs": 4, "timeout": 20}
-    desk.write(s=SWEEP | keys)
-    code, out, err = desk.run("run", "s", "--no-report")
+    orphan = {"points": [{"trouble": "orphan", "once": str(desk.folder / "orphaned")}]}
+    desk.write(s=SWEEP | keys, orphaned=SWEEP | keys | orphan)
+    code, out, err = desk.run("run", "s", "orphaned", "--no-report")
     assert (code, err) == (1, "")
     assert "(raylet)" not in out
+    assert "Raylet" not in out
     assert out.count("trying again (1 of 1)") == 3
     assert "1 failed (1 error)" in out
-    rows = {row["hp.trouble"]: row for row in desk.table()}
+    # On a new cluster, with no retry.
+    assert out.count("was killed, or crashed; a new one goes on from what has been trained") == 1
+    rows = {row["hp.trouble"]: row for name in ("s", "orphaned") for row in desk.table(name)}
     assert {name: row["status"] for name, row in rows.items()} == {
         "die": "done",
         "hang": "done",
         "raise": "failed",
         "none": "done",
+        "orphan": "done",
     }
     # What one of them went on to from its checkpoint is what the undisturbed one reached.
-    for name in ("die", "hang"):
+    for name in ("die", "hang", "orphan"):
         assert rows[name]["test_accuracy"] == rows["none"]["test_accuracy"]
     assert "failed (process)" in out
     assert "failed (timeout)" in out
@@ -134,6 +147,44 @@ def test_the_stopper_keeps_the_first_exception_and_ends_the_sweep() -> None:
     assert stopper.stop_all()
     assert str(stopper.reason) == "first"
     assert not stopper("a trial", {})
+
+
+class Tuner:
+    """One that ends as it is told."""
+
+    def __init__(self, end: Exception | None) -> None:
+        self._end = end
+
+    def fit(self) -> None:
+        if self._end is not None:
+            raise self._end
+
+
+def test_an_error_of_tunes_own_is_none_of_the_sweep_and_counts_less_than_what_the_sweep_ends_for() -> None:
+    watch = ClusterWatch([lambda: None], pytest.fail)
+    SweepStopper().fit(Tuner(None), watch)
+    with pytest.raises(ExecutorError, match="Ray ended with KeyError: 'trial'"):
+        SweepStopper().fit(Tuner(KeyError("trial")), watch)
+    stopper = SweepStopper()
+    stopper.ask(StoreError("disk full"))
+    with pytest.raises(StoreError, match="disk full"):
+        stopper.fit(Tuner(KeyError("trial")), watch)
+    with pytest.raises(LostClusterError, match="its raylet"):
+        SweepStopper().fit(Tuner(KeyError("trial")), ClusterWatch([lambda: "its raylet"], pytest.fail))
+
+
+def test_a_process_that_rays_memory_monitor_ends_is_one_that_died_and_ends_no_sweep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard = list[Exception]()
+    monkeypatch.setattr(RayActorManager, "_actor_task_failed", lambda self, task, error: heard.append(error))
+    manager, killed = object.__new__(_ActorManager), "Task was killed due to the node running low on memory."
+    others = [RayActorError(), RayTaskError("step", "a traceback", ValueError()), RuntimeError()]
+    for error in (OutOfMemoryError(killed), *others):
+        manager._actor_task_failed(TrackedActorTask(TrackedActor(1)), error)
+    assert type(heard[0]) is RayActorError
+    assert isinstance(error_of_lost_process(str(heard[0])), ProcessMemoryError)
+    assert heard[1:] == others
 
 
 def test_the_stopper_lets_what_is_no_error_of_a_callback_pass() -> None:
