@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -16,16 +15,27 @@ from methods.base.phase import Phase
 from models import unknown
 from sweep.training.recipe import Recipe, ScheduleSpec
 
-_KINDS: dict[str, type[torch.optim.Optimizer]] = {
-    "sgd": torch.optim.SGD,
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
+
+def _without_compiler(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """Derive an optimizer that computes the same and does not import torch's compiler, which nothing here uses.
+
+    Torch wraps these methods in words to its compiler. To say them it imports it: two seconds of each process that
+    trains, and an error where the system knows no name of the user, as in a container."""
+    wrapped = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    methods: dict[str, Any] = {name: inspect.unwrap(getattr(kind, name)) for name in wrapped}
+    methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), methods)
+
+
+_KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": _without_compiler(torch.optim.SGD),
+    "adam": _without_compiler(torch.optim.Adam),
+    "adamw": _without_compiler(torch.optim.AdamW),
 }
 
 
-def optimizer_kind(name: str) -> type[torch.optim.Optimizer]:
+def optimizer_kind(name: str) -> Callable[..., torch.optim.Optimizer]:
     """Return torch's optimizer of a name. Raises ValueError for an unknown one."""
-    _name_user()
     if name not in _KINDS:
         raise unknown("optimizer", name, tuple(_KINDS))
     return _KINDS[name]
@@ -44,15 +54,6 @@ def build_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch
     return optimizer_kind(recipe.optimizer)(trained, **options)
 
 
-def _name_user() -> None:
-    """Call the user by number where the system knows no name, as in a container started for a user of its host: torch
-    asks for a name before it makes an optimizer."""
-    try:
-        getpass.getuser()
-    except (KeyError, OSError):
-        os.environ["USER"] = str(os.getuid())
-
-
 class Schedule:
     """A learning-rate schedule over ``epochs`` epochs; ``step`` ends one, ``rate`` is the present learning rate.
 
@@ -60,8 +61,7 @@ class Schedule:
     factors of its rate, and phases can share it."""
 
     def __init__(self, spec: ScheduleSpec, lr: float, epochs: int) -> None:
-        _name_user()
-        self._optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr)
+        self._optimizer = optimizer_kind("sgd")([torch.zeros(1)], lr=lr)
         self._scheduler: lr_scheduler.LRScheduler | None = None
         if spec.name == "step":
             self._scheduler = lr_scheduler.StepLR(self._optimizer, max(1, in_epochs(spec.every, epochs)), spec.factor)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from dataclasses import replace
 
 import pytest
@@ -16,7 +17,7 @@ from support.equality import assert_close, assert_same, explained
 from support.hand_driven_context import hand_driven_context
 from support.method_variants import DEFAULTS, Variant, declared_variants, first_of_each_path
 from support.toy_dataset import CLASSES, toy_dataset, toy_method
-from support.variant_runs import ToyRun, clearly_above_chance, load_optimizers, run, training
+from support.variant_runs import ToyRun, clearly_above_chance, run, training
 from support.worker_processes import Workers
 
 import methods
@@ -44,22 +45,17 @@ UNLIKE_ONE = (
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _optimizers_are_loaded() -> None:
-    load_optimizers()
-
-
 @pytest.fixture
 def warm_workers(two_workers: Workers) -> Workers:
-    """The two workers, started and loaded before the test, whose seconds count: anew where the last test failed."""
-    two_workers.run(load_optimizers)
+    """The two workers, started before the test, whose seconds count: anew where the last test failed."""
+    two_workers.run(os.getpid)
     return two_workers
 
 
 @pytest.fixture
 def warm_three_workers(three_workers: Workers) -> Workers:
     """Three workers, as :func:`warm_workers`."""
-    three_workers.run(load_optimizers)
+    three_workers.run(os.getpid)
     return three_workers
 
 

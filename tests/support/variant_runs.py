@@ -50,8 +50,3 @@ def clearly_above_chance(classes: int, samples: int) -> float:
     """Return chance plus three standard deviations of the share of ``samples`` that guessing gets right."""
     chance = 1 / classes
     return chance + 3 * math.sqrt(chance * (1 - chance) / samples)
-
-
-def load_optimizers() -> None:
-    """Let torch import what its first optimizer of a process imports, which takes longer than a toy training."""
-    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import copy
-import getpass
 import math
-import os
-import pwd
 from types import SimpleNamespace
 from typing import Any
 
@@ -245,16 +242,6 @@ def test_a_last_batch_of_two_under_batch_norm_is_warned_of(samples: int, warned:
     (record,) = training.epochs()
     assert record.samples == samples
     assert any("the last batch of an epoch has two samples" in line for line in lines) is warned
-
-
-def test_a_user_whom_the_system_knows_by_number_alone_can_train(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
-        monkeypatch.setenv(name, "")
-    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
-    with pytest.raises(KeyError):
-        getpass.getuser()
-    next(toy_training("joint").epochs())
-    assert getpass.getuser() == str(os.getuid())
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another() -> None:

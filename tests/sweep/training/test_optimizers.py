@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from support.toy_dataset import toy_training
+
+from sweep.training.optimizers import optimizer_kind
 
 
 @pytest.mark.parametrize(
@@ -34,3 +37,28 @@ def test_plateau_falls_when_the_training_loss_stands_still() -> None:
 def test_optimizers_train(optimizer: str) -> None:
     records = list(toy_training("joint", optimizer=optimizer, lr=0.02, epochs=6).epochs())
     assert records[-1].loss < records[0].loss
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "options"),
+    [
+        ("sgd", torch.optim.SGD, {"momentum": 0.9, "weight_decay": 0.1}),
+        ("adam", torch.optim.Adam, {"betas": (0.8, 0.9)}),
+        ("adamw", torch.optim.AdamW, {"weight_decay": 0.1}),
+    ],
+)
+def test_an_optimizer_does_what_torchs_own_does(name: str, kind: type, options: dict[str, Any]) -> None:
+    ours, theirs = (torch.nn.Parameter(torch.arange(4.0)) for _ in range(2))
+    steps = [(optimizer_kind(name)([ours], lr=0.1, **options), ours), (kind([theirs], lr=0.1, **options), theirs)]
+    for number in range(4):
+        for optimizer, parameter in steps:
+            parameter.square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            assert parameter.grad is None
+            assert parameter.requires_grad
+            if number == 1:
+                state = optimizer.state_dict()
+                optimizer.load_state_dict({**state, "param_groups": [{**state["param_groups"][0], "lr": 0.3}]})
+        assert torch.equal(ours, theirs)
+    assert steps[0][0].state_dict().keys() == steps[1][0].state_dict().keys()
