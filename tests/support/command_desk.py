@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from support.prepared_commands import ROOT, commands
 
 from sweep.results.tables import load
 
-ROOT = Path(__file__).resolve().parents[2]
 IGNORED = ["seconds", "seconds_per_epoch", "samples_per_second", "peak_memory_mib", "attempts"]
 """Columns that the clock or the machine fills."""
 
@@ -31,21 +31,20 @@ class Desk:
         (self.folder / "sweeps.yaml").write_text(yaml.safe_dump({"sweeps": sweeps}))
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        paths = os.pathsep.join(self._paths)
-        environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+        """A command in an interpreter of its own, as a user starts it, to be signalled and killed."""
         command = [sys.executable, "-m", "sweep", *words]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, cwd=self.folder, env=environment, text=True, start_new_session=True, **pipes)
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self._environment(), text=True, start_new_session=True, **pipes
+        )
 
     def run(self, *words: str) -> tuple[int, str, str]:
-        """Exit code and what was written. Nothing of a command that hangs is left to disturb the next test."""
-        process = self.start(*words)
-        try:
-            out, err = process.communicate(timeout=900)
-        except subprocess.TimeoutExpired:
-            kill(process)
-            raise
-        return process.returncode, out, err
+        """Exit code of a command and what it wrote."""
+        return commands.run(words, self.folder, self._environment())
+
+    def _environment(self) -> dict[str, str]:
+        paths = os.pathsep.join(self._paths)
+        return {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
 
     def finished(self, results: str = "results") -> list[Path]:
         return sorted((self.folder / results / "runs").glob("*/final.json"))

@@ -1,0 +1,100 @@
+"""Commands that need not import first: a process that has imported what they do forks for each of them.
+
+A command in a fresh interpreter spends seconds on imports before its first line runs: most of the time of a test of a
+few commands. Here each command is a process of its own all the same, with its folder, environment, streams and exit
+code; it only begins where the imports end. Ray alone is left to the command, which says before how it is to be."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import pkgutil
+import runpy
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 900
+"""Seconds after which a command hangs."""
+LAZILY_IMPORTED = ("matplotlib.backends.backend_agg", "optuna.importance", "pandas", "plotly.io", "sklearn.datasets")
+"""What commands import only where they need it, and most tests of them do."""
+
+
+# The side of the tests --------------------------------------------------------------------------------------------
+
+
+class PreparedCommands:
+    """Runs ``python -m sweep`` in forks of one process. That starts with the first command, and ends with this one."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def run(self, words: tuple[str, ...], folder: Path, environment: dict[str, str]) -> tuple[int, str, str]:
+        """Return exit code and what was written. Nothing of a command that hangs is left to disturb the next test."""
+        if self._process is None or self._process.poll() is not None:
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            start = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+            self._process = subprocess.Popen([sys.executable, __file__], env=start, cwd=ROOT, text=True, **pipes)
+        asked, answers = self._process.stdin, self._process.stdout
+        assert asked is not None
+        assert answers is not None
+        with tempfile.TemporaryDirectory() as streams:
+            out, err = Path(streams, "out"), Path(streams, "err")
+            print(json.dumps([words, str(folder), environment, str(out), str(err)]), file=asked, flush=True)
+            pid = int(answers.readline())
+            if not select.select([answers], [], [], PATIENCE)[0]:
+                os.killpg(pid, signal.SIGKILL)
+                raise subprocess.TimeoutExpired(list(words), PATIENCE, out.read_text(), err.read_text())
+            return int(answers.readline()), out.read_text(), err.read_text()
+
+
+commands = PreparedCommands()
+
+
+# The side of the commands -----------------------------------------------------------------------------------------
+
+
+def serve(requests: IO[str]) -> None:
+    """Fork for each request, a line of JSON; tell the process's id, and its exit code when it has ended."""
+    gc.disable()
+    for package in ("data", "models", "methods", "sweep"):
+        for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
+            if not {"on_ray", "__main__"} & set(module.name.split(".")):
+                import_module(module.name)
+    for name in LAZILY_IMPORTED:
+        import_module(name)
+    gc.freeze()
+    gc.enable()
+    assert "ray" not in sys.modules
+    while line := requests.readline():
+        pid = os.fork()
+        if pid == 0:
+            become(*json.loads(line))
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+def become(words: list[str], folder: str, environment: dict[str, str], out: str, err: str) -> None:
+    """Go on as ``python -m sweep`` with these words would, once it has imported everything. Raises SystemExit."""
+    os.setsid()
+    for number, path in enumerate((os.devnull, out, err)):
+        os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    paths = [folder, *environment["PYTHONPATH"].split(os.pathsep)]
+    sys.path[:0] = [path for path in paths if path not in sys.path]
+    sys.argv[1:] = words
+    runpy.run_module("sweep", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    del sys.path[0]  # the folder of this file
+    serve(sys.stdin)
