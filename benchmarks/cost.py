@@ -57,6 +57,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "igm without sam": ("igm", {"inner_epochs": [1.0, 1.0], "use_sam": False}),
     "cggm": ("cggm", {}),
     "cggm without direction": ("cggm", {"direction": "none"}),
+    "cml": ("cml", {}),
+    "cml by zeros": ("cml", {"removal": "zero"}),
     "inforeg": ("inforeg", {"when": "always"}),
     "mbsd": ("mbsd", {}),
     "mmcosine": ("mmcosine", {}),

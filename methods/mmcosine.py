@@ -14,11 +14,9 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import MULTI, Context, MethodError, Outputs
-from methods.base.fused import FusedMethod, FusionHyperparameters, check_fused_loss_alone
+from methods.base.fused import LINEAR_HEADS, FusedMethod, FusionHyperparameters, check_fused_loss_alone, linear_head
 from methods.base.hyperparameters import LogUniform, hyper
 
-LINEAR_HEADS = ("concat", "sum")
-"""Fusions whose logits are a sum of one linear map a modality."""
 _SURE = 0.99
 
 # Equations -----------------------------------------------------------------------------------------------------
@@ -120,7 +118,7 @@ class MMCosine(FusedMethod[MMCosineHyperparameters]):
     @property
     def weight(self) -> Tensor:
         """Give the weight of the head, [C, Σ d_m]."""
-        return torch.cat([layer.weight for layer in self.fusion.head_layers], dim=1)
+        return linear_head(self.fusion)[0]
 
     def forward(self, batch: Batch) -> Outputs:
         features = self.encode(batch)

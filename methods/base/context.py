@@ -52,6 +52,10 @@ class Context(Protocol):
         """Steps of the present epoch, known from its first step on."""
 
     @property
+    def samples_in_step(self) -> int:
+        """Samples of the joint batch of the present step: the batch size, but for an epoch's last."""
+
+    @property
     def offset(self) -> int:
         """Position of this worker's first sample in the joint batch of the present step."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal, TypeVar
 
+import torch
 from pydantic import field_validator
 from torch import Tensor, nn
 
@@ -192,6 +193,18 @@ def check_fusion(
         raise MethodError(
             f"unimodal_source: fusion {hyperparameters.fusion} has no native unimodal logits; use zero or aux"
         )
+
+
+LINEAR_HEADS = ("concat", "sum")
+"""Fusions whose fused logits are linear in the concatenated features."""
+
+
+def linear_head(fusion: fusions.Fusion) -> tuple[Tensor, Tensor | None]:
+    """Give weight [C, Σ d_m] and bias [C] (None: it has none) of a fusion of :data:`LINEAR_HEADS`; the heads of ``sum``
+    are blocks of columns, their biases add up."""
+    layers = fusion.head_layers
+    biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
+    return torch.cat([layer.weight for layer in layers], dim=1), torch.stack(biases).sum(0) if biases else None
 
 
 def check_fused_loss_alone(name: str, hyperparameters: FusionHyperparameters) -> None:

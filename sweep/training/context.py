@@ -111,6 +111,10 @@ class TrainingContext:
         return len(self._steps)
 
     @property
+    def samples_in_step(self) -> int:
+        return self._step.size
+
+    @property
     def offset(self) -> int:
         return self._step.part(self.rank).start
 

@@ -14,6 +14,7 @@ EQUATIONS = {
     "bss": "balance_score curriculum_indices pace prediction_similarity sample_loss sampling_probabilities",
     "cggm": "balancing_terms direction_loss gradient_similarity head_gradient",
     "di_mml": "certainty_weights dimension_scores duc_loss fuse_logits transfer_dims",
+    "cml": "cml_loss confidence rank_loss rank_mask subset_logits",
     "igm": "accumulate_cov layers_in_scope project_gradient projection_matrix sam_perturbation source_modality",
     "inforeg": "fisher_trace performance_gaps performance_scores regulated_gradient regulation_strength "
     "relative_trace_change",

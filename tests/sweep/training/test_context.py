@@ -60,6 +60,8 @@ def test_the_last_incomplete_batch_is_kept_or_dropped() -> None:
         batches = [list(context.training_batches(shown, drop)) for drop in (False, True)]
         assert [[len(batch) for batch in of_epoch] for of_epoch in batches] == expected
         assert torch.equal(torch.cat([batch.index for batch in batches[0]]), shown)
+        told = [context.samples_in_step for _ in context.training_batches(shown, False)]
+        assert told == expected[0]
 
 
 # Randomness -------------------------------------------------------------------------------------------------------
