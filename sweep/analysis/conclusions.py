@@ -11,7 +11,14 @@ import pandas as pd
 from sweep.analysis.differences import differences, power_text
 from sweep.analysis.fronts import Front, objective_label, value_text
 from sweep.analysis.many_to_one import least_p
-from sweep.analysis.parts import Parts, chosen_run, configuration_name, selection_metric, shown_metric
+from sweep.analysis.parts import (
+    Parts,
+    chosen_run,
+    configuration_name,
+    rows_of_one_configuration,
+    selection_metric,
+    shown_metric,
+)
 from sweep.analysis.sensitivity import Sensitivity, sensitivity
 from sweep.analysis.statistics import estimate, holm, interval_text, per_cent
 from sweep.analysis.two_way import SIGNIFICANCE
@@ -129,7 +136,10 @@ def rows_to_compare(parts: Parts) -> pd.DataFrame:
 
 def differences_to_joint(parts: Parts, rows: pd.DataFrame, column: str) -> pd.DataFrame:
     """Compare rows and the other references with joint training over common seeds, a row a configuration."""
-    others = parts.references[~parts.references["hash"].isin({*parts.baseline["hash"], *rows["hash"]})]
+    own = {*parts.baseline["label"]}
+    studies = parts.references[~parts.references["label"].isin(own)].groupby(["label", "dataset"], sort=False)
+    others = pd.concat([parts.references.iloc[:0], *(rows_of_one_configuration(part) for _, part in studies)])
+    others = others[~others["hash"].isin(rows["hash"])]
     return differences(pd.concat([rows, others]), parts.baseline, column, ["label", "point", "role"])
 
 

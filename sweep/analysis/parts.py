@@ -117,8 +117,9 @@ class Parts:
     def reference_rows(self, dataset: str, beside: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """Map labels to the runs of each reference on a dataset under the seeds of ``beside``, in order of appearance.
 
-        Of a searched reference they are those of the chosen configuration, under report seeds where ``beside`` is. One
-        without a finished run under these seeds is left out: runs under other seeds are no level to look from."""
+        Of a searched or varied reference they are those of the chosen configuration, under report seeds where
+        ``beside`` is. One without a finished run under these seeds is left out: runs under other seeds are no level to
+        look from."""
         rows, found = self.references[self.references["dataset"].eq(dataset)], dict[str, pd.DataFrame]()
         for label, part in rows.groupby("label", sort=False):
             own = rows_of_one_configuration(part)
@@ -129,6 +130,16 @@ class Parts:
                 found[str(label)] = common
         return found
 
+    def reference_curves(self, dataset: str, beside: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
+        """Map labels to the runs of each reference that varies ``column``, too, on a dataset under the seeds of
+        ``beside``; what else it varies is at its chosen configuration."""
+        rows, found = self.references[self.references["dataset"].eq(dataset)], dict[str, pd.DataFrame]()
+        for label, part in rows.groupby("label", sort=False):
+            common = under_same_seeds(part, beside)
+            if part["number"].isna().all() and column in common and common[column].nunique() > 1:
+                found[str(label)] = Grid(str(label), str(part["method"].iloc[0]), common).through([column])
+        return found
+
 
 def under_same_seeds(rows: pd.DataFrame, beside: pd.DataFrame) -> pd.DataFrame:
     """Keep the finished runs whose seed a finished run of ``beside`` has, too."""
@@ -137,8 +148,8 @@ def under_same_seeds(rows: pd.DataFrame, beside: pd.DataFrame) -> pd.DataFrame:
 
 
 def rows_of_one_configuration(rows: pd.DataFrame) -> pd.DataFrame:
-    """Keep one configuration of one label on one dataset: the one that a search chose, else the first."""
-    best = chosen_run(rows) if rows["number"].notna().any() else None
+    """Keep one configuration of one label on one dataset: of several the one that validation chooses."""
+    best = chosen_run(rows) if rows["configuration"].nunique() > 1 else None
     return rows[rows["configuration"].eq((rows.iloc[0] if best is None else best)["configuration"])]
 
 

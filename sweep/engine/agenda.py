@@ -11,7 +11,7 @@ from sweep.engine.budget import Budget
 from sweep.engine.choice import Choice, for_report
 from sweep.engine.claims import Claim, Claims, Ended
 from sweep.engine.further_seeds import FurtherSeeds
-from sweep.engine.tasks import Outcomes, Tally, Task, index_entry
+from sweep.engine.tasks import Outcomes, Tally, Task, index_entry, is_candidate
 from sweep.plan.configurations import Configuration, Plan
 from sweep.runs.identity import dataset_key, run_hash
 from sweep.runs.records import FinalRecord, IndexEntry
@@ -209,7 +209,8 @@ class Agenda:
                     return Nothing.LEFT
                 self._reporting = True
                 if self.plan.report_seeds:
-                    chosen = for_report([*self.plan.references, *self._choice.best()])
+                    single = (each for each in self.plan.references if not is_candidate(each))
+                    chosen = for_report([*single, *self._choice.best()])
                     self._proposers.append((ListProposer(chosen), self.plan.report_seeds))
 
     def _open(self, configuration: Configuration, proposer: Proposer, seeds: list[int]) -> None:

@@ -65,6 +65,7 @@ def study_of(configuration: Configuration) -> tuple[str, str]:
 
 
 def is_candidate(configuration: Configuration) -> bool:
-    """Tell whether a configuration is one of a study that is chosen from: a point of the sweep, or a searched
-    baseline."""
-    return configuration.role == "sweep" or (configuration.role == "reference" and configuration.number is not None)
+    """Tell whether a configuration is one of a study that is chosen from: a point of the sweep, or a baseline that is
+    searched or varied."""
+    varied = configuration.number is not None or bool(configuration.values)
+    return configuration.role == "sweep" or (configuration.role == "reference" and varied)

@@ -35,6 +35,8 @@ REFERENCES = (
     MethodSpec(method="joint", label="joint + unimodal losses", hyperparameters={"unimodal_loss_weight": 1.0}),
 )
 """The baselines that every figure carries."""
+COMMON = ("train", "epochs")
+"""Sections of a configuration that a method and the baselines have in common."""
 
 
 def plan(sweep: Sweep) -> Plan:
@@ -96,8 +98,8 @@ def _references(
     sweep: Sweep, studies: list[Study], workshop: _ConfigurationBuilder
 ) -> tuple[list[Configuration], list[Study]]:
     """Plan the baselines on every dataset that allows them, but for those that the sweep trains as its own. Where the
-    sweep is a search they are searched too, over those of its names that exist for them, else they are one
-    configuration."""
+    sweep is a search they are searched too, over those of its names that exist for them; where it varies the recipe or
+    the budget over a grid or by points, they are varied alike; else they are one configuration."""
     if not sweep.references:
         return [], []
     bases = (workshop.base(study.sweep, study.entry, study.dataset) for study in studies if study.space)
@@ -108,13 +110,13 @@ def _references(
     for entry, dataset in itertools.product(REFERENCES, sweep.datasets):
         plain = _reference_sweep(sweep, entry)
         base = workshop.base(plain, entry, dataset)
-        if base is None or base.key in own:
+        if base is None or (base.key in own and not (plain.vary or plain.points)):
             continue
         study = _study(plain, entry, dataset, "reference", workshop, [])
-        if study.space and study.name not in names:
+        if study.space and study.name not in names and base.key not in own:
             searched.append(study)
         elif not study.space:
-            single.append(replace(base, role="reference"))
+            single += [each for each in study.configurations if each.key not in own]
     return single, searched
 
 
@@ -132,7 +134,12 @@ def _reference_sweep(sweep: Sweep, entry: MethodSpec) -> Sweep:
             and (found.kind == "each" or search_range(found, name, entry.method) is not None)
         )
     }
-    update = {"methods": [entry], "hyperparameters": {}, "points": [], "vary": kept if sweep.search else {}}
+    points = list[dict[str, Any]]()
+    if not sweep.search:
+        kept = {name: found for name, found in kept.items() if target(name).section in COMMON}
+        listed = [{n: v for n, v in point.items() if target(n).section in COMMON} for point in sweep.points]
+        points = [point for at, point in enumerate(listed) if point and point not in listed[:at]]
+    update = {"methods": [entry], "hyperparameters": {}, "points": points, "vary": kept}
     return sweep.model_copy(update=update)
 
 

@@ -103,7 +103,7 @@ class Plan:
     sweep: Sweep
     studies: list[Study]
     references: list[Configuration]
-    """The baselines that are one configuration each."""
+    """The baselines that are listed: one configuration each, or several where the sweep varies the recipe."""
     baselines: list[Study]
     """The baselines that are searched, with the budget of the methods."""
 
@@ -132,8 +132,9 @@ class Plan:
 
     def report_runs(self) -> int:
         """Count the runs under report seeds: one chosen configuration of each study (with several objectives there may
-        be more), and the references."""
-        return (len(self.studies) + len(self.baselines) + len(self.references)) * len(self.report_seeds)
+        be more), and of each reference."""
+        references = {(each.label, each.dataset) for each in self.references}
+        return (len(self.studies) + len(self.baselines) + len(references)) * len(self.report_seeds)
 
     @property
     def may_end_sooner(self) -> bool:

@@ -107,14 +107,18 @@ def _curve_traces(parts: Parts, rows: pd.DataFrame, axis: Axis, column: str) -> 
             if axis.scale == "category"
             else [axis.values[0], axis.values[-1]]
         )
-        for reference in reference_lines(parts, rows, values):
+        for reference in reference_lines(parts, rows, values, axis.column):
             title = reference.title if name == FUSED else f"{reference.title}, {name}"
             rule = {"color": GREY if name == FUSED else colour, "dash": reference.plotly_dash, "width": 1.3}
             level = 100 * reference.found.mean
+            x_values, y_values = ends, [level] * 2
+            if (over := reference.over) is not None:
+                x_values = [str(v) if axis.scale == "category" else v for v in over["value"]]
+                y_values = list(100 * over["mean"])
             traces.append(
                 {
-                    "x": ends, "y": [level] * 2, "mode": "lines", "name": title, "legendgroup": name,
-                    "line": rule, "hovertemplate": f"{title}: {level:.2f}", "visible": shown,
+                    "x": x_values, "y": y_values, "mode": "lines", "name": title, "legendgroup": name,
+                    "line": rule, "hovertemplate": f"{title}: %{{y:.2f}}", "visible": shown,
                 }
             )  # fmt: skip
     return traces

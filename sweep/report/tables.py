@@ -18,6 +18,7 @@ from sweep.analysis.parts import (
     chosen_run,
     left_out_name,
     modalities,
+    rows_of_one_configuration,
     selection_metric,
     shown_metric,
 )
@@ -299,7 +300,8 @@ def _representative_runs(parts: Parts) -> dict[tuple[str, ...], dict[Any, Any]]:
     These are references, points, variants (grids over words), and the choice of a grid over numbers or of a search."""
     variants = [g.rows for g in parts.grids if all(axis.scale == "category" for axis in g.axes)]
     best = pd.DataFrame(chosen_runs(parts))
-    rows = pd.concat([parts.references, parts.points, *variants, best])
+    studies = parts.references.groupby(["label", "dataset"], sort=False)
+    rows = pd.concat([*(rows_of_one_configuration(part) for _, part in studies), parts.points, *variants, best])
     found = rows.drop_duplicates(["role", "label", "dataset", "configuration"])
     searched = found["role"].eq("reference") & found["number"].notna()
     return {(r["role"], r["label"], r["dataset"], r["configuration"]): r for r in found[~searched].to_dict("records")}

@@ -105,13 +105,9 @@ def _draw_series(
     for name, column in columns.items():
         index = 0 if name == FUSED else 1 + list(columns).index(name)
         colour, thick = COLOURS[index % len(COLOURS)], name == FUSED
-        for line in reference_lines(parts, rows, column):
+        for line in reference_lines(parts, rows, column, axis.column):
             lines.append(line)
-            tone, dash = GREY if thick else colour, line.dash
-            level, *ends = 100 * line.found.mean, 100 * line.found.low, 100 * line.found.high
-            drawn.append((level, ends[0], ends[1]))
-            ax.axhspan(*ends, color=tone, alpha=0.06, linewidth=0) if not np.isnan(ends[0]) else None
-            ax.axhline(level, color=tone, linestyle=dash, linewidth=1.1, label=line.title if thick else None)
+            drawn += _draw_reference(ax, line, axis, GREY if thick else colour, line.title if thick else None)
         table = curve(rows, axis.column, column)
         x, mean = positions(table["value"], axis), 100 * table["mean"]
         low, high = 100 * table["low"], 100 * table["high"]
@@ -148,6 +144,23 @@ def _draw_series(
                 color=colour,
             )
     return lines
+
+
+def _draw_reference(
+    ax: Axes, line: ReferenceLine, axis: Axis, colour: str, label: str | None
+) -> list[tuple[float, float, float]]:
+    """Draw a reference over the whole panel, or over the values of the axis, and give mean and ends of what was
+    drawn."""
+    style: dict[str, Any] = {"color": colour, "linestyle": line.dash, "linewidth": 1.1, "label": label}
+    if line.over is not None:
+        levels = 100 * line.over["mean"]
+        ax.plot(positions(line.over["value"], axis), levels, **style)
+        return list(zip(levels, levels, levels, strict=True))
+    level, low, high = 100 * line.found.mean, 100 * line.found.low, 100 * line.found.high
+    if not np.isnan(low):
+        ax.axhspan(low, high, color=colour, alpha=0.06, linewidth=0)
+    ax.axhline(level, **style)
+    return [(level, low, high)]
 
 
 def _lacking_text(rows: pd.DataFrame, axis: Axis, column: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from sweep.analysis.parts import Parts
-from sweep.analysis.statistics import Estimate, estimate
+from sweep.analysis.statistics import Estimate, curve, estimate
 from sweep.report.figures.style import DASHES
 
 PLOTLY_DASHES = ("dash", "dot", "dashdot", "longdashdot")
@@ -19,11 +19,13 @@ DASH_WORDS = ("dashed", "dotted", "dash-dotted", "dash-dot-dotted")
 @dataclass(frozen=True)
 class ReferenceLine:
     """The level of a reference: its mean and interval, shares. place: among all references of the sweep, so that
-    its dash is the same in every panel."""
+    its dash is the same in every panel. over: its curve, where it is one over the values of an axis, as
+    :func:`sweep.analysis.statistics.curve` gives it; ``found`` is then that of its chosen configuration."""
 
     label: str
     found: Estimate
     place: int
+    over: pd.DataFrame | None = None
 
     @property
     def title(self) -> str:
@@ -46,17 +48,20 @@ class ReferenceLine:
         return DASH_WORDS[self.place % len(DASH_WORDS)]
 
 
-def reference_lines(parts: Parts, beside: pd.DataFrame, column: str) -> list[ReferenceLine]:
+def reference_lines(parts: Parts, beside: pd.DataFrame, column: str, across: str | None = None) -> list[ReferenceLine]:
     """Give the reference lines of a panel, those of ``column`` under the seeds of ``beside``, which is of one dataset.
 
-    One that ``beside`` has as a row of its own is not drawn again."""
+    One that ``beside`` has as a row of its own is not drawn again. across: the column of the axis across, where there
+    is one; a reference that varies it is a curve over its values."""
     dataset, own = str(beside["dataset"].iloc[0]), {*beside["label"]}
     places = {str(label): place for place, label in enumerate(dict.fromkeys(parts.references["label"]))}
+    curves = parts.reference_curves(dataset, beside, across) if across else {}
     lines = []
     for label, rows in parts.reference_rows(dataset, beside).items():
         found = estimate(rows[column]) if column in rows else estimate([])
         if found.n and label not in own:
-            lines.append(ReferenceLine(label, found, places[label]))
+            over = curve(curves[label], str(across), column) if label in curves else None
+            lines.append(ReferenceLine(label, found, places[label], over))
     return lines
 
 

@@ -181,6 +181,24 @@ def test_a_searched_baseline_is_one_line_and_not_their_mean(tmp_path: Path) -> N
     assert sorted(parts.baseline["seed"]) == [0, 1, 100]
 
 
+def test_a_varied_reference_is_a_curve_and_a_line_at_its_choice(results: Results) -> None:
+    for seed in range(2):
+        for lr, level in ((0.1, 0.7), (0.2, 0.8), (0.4, 0.6)):
+            plain = {"unimodal_loss_weight": 0.0}
+            found, values = {"multi": level + 0.01 * seed}, {"train.lr": lr}
+            results.run("one", "joint", seed, found, role="reference", hyperparameters=plain, values=values)
+            results.run("one", "iprm", seed, found, values=values)
+        results.run("one", "joint", seed, role="reference", label="joint + unimodal losses")
+    parts = read(results)
+    beside = parts.planned[parts.planned["seed"].eq(0)]
+    assert parts.reference_rows("digits", beside)["joint"]["vary.train.lr"].tolist() == [0.2]
+    curves = parts.reference_curves("digits", beside, "vary.train.lr")
+    assert list(curves) == ["joint"]
+    assert curves["joint"]["vary.train.lr"].tolist() == [0.1, 0.2, 0.4]
+    assert parts.reference_curves("digits", beside, "vary.alpha") == {}
+    assert set(parts.baseline["vary.train.lr"]) == {0.2}
+
+
 def test_a_reference_without_a_run_under_the_seeds_beside_it_is_left_out(results: Results) -> None:
     references(results, "one", range(2))
     for seed, status in ((1, "done"), (0, "failed"), (7, "done")):

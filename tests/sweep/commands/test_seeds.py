@@ -15,7 +15,7 @@ def test_a_sweep_says_how_many_seeds_a_difference_needs(tmp_path: Path, capsys: 
     alpha_sweep(tmp_path)
     assert main(["seeds", "iprm-alpha", "--results", str(tmp_path), "--difference", "2"]) == DONE
     out = capsys.readouterr().out
-    assert out.startswith("iprm-alpha on digits: test accuracy of  beside joint training")
+    assert out.startswith("iprm-alpha on digits: test accuracy of 10 configurations beside joint training")
     assert "one of 2 points needs" in out
 
 

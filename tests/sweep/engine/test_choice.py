@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +55,14 @@ def test_of_ties_the_first_proposed_is_chosen_whichever_ended_first(tmp_path: Pa
     assert names(choice) == ["earlier"]
 
 
-def test_fixed_references_and_reports_are_no_candidates_but_searched_baselines_are(tmp_path: Path) -> None:
+def test_fixed_references_and_reports_are_no_candidates_but_searched_and_varied_baselines_are(tmp_path: Path) -> None:
     choice = make_choice(tmp_path)
-    choice.add(0, configuration("fixed", label="joint", role="reference"), outcomes(0.9, 0.9))
     choice.add(1, configuration("again", role="report"), outcomes(0.9, 0.9))
+    fixed = replace(configuration("fixed", label="joint", role="reference"), values={})
+    choice.add(0, fixed, outcomes(0.9, 0.9))
     choice.add(2, configuration("searched", label="joint", role="reference", number=4), outcomes(0.3, 0.3))
-    assert names(choice) == ["searched"]
+    choice.add(3, configuration("varied", label="other", role="reference"), outcomes(0.3, 0.3))
+    assert names(choice) == ["searched", "varied"]
 
 
 def test_with_several_objectives_the_front_is_chosen(tmp_path: Path) -> None:

@@ -98,8 +98,9 @@ def test_varied_names_reach_recipe_data_encoders_and_epochs(made):
         (configuration,) = found.studies[0].configurations
         assert read(configuration.template) == value, name
         assert configuration.values == {name: value}
+        varied = name.startswith("train") or name == "epochs"
         assert all(
-            read(reference.template) != value
+            (read(reference.template) == value) == varied
             for reference in found.references
             if "alpha" not in name and name != "radius"
         )
@@ -137,9 +138,7 @@ def test_an_encoder_varies_only_where_its_modality_is(made):
 
 
 def test_references_follow_the_base_settings(made):
-    found = made(
-        "method: mixer, datasets: [toy], epochs: 4, vary: {train.lr: {grid: [0.1, 0.3]}}, train: {batch_size: 8}"
-    )
+    found = made("method: mixer, datasets: [toy], epochs: 4, vary: {alpha: {grid: [0.1, 0.3]}}, train: {batch_size: 8}")
     assert [(r.label, r.role, r.dataset, r.values) for r in found.references] == [
         ("joint", "reference", "toy", {}),
         ("joint + unimodal losses", "reference", "toy", {}),
@@ -148,6 +147,31 @@ def test_references_follow_the_base_settings(made):
     assert {(r.template.epochs, r.template.train.lr, r.template.train.batch_size) for r in found.references} == {
         (4, 0.2, 8)
     }
+
+
+def test_what_a_grid_varies_of_the_recipe_it_varies_for_the_references(made):
+    vary = "vary: {alpha: {grid: [0.1, 0.3]}, train.lr: {grid: [0.1, 0.2, 0.4]}, epochs: {grid: [2, 3]}}"
+    found = made(f"method: mixer, datasets: [toy], {vary}, report_seeds: [7]")
+    assert [(r.label, *r.values.values()) for r in found.references] == [
+        (label, lr, epochs)
+        for label in ("joint", "joint + unimodal losses")
+        for lr in (0.1, 0.2, 0.4)
+        for epochs in (2, 3)
+    ]
+    assert {r.template.epochs for r in found.references} == {2, 3}
+    assert found.report_runs() == 3  # the choice, and one of each reference
+    assert found.expected_runs() == (12 + 12) * 3 + 3
+
+
+def test_what_points_set_of_the_recipe_they_set_for_the_references(made):
+    points = "points: [{alpha: 0.1, train.lr: 0.1}, {alpha: 0.3, train.lr: 0.1}, {train.lr: 0.4}, {alpha: 0.5}]"
+    found = made(f"method: mixer, datasets: [toy], {points}")
+    assert [r.values for r in found.references if r.label == "joint"] == [{"train.lr": 0.1}, {"train.lr": 0.4}]
+
+
+def test_references_are_varied_only_where_the_sweep_does_not_train_them(made):
+    found = made("methods: [joint, mixer], datasets: [toy], vary: {train.lr: {grid: [0.1, 0.4]}}")
+    assert {r.label for r in found.references} == {"joint + unimodal losses"}
 
 
 def test_references_do_not_repeat_what_the_sweep_trains(made):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.synthetic_results import Results
+from support.synthetic_results import Results, noisy
 
 from sweep.analysis.parts import Parts
 from sweep.report.figures.comparisons import draw_comparison
+from sweep.report.figures.curves import draw_curve
 from sweep.report.figures.reference_lines import reference_lines, references_text
+from sweep.report.plots import curve_plot
 from sweep.results.tables import load
 
 
@@ -30,6 +32,25 @@ def test_a_line_beside_report_seeds_is_the_mean_under_report_seeds(searched: Par
     lines = reference_lines(searched, searched.reports[searched.reports["label"].eq("iprm")], "test_accuracy")
     assert [(line.title, line.found.mean) for line in lines] == [("joint (n = 2)", pytest.approx(0.89))]
     assert references_text(lines) == "Reference lines, under the same seeds: joint (dashed, n = 2)."
+
+
+def test_a_reference_that_varies_the_axis_is_drawn_as_a_curve(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for lr, level in ((0.1, 0.7), (0.2, 0.8)):
+        for method, role in (("iprm", "sweep"), ("joint", "reference")):
+            results.run("one", method, 0, noisy(0, level, 0.5, 0.5, 0), role=role, values={"train.lr": lr})
+    parts = Parts(load(tmp_path / "one"))
+    (grid,) = parts.grids
+    (line,) = reference_lines(parts, grid.rows, "test_accuracy", grid.axes[0].column)
+    assert line.found.mean == pytest.approx(0.8)
+    upper = draw_curve(parts, grid, grid.axes[0], "test_accuracy", "x").figure.axes[0]
+    (drawn,) = [each for each in upper.get_lines() if each.get_label() == "joint (n = 1)"]
+    assert list(drawn.get_xdata()) == [0.1, 0.2]
+    assert drawn.get_ydata() == pytest.approx([70, 80])
+    plot = curve_plot(parts, grid, grid.axes[0], "digits")
+    (trace,) = [each for each in plot.data if each.name == "joint (n = 1)" and each.visible is True]
+    assert (list(trace.x), list(trace.y)) == ([0.1, 0.2], pytest.approx([70, 80]))
 
 
 def test_a_reference_keeps_its_dash_where_another_has_no_line(searched: Parts) -> None:
