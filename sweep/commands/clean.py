@@ -39,11 +39,11 @@ def run_command(options: argparse.Namespace) -> int:
         sizes[each.why] += each.bytes
         counts[each.why] += 1
     for why, size in sizes.items():
-        console.print(f"{counts[why]} {why}: {size / 2**20:.1f} MiB", highlight=False)
+        console.print(f"{counts[why]} {why}: {size / 2**20:.1f} MiB")
     verb = "would be freed" if options.dry_run else "freed"
-    console.print(f"{sum(sizes.values()) / 2**20:.1f} MiB {verb}", highlight=False)
+    console.print(f"{sum(sizes.values()) / 2**20:.1f} MiB {verb}")
     if held:
-        console.print(f"{held} files of runs that are being trained now were left", highlight=False)
+        console.print(f"{held} files of runs that are being trained now were left")
     return DONE
 
 

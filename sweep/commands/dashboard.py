@@ -33,7 +33,7 @@ def serve(store: Store, name: str, kind: Literal["tensorboard", "optuna"] | None
     if kind == "optuna" and not journal.exists():
         raise ConfigError(f"{name} is no search: there is no Optuna study; use --kind tensorboard")
     said = f"http://{HOST}:{port} (Ctrl-C ends it; report: {results / name / 'report' / 'index.html'})"
-    console.print(said, soft_wrap=True, markup=False)
+    console.print(said, soft_wrap=True)
     if kind == "tensorboard" or not journal.exists():
         return _tensorboard(results, name, port)
     from optuna_dashboard import run_server

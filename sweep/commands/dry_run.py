@@ -38,14 +38,14 @@ def print_dry_run(sweep: Sweep, store: Store, console: Console) -> None:
             values = ", ".join(f"{name}={value}" for name, value in each.configuration.values.items())
             begun = f", {each.epochs} epochs done" if each.status == "begun" else ""
             where = f"{each.configuration.label} {values} on {each.run.dataset} seed {each.run.seed}"
-            console.print(f"  {each.hash}  {where}{begun}", highlight=False, markup=False)
+            console.print(f"  {each.hash}  {where}{begun}")
     for left_out in sweep_plan.not_applicable:
         values = ", ".join(f"{name}={value}" for name, value in left_out.values.items())
         where = f"{left_out.label} {values} on {left_out.dataset}: {left_out.reason}"
-        console.print(f"  {'N/A':16}  {where}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  {'N/A':16}  {where}", soft_wrap=True)
     if earlier := [changed for _, changed in earlier_runs(store, kept)]:
         text = f"{sweep.name}: {len(earlier)} of the runs held are of earlier code: since then {changes_text(earlier)} "
-        console.print(f"{text}changed; --force trains them again", highlight=False, style="yellow", markup=False)
+        console.print(f"{text}changed; --force trains them again", style="yellow")
     searched = sweep_plan.searched_runs()
     report = sweep_plan.report_runs()
     console.print(
@@ -53,9 +53,8 @@ def print_dry_run(sweep: Sweep, store: Store, console: Console) -> None:
         + (f"; at most {searched} of searched configurations" if searched else "")
         + (f"; {report} under report seeds" if report else "")
         + (f"; {len(sweep_plan.not_applicable)} N/A" if sweep_plan.not_applicable else ""),
-        highlight=False,
     )
-    console.print(f"{sweep.name}: {_estimate(sweep_plan, ahead, searched + report, speed, store)}", highlight=False)
+    console.print(f"{sweep.name}: {_estimate(sweep_plan, ahead, searched + report, speed, store)}")
 
 
 def _estimate(sweep_plan: Plan, ahead: list[Run], more: int, speed: dict[tuple[str, str], float], store: Store) -> str:

@@ -66,7 +66,7 @@ def print_pages(found: Iterable[str], console: Console) -> None:
         if console.is_terminal:
             console.print(Markdown(text))
         else:
-            console.print(text, markup=False, highlight=False, soft_wrap=True)
+            console.print(text, soft_wrap=True)
 
 
 def sections(kind: type[Method]) -> dict[str, str]:

@@ -44,18 +44,16 @@ def prepare_dataset(
         loaded = source.load(options)
         counts = ", ".join(f"{len(s)} {n}" for n, s in zip(("training", "validation", "test"),
                            (loaded.train, loaded.validation, loaded.test), strict=True))  # fmt: skip
-        out.print(f"{dataset}: ready, {counts} samples", highlight=False)
+        out.print(f"{dataset}: ready, {counts} samples")
         return
     work = source.preparation(options)
     meta = prepare(work, local, ray, out)
     kept, there = sum(meta.samples.values()), work.folder.meta() is not None
     total = work.size + len(work.listing.missing)
     where = f"{work.folder.path}, {size(work.folder.disk())}" if there else f"every node, {size(meta.bytes)}"
-    out.print(
-        f"{preparation_name(work)}: {kept} of {total} samples in {where}", highlight=False, soft_wrap=True, markup=False
-    )
+    out.print(f"{preparation_name(work)}: {kept} of {total} samples in {where}", soft_wrap=True)
     for name, why in [*work.listing.missing, *((s.id, s.reason) for s in meta.skipped)]:
-        out.print(f"  left out: {name} ({why})", highlight=False, soft_wrap=True, markup=False)
+        out.print(f"  left out: {name} ({why})", soft_wrap=True)
 
 
 def _options(dataset: str, root: Path | None, words: Sequence[str]) -> DatasetOptions:

@@ -38,9 +38,9 @@ def run_command(options: argparse.Namespace) -> int:
         shown.add_row(number.name, *values, "" if number.same else "differs")
     console.print(shown)
     for change in result.changed:
-        console.print(change, highlight=False, soft_wrap=True)
+        console.print(change, soft_wrap=True)
     verdict = "reproduced" if result.same else f"NOT reproduced: {sum(not n.same for n in result.numbers)} differ"
-    console.print(f"{result.hash}: {len(result.numbers)} numbers, {verdict}", highlight=False)
+    console.print(f"{result.hash}: {len(result.numbers)} numbers, {verdict}")
     return DONE if result.same else FAILED
 
 
@@ -52,9 +52,8 @@ def _replay_search(folder: Path, console: Console) -> int:
         console.print(
             f"{study.study}: {study.asked} proposals asked again, {len(study.mismatches)} differ"
             + (f", {study.skipped} moved from an earlier space left out" if study.skipped else ""),
-            highlight=False,
         )
         for each in study.mismatches:
             said = f"  {each.number}: recorded {each.recorded}, again {each.again} (proposed by Optuna {each.optuna})"
-            console.print(said, highlight=False, soft_wrap=True)
+            console.print(said, soft_wrap=True)
     return FAILED if different else DONE

@@ -49,7 +49,7 @@ def publish_report(store: Store, name: str, console: Console) -> None:
     left_out = left_out_configurations(store.results / name)
     console.print(summary_table(load(store.results / name), left_out))
     print_reasons(left_out, console)
-    console.print(f"report: {page}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"report: {page}", soft_wrap=True)
 
 
 def print_reasons(left_out: Sequence[NotApplicable], console: Console) -> None:
@@ -58,7 +58,7 @@ def print_reasons(left_out: Sequence[NotApplicable], console: Console) -> None:
     for each in left_out:
         names.setdefault(each.reason, []).append(f"{left_out_name(each)} on {each.dataset}")
     for reason, those in names.items():
-        console.print(f"N/A: {', '.join(those)}: {reason}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"N/A: {', '.join(those)}: {reason}", soft_wrap=True)
 
 
 def summary_table(frame: pd.DataFrame, left_out: Sequence[NotApplicable] = ()) -> Table:

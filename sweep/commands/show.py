@@ -31,9 +31,10 @@ def print_state(sweep: Sweep, store: Store, console: Console) -> None:
     """Print title and origin of the sweep and the state of each configuration, with the reason of every failure."""
     sweep_plan = plan(sweep)
     store.pull(sweep.name)
-    console.print(f"[bold]{sweep.name}[/]: {sweep.title or ''}", highlight=False)
+    console.print(sweep.name, style="bold", end="")
+    console.print(f": {sweep.title or ''}")
     if sweep.reproduces:
-        console.print(f"reproduces {sweep.reproduces}", highlight=False)
+        console.print(f"reproduces {sweep.reproduces}")
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("label", "values", "dataset", "runs"):
         table.add_column(column, overflow="fold")
@@ -58,12 +59,12 @@ def print_state(sweep: Sweep, store: Store, console: Console) -> None:
     entries = index_entries(store.results, sweep.name)
     proposed = (entry.label for entry in entries if entry.number is not None)
     for entry_label, count in Counter(proposed).items():
-        console.print(f"{entry_label}: {count} runs of proposed configurations so far", highlight=False)
+        console.print(f"{entry_label}: {count} runs of proposed configurations so far")
     hashes |= {entry.hash for entry in entries}
     if earlier := [changed for _, changed in earlier_runs(store, sorted(hashes))]:
         text = f"{len(earlier)} runs are of earlier code: since then {changes_text(earlier)} changed"
-        console.print(text, highlight=False, markup=False)
+        console.print(text)
     if kinds:
-        console.print(f"{kinds.total()} failed: {describe_causes(kinds)}", highlight=False)
+        console.print(f"{kinds.total()} failed: {describe_causes(kinds)}")
     for failure in failures:
-        console.print(failure, highlight=False, soft_wrap=True, markup=False)
+        console.print(failure, soft_wrap=True)

@@ -10,24 +10,37 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich.console import Console
+from rich.text import Text
 
 from data.registry import Registry
 from sweep.config import ConfigError, Sweep, load
 from sweep.config.problems import nearest
 from sweep.runs.records import is_sweep_name
+from sweep.runs.shown_text import printable
 
 if TYPE_CHECKING:
     from sweep.runs.store import Store
 
 
-def terminal() -> Console:
+class Terminal(Console):
+    """A console on which texts, also those in cells of tables, are texts: brackets and colons have no meaning, numbers
+    no colour, and what would command the terminal is written out."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+
+def terminal() -> Terminal:
     """Give the console that commands write to: a pipe or a file gets whole lines, a terminal its own width."""
-    return Console(width=None if sys.stdout.isatty() else 160)
+    return Terminal(width=None if sys.stdout is not None and sys.stdout.isatty() else 160)
 
 
 def print_line(text: str, style: str = "") -> None:
-    """Write one line as it is: not wrapped, and with no meaning in brackets, which paths and reasons may hold."""
-    terminal().print(text, style=style, highlight=False, soft_wrap=True, markup=False)
+    """Write one line, not wrapped."""
+    terminal().print(text, style=style, soft_wrap=True)
 
 
 def print_refusals(*registries: Registry[Any]) -> None:
@@ -39,13 +52,13 @@ def print_refusals(*registries: Registry[Any]) -> None:
 
 def print_mistake(text: str) -> None:
     """Write in red to standard error."""
-    Console(stderr=True, soft_wrap=True).print(text, style="red", highlight=False, markup=False)
+    Terminal(stderr=True).print(text, style="red", soft_wrap=True)
 
 
 def print_interruption() -> None:
     """Write to standard error how to go on after an interruption."""
     text = "interrupted; run the same command again to go on"
-    Console(stderr=True, soft_wrap=True).print(text, style="yellow", highlight=False)
+    Terminal(stderr=True).print(text, style="yellow", soft_wrap=True)
 
 
 def names_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -15,6 +15,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from sweep.config.problems import ConfigError, Path, Place, Problem, dotted_key
+from sweep.runs.shown_text import unprintable
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN: list[tuple[str, str, str]] = [
@@ -182,6 +183,8 @@ class _NodeReader:
                 )
                 continue
             key = key_node.value
+            if self._refused(key_node, path):
+                continue
             if key in found:
                 self.problems.append(
                     self._place((*path, key), line).problem(f"stands twice, first in line {first[key]}", "keep one")
@@ -197,6 +200,8 @@ class _NodeReader:
 
     def _scalar(self, node: ScalarNode, path: Path) -> Any:
         kind = node.tag.removeprefix(_TAG)
+        if self._refused(node, path):
+            return None
         if kind not in _SCALARS:
             return self._wrong(path, f"the tag {node.tag} has no meaning here")
         try:
@@ -206,6 +211,12 @@ class _NodeReader:
         if isinstance(value, float) and not math.isfinite(value):
             return self._wrong(path, f"{node.value} is not a finite number")
         return value
+
+    def _refused(self, node: Node, path: Path) -> bool:
+        """Tell whether a text has a character that no text has, which only an escape can have put there."""
+        if (character := unprintable(node.value)) is not None:
+            self._wrong(path, f"it holds the character {character}, which no text has", "delete it")
+        return character is not None
 
     def _wrong(self, path: Path, message: str, suggestion: str = "") -> None:
         self.problems.append(self.places[path].problem(message, suggestion))

@@ -7,6 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from sweep.runs.shown_text import for_plotly
+
 MOST_LISTED = 200
 """Rows of a table that lists single runs."""
 
@@ -46,7 +48,21 @@ class Section:
 
 
 def plot_html(figure: Any) -> Markup:
-    """Turn a Plotly figure into a part of the page, which holds Plotly once."""
-    return Markup(
-        figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False, "responsive": True})
-    )
+    """Turn a Plotly figure into a part of the page, which holds Plotly once. Names, labels and categories are shown as
+    they are: Plotly would read tags in them."""
+    from plotly.io import to_html
+
+    drawn, config = _without_tags(figure.to_plotly_json()), {"displaylogo": False, "responsive": True}
+    return Markup(to_html(drawn, config=config, include_plotlyjs=False, full_html=False, validate=False))
+
+
+def _without_tags(part: Any, key: str = "") -> Any:
+    """Escape the texts of a part of a figure that stand at a key where Plotly shows one."""
+    if isinstance(part, dict):
+        return {name: _without_tags(value, key if name == "text" else name) for name, value in part.items()}
+    if isinstance(part, (list, tuple)) and not (part and isinstance(part[0], int | float)):
+        return [_without_tags(value, key) for value in part]
+    return for_plotly(part) if isinstance(part, str) and key in _SHOWN else part
+
+
+_SHOWN = ("name", "title", "label", "x", "y")

@@ -25,6 +25,7 @@ from sweep.analysis.statistics import curve, interval_arms, summarise
 from sweep.report.figures.reference_lines import reference_lines
 from sweep.report.figures.style import COLOURS, FUSED, GREY, MARKERS, tick_text
 from sweep.results.tables import METRICS, columns_of
+from sweep.runs.shown_text import for_plotly
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -118,7 +119,7 @@ def _curve_traces(parts: Parts, rows: pd.DataFrame, axis: Axis, column: str) -> 
             traces.append(
                 {
                     "x": x_values, "y": y_values, "mode": "lines", "name": title, "legendgroup": name,
-                    "line": rule, "hovertemplate": f"{title}: %{{y:.2f}}", "visible": shown,
+                    "line": rule, "hovertemplate": f"{for_plotly(title)}: %{{y:.2f}}", "visible": shown,
                 }
             )  # fmt: skip
     return traces
@@ -185,7 +186,8 @@ def heat_plot(grid: Grid, axes: tuple[Axis, Axis], column: str, dataset: str) ->
     rows = grid.through([across.column, up.column])
     means, counts = means_and_counts(rows[rows["dataset"].eq(dataset)], axes, column)
     x, y = [tick_text(v) for v in across.values], [tick_text(v) for v in up.values]
-    hover = f"{across.label} %{{x}}, {up.label} %{{y}}: %{{z:.2f}} (n = %{{customdata}})<extra></extra>"
+    at = f"{for_plotly(across.label)} %{{x}}, {for_plotly(up.label)} %{{y}}"
+    hover = f"{at}: %{{z:.2f}} (n = %{{customdata}})<extra></extra>"
     heat = go.Heatmap(
         x=x, y=y, z=100 * means, customdata=counts, colorscale="Cividis",
         texttemplate="%{z:.1f}", hovertemplate=hover,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic_core import from_json
 
+from sweep.runs.shown_text import printable
 from sweep.storage.files import StoreError
 
 if TYPE_CHECKING:
@@ -355,5 +356,7 @@ def with_prefix(prefix: str, columns: Mapping[str, Sequence[Any]]) -> dict[str, 
 
 
 def table_value(value: Any) -> Any:
-    """Fit a value to a table: lists and objects as JSON."""
+    """Fit a value to a table: lists and objects as JSON, texts without what commands terminals."""
+    if isinstance(value, str):
+        return printable(value)
     return json.dumps(value) if isinstance(value, (list, dict)) else value

@@ -25,6 +25,7 @@ from sweep.results.columns import (
     warn_of_line,
 )
 from sweep.runs.records import IndexEntry, is_run_name
+from sweep.runs.shown_text import for_spreadsheet, printable
 from sweep.storage.files import guarded
 from sweep.storage.remote import is_uri
 
@@ -194,7 +195,8 @@ def _index_rows(index: Path, content: bytes) -> list[dict[str, Any]]:
             warn_of_line(index, number, "it names no run")
             continue
         key = (line["hash"], line["role"], line["label"], json.dumps(line["values"]))
-        values = line.pop("values")
+        values = {printable(name): value for name, value in line.pop("values").items()}
+        line |= {name: printable(line[name]) for name in ("label", "dataset", "method")}
         point = point_text(values)
         varied = {f"vary.{key}": "null" if value is None else table_value(value) for key, value in values.items()}
         found[key] = {**line, "point": point, **varied}
@@ -218,24 +220,20 @@ def point_text(values: Mapping[str, Any]) -> str:
 
 
 def _as_text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+    return (
+        f"{value:g}" if isinstance(value, float) else printable(value if isinstance(value, str) else json.dumps(value))
+    )
 
 
 def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
-    """Quote texts that a spreadsheet would compute: those that begin with =, +, -, @ or a control character and are no
-    numbers get an apostrophe before them. Names of columns and of the index too."""
+    """Quote texts that a spreadsheet would compute, names of columns and of the index too; see
+    :func:`for_spreadsheet`."""
     texts = [c for c in frame if frame[c].dtype.kind not in "biufcmM"]
-    return frame.assign(**{str(c): frame[c].map(_quoted) for c in texts}).rename(columns=_quoted)
 
+    def quoted(value: Any) -> Any:
+        return for_spreadsheet(value) if isinstance(value, str) else value
 
-def _quoted(value: Any) -> Any:
-    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
-        return value
-    try:
-        float(value)
-    except ValueError:
-        return f"'{value}"
-    return value
+    return frame.assign(**{str(c): frame[c].map(quoted) for c in texts}).rename(columns=quoted)
 
 
 def _without_mixed_types(frame: pd.DataFrame) -> pd.DataFrame:

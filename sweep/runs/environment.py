@@ -18,6 +18,7 @@ import methods
 from sweep.runs.identity import PACKAGES as OURS
 from sweep.runs.identity import code_digest, folder_digests, read_code_digest
 from sweep.runs.records import EnvironmentRecord, Run
+from sweep.runs.shown_text import printable, without_secrets
 from sweep.storage.files import StoreError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,7 +112,7 @@ def _fixed() -> EnvironmentRecord:
         processor=_processor(),
         cpus=os.cpu_count() or 0,
         gpus=gpus,
-        command=sys.argv,
+        command=[printable(without_secrets(word)) for word in sys.argv],
         workers=1,
         started="",
     )

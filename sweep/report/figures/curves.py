@@ -36,6 +36,7 @@ from sweep.report.figures.style import (
     add_legend,
     positions,
     protocol,
+    scale_logarithmically,
     seed_count,
 )
 
@@ -211,9 +212,9 @@ def scale_axis(ax: Axes, axis: Axis) -> None:
         ax.margins(x=0.15)
         return
     if axis.scale == "symlog":
-        ax.set_xscale("symlog", linthresh=min(v for v in axis.values if v > 0))
-    else:
-        ax.set_xscale(axis.scale)
+        scale_logarithmically(ax, "symlog", linthresh=min(v for v in axis.values if v > 0))
+    elif axis.scale == "log":
+        scale_logarithmically(ax)
     if len(axis.values) <= 9 and not (
         axis.scale != "linear" and max(axis.values) / min(v for v in axis.values if v > 0) > 1e5
     ):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import re
+import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -61,16 +64,40 @@ def save_figures(sweep: Path, parts: Parts, epochs: pd.DataFrame) -> Gallery:
     most = MOST_OF_LARGE if len(parts.runs) > LARGE else MOST_FIGURES
     metric = slug(selection_metric(parts.runs).removeprefix("validation_"))
     saved, waiting = list[Saved](), deque(_painters(sweep, parts, epochs))
-    with rc_context(STYLE):
+    with rc_context(STYLE), _glyphs_told_once():
         while waiting and len(saved) < most:
             for drawing in itertools.islice(waiting.popleft()(), most - len(saved)):
                 lay_out(drawing.figure)
+                stem = free_stem(drawing.stem, [other.stem for other in saved])
                 for form in FORMATS:
-                    save(drawing.figure, folder / f"{drawing.stem}.{form}")
+                    save(drawing.figure, folder / f"{stem}.{form}")
                 shown = drawing.kind in ("pareto", "trajectory", "search") or drawing.stem.endswith(metric)
-                saved.append(Saved(drawing.stem, drawing.caption, drawing.kind, shown))
+                saved.append(Saved(stem, drawing.caption, drawing.kind, shown))
     (folder / "captions.txt").write_text("".join(f"{s.stem}: {s.caption}\n\n" for s in saved), encoding="utf-8")
     return Gallery(saved, len(waiting))
+
+
+@contextmanager
+def _glyphs_told_once() -> Iterator[None]:
+    """Warn once, and for people, of characters that no font here has, in place of at each drawing of each."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    lacking = dict.fromkeys(
+        chr(int(found[1])) for each in caught if (found := re.match(r"Glyph (\d+) .*missing", str(each.message)))
+    )
+    if lacking:
+        text = f"no font that Matplotlib finds has {' '.join(lacking)}: the figures show boxes there, the page does not"
+        warnings.warn(text, stacklevel=4)
+    for each in caught:
+        if "missing from font" not in str(each.message):
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+
+
+def free_stem(stem: str, taken: Sequence[str]) -> str:
+    """Number a stem that is taken: labels that differ in signs alone have the same."""
+    stem = stem.strip("-")
+    return next(name for n in itertools.count(1) if (name := stem if n == 1 else f"{stem}-{n}") not in taken)
 
 
 def lay_out(figure: Figure) -> None:

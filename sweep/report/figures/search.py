@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from sweep.analysis.search_results import IMPORTANCE_NOTE, Importance, SearchResult, importances, search_results
 from sweep.plan.objectives import DIRECTIONS
-from sweep.report.figures.style import COLOURS, GREY, Drawing, slug
+from sweep.report.figures.style import COLOURS, GREY, Drawing, scale_logarithmically, slug
 
 STOPPED = "pruned, or out of the race"
 
@@ -115,7 +115,7 @@ def _places(ax: Axes, search: SearchResult, name: str) -> Any:
     choices = getattr(distribution, "choices", None)
     if choices is None:
         if getattr(distribution, "log", False):
-            ax.set_xscale("log")
+            scale_logarithmically(ax)
         return lambda value: value
     ax.set_xticks(
         range(len(choices)), [str(c) for c in choices], rotation=30 if max(len(str(c)) for c in choices) > 4 else 0

@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from sweep.analysis.parts import Axis, selection_metric
 
@@ -33,6 +34,7 @@ STYLE: dict[Any, Any] = {
     "axes.axisbelow": True, "grid.color": "#e6e6e6", "grid.linewidth": 0.6, "lines.linewidth": 1.3,
     "lines.markersize": 4,
     "legend.frameon": False, "pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "sweep", "figure.dpi": 200,
+    "text.parse_math": False,
 }  # fmt: skip
 
 
@@ -106,6 +108,22 @@ def save(figure: Figure, path: Path) -> None:
     dates = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
     figure.savefig(partial, metadata=dates.get(path.suffix))
     partial.replace(path)
+
+
+class PlainLogFormatter(LogFormatter):
+    """Labels what Matplotlib would on a logarithmic axis, but as 0.001: no figure reads dollar signs as mathematics,
+    for labels and values are the user's."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def scale_logarithmically(ax: Axes, scale: Literal["log", "symlog"] = "log", **options: Any) -> None:
+    """Make the x axis of a panel logarithmic."""
+    ax.set_xscale(scale, **options)
+    ax.xaxis.set_major_formatter(PlainLogFormatter())
+    if scale == "log":
+        ax.xaxis.set_minor_formatter(PlainLogFormatter())
 
 
 def tick_text(value: Any) -> str:

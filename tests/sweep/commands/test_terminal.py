@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from rich.table import Table
 
-from sweep.commands.terminal import names_and_overrides, print_interruption, print_mistake, settings
+from sweep.commands.terminal import (
+    names_and_overrides,
+    print_interruption,
+    print_line,
+    print_mistake,
+    settings,
+    terminal,
+)
 from sweep.config import ConfigError
 
 
@@ -18,6 +26,19 @@ def test_settings_are_read_as_yaml() -> None:
     }  # fmt: skip
     with pytest.raises(ConfigError, match="'root' is no key=value"):
         settings(["root"])
+
+
+def test_texts_of_lines_and_cells_have_no_meaning(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("[/b] :x:", title="[red]t")
+    table.add_row("[/b] \x1b[31m 12 :smile:")
+    terminal().print(table)
+    terminal().print("a [/b]\x07 :warning:", style="red")
+    print_line("[/b]\udcff")
+    said = capsys.readouterr().out
+    assert "[red]t" in said
+    assert "[/b] :x:" in said
+    assert "[/b] \\x1b[31m 12 :smile:" in said
+    assert said.endswith("a [/b]\\x07 :warning:\n[/b]\\udcff\n")
 
 
 def test_mistakes_go_to_standard_error_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,7 @@ def test_a_frozen_file_holds_one_sweep(write):
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
-    title=st.none() | st.text(),
+    title=st.none() | st.text(st.characters(exclude_categories=["Cs", "Cc", "Cf", "Cn", "Zl", "Zp"])),
     values=st.lists(st.floats(0, 1), min_size=1, max_size=4, unique=True),
     seeds=st.lists(st.integers(0, 99), min_size=1, max_size=4, unique=True),
 )

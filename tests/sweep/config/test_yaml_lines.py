@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from sweep.config.problems import ConfigError, Place, Problem, dotted_key, nearest
 from sweep.config.yaml_lines import LocatedMapping, dump, parse, read
 
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cf", "Cn", "Zl", "Zp"]) | st.sampled_from("\n\t"))
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=8,
 )
 
@@ -59,7 +60,7 @@ def test_scalars_follow_yaml_1_2(text, expected):
     assert type(found) is type(expected)
 
 
-@given(st.dictionaries(st.text(), PLAIN, max_size=3))
+@given(st.dictionaries(TEXTS, PLAIN, max_size=3))
 def test_what_is_dumped_is_read_back_alike(values):
     found = value(dump(values))
     assert found == values
@@ -90,6 +91,18 @@ def test_an_error_tells_the_command_line_first_then_by_line_and_nothing_twice():
     assert str(error) == "command line: k=1: w\nf:2: a: y; z\nf:9: b: x"
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
     assert str(ConfigError("no such thing")) == "no such thing"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('a: 1\nb: "x\\e[31m"', "f:2: b: it holds the character U+001B, which no text has; delete it"),
+        ('{"x\\0": 1}', "f:1: it holds the character U+0000, which no text has; delete it"),
+        ('a: ["\\ud800"]', "f:1: a[0]: it holds the character U+D800, which no text has; delete it"),
+    ],
+)
+def test_no_escape_brings_in_what_no_text_has(text, said):
+    assert error(text) == said
 
 
 def test_an_endless_number_is_refused():

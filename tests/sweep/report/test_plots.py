@@ -13,6 +13,7 @@ from support.synthetic_results import Results, noisy
 
 from sweep.analysis.parts import Parts
 from sweep.analysis.search_results import search_results
+from sweep.report.blocks import plot_html
 from sweep.report.plots import band_outline, curve_plot, search_plots
 from sweep.results.tables import load
 
@@ -67,3 +68,13 @@ def test_the_axis_of_a_plot_is_logarithmic_where_the_grid_is(
     parts = Parts(load(tmp_path / "one"))
     plot = curve_plot(parts, parts.grids[0], parts.grids[0].axes[0], "digits")
     assert plot.layout.xaxis.type == scale
+
+
+def test_names_and_categories_are_shown_without_their_tags_being_read() -> None:
+    import plotly.graph_objects as go
+
+    bars = go.Scatter(x=["<b>a</b>", "b"], y=[1.0, 2.0], name="<a href='x'>n</a>", hovertemplate="%{x}<extra></extra>")
+    page = plot_html(go.Figure(bars, {"xaxis": {"title": {"text": "<i>t</i>"}}}))
+    written = page.encode().decode("unicode_escape")
+    for text in ("&lt;b&gt;a&lt;/b&gt;", "&lt;a href='x'&gt;n", "&lt;i&gt;t", "%{x}<extra>"):
+        assert text in written

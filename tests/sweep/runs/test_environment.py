@@ -171,3 +171,12 @@ def test_the_code_is_read_again_only_where_more_of_it_was_imported(monkeypatch: 
     assert reads == ["read", "read"]
     with pytest.raises(ChangedCodeError):
         check_code("of another plan")
+
+
+def test_the_command_line_is_recorded_without_secrets_and_in_writable_characters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sweep", "run", "s", "--results", "r\udcff", "x.token=abc"])
+    record = record_environment(1)
+    assert record.command == ["sweep", "run", "s", "--results", "r\\udcff", "x.token=***"]
+    record.model_dump_json()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support.synthetic_results import alpha_sweep
+from support.synthetic_results import Results, alpha_sweep
 
 from sweep.analysis.parts import Parts
 from sweep.report.figures import gallery
@@ -39,3 +39,22 @@ def test_files_are_written_in_three_formats(tmp_path: Path, monkeypatch: pytest.
     ]  # fmt: skip
     assert (folder / "alpha-accuracy.pdf").read_bytes().startswith(b"%PDF")
     assert saved.caption in (folder / "captions.txt").read_text()
+
+
+def test_labels_of_figures_are_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    made = Results(tmp_path)
+    made.sweep("odd")
+    for label in ("$\\foo$", "[/b] 中"):
+        made.run("odd", "ogm", 0, {"multi": 0.5, "left": 0.5}, label=label)
+    monkeypatch.setattr(gallery, "METRICS", ("accuracy",))
+    monkeypatch.setattr(gallery, "FORMATS", ("svg",))
+    gallery.save_figures(tmp_path / "odd", *frames(tmp_path / "odd"))
+    assert "$\\foo$" in (tmp_path / "odd" / "report" / "figures" / "compare-accuracy.svg").read_text()
+    assert len([w for w in recwarn if "has 中: the figures show boxes there" in str(w.message)]) == 1
+
+
+def test_figures_of_labels_that_differ_in_signs_alone_have_files_of_their_own() -> None:
+    assert gallery.free_stem("-alpha", []) == "alpha"
+    assert gallery.free_stem("alpha", ["alpha", "alpha-2", "beta"]) == "alpha-3"
