@@ -67,6 +67,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "mses": ("mses", {}),
     "di_mml": ("di_mml", {"warmup_epochs": 0}),
     "umt, student": ("umt", {"teacher_epochs": 1}),
+    "domfn": ("domfn", {"pretrain_epochs": 0}),
     "ogm": ("ogm", {}),
     "ogm without ge": ("ogm", {"ge": False}),
     "pmr": ("pmr", {}),

@@ -108,7 +108,7 @@ def _title(sweep: Sweep) -> str:
 def _fact_tables(kind: type[Method]) -> Iterator[str]:
     rows = [("stages", ", ".join(kind.stages) or "none: a baseline"), ("modalities", modalities_text(kind))]
     refused: dict[str, str] = {}
-    if "fusion" in kind.Hyperparameters.model_fields:
+    if issubclass(kind.Hyperparameters, FusionHyperparameters):
         refused = {name: reason for name in FUSIONS if (reason := _refusal(kind, name))}
         rows.append(("fusions", ", ".join(name for name in FUSIONS if name not in refused)))
     else:
@@ -157,7 +157,7 @@ def _hyperparameters(kind: type[Method]) -> tuple[list[Row], list[Row]]:
     model, own, shared = kind.Hyperparameters, list[Row](), list[Row]()
     for name, hp in declared(model).items():
         cells = hp.symbol, default_text(hp), values_text(model, name), search_text(hp.search), meaning_text(hp)
-        (shared if name in _SHARED else own).append((f"`{name}`", *cells))
+        (shared if name in _SHARED and issubclass(model, FusionHyperparameters) else own).append((f"`{name}`", *cells))
     return own, shared
 
 

@@ -13,8 +13,9 @@ EQUATIONS = {
     "aug": "assign_classifiers boosting_loss confidence_score merge_logits residual_target",
     "bss": "balance_score curriculum_indices pace prediction_similarity sample_loss sampling_probabilities",
     "cggm": "balancing_terms direction_loss gradient_similarity head_gradient",
-    "di_mml": "certainty_weights dimension_scores duc_loss fuse_logits transfer_dims",
     "cml": "cml_loss confidence rank_loss rank_mask subset_logits",
+    "di_mml": "certainty_weights dimension_scores duc_loss fuse_logits transfer_dims",
+    "domfn": "amended_loss domfn_loss fuse_gate penalties select_prediction",
     "igm": "accumulate_cov layers_in_scope project_gradient projection_matrix sam_perturbation source_modality",
     "inforeg": "fisher_trace performance_gaps performance_scores regulated_gradient regulation_strength "
     "relative_trace_change",
