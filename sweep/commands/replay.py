@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 
 from rich.console import Console
@@ -18,6 +17,7 @@ from sweep.plan.build import plan
 from sweep.runs.open_store import open_store
 from sweep.runs.records import is_sweep_name
 from sweep.search.replay import replay_search
+from sweep.storage.files import scratch_folder
 
 
 def run_command(options: argparse.Namespace) -> int:
@@ -28,8 +28,8 @@ def run_command(options: argparse.Namespace) -> int:
         return _replay_search(store.results / options.what, terminal())
     console = terminal()
     found = find_run(store, options.what)
-    with tempfile.TemporaryDirectory(prefix="sweep-replay-") as scratch, RaySession(options.address) as ray:
-        result = replay(store, found, Path(scratch), settings(options.names), options.local, ray, console)
+    with scratch_folder("sweep-replay-") as scratch, RaySession(options.address) as ray:
+        result = replay(store, found, scratch, settings(options.names), options.local, ray, console)
     shown = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("", "recorded", "again", ""):
         shown.add_column(title, justify="left" if title == "" else "right")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -74,3 +75,17 @@ def make_folder(path: Path) -> None:
     """Make a folder and those above it where they are missing. Raises StoreError."""
     with guarded("make", path):
         path.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def scratch_folder(prefix: str) -> Iterator[Path]:
+    """Make a temporary folder of this user's alone, which goes with the body. Raises StoreError, naming TMPDIR."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise StoreError(
+            f"no temporary folder can be made ({error.strerror or error}): free space, or set TMPDIR to a folder that "
+            "has some"
+        ) from error
+    with made as folder:
+        yield Path(folder)

@@ -7,11 +7,13 @@ ends, which ends the workers. What is overridden is internal to Ray: the tests o
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch.config import _set_torch_distributed_env_vars, _setup_torch_process_group, _TorchBackend
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.constants import ENABLE_PREEMPTION_WATCHER_ENV_VAR, get_env_vars_to_propagate
 from ray.train.v2._internal.execution.callback import RayTrainCallback
@@ -43,6 +45,30 @@ class PlacedTrainer(TorchTrainer):
         finally:
             # Its workers are gone by now. Left to end by itself, its process sometimes hangs in Ray's own shutdown.
             ray.kill(self.controller)
+
+
+@dataclass
+class FileTorchConfig(TorchConfig):
+    """Has workers of one machine meet over a file in place of torch's own store, which listens on all interfaces and
+    takes what anybody sends. file: where there is none yet, in a folder of this user's alone."""
+
+    file: str = ""
+
+    @property
+    def backend_cls(self) -> type[_TorchBackend]:
+        return _FileBackend
+
+
+class _FileBackend(_TorchBackend):
+    def on_start(self, worker_group: Any, backend_config: FileTorchConfig) -> None:
+        worker_group.execute(_set_torch_distributed_env_vars)
+        size = len(worker_group)
+        common = {"backend": backend_config.backend, "init_method": f"file://{backend_config.file}", "world_size": size}
+        common["timeout_s"] = backend_config.timeout_s
+        ray.get([
+            worker_group.execute_single_async(rank, _setup_torch_process_group, world_rank=rank, **common)
+            for rank in range(size)
+        ])  # fmt: skip
 
 
 class _Workers(WorkerGroup):

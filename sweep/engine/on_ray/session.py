@@ -1,29 +1,24 @@
-"""Ray while it is needed: how it is started or joined, quiet and with settings that were measured to matter; its
-refusals in words for people; how many runs it holds at a time."""
+"""Ray while it is needed: how it is started or joined, quiet and with settings that were measured to matter; how many
+runs it holds at a time."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import re
 import shlex
-import shutil
-import socket
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 
 from data.prepared.cache.folder import VARIABLE as CACHE_VARIABLE
 from sweep.config import ConfigError, ResourcesSpec
+from sweep.engine.on_ray.joining import check_address, job_environment, joining_error, shipped_code
+from sweep.engine.on_ray.own_cluster import OwnCluster, starting_error
 from sweep.engine.process_watch import ClusterWatch, address_sign, ended_by_force, process_sign
 from sweep.runs.environment import CODE_VARIABLE, ROOT
-from sweep.runs.identity import PACKAGES, code_digest
+from sweep.runs.identity import code_digest
 
 if TYPE_CHECKING:
     from ray.tune import PlacementGroupFactory
@@ -45,26 +40,11 @@ SETTINGS = {
     "|Raylet is terminated|has been marked dead",
 }
 
-OWN = {
-    # Without a word, ray.init writes a token into the user's home; a cluster of one process tree needs none.
-    "RAY_AUTH_MODE": "disabled",
-    # A process for each CPU at the start; trials, whose processes have an environment of their own, use none of them.
-    "RAY_prestart_worker_first_driver": "0",
-    # A node that is not up within 30 s counts as dead: too soon on a machine that is busy with other things.
-    "RAY_raylet_start_wait_time_s": "60",
-}
-"""Settings of a cluster that is ours."""
-
 JOINED = {
     # Attempts, of a second each where the cluster refuses; each leaves a line on the terminal.
     "RAY_gcs_server_port_wait_time_s": "1",
 }
 """Settings for a cluster that others have started."""
-
-ANSWER_WITHIN = 10.0
-"""Seconds in which the head of a cluster must accept a connection."""
-
-TOKEN = "the token is read from RAY_AUTH_TOKEN, from the file that RAY_AUTH_TOKEN_PATH names, or from ~/.ray/auth_token"
 
 STARTS = 3
 """Attempts to start a node. It ends itself where its agents are not up within 15 s, which no setting of Ray changes:
@@ -89,6 +69,7 @@ class RaySession:
         found = address or os.environ.get("RAY_ADDRESS")
         self._address = None if found == "local" else found
         self._running = False
+        self._cluster: OwnCluster | None = None
 
     def __enter__(self) -> RaySession:
         return self
@@ -109,6 +90,8 @@ class RaySession:
 
         with ended_by_force(lambda: print("Ray does not end; it is ended by force", file=sys.stderr, flush=True)):
             ray.shutdown()
+        if self._cluster is not None:
+            self._cluster.close()
         self._running = False
 
     def watch(self, stuck: Callable[[str], None]) -> ClusterWatch:
@@ -128,23 +111,32 @@ class RaySession:
         return ClusterWatch([*signs, *(process_sign("raylet", process) for process in here)], stuck)
 
     def ensure(self) -> None:
-        """Start or join Ray, where that has not been done. Raises ConfigError where a cluster cannot be joined."""
+        """Start or join Ray, where that has not been done. Raises ConfigError where that cannot be."""
         if self._running:
             return
-        for name, value in {**SETTINGS, **(JOINED if self._address else OWN)}.items():
+        for name, value in {**SETTINGS, **(JOINED if self._address else {})}.items():
             os.environ.setdefault(name, value)
         if self._address:
             self._join(self._address)
         else:
-            import ray
-
-            path = os.pathsep.join(filter(None, [str(ROOT), _python_path()]))
-            options = _options(PYTHONPATH=path)
-            # A shell starts the workers, and Ray quotes all of their command but the interpreter: where its path has a
-            # space, it would be tried for ever.
-            options["runtime_env"]["py_executable"] = shlex.quote(sys.executable)
-            started_node(lambda: ray.init("local", include_dashboard=False, **options))
+            self._start()
         self._running = True
+
+    def _start(self) -> None:
+        self._cluster = cluster = OwnCluster()
+        import ray
+
+        path = os.pathsep.join(filter(None, [str(ROOT), _python_path()]))
+        options = _options(PYTHONPATH=path)
+        # A shell starts the workers, and Ray quotes all of their command but the interpreter: where its path has a
+        # space, it would be tried for ever.
+        options["runtime_env"]["py_executable"] = shlex.quote(sys.executable)
+        options |= {"include_dashboard": False, "_temp_dir": str(cluster.folder)}
+        try:
+            started_node(lambda: ray.init("local", **options))
+        except Exception as error:
+            cluster.close()
+            raise starting_error(error, cluster.folder) from error
 
     def _join(self, address: str) -> None:
         check_address(address)
@@ -190,77 +182,6 @@ def _options(**variables: str) -> dict[str, Any]:
         "logging_level": logging.ERROR,
         "runtime_env": {"env_vars": {name: value for name, value in variables.items() if name not in given}},
     }
-
-
-# Joining a cluster ------------------------------------------------------------------------------------------------
-
-
-def check_address(address: str) -> None:
-    """Check that a Ray cluster can be at ``address``, HOST:PORT of its head or auto. Raises ConfigError within seconds
-    where none can: left to itself Ray tries for minutes."""
-    if address == "auto":
-        return
-    if "://" in address:
-        raise ConfigError(
-            f"{address} is no address that a sweep can join: on a node of the cluster give HOST:PORT of its head "
-            "(6379 unless chosen otherwise) or auto; from elsewhere use ray job submit, which takes http://HOST:8265"
-        )
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ConfigError(f"{address!r} is no address of a Ray cluster: give HOST:PORT of its head, or auto")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), ANSWER_WITHIN).close()
-    except (OSError, OverflowError) as error:
-        raise ConfigError(
-            f"no Ray cluster answers at {address} ({error}): start one there (ray start --head), correct --address or "
-            "RAY_ADDRESS, or leave both out to use this machine alone"
-        ) from error
-
-
-def joining_error(error: BaseException, address: str) -> ConfigError:
-    """Return an error that says why Ray refused to join the cluster at ``address``, and what to do."""
-    said = "\n".join(str(link) for link in _chain(error))
-    cluster = f"the Ray cluster at {address}"
-    if re.search(r"Unauthenticated|InvalidAuthToken|authentication token", said):
-        if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
-            return ConfigError(f"{cluster} asks for a token: set RAY_AUTH_MODE=token; {TOKEN}")
-        return ConfigError(f"{cluster} does not accept the token, or there is none: {TOKEN}")
-    versions = re.findall(r"Ray: (\S+)\s+Python: (\S+)", said)
-    if "Version mismatch" in said and len(versions) == 2:
-        theirs, ours = (f"Ray {ray} and Python {python}" for ray, python in versions)
-        return ConfigError(f"{cluster} runs {theirs}, this process {ours}: install the same versions on both")
-    if "No node info found" in said:
-        return ConfigError(
-            f"this machine is no node of {cluster}: run the command on one (ray attach, kubectl exec), or submit it "
-            "with ray job submit"
-        )
-    last = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return ConfigError(f"cannot join {cluster}: {last[-1] if last else type(error).__name__}")
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def job_environment() -> dict[str, Any]:
-    """Return the runtime environment that the Ray job around this process was submitted with; {} outside jobs."""
-    given = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
-    return dict(given.get("runtime_env") or {})
-
-
-@contextmanager
-def shipped_code() -> Iterator[dict[str, str]]:
-    """Yield what Ray must be told so that every node imports the driver's code: a copy of the four packages, which Ray
-    packs while the context lasts. Nothing inside a job that brings its code itself."""
-    if job_environment().keys() & {"working_dir", "py_modules"}:
-        yield {}
-        return
-    with tempfile.TemporaryDirectory(prefix="sweep-code-") as folder:
-        for package in PACKAGES:
-            shutil.copytree(ROOT / package, Path(folder, package), ignore=shutil.ignore_patterns("__pycache__"))
-        yield {"working_dir": folder}
 
 
 # Capacity ---------------------------------------------------------------------------------------------------------

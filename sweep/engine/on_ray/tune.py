@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
@@ -40,7 +39,7 @@ from sweep.runs.records import FinalRecord
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.train import commit_failure, commit_pruned
 from sweep.search.proposals import Nothing
-from sweep.storage.files import StoreError
+from sweep.storage.files import StoreError, scratch_folder
 
 
 class Unsaved:
@@ -258,7 +257,7 @@ def run_tuned(agenda: Agenda, progress: Progress, watch: ClusterWatch, patience:
     os.environ["RAY_TUNE_CALLBACKS"] = f"{AgendaCallback.__module__}.{AgendaCallback.__name__}"
     tune_controller.RayActorManager, _ActorManager.watch = _ActorManager, watch
     # Tune's own bookkeeping is thrown away with this folder.
-    with tempfile.TemporaryDirectory(prefix="sweep-tune-") as scratch:
+    with scratch_folder("sweep-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(actor, placement(needs)),
             tune_config=tune.TuneConfig(
@@ -271,7 +270,7 @@ def run_tuned(agenda: Agenda, progress: Progress, watch: ClusterWatch, patience:
                 trial_dirname_creator=lambda trial: trial.config["hash"],
             ),
             run_config=tune.RunConfig(
-                storage_path=scratch,
+                storage_path=str(scratch),
                 name="sweep",
                 stop=stopper,
                 verbose=0,

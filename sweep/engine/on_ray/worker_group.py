@@ -6,7 +6,9 @@ controller takes one report of a worker each time it polls, so that a short epoc
 
 from __future__ import annotations
 
+import os
 import threading
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,8 +23,9 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, Wo
 from ray.util import get_current_placement_group, get_node_ip_address
 
 from methods.base import DivergedError
+from sweep.engine import cluster_guard
 from sweep.engine.mailbox import Mailbox, RunRequest
-from sweep.engine.on_ray.placed_trainer import PlacedTrainer
+from sweep.engine.on_ray.placed_trainer import FileTorchConfig, PlacedTrainer
 from sweep.runs.environment import check_code_of, check_packages
 from sweep.runs.failures import error_of_lost_process, oom_kills
 from sweep.runs.open_store import join_store
@@ -96,12 +99,16 @@ class TrialWorkers:
     def __init__(self, folder: str) -> None:
         bundles = get_current_placement_group().bundle_specs
         gpus = bundles[0].get("GPU", 0)
+        # Sums of counts lie on the CPU; and NCCL refuses two workers on one GPU.
+        backend = "cpu:gloo,cuda:nccl" if gpus >= 1 else "gloo"
+        config = TorchConfig(backend=backend)
+        if cluster_guard.VARIABLE in os.environ:  # a cluster of this machine alone
+            config = FileTorchConfig(backend=backend, file=f"{folder}/meeting-{uuid.uuid4().hex}")
         self._mailbox = ray.remote(num_cpus=0)(Mailbox).remote(len(bundles))
         self._trainer = PlacedTrainer(
             work,
             train_loop_config={"mailbox": self._mailbox},
-            # Sums of counts lie on the CPU; and NCCL refuses two workers on one GPU.
-            torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpus >= 1 else "gloo"),
+            torch_config=config,
             scaling_config=ScalingConfig(
                 num_workers=len(bundles), use_gpu=gpus > 0, resources_per_worker=dict(bundles[0])
             ),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from sweep.storage.files import StoreError, append_line, guarded, make_folder, write_atomic
+from sweep.storage.files import StoreError, append_line, guarded, make_folder, scratch_folder, write_atomic
 
 if TYPE_CHECKING:
     from support.recorded_disk import RecordedDisk
@@ -120,3 +121,19 @@ def test_an_error_without_a_number_has_a_remedy_too() -> None:
         guarded("read", "here"),
     ):
         raise OSError("a timeout")
+
+
+def test_a_scratch_folder_goes_with_its_use_and_one_that_cannot_be_made_names_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with scratch_folder("a-") as folder:
+        (folder / "b").write_text("c")
+        assert (folder.parent, folder.stat().st_mode & 0o777) == (tmp_path, 0o700)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with (
+        pytest.raises(StoreError, match=r"\(No such file or directory\): free space, or set TMPDIR"),
+        scratch_folder("a-"),
+    ):
+        pass

@@ -1,11 +1,9 @@
-"""Joining Ray, in words, and how many groups of workers fit on the nodes of a cluster."""
+"""How Ray is started, and how many groups of workers fit on the nodes of a cluster."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import os
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,96 +13,9 @@ import pytest
 import ray
 from hypothesis import given
 from hypothesis import strategies as st
-from support.command_desk import Desk
 
 from sweep.config import ConfigError, ResourcesSpec
-from sweep.engine.on_ray import session
-from sweep.runs.environment import CODE_VARIABLE, check_packages
-from sweep.runs.identity import PACKAGES
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-# Joining, in words ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("address", "said"),
-    [
-        ("http://127.0.0.1:8265", "ray job submit"),
-        ("ray://127.0.0.1:10001", "give HOST:PORT of its head"),
-        ("localhost", "give HOST:PORT of its head, or auto"),
-        ("127.0.0.1:70000", "no Ray cluster answers at 127.0.0.1:70000"),
-    ],
-)
-def test_an_address_where_no_cluster_can_be_is_refused_with_what_to_give(address: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        session.check_address(address)
-
-
-def test_an_address_where_nobody_listens_is_refused_at_once(tmp_path: Path) -> None:
-    desk = Desk(tmp_path)
-    desk.write(s={"method": "joint", "datasets": ["digits"]})
-    code, _, err = desk.run("run", "s", "--no-report", "--address", f"127.0.0.1:{free_port()}")
-    assert code == 2
-    assert "ray start --head" in err
-    assert "Traceback" not in err
-
-
-def test_other_versions_are_told_from_rays_own_words() -> None:
-    from ray._private.utils import check_version_info
-
-    with pytest.raises(RuntimeError) as found:
-        check_version_info({"ray_version": "2.40.0", "python_version": "3.10.1"}, "node 10.0.0.1")
-    said = str(session.joining_error(found.value, "head:6379"))
-    assert "head:6379 runs Ray 2.40.0 and Python 3.10.1, this process Ray" in said
-    assert "install the same versions" in said
-
-
-@pytest.mark.parametrize(
-    ("ray_said", "said"),
-    [
-        ("No node info found matching attributes: '10.0.0.9'", "this machine is no node"),
-        ("some\nother trouble", "cannot join the Ray cluster at head:6379: other trouble"),
-        ("", "cannot join the Ray cluster at head:6379: RuntimeError"),
-    ],
-)
-def test_what_ray_says_is_explained(ray_said: str, said: str) -> None:
-    assert said in str(session.joining_error(RuntimeError(ray_said), "head:6379"))
-
-
-def test_the_reason_is_found_behind_the_error_that_ray_raises_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    error = ConnectionError("Failed to connect to Ray cluster at head:6379")
-    error.__cause__ = RuntimeError("Unauthenticated: RPC error: InvalidAuthToken")
-    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
-    assert "set RAY_AUTH_MODE=token" in str(session.joining_error(error, "head:6379"))
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    assert "does not accept the token" in str(session.joining_error(error, "head:6379"))
-
-
-def test_the_four_packages_and_nothing_else_are_sent_to_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
-    with session.shipped_code() as environment:
-        folder = Path(environment["working_dir"])
-        assert sorted(path.name for path in folder.iterdir()) == sorted(PACKAGES)
-        assert not list(folder.rglob("__pycache__"))
-    assert not folder.exists()
-    job = {"runtime_env": {"working_dir": "gcs://_ray_pkg_0.zip"}}
-    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(job))
-    with session.shipped_code() as environment:
-        assert environment == {}
-
-
-def test_a_node_with_other_code_than_its_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_packages()
-    monkeypatch.setenv(CODE_VARIABLE, "0" * 16)
-    with pytest.raises(ImportError, match=f"{socket.gethostname()}.*is not the driver's: install the same version"):
-        check_packages()
-
+from sweep.engine.on_ray import own_cluster, session
 
 # Capacity ---------------------------------------------------------------------------------------------------------
 
@@ -181,15 +92,29 @@ def test_workers_start_where_the_path_of_the_interpreter_has_a_space(monkeypatch
     monkeypatch.setattr(os, "environ", {})
     monkeypatch.setattr(sys, "executable", "/my code/bin/python")
     monkeypatch.setattr(ray, "init", lambda address, **options: given.update(options))
+    monkeypatch.setattr(own_cluster.OwnCluster, "start_guard", lambda self: None)
     session.RaySession().ensure()
     assert given["runtime_env"]["py_executable"] == "'/my code/bin/python'"
 
 
-def failing(times: int, said: str) -> tuple[Callable[[], str], list[str]]:
+def test_a_ray_that_does_not_start_is_told_with_its_logs_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    closed = list[str]()
+    monkeypatch.setattr(os, "environ", {"RAY_TMPDIR": str(tmp_path)})
+    monkeypatch.setattr(ray, "init", failing(1, "GCS failed.\nmore")[0])
+    monkeypatch.setattr(own_cluster.OwnCluster, "start_guard", lambda self: None)
+    monkeypatch.setattr(own_cluster.OwnCluster, "close", lambda self: closed.append("closed"))
+    with pytest.raises(ConfigError, match=r"does not start on this machine: GCS failed; its logs are in .*RAY_TMPDIR"):
+        session.RaySession().ensure()
+    assert closed == ["closed"]
+
+
+def failing(times: int, said: str) -> tuple[Callable[..., str], list[str]]:
     """Something to start that fails so often, and what it has said."""
     tries = list[str]()
 
-    def start() -> str:
+    def start(*_: Any, **__: Any) -> str:
         tries.append(said)
         if len(tries) <= times:
             raise Exception(said)

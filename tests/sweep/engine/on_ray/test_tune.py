@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -104,12 +105,34 @@ def test_a_disk_that_is_full_for_the_workers_stops_the_sweep_with_one_message(de
     assert (code, err) == (0, "")
 
 
+ASK = """
+import sys
+from ray._raylet import GcsClient
+GcsClient(address=sys.argv[1]).internal_kv_keys(b"", namespace=None)
+"""
+
+
+def assert_private(driver: int) -> None:
+    """A driver with its cluster listens on the loopback address alone, and talks to nobody without its token."""
+    processes = [psutil.Process(driver), *descendants(driver)]
+    connections = [found for process in processes for found in process.net_connections("inet")]
+    listening = [found.laddr.ip for found in connections if found.status == psutil.CONN_LISTEN]
+    assert len(listening) > 5
+    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+    words = (word for process in processes for word in process.cmdline())
+    address = next(word.partition("=")[2] for word in words if word.startswith("--gcs-address="))
+    stranger = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+    done = subprocess.run([sys.executable, "-c", ASK, address], env=stranger, capture_output=True, text=True)
+    assert "InvalidAuthToken" in done.stderr
+
+
 @pytest.mark.ray
 def test_ctrl_c_once_reports_and_twice_ends_at_once_with_every_process(desk: Desk) -> None:
     hurry = desk.folder / "hurry"
     desk.write(s=SWEEP | {"hyperparameters": {"pause": 0.5, "hurry": str(hurry)}, "epochs": 60})
-    process = desk.start("run", "s")
+    process = desk.start("run", "s", "resources.workers=2")
     begun(desk, process)
+    assert_private(process.pid)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 130
