@@ -26,13 +26,14 @@ from data.base import (
     Description,
     SampleType,
     Split,
+    SplitDraws,
 )
 from data.base.dataset import NOT_FINITE
 from data.base.placement import moved
 from data.prepared.cache.computed import Computed, Part, cached_splits
 from data.prepared.cache.folder import read_only
 from data.prepared.lists.items import SPLITS, SplitName
-from data.prepared.lists.user_tables import carve_splits, number_labels, split_name
+from data.prepared.lists.user_tables import carve_splits, number_labels, split_draws, split_name
 from data.readers.numpy_files import check_size, members, open_npy, read_named
 
 LABELS, SPLIT, GROUP, CLASSES = "labels", "split", "group", "classes"
@@ -152,6 +153,13 @@ class ArraysSource(DatasetSource[ArraysOptions]):
             shape = tuple(values.shape[1:])
             samples[modality] = SampleType(shape, _are_tokens(values.dtype.kind == "f", shape))
         return Description(samples, {name: arrays.labels[rows] for name, rows in parts.items()})
+
+    @classmethod
+    def split_draws(cls, options: ArraysOptions) -> SplitDraws:
+        root = Path(options.root).expanduser()
+        found = _read(root, options.modalities, lambda file, wanted: _open_first(file, wanted, {}))
+        split = check_arrays(root, found, options).split
+        return split_draws(None if split is None else split.tolist())
 
     @classmethod
     def load(cls, options: ArraysOptions) -> Dataset:

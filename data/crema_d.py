@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from data.base import DataError
+from data.base import DataError, SplitDraws
 from data.prepared import Form, Listing, SplitName
 from data.prepared.forms import Frames, Spectrogram
 from data.prepared.lists.folders import files_by_stem, find_folder, folders_by_name, need_folder, open_root
@@ -139,6 +139,11 @@ class CremaD(PreparedSource[CremaDOptions]):
             near = difflib.get_close_matches(unknown[0], known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise DataError(f"exclude: no clip {unknown[0]!r} in the lists{hint}")
+
+    @classmethod
+    def split_draws(cls, options: CremaDOptions) -> SplitDraws:
+        draws: dict[str, SplitDraws] = {"speakers": "test", "official": "validation", "author": "nothing"}
+        return draws[options.split]
 
     @staticmethod
     def _splits(options: CremaDOptions, root: Path, stems: set[str]) -> tuple[dict[SplitName, list[Row]], str]:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from data.base import DataError
+from data.base import DataError, SplitDraws
 from data.prepared import SPLITS, Form, Listing, SplitName
 from data.prepared.forms import FilterBank, Frames, Spectrogram
 from data.prepared.lists.folders import open_root
@@ -63,6 +63,8 @@ TREE = ClipTree(
 )
 LEAST_FRAMES = 4
 """Clips with 3 frames or fewer are left out, as every official loader does."""
+_ROOT = "set `root` to the folder that holds k400, or train_wav and train_img"
+_ORIGIN = "GeWu-Lab/BML_TPAMI2024, code/dataset, or GeWu-Lab/OGM-GE_CVPR2022, data/KineticSound"
 _LISTS = ("", "annotations", "data/KineticSound", "code/dataset")
 _SHARE = 0.1
 
@@ -165,8 +167,14 @@ class KineticsSounds(PreparedSource[KineticsSoundsOptions]):
         return dict(PROFILES[options.profile])
 
     @classmethod
+    def split_draws(cls, options: KineticsSoundsOptions) -> SplitDraws:
+        lists = Lists.under(open_root(options.root, _ROOT), options.lists, _LISTS, _ORIGIN)
+        whole = lists.find("KS_train_val.json") or (lists.find("my_train.txt") and lists.find("my_val.txt"))
+        return "nothing" if whole else "validation"
+
+    @classmethod
     def listing(cls, options: KineticsSoundsOptions) -> Listing:
-        root = open_root(options.root, "set `root` to the folder that holds k400, or train_wav and train_img")
+        root = open_root(options.root, _ROOT)
         splits, note = cls._splits(options, root)
         keys = [row.key for rows in splits.values() for row in rows]
         audio, video = TREE.media(root, keys, LEAST_FRAMES)
@@ -175,8 +183,7 @@ class KineticsSounds(PreparedSource[KineticsSoundsOptions]):
 
     @staticmethod
     def _splits(options: KineticsSoundsOptions, root: Path) -> tuple[dict[SplitName, list[ClipRow]], str]:
-        origin = "GeWu-Lab/BML_TPAMI2024, code/dataset, or GeWu-Lab/OGM-GE_CVPR2022, data/KineticSound"
-        lists = Lists.under(root, options.lists, _LISTS, origin)
+        lists = Lists.under(root, options.lists, _LISTS, _ORIGIN)
         if database := lists.find("KS_train_val.json"):
             return read_database(database), "split: KS_train_val.json"
         train_list = lists.need("my_train.txt", "train.csv")

@@ -12,11 +12,11 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from data.base import DataError
+from data.base import DataError, SplitDraws
 from data.prepared.forms import Form, Frames, Image, Spectrogram, Tokens
-from data.prepared.lists.items import SPLITS, Item, Listing, Medium
+from data.prepared.lists.items import SPLITS, Item, Listing, Medium, SplitName
 from data.prepared.lists.rows import read_text
-from data.prepared.lists.user_tables import carve_splits, number_labels, split_name
+from data.prepared.lists.user_tables import carve_splits, number_labels, split_draws, split_name
 from data.prepared.source import PreparedOptions, PreparedSource
 
 
@@ -161,17 +161,20 @@ class Manifest(PreparedSource[ManifestOptions]):
         return {modality: kind.form() for modality, kind in options.modalities.items()}
 
     @classmethod
+    def split_draws(cls, options: ManifestOptions) -> SplitDraws:
+        return split_draws(_sides(read_csv(Path(options.root).expanduser()), options))
+
+    @classmethod
     def listing(cls, options: ManifestOptions) -> Listing:
         table = read_csv(Path(options.root).expanduser())
         columns = {m: _need(table, kind.column or m) for m, kind in options.modalities.items()}
         label, ids = _need(table, options.label), options.id and _need(table, options.id)
-        split, group = _wanted(table, options.split, "split"), _wanted(table, options.group, "group")
+        group = _wanted(table, options.group, "group")
         labels, classes = number_labels(table.column(label), options.classes, lambda row: table.where(row, label))
-        sides = split and [split_name(text, table.where(row, split)) for row, text in enumerate(table.column(split))]
         names = table.column(ids) if ids else [f"line {number}" for number, _ in table.rows]
         parts, notes = carve_splits(
             labels,
-            sides or None,
+            _sides(table, options),
             table.column(group) if group else None,
             (options.validation_share, options.test_share),
             options.split_seed,
@@ -192,6 +195,14 @@ class Manifest(PreparedSource[ManifestOptions]):
     @classmethod
     def folder(cls, options: ManifestOptions) -> Path:
         return super().folder(options).parent
+
+
+def _sides(table: Table, options: ManifestOptions) -> list[SplitName] | None:
+    """Read the split of each row; None where the table names none."""
+    column = _wanted(table, options.split, "split")
+    if not column:
+        return None
+    return [split_name(text, table.where(row, column)) for row, text in enumerate(table.column(column))] or None
 
 
 def read_csv(path: Path) -> Table:

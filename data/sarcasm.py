@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from data.base import DataError
+from data.base import DataError, SplitDraws
 from data.prepared import Form, Listing, Medium, SplitName
 from data.prepared.lists.folders import files_by_stem, need_folder, open_root
 from data.prepared.lists.media_files import Files, find_media
@@ -111,6 +111,10 @@ class Sarcasm(PreparedSource[SarcasmOptions]):
     @classmethod
     def forms(cls, options: SarcasmOptions) -> dict[str, Form]:
         return PROFILES[options.profile].forms(options)
+
+    @classmethod
+    def split_draws(cls, options: SarcasmOptions) -> SplitDraws:
+        return "nothing"
 
     @classmethod
     def listing(cls, options: SarcasmOptions) -> Listing:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from data.base import SplitDraws
 from data.prepared import Form, Listing, Medium, SplitName
 from data.prepared.forms import Image
 from data.prepared.lists.folders import files_by_stem, need_folder, open_root
@@ -94,6 +95,10 @@ class Twitter2015(PreparedSource[Twitter2015Options]):
     @classmethod
     def forms(cls, options: Twitter2015Options) -> dict[str, Form]:
         return PROFILES[options.profile].forms(options, pair=options.text_mode == "tweet+target")
+
+    @classmethod
+    def split_draws(cls, options: Twitter2015Options) -> SplitDraws:
+        return "nothing"
 
     @classmethod
     def listing(cls, options: Twitter2015Options) -> Listing:

@@ -5,6 +5,7 @@ them, and, below that, splits drawn by a seed and files that are read whole. Pat
 from __future__ import annotations
 
 from data.base.dataset import (
+    SPLIT_SEED,
     AbsentDataError,
     Augmentation,
     Batch,
@@ -16,6 +17,7 @@ from data.base.dataset import (
     Description,
     SampleType,
     Split,
+    SplitDraws,
     Streams,
     check_labels,
     require_modalities,
@@ -23,6 +25,7 @@ from data.base.dataset import (
 )
 
 __all__ = [
+    "SPLIT_SEED",
     "AbsentDataError",
     "Augmentation",
     "Batch",
@@ -34,6 +37,7 @@ __all__ = [
     "Description",
     "SampleType",
     "Split",
+    "SplitDraws",
     "Streams",
     "check_labels",
     "require_modalities",

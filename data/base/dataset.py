@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -239,6 +239,14 @@ class Description:
     labels: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
 
+SPLIT_SEED = "split_seed"
+"""The option that draws a dataset's splits, where it has one."""
+
+SplitDraws = Literal["test", "validation", "nothing"]
+"""What a dataset's ``split_seed`` draws anew: the test samples and with them all others; which training samples
+validate, while the test samples stay; nothing, as the dataset brings all of its splits."""
+
+
 class DatasetOptions(BaseModel):
     """Base of every dataset's options: typed, unknown keys refused. ``split_seed`` never is the run's seed."""
 
@@ -302,6 +310,14 @@ class DatasetSource(ABC, Generic[OptionsT]):
         Raises AbsentDataError where the data cannot be found, DataError for everything that is wrong with what is
         looked at."""
         return Description(cls.samples(options))
+
+    @classmethod
+    def split_draws(cls, options: OptionsT) -> SplitDraws:
+        """Say what ``split_seed`` draws anew. Reads lists at most. Default: the test samples too; nothing where there
+        is no such option.
+
+        Raises AbsentDataError, DataError where that depends on files that cannot be read."""
+        return "test" if SPLIT_SEED in cls.Options.model_fields else "nothing"
 
     @classmethod
     @abstractmethod

@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from data.base import Column, DataError, Dataset, DatasetOptions, DatasetSource, Description, SampleType, Split
+from data.base import (
+    Column,
+    DataError,
+    Dataset,
+    DatasetOptions,
+    DatasetSource,
+    Description,
+    SampleType,
+    Split,
+    SplitDraws,
+)
 from data.prepared.cache.decoding import prepare
 from data.prepared.cache.folder import read_only
 from data.prepared.cache.preparation import NAMED, Preparation
@@ -84,6 +94,11 @@ class PreparedSource(DatasetSource[PreparedT]):
         labels: dict[str, NDArray[np.int64]]
         labels = {name: np.array([item.label for item in items], np.int64) for name, items in splits.items()}
         return Description(cls.samples(options), labels)
+
+    @classmethod
+    def split_draws(cls, options: PreparedT) -> SplitDraws:
+        """Say what ``split_seed`` draws anew: of most sets the validation samples, which their owners do not name."""
+        return "validation"
 
     @classmethod
     def load(cls, options: PreparedT) -> Dataset:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from data.base import DataError
+from sweep.analysis.statistics import split_of
 from sweep.config import ConfigError, load_frozen
 from sweep.config.schema import Objective
 from sweep.plan.build import plan
@@ -21,8 +22,8 @@ from sweep.search.racing import Decision
 
 STUDY = ["label", "dataset", "role"]
 CONFIGURATION = [*STUDY, "configuration"]
-RacedOut = Mapping[tuple[str, str, str], int]
-"""(label, dataset, configuration) -> seeds after which it was out of the race."""
+RacedOut = Mapping[tuple[str, str, int, str], int]
+"""(label, dataset, split, configuration) -> seeds after which it was out of the race."""
 COMPLETE = "complete"
 
 
@@ -82,7 +83,8 @@ def raced_out_seeds(folder: Path) -> RacedOut:
         except ValidationError:
             continue  # torn: a race decides anew what it cannot read
         if not decision.stays:
-            out[decision.label, decision.dataset, decision.configuration] = len(decision.seeds)
+            split = -1 if decision.split is None else decision.split
+            out[decision.label, decision.dataset, split, decision.configuration] = len(decision.seeds)
     return out
 
 
@@ -92,21 +94,27 @@ def completeness_table(rows: pd.DataFrame, seeds: int = 0, out: RacedOut | None 
     Columns label, dataset, role, configuration, n (finished seeds), epochs (most trained), state ("complete", or why it
     is not) and ranked, true where all its seeds have finished. Means over different numbers of seeds are no ranking.
 
-    seeds: how many each should have but under report seeds; 0: as many as the one that has most in its study."""
+    seeds: how many each should have on a split but under report seeds; 0: as many as the one that has most in its
+    study."""
     seen = rows.drop_duplicates(["hash", *CONFIGURATION])
+    seen = seen.assign(split=split_of(seen))
+    keys = zip(seen["label"], seen["dataset"], seen["split"], seen["configuration"], strict=True)
     counts = seen.assign(
         **{word: seen["status"].eq(word) for word in ("done", "pruned", "failed", "diverged")},
         trained=seen.get("epochs_trained", 0),
         of=1,
+        out=[key in (out or {}) or (key[0], key[1], -1, key[3]) in (out or {}) for key in keys],
     )
     aggregated = {word: (word, "sum") for word in ("done", "pruned", "failed", "diverged", "of")}
     groups = counts.groupby(CONFIGURATION, sort=False, dropna=False)
-    table = groups.agg(**aggregated, epochs=("trained", "max")).reset_index()
-    most = table.groupby(STUDY, sort=False)["done"].transform("max")
+    table = groups.agg(**aggregated, epochs=("trained", "max"), splits=("split", "nunique"), out=("out", "any"))
+    table = table.reset_index()
+    # Of a search a configuration may have been proposed on one split and not on another.
+    alone = table["done"] / table["splits"]
+    most = alone.groupby([table[name] for name in STUDY], sort=False).transform("max")
     wanted = most.where(table["role"].eq("report"), seeds) if seeds else most
-    table["ranked"] = table["done"].ge(wanted) & table["done"].gt(0)
-    keys = zip(table["label"], table["dataset"], table["configuration"], strict=True)
-    table["state"] = [_state(row, key in (out or {})) for row, key in zip(table.to_dict("records"), keys, strict=True)]
+    table["ranked"] = alone.ge(wanted) & table["done"].gt(0)
+    table["state"] = [_state(row, row["out"]) for row in table.to_dict("records")]
     return table.rename(columns={"done": "n"})[[*CONFIGURATION, "n", "epochs", "state", "ranked"]]
 
 

@@ -13,14 +13,17 @@ from sweep.analysis.fronts import Front, objective_label, value_text
 from sweep.analysis.many_to_one import least_p
 from sweep.analysis.parts import (
     Parts,
+    as_one_choice,
+    by_split,
     chosen_run,
     configuration_name,
     rows_of_one_configuration,
     selection_metric,
     shown_metric,
 )
+from sweep.analysis.replicates import repeats_text, splits_text
 from sweep.analysis.sensitivity import Sensitivity, sensitivity
-from sweep.analysis.statistics import estimate, holm, interval_text, per_cent
+from sweep.analysis.statistics import estimate_runs, holm, interval_text, per_cent, split_of
 from sweep.analysis.two_way import SIGNIFICANCE
 
 
@@ -58,9 +61,9 @@ def _comparison_sentences(table: pd.DataFrame) -> list[str]:
     table = table[table["n"] > 1]
     if table.empty:
         return []
-    seeds = " to ".join(dict.fromkeys(str(n) for n in (table["n"].min(), table["n"].max())))
+    over = repeats_text(table["repeats"], table["splits"])
     lossy = table[table["lost"] > 0]
-    few = table[least_p(table["n"]) * table["comparisons"] >= SIGNIFICANCE].drop(lossy.index, errors="ignore")
+    few = table[least_p(table["repeats"]) * table["comparisons"] >= SIGNIFICANCE].drop(lossy.index, errors="ignore")
     judged = table.drop(few.index).drop(lossy.index)
     apart = judged[judged["p_adjusted"] < SIGNIFICANCE]
     above, below = apart[apart["mean"] > 0], apart[apart["mean"] < 0]
@@ -69,7 +72,8 @@ def _comparison_sentences(table: pd.DataFrame) -> list[str]:
     if len(few):
         which = "none" if few.index.equals(table.index) else f"{len(few)}"
         outcomes.append(f"{which} can be judged" if which == "none" else f"{which} cannot be judged")
-        outcomes[-1] += f": {few['n'].max()} seeds are too few for so many comparisons"
+        what = "splits" if few["splits"].max() > 1 else "seeds"
+        outcomes[-1] += f": {few['repeats'].max()} {what} are too few for so many comparisons"
     if len(lossy):
         outcomes.append(f"{len(lossy)} not claimed, for seeds were lost ({_losses_text(lossy)})")
     for dataset, part in table[table["baseline_lost"] > 0].groupby("dataset", sort=False):
@@ -80,7 +84,7 @@ def _comparison_sentences(table: pd.DataFrame) -> list[str]:
     text = f"Of {len(table)} {subject} compared with joint training over common seeds, {'; '.join(outcomes)}"
     if len(judged):
         text += f"; {power_text(judged)}"
-    return [f"{text} (Dunnett's test over {seeds} seeds as blocks, 5 % for all of them together)."]
+    return [f"{text} (Dunnett's test over {over}, as blocks, 5 % for all of them together)."]
 
 
 def _front_sentence(front: Front) -> str:
@@ -108,29 +112,32 @@ def _losses_text(table: pd.DataFrame) -> str:
 
 
 def _search_sentences(parts: Parts, label: str, dataset: str, rows: pd.DataFrame) -> list[str]:
-    best, metric = chosen_run(rows), selection_metric(rows)
-    if best is None:
+    metric, several = selection_metric(rows), by_split(rows)
+    found = [(best, part) for part in several if (best := chosen_run(part)) is not None]
+    if not found:
         return [f"{label} on {dataset}: no searched configuration has finished."]
-    mine = rows[rows["configuration"].eq(best["configuration"]) & rows["status"].eq("done")]
-    reached = estimate(mine[metric])
-    text = f"{label} on {dataset}: the search chose {best['point']} with {per_cent(reached.mean)} % on validation"
-    text += ", a maximum and so optimistic"
-    alike = parts.reports["label"].eq(label) & parts.reports["configuration"].eq(best["configuration"])
-    fresh = parts.reports[alike & parts.reports["status"].eq("done")]
+    choices, fresh = list[str](), parts.reports.iloc[:0]
+    for best, part in found:
+        mine = part[part["configuration"].eq(best["configuration"])]
+        where = f" (split {best['split']:g})" if len(several) > 1 else ""
+        choices.append(f"{best['point']} with {per_cent(estimate_runs(mine, metric).mean)} % on validation{where}")
+        alike = parts.reports["label"].eq(label) & parts.reports["configuration"].eq(best["configuration"])
+        same = split_of(parts.reports).eq(split_of(part).iloc[0]) & parts.reports["status"].eq("done")
+        fresh = pd.concat([fresh, parts.reports[alike & same]])
+    text = f"{label} on {dataset}: the search chose {'; '.join(choices)}"
+    text += ", a maximum and so optimistic" if len(several) == 1 else "; these are maxima and so optimistic"
     column = shown_metric(fresh, metric.removeprefix("validation_")) if len(fresh) else None
     if column is None:
         return [f"{text}; it has not been trained under fresh seeds yet."]
-    found = estimate(fresh[column])
-    seeds = "seed" if found.n == 1 else "seeds"
-    return [
-        f"{text}; under {found.n} fresh {seeds} it reaches {interval_text(found.mean, found.low, found.high)} % "
-        f"({column.replace('_', ' ')})."
-    ]
+    tested = estimate_runs(fresh, column)
+    seeds = "1 fresh seed" if tested.n == 1 else f"{fresh['seed'].nunique()} fresh seeds"
+    reached = f"{interval_text(tested.mean, tested.low, tested.high)} % ({column.replace('_', ' ')})"
+    return [f"{text}; under {seeds} {splits_text(tested.splits)} it reaches {reached}."]
 
 
 def rows_to_compare(parts: Parts) -> pd.DataFrame:
     """Select what is compared with joint training: planned configurations and report seeds, but joint itself."""
-    rows = pd.concat([parts.planned, parts.reports])
+    rows = pd.concat([parts.planned, parts.chosen])
     return rows[~rows["hash"].isin(parts.baseline["hash"])]
 
 
@@ -138,7 +145,8 @@ def differences_to_joint(parts: Parts, rows: pd.DataFrame, column: str) -> pd.Da
     """Compare rows and the other references with joint training over common seeds, a row a configuration."""
     own = {*parts.baseline["label"]}
     studies = parts.references[~parts.references["label"].isin(own)].groupby(["label", "dataset"], sort=False)
-    others = pd.concat([parts.references.iloc[:0], *(rows_of_one_configuration(part) for _, part in studies)])
+    chosen = ([rows_of_one_configuration(each) for each in by_split(part)] for _, part in studies)
+    others = pd.concat([parts.references.iloc[:0], *(as_one_choice(pd.concat(each)) for each in chosen)])
     others = others[~others["hash"].isin(rows["hash"])]
     return differences(pd.concat([rows, others]), parts.baseline, column, ["label", "point", "role"])
 

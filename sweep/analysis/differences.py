@@ -1,4 +1,4 @@
-"""Differences of configurations to a baseline under common seeds, judged as a family.
+"""Differences of configurations to a baseline under common splits and seeds, judged as a family.
 
 A frame has one row a run, as ``sweep.results.load`` gives it."""
 
@@ -11,34 +11,35 @@ import numpy as np
 import pandas as pd
 
 from sweep.analysis.many_to_one import ManyToOne, detectable_difference, many_to_one
-from sweep.analysis.statistics import NO_SPREAD, half_width, lost_seeds, resolution, rounding_noise
+from sweep.analysis.statistics import NO_SPREAD, half_width, lost_runs, repeat_of, resolution, rounding_noise
 
 
 def differences(frame: pd.DataFrame, baseline: pd.DataFrame, metric: str, by: Sequence[str]) -> pd.DataFrame:
-    """Compare each group of ``frame`` with ``baseline`` on the same dataset under common seeds, by
-    :func:`sweep.analysis.many_to_one.many_to_one`.
+    """Compare each group of ``frame`` with ``baseline`` on the same dataset under common splits and seeds, by
+    :func:`sweep.analysis.many_to_one.many_to_one`: with seeds as blocks, or with the means of several splits.
 
     metric: a share in [0, 1], of the :func:`resolution` on the dataset. Columns ``by``, dataset, mean, low, high, n
-    (common seeds), p, p_adjusted (over all rows: step-down on each dataset, Bonferroni over datasets), comparisons (how
-    many different ones that are), noise (deviation of one run on the dataset beyond what its seed shares), detectable
-    (the difference that would have been found with 80 % probability; infinite where none would), lost and baseline_lost
-    (seeds that ended without a result) and seeds (all of the group). Groups without a finished run of the baseline on
-    their dataset have n = 0. Of several finished runs of one seed the first counts."""
+    (common runs), repeats (common seeds, or splits where there are several), splits, p, p_adjusted (over all rows:
+    step-down on each dataset, Bonferroni over datasets), comparisons (how many different ones that are), noise
+    (deviation of one repeat on the dataset beyond what its block shares), detectable (the difference that would have
+    been found with 80 % probability; infinite where none would), lost and baseline_lost (runs that ended without a
+    result) and seeds (all runs of the group). Groups without a finished run of the baseline on their dataset have n =
+    0. Of several finished runs of one split and seed the first counts."""
     by = [*by, *({"dataset"} - set(by))]
     known, tables = dict(list(baseline.groupby("dataset", sort=False))), list[pd.DataFrame]()
     for dataset, rows in frame.groupby("dataset", sort=False):
         tables.append(_on_one_dataset(rows, known.get(dataset, baseline.iloc[:0]), metric, by))
-    columns = [*by, "mean", "low", "high", "n", "p", "p_adjusted", "comparisons", "noise", "detectable"]
-    columns += ["lost", "seeds", "baseline_lost"]
+    columns = [*by, "mean", "low", "high", "n", "repeats", "splits", "p", "p_adjusted", "comparisons"]
+    columns += ["noise", "detectable", "lost", "seeds", "baseline_lost"]
     if not tables:
         return pd.DataFrame(columns=columns)
     families = [int(table["comparisons"].iloc[0]) for table in tables]
     judged = sum(size > 0 for size in families)
     table = pd.concat(tables, ignore_index=True).assign(comparisons=sum(families))
     table["p_adjusted"] = np.minimum(1, judged * table["p_adjusted"])
-    power = zip(table["noise"], table["n"], table["comparisons"], strict=True)
+    power = zip(table["noise"], table["repeats"], table["comparisons"], strict=True)
     found = {key: detectable_difference(*key) for key in set(power) if not np.isnan(key[0])}
-    keys = zip(table["noise"], table["n"], table["comparisons"], strict=True)
+    keys = zip(table["noise"], table["repeats"], table["comparisons"], strict=True)
     table["detectable"] = [found.get(key, np.nan) for key in keys]
     order = list(dict.fromkeys(frame[by].itertuples(index=False, name=None)))
     place = {key: number for number, key in enumerate(order)}
@@ -62,19 +63,29 @@ def power_text(table: pd.DataFrame) -> str:
 
 def _on_one_dataset(frame: pd.DataFrame, baseline: pd.DataFrame, metric: str, by: list[str]) -> pd.DataFrame:
     groups = list(frame.groupby(by, sort=False, dropna=False))
-    columns = [_by_seed(baseline, metric), *(_by_seed(group, metric) for _, group in groups)]
-    values = pd.concat(columns, axis=1).to_numpy(float).T
+    one, many = _by_repeat(baseline, metric), [_by_repeat(group, metric) for _, group in groups]
+    pairs = [int((each - one).notna().sum()) for each in many]
+    splits = [(each - one).dropna().index.get_level_values("split").nunique() for each in many]
+    if max(splits) > 1:
+        many, one = [_split_means(each, one) for each in many], one.groupby(level="split").mean()
+    values = pd.concat([one, *many], axis=1).to_numpy(float).T
     step = resolution(pd.concat([frame, baseline]), metric)
     found = many_to_one(values, float(rounding_noise(step)))
     low, high = _interval(found)
-    lost = len(lost_seeds(baseline))
+    lost = len(lost_runs(baseline))
     named = pd.DataFrame([key for key, _ in groups], columns=by)
-    counts = [{"lost": len(lost_seeds(group)), "seeds": group["seed"].nunique()} for _, group in groups]
+    counts = [{"lost": len(lost_runs(group)), "seeds": repeat_of(group).nunique()} for _, group in groups]
     numbers: dict[str, Any] = {
-        "mean": found.mean, "low": low, "high": high, "n": found.n, "p": found.p, "p_adjusted": found.p_adjusted,
-        "comparisons": found.family, "noise": found.noise, "baseline_lost": lost,
+        "mean": found.mean, "low": low, "high": high, "n": pairs, "repeats": found.n, "splits": splits, "p": found.p,
+        "p_adjusted": found.p_adjusted, "comparisons": found.family, "noise": found.noise, "baseline_lost": lost,
     }  # fmt: skip
     return pd.concat([named, pd.DataFrame(numbers), pd.DataFrame(counts)], axis=1)
+
+
+def _split_means(values: pd.Series, baseline: pd.Series) -> pd.Series:
+    """Average over the seeds of each split: as far from the baseline's mean as the common seeds are on average."""
+    means: pd.Series = (values - baseline).groupby(level="split").mean() + baseline.groupby(level="split").mean()
+    return means
 
 
 def _interval(found: ManyToOne) -> tuple[np.ndarray, np.ndarray]:
@@ -84,6 +95,9 @@ def _interval(found: ManyToOne) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(found.mean - half, -1, 1), np.clip(found.mean + half, -1, 1)
 
 
-def _by_seed(frame: pd.DataFrame, metric: str) -> pd.Series:
-    done = frame[frame["status"].eq("done")].drop_duplicates("seed").set_index("seed")
-    return done[metric].astype(float) if metric in done else pd.Series(dtype=float)
+def _by_repeat(frame: pd.DataFrame, metric: str) -> pd.Series:
+    """Give ``metric`` of the finished runs of one configuration by split and seed."""
+    done = frame[frame["status"].eq("done")]
+    values = done[metric].to_numpy(float) if metric in done else np.full(len(done), np.nan)
+    found = pd.Series(values, repeat_of(done))
+    return found[~found.index.duplicated()]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from sweep.analysis.completeness import CONFIGURATION, STUDY, RacedOut, completeness_table
 from sweep.analysis.parts import METRIC_NAMES, Parts
-from sweep.analysis.statistics import summarise
+from sweep.analysis.statistics import split_of, summarise
 from sweep.config.schema import Objective
 from sweep.plan.objectives import directions, pareto_front, result_column
 
@@ -31,6 +31,7 @@ class Front:
 
     label: str
     dataset: str
+    """With its split where there are several: fronts are found on each of them."""
     objectives: tuple[Objective, ...]
     table: pd.DataFrame
     lost: int
@@ -45,9 +46,13 @@ def pareto_fronts(
     Only configurations with all their seeds are compared: one that was pruned, failed or is out of the race is never
     on a front."""
     found = []
-    for (label, dataset, _), rows in parts.swept.groupby(STUDY, sort=False):
+    for (label, dataset, _, split), rows in parts.swept.groupby([*STUDY, split_of(parts.swept)], sort=False):
         table = _table(rows, objectives, seeds, out)
-        beside = parts.references[parts.references["dataset"].eq(str(dataset))]
+        beside = parts.references[
+            parts.references["dataset"].eq(str(dataset)) & split_of(parts.references).eq(split_of(rows).iloc[0])
+        ]
+        if split_of(parts.swept).nunique() > 1:
+            dataset = f"{dataset}, split {split}"
         references = {
             str(name): own[own["front"]]
             for name, part in beside.groupby("label", sort=False)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sweep.analysis.statistics import lost_seeds
+from sweep.analysis.statistics import lost_runs, repeat_of
 from sweep.results.tables import columns_of
 
 ACCURACIES = ("test_accuracy", "validation_accuracy")
@@ -36,10 +36,11 @@ def losses_table(rows: pd.DataFrame, by: Sequence[str], column: str) -> pd.DataF
     found = []
     for key, group in rows.groupby(list(by), sort=False, dropna=False):
         named = dict(zip(by, key, strict=True))
-        lost = len(lost_seeds(group))
-        done = group[group["status"].eq("done")].drop_duplicates("seed")
+        lost = len(lost_runs(group))
+        done = group[group["status"].eq("done")]
+        done = done[~repeat_of(done).duplicated()]
         values = done[column].dropna() if column in done else pd.Series(dtype=float)
         total = float(values.sum()) + (lost * chance[str(named["dataset"])] if lost else 0.0)
         mean = total / (len(values) + lost) if len(values) + lost else math.nan
-        found.append({**named, "seeds": int(group["seed"].nunique()), "lost": lost, "mean": mean})
+        found.append({**named, "seeds": int(repeat_of(group).nunique()), "lost": lost, "mean": mean})
     return pd.DataFrame(found, columns=[*by, "seeds", "lost", "mean"])

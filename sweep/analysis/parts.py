@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweep.analysis.statistics import is_numeric, summarise
+from sweep.analysis.statistics import is_numeric, repeat_of, split_of, summarise
 from sweep.plan.not_applicable import NotApplicable
 from sweep.results.tables import METRICS, columns_of, point_text
+
+CHOICE = "chosen on each split"
 
 METRIC_NAMES = {"accuracy": "accuracy", "map": "MAP", "macro_f1": "macro-F1"}
 
@@ -45,13 +47,13 @@ class Grid:
         return tuple(axis(self.rows, c) for c in _varied_columns(self.rows) if self.rows[c].nunique() > 1)
 
     def through(self, free: Iterable[str]) -> pd.DataFrame:
-        """Select the rows that share every varied value with the chosen configuration of their dataset.
+        """Select the rows that share every varied value with the chosen configuration of their dataset and split.
 
         ``free`` columns are excepted: a figure of some axes shows this cut through a grid of more."""
         held = [a.column for a in self.axes if a.column not in free]
         kept = []
-        for _, rows in self.rows.groupby("dataset", sort=False):
-            best = chosen_run(rows)
+        for rows in by_split(self.rows):
+            best = chosen_run(rows) if held else None
             if held and best is not None:
                 rows = rows[(rows[held] == best[held]).all(axis=1)]
             kept.append(rows)
@@ -108,10 +110,9 @@ class Parts:
                 plain = plain[plain["hp.unimodal_loss_weight"].fillna(0).eq(0)]
             if len(plain):
                 plain = plain[plain["label"].eq(plain["label"].iloc[0])]
-                kept = [rows_of_one_configuration(part) for _, part in plain.groupby("dataset", sort=False)]
+                kept = pd.concat([rows_of_one_configuration(part) for part in by_split(plain)])
                 fresh = self.reports[self.reports["label"].eq(plain["label"].iloc[0])]
-                alike = fresh["configuration"].isin(pd.concat(kept)["configuration"])
-                return pd.concat([*kept, fresh[alike]])
+                return pd.concat([kept, fresh[_study_keys(fresh).isin(_study_keys(kept))]])
         return self.runs.iloc[:0]
 
     def reference_rows(self, dataset: str, beside: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -122,9 +123,9 @@ class Parts:
         look from."""
         rows, found = self.references[self.references["dataset"].eq(dataset)], dict[str, pd.DataFrame]()
         for label, part in rows.groupby("label", sort=False):
-            own = rows_of_one_configuration(part)
+            own = pd.concat([rows_of_one_configuration(each) for each in by_split(part)])
             fresh = self.reports[self.reports["label"].eq(label)]
-            fresh = fresh[fresh["configuration"].isin(own["configuration"])]
+            fresh = fresh[_study_keys(fresh).isin(_study_keys(own))]
             common = under_same_seeds(pd.concat([own, fresh]).drop_duplicates("hash"), beside)
             if len(common):
                 found[str(label)] = common
@@ -140,15 +141,40 @@ class Parts:
                 found[str(label)] = Grid(str(label), str(part["method"].iloc[0]), common).through([column])
         return found
 
+    @cached_property
+    def chosen(self) -> pd.DataFrame:
+        """Select the runs under report seeds, each study's as :func:`as_one_choice` names them."""
+        studies = self.reports.groupby(["label", "dataset"], sort=False)
+        return pd.concat([self.reports.iloc[:0], *(as_one_choice(rows) for _, rows in studies)])
+
+
+def as_one_choice(rows: pd.DataFrame) -> pd.DataFrame:
+    """Name what one label chose anew on each of several splits of a dataset as one configuration, the choice: it is
+    compared as a whole. Rows of one configuration, or of several on a split, keep their names."""
+    once = all(part["configuration"].nunique() == 1 for part in by_split(rows))
+    if not once or rows["configuration"].nunique() < 2:
+        return rows
+    name = f"{rows['label'].iloc[0]}/{rows['dataset'].iloc[0]}/{CHOICE}"
+    return rows.assign(point=CHOICE, configuration=name)
+
 
 def under_same_seeds(rows: pd.DataFrame, beside: pd.DataFrame) -> pd.DataFrame:
-    """Keep the finished runs whose seed a finished run of ``beside`` has, too."""
-    seeds = beside.loc[beside["status"].eq("done"), "seed"]
-    return rows[rows["status"].eq("done") & rows["seed"].isin(seeds)]
+    """Keep the finished runs whose split and seed a finished run of ``beside`` has, too."""
+    known = repeat_of(beside[beside["status"].eq("done")])
+    return rows[rows["status"].eq("done") & repeat_of(rows).isin(known)]
+
+
+def by_split(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """Give the rows of each dataset and split: within these alone anything is chosen."""
+    return [part for _, part in rows.groupby([rows["dataset"], split_of(rows)], sort=False)]
+
+
+def _study_keys(rows: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_arrays([rows["dataset"], split_of(rows), rows["configuration"]])
 
 
 def rows_of_one_configuration(rows: pd.DataFrame) -> pd.DataFrame:
-    """Keep one configuration of one label on one dataset: of several the one that validation chooses."""
+    """Keep one configuration of one label on one dataset and split: of several the one that validation chooses."""
     best = chosen_run(rows) if rows["configuration"].nunique() > 1 else None
     return rows[rows["configuration"].eq((rows.iloc[0] if best is None else best)["configuration"])]
 
@@ -164,7 +190,7 @@ def means_and_counts(rows: pd.DataFrame, axes: tuple[Axis, Axis], metric: str) -
 
 
 def chosen_run(rows: pd.DataFrame) -> pd.Series | None:
-    """Choose the best configuration by its mean validation metric, and give one of its runs.
+    """Choose the best configuration by its mean validation metric, and give one of its runs. rows: of one split.
 
     Only those with most finished seeds are compared. None where none has finished."""
     metric = selection_metric(rows)

@@ -24,7 +24,8 @@ PERMUTATIONS = 60
 
 @dataclass(frozen=True)
 class SearchResult:
-    """One objective of one study of a sweep, with the label and dataset that it searched for. position: of the
+    """One objective of one study of a sweep, with the label and dataset that it searched for; of several splits the
+    dataset names the split ("digits, split 1"). position: of the
     objective among those of the study."""
 
     label: str
@@ -92,13 +93,16 @@ def search_results(sweep: Path, metric: str) -> list[SearchResult]:
         return []
     import optuna
 
+    from sweep.plan.configurations import ON_SPLIT
     from sweep.search.journal import SEARCHES, open_read_only
 
     found = []
     for journal in journals:
         storage = open_read_only(journal)
         for full in optuna.get_all_study_names(storage):
-            label, _, dataset = full.removeprefix(f"{sweep.name}/").rpartition("/")
+            whole, _, split = full.removeprefix(f"{sweep.name}/").partition(ON_SPLIT)
+            label, _, dataset = whole.rpartition("/")
+            dataset = f"{dataset}, split {split}" if split else dataset
             study = optuna.load_study(study_name=full, storage=storage)
             objectives = study.user_attrs.get(SEARCHES, {}).get("objectives", [metric])
             found += [SearchResult(label or full, dataset, name, at, study) for at, name in enumerate(objectives)]

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweep.analysis.statistics import curve, resolution, rounding_noise
+from sweep.analysis.replicates import ONE_SPLIT
+from sweep.analysis.statistics import curve, resolution, rounding_noise, split_of
 from sweep.analysis.two_way import SIGNIFICANCE, Effect, value_effect
 
 
@@ -23,9 +24,10 @@ class Sensitivity:
     values; ratio: span / noise; p: where no value matters, by ``effect``, a two-way analysis with seeds as blocks;
     best, worst: the values of the largest and smallest mean of the metric that selects; at_best: the mean of the metric
     at the best value; reach: smallest and largest mean; selected: whether another metric than this selects; values: how
-    many have a mean; n: fewest and most seeds; pruned: values without a mean because early stopping ended their runs;
-    diverged: values at which every seed diverged, each with its number of seeds; unstable: values at which some did,
-    with how many of how many; failed: values without a mean because every run failed otherwise."""
+    many have a mean; n: fewest and most runs; splits: on which they are; pruned: values without a mean because early
+    stopping ended their runs; diverged: values at which every seed diverged, each with its number of seeds; unstable:
+    values at which some did, with how many of how many; failed: values without a mean because every run failed
+    otherwise."""
 
     span: float
     noise: float
@@ -43,6 +45,7 @@ class Sensitivity:
     unstable: tuple[tuple[Any, int, int], ...] = ()
     failed: tuple[Any, ...] = ()
     effect: Effect | None = None
+    splits: int = 1
 
     def detectable(self, sentences: int = 1) -> float:
         """Give the range that would have been found with 80 % probability, as one of so many sentences; NaN where there
@@ -75,9 +78,8 @@ class Sensitivity:
             )
         fewest, most = self.n
         seeds = f"{most}" if fewest == most else f"{fewest} to {most}"
-        against = (
-            f"{moved}, one run between seeds by {100 * self.noise:.1f} (ratio {self.ratio:.1f}; {seeds} seeds a value)"
-        )
+        where = f"seeds a value {ONE_SPLIT}" if self.splits < 2 else f"runs a value on {self.splits} splits"
+        against = f"{moved}, one run between seeds by {100 * self.noise:.1f} (ratio {self.ratio:.1f}; {seeds} {where})"
         if self.effect is not None and self.effect.blocked:
             against += f", {100 * self.effect.noise:.1f} of it not shared by the runs of a seed"
         p = f"p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'}"
@@ -121,13 +123,14 @@ def sensitivity(frame: pd.DataFrame, x: str, metric: str, select: str | None = N
     if len(table) < 2:
         return Sensitivity(math.nan, math.nan, math.nan, math.nan, None, None, len(table), (0, 0), **told)
     n, mean = table["n"].to_numpy(), table["mean"]
-    span, freedom = float(mean.max() - mean.min()), int((n - 1).sum())
+    span, freedom = float(mean.max() - mean.min()), int(table["freedom"].sum())
     noise, p = math.nan, math.nan
     if freedom:
-        noise = math.sqrt(float(((n - 1) * table["deviation"].fillna(0) ** 2).sum()) / freedom)
-        done = frame[frame["status"].eq("done") & frame[metric].notna()].drop_duplicates([x, "seed"])
-        levels, seeds = pd.factorize(done[x])[0], pd.factorize(done["seed"])[0]
+        noise = math.sqrt(float((table["freedom"] * table["within"].fillna(0) ** 2).sum()) / freedom)
+        done = _repeats(frame, x, metric)
+        levels, seeds = pd.factorize(done[x])[0], pd.factorize(done["block"])[0]
         floor = rounding_noise(resolution(frame, metric))
+        told["splits"] = max(1, int(table["splits"].max()))
         told["effect"] = value_effect(done[metric].to_numpy(float), levels, seeds, floor)
         p = told["effect"].p
     ratio = span / noise if noise else math.inf if span else 0.0
@@ -139,6 +142,16 @@ def sensitivity(frame: pd.DataFrame, x: str, metric: str, select: str | None = N
     told |= {"at_best": float(mean[first]), "reach": (float(mean.min()), float(mean.max())), "selected": by is not mean}
     best, worst = table["value"].iloc[first], table["value"].iloc[last]
     return Sensitivity(span, noise, ratio, p, best, worst, len(n), (int(n.min()), int(n.max())), **told)
+
+
+def _repeats(frame: pd.DataFrame, x: str, metric: str) -> pd.DataFrame:
+    """Give the repeats of each value, with the block that they belong to: runs by seed, or with several splits the
+    splits' means by split, as runs of one split repeat the training alone."""
+    done = frame[frame["status"].eq("done") & frame[metric].notna()]
+    done = done.assign(split=split_of(done)).drop_duplicates([x, "split", "seed"])
+    if done["split"].nunique() < 2:
+        return done.assign(block=done["seed"])
+    return done.groupby([x, "split"], sort=False)[metric].mean().reset_index().rename(columns={"split": "block"})
 
 
 def _value_text(value: Any) -> str:

@@ -1,10 +1,13 @@
-"""Statistics over seeds: mean and 95 % t interval, curves, paired differences. Pure functions of frames.
+"""Statistics over runs: mean and 95 % t interval, curves, paired differences. Pure functions of frames.
 
 A frame has one row a run, as ``sweep.results.load`` gives it. Only finished runs (status done) enter a number; the
 others are counted beside it. Metrics are shares in [0, 1]; text is in per cent and points.
 
 A share of n samples moves in steps of 1/n, and few seeds may agree by chance: agreement is never taken as proof. Noise
 counts as no smaller than what rounding to the steps adds, and p-values as no smaller than seeds that collapse allow.
+
+Runs under one split repeat the training; where there are several splits these are the repeats. The mean is then that of
+the splits' means, and intervals and tests are over these: seeds within a split never stand for further splits.
 """
 
 from __future__ import annotations
@@ -33,13 +36,21 @@ COVERAGE = (
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean of n values with its interval; deviation, low and high are NaN for n < 2, mean too for n = 0."""
+    """Mean of n values with its interval; deviation, low and high are NaN for n < 2, mean too for n = 0.
+
+    splits: over which it is, where they are several; the deviation is then that of their means."""
 
     mean: float
     low: float
     high: float
     deviation: float
     n: int
+    splits: int = 1
+
+    @property
+    def repeats(self) -> int:
+        """Count what the interval is over: the splits where they are several, else the values."""
+        return self.splits if self.splits > 1 else self.n
 
 
 def half_width(deviation: Any, n: Any, confidence: float = CONFIDENCE, freedom: Any = None) -> np.ndarray:
@@ -89,15 +100,17 @@ def summarise(frame: pd.DataFrame, by: Sequence[str], metric: str, share: bool =
     :func:`resolution` on the dataset. Else they are those of :func:`estimate_quantity`.
 
     Columns ``by``, mean, low, high, deviation, n, failed (runs that ended without a result: failed, diverged, pruned),
-    pruned and diverged (of those, the ones stopped early and those whose loss was not finite) and missing (no value
-    yet)."""
+    pruned and diverged (of those, the ones stopped early and those whose loss was not finite), missing (no value
+    yet), splits (with a value), within (deviation between seeds, pooled over the splits) and freedom (its degrees).
+    With several splits mean, interval and deviation are those of the splits' means."""
     done = frame["status"].eq("done")
     values = frame[metric].where(done).astype(float) if metric in frame else pd.Series(np.nan, frame.index)
     ends = {word: frame["status"].eq(word) for word in ("pruned", "diverged")}
     rows = frame[list(by)].assign(value=values, failed=frame["status"].isin(FAILED), **ends, total=1)
     groups = rows.groupby(list(by), sort=False, dropna=False)
-    value, ended = groups["value"], groups[["failed", "pruned", "diverged", "total"]].sum()
-    mean, deviation, n = value.mean(), value.std(), value.count()
+    ended, n = groups[["failed", "pruned", "diverged", "total"]].sum(), groups["value"].count()
+    mean, deviation, splits, within, freedom = _over_splits(rows.assign(split=split_of(frame)), by)
+    repeats = n.where(splits.lt(2), splits)
     if share:
         keys = frame["dataset"] if "dataset" in frame else pd.Series("", frame.index)
         steps = {dataset: resolution(part, metric) for dataset, part in frame.groupby(keys)}
@@ -105,19 +118,54 @@ def summarise(frame: pd.DataFrame, by: Sequence[str], metric: str, share: bool =
         spread = np.maximum(
             deviation, rounding_noise(rows.groupby(list(by), sort=False, dropna=False)["step"].first().fillna(0))
         )
-        half = half_width(spread.where(spread >= NO_SPREAD), n)
+        half = half_width(spread.where(spread >= NO_SPREAD), repeats)
         low, high = (mean - half).clip(lower=0), (mean + half).clip(upper=1)
     else:
-        half = half_width(deviation, n)
+        half = half_width(deviation, repeats)
         low, high = mean - half, mean + half
     table = pd.DataFrame(
         {
             "mean": mean, "low": low, "high": high, "deviation": deviation, "n": n,
             "failed": ended["failed"], "pruned": ended["pruned"], "diverged": ended["diverged"],
-            "missing": ended["total"] - n - ended["failed"],
+            "missing": ended["total"] - n - ended["failed"], "splits": splits, "within": within, "freedom": freedom,
         }
     )  # fmt: skip
     return table.reset_index()
+
+
+def _over_splits(rows: pd.DataFrame, by: Sequence[str]) -> tuple[pd.Series, ...]:
+    """Give of each group of ``rows`` (columns value, split) the mean over splits and its deviation, how many splits
+    have a value, the deviation between seeds pooled over them, and its degrees of freedom."""
+    parts = rows.groupby([*by, "split"], sort=False, dropna=False)["value"].agg(["mean", "var", "count"])
+    parts = parts.assign(freedom=(parts["count"] - 1).clip(lower=0))
+    parts = parts.assign(squares=parts["var"].fillna(0) * parts["freedom"])
+    groups = parts.groupby(level=list(range(len(by))), sort=False, dropna=False)
+    mean, splits, sums = groups["mean"].mean(), groups["mean"].count(), groups[["freedom", "squares"]].sum()
+    within = (sums["squares"] / sums["freedom"].where(sums["freedom"] > 0)).pow(0.5)
+    return mean, groups["mean"].std().where(splits > 1, within), splits, within, sums["freedom"]
+
+
+def split_of(frame: pd.DataFrame) -> pd.Series:
+    """Give the split of each run, as a number; -1 where the dataset has but one."""
+    if "split" not in frame:
+        return pd.Series(-1, frame.index)
+    return pd.to_numeric(frame["split"]).fillna(-1).astype(int)
+
+
+def repeat_of(frame: pd.DataFrame) -> pd.MultiIndex:
+    """Give what a run shares with the runs that it is paired with: its split and its seed."""
+    return pd.MultiIndex.from_arrays([split_of(frame), frame["seed"]], names=["split", "seed"])
+
+
+def estimate_runs(runs: pd.DataFrame, metric: str, share: bool = True) -> Estimate:
+    """Estimate ``metric`` of one configuration from its runs, as :func:`summarise` does."""
+    table = summarise(runs.assign(_one=0), ["_one"], metric, share)
+    if table.empty or not table["n"][0]:
+        return Estimate(math.nan, math.nan, math.nan, math.nan, 0)
+    row = table.iloc[0]
+    n, splits = int(row["n"]), int(row["splits"])
+    mean, low, high, deviation = (float(row[name]) for name in ("mean", "low", "high", "deviation"))
+    return Estimate(mean, low, high, deviation, n, max(1, splits))
 
 
 def curve(frame: pd.DataFrame, x: str, metric: str) -> pd.DataFrame:
@@ -171,9 +219,9 @@ def holm(p_values: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
     return adjusted
 
 
-def lost_seeds(rows: pd.DataFrame) -> set[Any]:
-    """Find the seeds of one configuration whose runs ended without a result: failed, diverged or pruned."""
-    return {*rows.loc[rows["status"].isin(FAILED), "seed"]} - {*rows.loc[rows["status"].eq("done"), "seed"]}
+def lost_runs(rows: pd.DataFrame) -> set[Any]:
+    """Find split and seed of the runs of one configuration that ended without a result: failed, diverged or pruned."""
+    return {*repeat_of(rows[rows["status"].isin(FAILED)])} - {*repeat_of(rows[rows["status"].eq("done")])}
 
 
 # Tables --------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sweep.analysis.parts import chosen_run
+from sweep.analysis.parts import by_split, chosen_run
 from sweep.commands.exit_codes import DONE
 from sweep.commands.terminal import print_line, terminal
 from sweep.config import ConfigError, load_frozen
@@ -140,12 +140,12 @@ def _best(store: Store, name: str) -> set[str]:
     rows = load(store.results / name)
     reports = set(rows.loc[rows["role"].eq("report"), "hash"])
     swept = rows[rows["role"].eq("sweep")]
-    best = [
-        found["configuration"]
-        for _, part in swept.groupby(["label", "dataset"])
-        if (found := chosen_run(part)) is not None
-    ]
-    return reports | set(swept.loc[swept["configuration"].isin(best), "hash"])
+    best = set[str]()
+    for _, several in swept.groupby("label"):
+        for part in by_split(several):
+            if (found := chosen_run(part)) is not None:
+                best |= set(part.loc[part["configuration"].eq(found["configuration"]), "hash"])
+    return reports | best
 
 
 def _unneeded(folder: RunFolder, weights_kept: bool) -> dict[str, str]:

@@ -37,7 +37,8 @@ def print_dry_run(sweep: Sweep, store: Store, console: Console) -> None:
             ahead.append(each.run)
             values = ", ".join(f"{name}={value}" for name, value in each.configuration.values.items())
             begun = f", {each.epochs} epochs done" if each.status == "begun" else ""
-            where = f"{each.configuration.label} {values} on {each.run.dataset} seed {each.run.seed}"
+            split = f" split {each.configuration.split}" if sweep.splits else ""
+            where = f"{each.configuration.label} {values} on {each.run.dataset}{split} seed {each.run.seed}"
             console.print(f"  {each.hash}  {where}{begun}")
     for left_out in sweep_plan.not_applicable:
         values = ", ".join(f"{name}={value}" for name, value in left_out.values.items())

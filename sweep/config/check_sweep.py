@@ -12,6 +12,7 @@ import methods
 from methods.base.hyperparameters import Choice, SearchRange
 from sweep.config.check_names import check_encoders, check_name
 from sweep.config.check_search import check_effect, check_search
+from sweep.config.check_splits import check_splits
 from sweep.config.problems import ConfigError, Path, Problem, explain_absence, nearest
 from sweep.config.ranges import range_of, search_range
 from sweep.config.resolve import PathOf, point_values, refusal, resolve, target, varied_names
@@ -35,7 +36,7 @@ def check(sweep: Sweep, broken: set[str]) -> list[Problem]:
             "datasets": [name for name in dict.fromkeys(sweep.datasets) if name in data.names()],
         }
     )
-    problems += [*_check_hyperparameters(known), *check_encoders(known)]
+    problems += [*_check_hyperparameters(known), *check_encoders(known), *check_splits(known)]
     known = _without_unknown_hyperparameters(known)
     wrong = {name: found for name in known.vary if (found := list(_check_varied(known, name, broken)))}
     if not wrong:

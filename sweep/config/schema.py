@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from methods.base.hyperparameters import Choice, Integer, LogUniform, SearchRange, Uniform
 from sweep.config.problems import COMMAND_LINE, Path, Problem
@@ -200,6 +209,9 @@ class Sweep(_Spec):
     """A configuration that its method refuses: a mistake in the sweep, or left out and shown as N/A."""
     points: list[dict[str, Any]] = []
     seeds: list[Seed] = Field([0, 1, 2], min_length=1)
+    splits: list[Seed] = []
+    """Values of the datasets' ``split_seed`` that everything is repeated on, and every choice made anew; empty: the one
+    of ``data``, or its default."""
     report_seeds: list[Seed] = []
     """Fresh seeds for what a sweep has chosen; null: five for a search, none for a grid."""
     epochs: int | None = Field(None, ge=1)
@@ -233,12 +245,12 @@ class Sweep(_Spec):
             raise ValueError(f"{value!r} is no time; write seconds, or a number with s, m, h or d, as in 2h")
         return float(found[1]) * SECONDS[found[2]]
 
-    @field_validator("seeds", "report_seeds")
+    @field_validator("seeds", "splits", "report_seeds")
     @classmethod
-    def _distinct(cls, seeds: list[int]) -> list[int]:
+    def _distinct(cls, seeds: list[int], found: ValidationInfo) -> list[int]:
         repeated = [seed for position, seed in enumerate(seeds) if seed in seeds[:position]]
         if repeated:
-            raise ValueError(f"seed {repeated[0]} stands twice")
+            raise ValueError(f"{'split' if found.field_name == 'splits' else 'seed'} {repeated[0]} stands twice")
         return seeds
 
     @model_validator(mode="before")

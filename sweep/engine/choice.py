@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from sweep.config import Sweep
-from sweep.engine.tasks import Outcomes, is_candidate, study_of
+from sweep.engine.tasks import Outcomes, StudyKey, is_candidate, study_of
 from sweep.plan.configurations import Configuration
 from sweep.plan.objectives import directions, mean_values, objectives, pareto_front
 
@@ -16,7 +16,7 @@ class Choice:
 
     def __init__(self, sweep: Sweep) -> None:
         self._seeds, self._objectives = len(sweep.seeds), objectives(sweep)
-        self._candidates: dict[tuple[str, str], dict[int, tuple[Configuration, Outcomes]]] = {}
+        self._candidates: dict[StudyKey, dict[int, tuple[Configuration, Outcomes]]] = {}
 
     def add(self, position: int, configuration: Configuration, outcomes: Outcomes) -> None:
         """Take a configuration that has ended, where it is one to choose from. position: of its proposal."""

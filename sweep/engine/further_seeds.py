@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sweep.config import Sweep
-from sweep.engine.tasks import Outcomes, Task, is_candidate, study_of
+from sweep.engine.tasks import Outcomes, StudyKey, Task, is_candidate, study_of
 from sweep.plan.configurations import Configuration
 from sweep.plan.objectives import DIRECTIONS, objective_value, objectives
 from sweep.runs.run_folder import RunFolder
 from sweep.search.early_stopping import StoppingRule
 from sweep.search.racing import Decision, Race, RaceLog
-
-StudyKey = tuple[str, str]
 
 
 class FurtherSeeds:
@@ -84,6 +82,7 @@ class FurtherSeeds:
         question = Decision(
             label=configuration.label,
             dataset=configuration.dataset,
+            split=configuration.split,
             configuration=configuration.key,
             number=configuration.number,
             objective=objective,

@@ -35,6 +35,7 @@ def index_entry(task: Task) -> IndexEntry:
         values=configuration.values,
         configuration=configuration.key,
         seed=task.run.seed,
+        split=configuration.split,
         number=configuration.number,
     )
 
@@ -59,9 +60,12 @@ class Tally:
         return self.done + self.pruned + self.diverged + self.failed
 
 
-def study_of(configuration: Configuration) -> tuple[str, str]:
-    """Return the label and the dataset of a configuration, which name its study."""
-    return (configuration.label, configuration.dataset)
+StudyKey = tuple[str, str, int | None]
+
+
+def study_of(configuration: Configuration) -> StudyKey:
+    """Return label, dataset and split of a configuration, which name its study."""
+    return (configuration.label, configuration.dataset, configuration.split)
 
 
 def is_candidate(configuration: Configuration) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sweep.config import Sweep
+from sweep.engine.tasks import StudyKey, study_of
 from sweep.plan.configurations import Configuration
 from sweep.plan.objectives import directions, mean_values, objectives, pareto_front
 from sweep.runs.records import FinalRecord
@@ -15,7 +16,7 @@ class WeightsKeeper:
 
     def __init__(self, store: Store, sweep: Sweep) -> None:
         self._store, self._sweep, self._objectives = store, sweep, objectives(sweep)
-        self._best: dict[tuple[str, str], list[tuple[list[float], list[str]]]] = {}
+        self._best: dict[StudyKey, list[tuple[list[float], list[str]]]] = {}
 
     def ended(self, configuration: Configuration, trained: list[str], outcomes: dict[int, FinalRecord]) -> None:
         """Take a configuration that has ended; ``trained`` are the hashes of those of its runs that were trained
@@ -26,7 +27,7 @@ class WeightsKeeper:
         if self._sweep.keep == "none" or configuration.role != "sweep" or means is None:
             self._drop(trained)
             return
-        study = (configuration.label, configuration.dataset)
+        study = study_of(configuration)
         held = [*self._best.get(study, []), (means, trained)]
         front = set(pareto_front([values for values, _ in held], directions(self._objectives)))
         for position, (_, hashes) in enumerate(held):

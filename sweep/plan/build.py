@@ -27,6 +27,7 @@ from sweep.plan.configurations import Configuration, Plan, Role, Study
 from sweep.plan.not_applicable import is_applicable, is_left_out, nothing_applies
 from sweep.plan.points import checked_settings, listed_points
 from sweep.plan.space import Space, value_in
+from sweep.plan.splits import default_split, each_split, split_of_data
 from sweep.runs.identity import NUMERICS, canonical, source_digest
 from sweep.runs.records import Run
 
@@ -45,13 +46,18 @@ def plan(sweep: Sweep) -> Plan:
     that leaves out what its methods refuse."""
     workshop, problems = _ConfigurationBuilder(), list(nothing_applies(sweep))
     studies = [
-        _study(sweep, entry, dataset, "sweep", workshop, problems)
+        _study(own, entry, dataset, "sweep", workshop, problems)
+        for own in each_split(sweep)
         for entry, dataset in itertools.product(sweep.methods, sweep.datasets)
         if sweep.not_applicable == "refuse" or is_applicable(sweep, entry, dataset)
     ]
     if problems:
         raise ConfigError(problems)
-    return Plan(sweep, studies, *_references(sweep, studies, workshop))
+    single, searched = list[Configuration](), list[Study]()
+    for own in each_split(sweep):
+        found = _references(own, [study for study in studies if study.sweep.splits == own.splits], workshop)
+        single, searched = single + found[0], searched + found[1]
+    return Plan(sweep, studies, single, searched)
 
 
 def _study(
@@ -83,8 +89,9 @@ def _study(
     def proposed(values: Mapping[str, Any]) -> Configuration:
         return replace(workshop.configuration(sweep, entry, dataset, values, "vary"), role=role)
 
+    first_values, identity = list(distinct.values())[::-1], base.key if base else None
     return Study(
-        sweep, entry, dataset, space, own, list(distinct.values())[::-1], base.key if base else None, role, proposed
+        sweep, entry, dataset, space, own, first_values, identity, role, split_of_data(sweep, dataset), proposed
     )
 
 
@@ -201,7 +208,10 @@ class _ConfigurationBuilder:
         )
         idle = idle_names(settings.hyperparameters)
         shown = {name: value for name, value in values.items() if not _sets(name, idle)}
-        return Configuration(entry.label, shown, template)
+        # Of media the fingerprint covers how they are split, which is no part of a configuration.
+        unsplit = settings.options.model_copy(update=default_split(source.Options)) if sweep.splits else None
+        content = self._fingerprint(sweep, dataset, unsplit) if unsplit else ""
+        return Configuration(entry.label, shown, template, content=content)
 
     def _fingerprint(self, sweep: Sweep, dataset: str, options: DatasetOptions) -> str:
         key = f"{dataset}/{canonical(options.model_dump(mode='json'))}"

@@ -13,6 +13,7 @@ from sweep.config import ConfigError, MethodSpec, Problem, Settings, Sweep, refu
 from sweep.config.resolve import encoder_problems
 from sweep.plan.not_applicable import is_left_out
 from sweep.plan.points import checked_settings, listed_points, search_examples
+from sweep.plan.splits import split_problems
 from sweep.runs.identity import canonical
 
 
@@ -30,6 +31,7 @@ class DataChecks:
         """Find what is wrong with the data itself."""
         found = self._description(dataset, options)
         if not isinstance(found, DataError):
+            yield from split_problems(sweep, dataset, options)
             return
         problem = sweep.problem(("data", dataset), str(found))
         if self._note is None or not isinstance(found, AbsentDataError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from data.base import SPLIT_SEED
 from sweep.config import (
     MethodSpec,
     Sweep,
@@ -18,16 +19,20 @@ from sweep.plan.space import Space
 from sweep.runs.identity import configuration_hash
 from sweep.runs.records import Run
 
+ON_SPLIT = "/split "
+"""Stands in the name of a study before its split, where the sweep has several."""
+
 Role = Literal["sweep", "reference", "report"]
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One point of a sweep, to be trained under several seeds.
+    """One point of a sweep on one split, to be trained under several seeds.
 
     values: varied name, as the sweep writes it, -> value, where it has an effect. role: sweep, a point of the sweep;
     reference, a baseline beside it; report, what the sweep chose, under fresh seeds. number: of the Optuna trial that
-    proposed it."""
+    proposed it. content: fingerprint of the data on the dataset's own split, by which a configuration is the same on
+    every split; "": as in the template."""
 
     label: str
     values: dict[str, Any]
@@ -35,6 +40,7 @@ class Configuration:
     """The run of seed 0; every seed's is like it."""
     role: Role = "sweep"
     number: int | None = None
+    content: str = ""
 
     @property
     def method(self) -> str:
@@ -44,10 +50,17 @@ class Configuration:
     def dataset(self) -> str:
         return self.template.dataset
 
+    @property
+    def split(self) -> int | None:
+        """Return the ``split_seed`` of its data; None where the dataset has none."""
+        return self.template.data.get(SPLIT_SEED)
+
     @cached_property
     def key(self) -> str:
-        """Return its identity without the seed."""
-        return configuration_hash(self.template)
+        """Return its identity without seed and split."""
+        return configuration_hash(
+            self.template.model_copy(update={"fingerprint": self.content}) if self.content else self.template
+        )
 
     def runs(self, seeds: list[int]) -> list[Run]:
         """Return one run a seed."""
@@ -56,9 +69,10 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Study:
-    """One method of a sweep on one dataset."""
+    """One method of a sweep on one dataset, and on one of its splits."""
 
     sweep: Sweep
+    """The sweep with the data of this split alone."""
     entry: MethodSpec
     dataset: str
     space: Space
@@ -71,11 +85,14 @@ class Study:
     """Identity of a search without what it varies and without the seeds; None where what is varied cannot be left out,
     or where there is no search."""
     role: Role
+    split: int | None
+    """The ``split_seed`` of its data; None where the dataset has none."""
     _propose: Callable[[Mapping[str, Any]], Configuration] = field(repr=False, compare=False)
 
     @property
     def name(self) -> str:
-        return f"{self.sweep.name}/{self.entry.label}/{self.dataset}"
+        whole = f"{self.sweep.name}/{self.entry.label}/{self.dataset}"
+        return f"{whole}{ON_SPLIT}{self.split}" if self.sweep.splits else whole
 
     @property
     def method(self) -> str:

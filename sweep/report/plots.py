@@ -13,6 +13,7 @@ from sweep.analysis.parts import (
     Axis,
     Grid,
     Parts,
+    by_split,
     chosen_run,
     configuration_name,
     means_and_counts,
@@ -194,9 +195,13 @@ def heat_plot(grid: Grid, axes: tuple[Axis, Axis], column: str, dataset: str) ->
         colorbar={"title": {"text": metric_label(column), "side": "right"}},
     )  # fmt: skip
     figure = go.Figure(heat)
-    best = chosen_run(grid.rows[grid.rows["dataset"].eq(dataset)])
-    if best is not None:
-        place = {"x": [x[across.values.index(best[across.column])]], "y": [y[up.values.index(best[up.column])]]}
+    several = by_split(grid.rows[grid.rows["dataset"].eq(dataset)])
+    chosen = [best for part in several if (best := chosen_run(part)) is not None]
+    if chosen:
+        place = {
+            "x": [x[across.values.index(best[across.column])] for best in chosen],
+            "y": [y[up.values.index(best[up.column])] for best in chosen],
+        }
         box = {"symbol": "square-open", "size": 30, "color": COLOURS[1], "line": {"width": 3}}
         figure.add_trace(go.Scatter(**place, mode="markers", marker=box, name="chosen on validation", hoverinfo="name"))
     figure.update_layout(

@@ -21,6 +21,7 @@ from sweep.analysis.completeness import left_out_configurations, raced_out_seeds
 from sweep.analysis.conclusions import conclusions
 from sweep.analysis.fronts import pareto_fronts
 from sweep.analysis.parts import Parts, selection_metric, shown_metric
+from sweep.analysis.replicates import split_sentences
 from sweep.analysis.search_results import IMPORTANCE_NOTE, search_results
 from sweep.analysis.statistics import FAILED
 from sweep.report.blocks import Block, Section, plot_html
@@ -71,7 +72,8 @@ def write_report(results: Path, name: str) -> Path:
         counts=_counts(runs, len(out), len(left_out)),
         mixed=mixed_code_sentences(runs),
         conclusions=conclusions(parts, compared),
-        protocol=f"Epochs and configurations are selected by {chosen_by}; test numbers are the selected epoch's.",
+        protocol=f"Epochs and configurations are selected by {chosen_by}; test numbers are the selected epoch's. "
+        + " ".join(split_sentences(runs)),
         sections=[section for section in sections if section.blocks],
         plotly_js=Markup(get_plotlyjs()),
     )

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from sweep.analysis.completeness import SweepRequest
 from sweep.analysis.parts import configuration_name
-from sweep.analysis.statistics import FAILED, estimate_quantity, half_width
+from sweep.analysis.statistics import FAILED, estimate_quantity, half_width, split_of
 from sweep.report.blocks import MOST_LISTED, Block, Table
 from sweep.results.tables import columns_of
 from sweep.runs.records import FinalRecord
@@ -31,14 +31,15 @@ def budget_blocks(runs: pd.DataFrame, request: SweepRequest, raced: int) -> list
         rows.append(
             [
                 str(label) + {"report": " (fresh seeds)", "reference": " (reference)"}.get(str(role), ""),
-                str(dataset), str(part["configuration"].nunique()), str(part["seed"].nunique()), str(len(ran)),
+                str(dataset), str(part["configuration"].nunique()), str(part["seed"].nunique()),
+                str(max(1, split_of(part).nunique())), str(len(ran)),
                 "–" if not epochs else f"{epochs[0]}" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}",
                 *(_sum_text(ran, column) for column in ("epochs_trained", "samples", "forward_passes")),
                 f"{_total(ran, 'seconds'):,.0f} s",
             ]
         )  # fmt: skip
-    headings = ["method", "dataset", "configurations", "seeds", "runs", "epochs a run", "epochs", "samples seen",
-                "forward passes", "wall time"]  # fmt: skip
+    headings = ["method", "dataset", "configurations", "seeds", "splits", "runs", "epochs a run", "epochs",
+                "samples seen", "forward passes", "wall time"]  # fmt: skip
     note = "Sums over all runs that have ended, pruned and failed ones included; forward passes in samples."
     blocks = [Block("Budgets", table=Table(headings, rows, note=note))]
     if (said := shortfall(runs, request, raced)) is not None:

@@ -15,6 +15,7 @@ from sweep.analysis.losses import losses_table
 from sweep.analysis.parts import (
     METRIC_NAMES,
     Parts,
+    by_split,
     chosen_run,
     left_out_name,
     modalities,
@@ -22,7 +23,16 @@ from sweep.analysis.parts import (
     selection_metric,
     shown_metric,
 )
-from sweep.analysis.statistics import COVERAGE, compare, estimate, interval_text, per_cent, summarise
+from sweep.analysis.replicates import ONE_SPLIT
+from sweep.analysis.statistics import (
+    COVERAGE,
+    compare,
+    estimate_runs,
+    interval_text,
+    per_cent,
+    split_of,
+    summarise,
+)
 from sweep.plan.not_applicable import NotApplicable
 from sweep.published import DATASETS, FUSED, PROTOCOL, Cell, cells_of, sources
 from sweep.report.blocks import Block, Table
@@ -47,7 +57,7 @@ def configurations(
     if planned["configuration"].nunique() > MOST_PLANNED:
         searched, planned = pd.concat([searched, planned]), planned.iloc[:0]
     groups = [unsearched[~unsearched["hash"].isin(planned["hash"])], planned]
-    for _, rows in searched.groupby(["label", "dataset"], sort=False):
+    for _, rows in searched.groupby(["label", "dataset", split_of(searched)], sort=False):
         means = summarise(rows, ["configuration"], selection_metric(rows)).set_index("configuration")["mean"]
         states = completeness_table(rows, seeds, out)
         states = states.assign(mean=states["configuration"].map(means)).sort_values(
@@ -56,7 +66,7 @@ def configurations(
         place = {key: number for number, key in enumerate(states["configuration"].head(most))}
         kept = rows[rows["configuration"].isin(place)]
         groups.append(kept.assign(_rank=kept["configuration"].map(place)).sort_values("_rank", kind="stable"))
-    rows = pd.concat([*groups, parts.reports])
+    rows = pd.concat([*groups, parts.chosen])
     table = compare(rows, columns, KEY).merge(
         completeness_table(rows, seeds, out)[[*CONFIGURATION, "state"]], on=CONFIGURATION
     )
@@ -142,9 +152,9 @@ def _with_left_out(
 
 def _note(parts: Parts, columns: Sequence[str], fewer: bool) -> str:
     note = (
-        "Per cent, mean ± half of the 95 % t interval over n finished seeds, or its ends where 0 or 100 % cuts it; "
-        f"none where seeds agree and the resolution is not known. {COVERAGE} Imbalance: largest minus smallest Shapley "
-        "value of a modality."
+        f"Per cent, mean ± half of the 95 % t interval over {_repeats(parts.runs)}, or its ends where 0 or 100 % cuts "
+        f"it; none where seeds agree and the resolution is not known. {COVERAGE} Imbalance: largest minus smallest "
+        "Shapley value of a modality."
     )
     if "optimism" in columns:
         note += (
@@ -159,9 +169,14 @@ def _note(parts: Parts, columns: Sequence[str], fewer: bool) -> str:
     return note
 
 
+def _repeats(runs: pd.DataFrame) -> str:
+    splits = split_of(runs).nunique()
+    return f"n finished seeds {ONE_SPLIT}" if splits < 2 else "the means of splits, of n finished runs in all"
+
+
 def chosen_runs(parts: Parts) -> list[pd.Series]:
     """Give a run of the chosen configuration of each study that chooses."""
-    several = parts.swept.groupby(["label", "dataset"], sort=False)
+    several = parts.swept.groupby(["label", "dataset", split_of(parts.swept)], sort=False)
     found = [chosen_run(rows) for _, rows in several if rows["configuration"].nunique() > 1]
     return [run for run in found if run is not None]
 
@@ -184,7 +199,7 @@ def difference_blocks(parts: Parts, metric: str) -> list[Block]:
     headings = [
         "configuration",
         "dataset",
-        "common seeds",
+        "common runs",
         "difference",
         "95 % interval",
         "p",
@@ -193,14 +208,14 @@ def difference_blocks(parts: Parts, metric: str) -> list[Block]:
     ]
     power = power_text(table[table["n"] > 1])
     note = (
-        f"Points of {column.replace('_', ' ')} above joint training under the same seeds. p: Dunnett's test of many "
-        "configurations against one, with seeds as blocks and the noise pooled over configurations; a difference that "
-        "scatters more than that is judged by its own scatter, and all are where joint training scatters more than the "
-        "others. p, all together: step-down over the configurations that differ, times the datasets. "
-        f"{power[:1].upper()}{power[1:]}{'. ' if power else ''}Seeds that agree are no proof: the noise counts as no "
-        "smaller than rounding to the resolution of the test split, p as no smaller than it would be where one run in "
-        "ten collapses (0.02 at two seeds, 0.002 at three). Of a configuration that lost seeds the others are "
-        "compared, which flatters it."
+        f"Points of {column.replace('_', ' ')} above joint training under the same splits and seeds. p: Dunnett's "
+        f"test of many configurations against one, with {_repeats(rows)} as blocks and the noise pooled over "
+        "configurations; a difference that scatters more than that is judged by its own scatter, and all are where "
+        "joint training scatters more than the others. p, all together: step-down over the configurations that differ, "
+        f"times the datasets. {power[:1].upper()}{power[1:]}{'. ' if power else ''}Seeds that agree are no proof: the "
+        "noise counts as no smaller than rounding to the resolution of the test split, p as no smaller than it would "
+        "be where one run in ten collapses (0.02 at two seeds, 0.002 at three). Of a configuration that lost seeds the "
+        "others are compared, which flatters it."
     )
     return [Block("Differences to joint training", table=Table(headings, lines, note=note))]
 
@@ -245,7 +260,7 @@ def _pareto_row(parts: Parts, front: Front, row: dict[Any, Any], name: str, metr
     fresh = parts.reports[parts.reports["configuration"].eq(row["configuration"]) & parts.reports["status"].eq("done")]
     if metric is None:
         return [name, str(row["n"]), *values]
-    found = estimate(fresh[metric])
+    found = estimate_runs(fresh, metric)
     tested = interval_text(found.mean, found.low, found.high) + (f" (n = {found.n})" if found.n else "")
     return [name, str(row["n"]), *values, tested]
 
@@ -300,8 +315,8 @@ def _representative_runs(parts: Parts) -> dict[tuple[str, ...], dict[Any, Any]]:
     These are references, points, variants (grids over words), and the choice of a grid over numbers or of a search."""
     variants = [g.rows for g in parts.grids if all(axis.scale == "category" for axis in g.axes)]
     best = pd.DataFrame(chosen_runs(parts))
-    studies = parts.references.groupby(["label", "dataset"], sort=False)
-    rows = pd.concat([*(rows_of_one_configuration(part) for _, part in studies), parts.points, *variants, best])
+    references = (part for _, rows in parts.references.groupby("label", sort=False) for part in by_split(rows))
+    rows = pd.concat([*map(rows_of_one_configuration, references), parts.points, *variants, best])
     found = rows.drop_duplicates(["role", "label", "dataset", "configuration"])
     searched = found["role"].eq("reference") & found["number"].notna()
     return {(r["role"], r["label"], r["dataset"], r["configuration"]): r for r in found[~searched].to_dict("records")}
@@ -316,7 +331,7 @@ def _own_number(parts: Parts, row: dict[Any, Any], column: str) -> str:
     mine = runs[
         runs["configuration"].eq(row["configuration"]) & runs["role"].eq(row["role"]) & runs["status"].eq("done")
     ]
-    found = estimate(mine.drop_duplicates("hash")[column] if column in mine else [])
+    found = estimate_runs(mine.drop_duplicates("hash"), column)
     return interval_text(found.mean, found.low, found.high)
 
 

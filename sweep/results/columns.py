@@ -262,6 +262,7 @@ def _run_columns(
     pairs = zip(finals, tests, strict=True)
     columns |= as_columns([final.get("metrics", {}) | test.get("metrics", {}) for final, test in pairs])
     columns |= {TEST_SAMPLES: [test.get("samples") for test in tests]}
+    columns |= {"split_draws": [test.get("split_draws") for test in tests]}
     return columns | as_columns(environments)
 
 

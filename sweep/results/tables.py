@@ -45,6 +45,7 @@ _IDENTITY = (
     "label",
     "dataset",
     "seed",
+    "split",
     "status",
     "hash",
     "role",
@@ -71,7 +72,8 @@ def load(path: str | Path, level: Level = "run") -> pd.DataFrame:
 
     level "run": one row a run and sweep, with the columns
 
-    - sweep, method, label, dataset, seed, status, hash, role, configuration, number, point, reason, cause;
+    - sweep, method, label, dataset, seed, split, status, hash, role, configuration, number, point, reason, cause;
+      split: the split_seed of its data, which is missing where the dataset has none; split_draws: what that draws;
       status: done, pruned, diverged, failed, running (begun, not committed) or missing (not begun);
       point: the varied values as text;
     - vary.NAME as the sweep writes it (a null is the text "null", a name that a run does not vary is missing),
@@ -173,7 +175,12 @@ def _run_rows(
     table, place = Columns(*_ALWAYS), {run_hash: number for number, run_hash in enumerate(hashes)}
     rows = [place[entry["hash"]] for _, entry in entries]
     columns = as_columns([{"sweep": sweep, **entry} for sweep, entry in entries])
-    table.extend(columns | {name: [values[row] for row in rows] for name, values in runs.items()}, len(entries))
+    columns |= {name: [values[row] for row in rows] for name, values in runs.items()}
+    recorded = columns.get("data.split_seed", [None] * len(entries))
+    noted = columns.get("split", [None] * len(entries))
+    # Entries of earlier versions do not say it, and runs that have not begun have no record of their data.
+    columns["split"] = [seed if split is None else split for split, seed in zip(noted, recorded, strict=True)]
+    table.extend(columns, len(entries))
     frame = table.frame()
     metrics = [f"{split}_{metric}" for split in SPLITS for metric in METRICS]
     frame = frame.astype(dict.fromkeys(metrics, "float64"))

@@ -13,6 +13,7 @@ from typing import Any
 
 import data
 import methods
+from data.base import SPLIT_SEED
 from sweep.runs.later_options import without_later
 from sweep.runs.module_imports import PACKAGES
 from sweep.runs.reached_code import CONTRACT, COUNTED, DIGITS, hex_digest, source_digest
@@ -75,9 +76,10 @@ def run_hash(run: Run) -> str:
 
 
 def configuration_hash(run: Run) -> str:
-    """Hash the identity of a run without its seed."""
+    """Hash the identity of a run without its seed and its split."""
     identity = _identity(run)
     del identity["seed"]
+    identity["data"].pop(SPLIT_SEED, None)
     return digest(identity)
 
 

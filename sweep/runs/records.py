@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from data.base import SplitDraws
 from sweep.runs.later_options import with_later
 from sweep.training.epoch_record import Record
 from sweep.training.recipe import Recipe
@@ -96,6 +97,8 @@ class TestRecord(Record):
     metrics: dict[str, float]
     samples: int | None = None
     """Of the test split, which give its metrics their resolution; None in records from before they were counted."""
+    split_draws: SplitDraws | None = None
+    """What the dataset's ``split_seed`` draws; None in records from before it was noted."""
 
 
 class EnvironmentRecord(Record):
@@ -144,7 +147,9 @@ class IndexEntry(Record):
     values: dict[str, Any]
     """Varied name, as the sweep writes it (``alpha``, ``iprm.alpha``, ``train.lr``), -> value."""
     configuration: str
-    """Hash of the run without its seed."""
+    """Hash of the run without its seed and its split."""
     seed: int
+    split: int | None = None
+    """The ``split_seed`` of its data; None where the dataset has none, and in records from before it was noted."""
     number: int | None = None
     """Of the Optuna trial."""

@@ -131,7 +131,9 @@ def train(
                 events.close()
             events = None
         if writes:
-            tested = TestRecord(metrics=result.test, samples=len(dataset.test))
+            source = data.get(run.dataset)
+            draws = source.split_draws(source.Options.model_validate(with_later(source.Options, run.data)))
+            tested = TestRecord(metrics=result.test, samples=len(dataset.test), split_draws=draws)
             folder.commit(_final_record(result, folder), tested, training.method.inference_state())
     except StoreError:
         raise

@@ -29,8 +29,9 @@ class Decision(BaseModel):
 
     label: str
     dataset: str
+    split: int | None = None
     configuration: str
-    """Hash of the run without its seed."""
+    """Hash of the run without its seed and its split."""
     number: int | None
     """Of the Optuna trial."""
     objective: str
@@ -126,4 +127,11 @@ class RaceLog:
 
 
 def _key(decision: Decision) -> tuple[str, ...]:
-    return (decision.label, decision.dataset, decision.configuration, decision.objective, str(decision.seeds))
+    return (
+        decision.label,
+        decision.dataset,
+        str(decision.split),
+        decision.configuration,
+        decision.objective,
+        str(decision.seeds),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from data.base import SPLIT_SEED
 from sweep.config import ConfigError
 from sweep.config.problems import nearest
 from sweep.plan.configurations import Study
@@ -16,9 +17,9 @@ from sweep.search.samplers import as_optuna
 
 
 def warm_start_values(store: Store, study: Study, names: list[str]) -> list[dict[str, Any]]:
-    """Find values that earlier sweeps trained the same method with on the same dataset, where a search of ``study`` can
-    propose them, in Optuna's form: sweep by sweep as named, in each the best first by what ``study`` looks for, on
-    validation data. Of a sweep that gives a label to the method, only what has the label of ``study``.
+    """Find values that earlier sweeps trained the same method with on the same dataset and split, where a search of
+    ``study`` can propose them, in Optuna's form: sweep by sweep as named, in each the best first by what ``study``
+    looks for, on validation data. Of a sweep that gives a label to the method, only what has the label of ``study``.
 
     Means over different numbers of seeds are not compared: what has fewer than others of its sweep is left out.
     Raises ConfigError where there is no such sweep."""
@@ -30,7 +31,9 @@ def warm_start_values(store: Store, study: Study, names: list[str]) -> list[dict
             known = [path.parent.name for path in store.results.glob("*/index.jsonl")]
             message = f"{store.results} holds no sweep called {name!r}"
             raise ConfigError([study.sweep.problem(("search", "warm_start", position), message, nearest(name, known))])
-        own = [entry for entry in entries if (entry.method, entry.dataset) == (study.method, study.dataset)]
+        # What was chosen on another split has seen this one's test samples.
+        wanted = {(study.method, study.dataset, study.split), (study.method, study.dataset, None)}
+        own = [entry for entry in entries if (entry.method, entry.dataset, entry.split) in wanted]
         labelled = [entry for entry in own if entry.label == study.label]
         found += _ranked(store, study, labelled or own)
     return found
@@ -49,7 +52,8 @@ def _ranked(store: Store, study: Study, entries: Iterable[IndexEntry]) -> list[d
     for ends in done.values():
         means = mean_values([final for _, final in ends if final], wanted, most) if ends else None
         run = store.run(ends[0][0]).config() if means else None
-        values = study.space.values_in(run) if run else {}
+        here = run is not None and run.data.get(SPLIT_SEED) == study.split
+        values = study.space.values_in(run) if run and here else {}
         if means and values and study.space.complete(values):
             valued.append((means, {name: as_optuna(value) for name, value in values.items()}))
     best_first = []

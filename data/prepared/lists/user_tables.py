@@ -3,12 +3,12 @@ none."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.base import DataError
+from data.base import DataError, SplitDraws
 from data.prepared.lists.held_out import carve
 from data.prepared.lists.items import SPLITS, SplitName
 from data.prepared.lists.rows import Row, class_name
@@ -55,6 +55,13 @@ def number_labels(
         if not text:
             raise DataError(f"{where(row)} is empty")
     return np.array([numbers[text] for text in texts], np.int64), names
+
+
+def split_draws(split: Collection[str] | None) -> SplitDraws:
+    """Say what the seed of :func:`carve_splits` draws, with these splits of the samples."""
+    if split is None:
+        return "test"
+    return "nothing" if "validation" in split else "validation"
 
 
 def carve_splits(

@@ -21,6 +21,7 @@ from sweep.analysis.parts import (
     Axis,
     Grid,
     Parts,
+    by_split,
     chosen_run,
     metric_label,
     modalities,
@@ -187,11 +188,11 @@ def _fit_to_means(ax: Axes, drawn: Sequence[tuple[float, float, float]]) -> None
 
 
 def _mark_chosen(ax: Axes, whole: pd.DataFrame, rows: pd.DataFrame, axis: Axis, column: str) -> None:
-    best = chosen_run(whole)
-    if best is None:
+    chosen = [best[axis.column] for part in by_split(whole) if (best := chosen_run(part)) is not None]
+    if not chosen:
         return
     table = curve(rows, axis.column, column)
-    hit = table[table["value"].eq(best[axis.column])]
+    hit = table[table["value"].isin(chosen)]
     style: dict[str, Any] = {
         "marker": "*",
         "markersize": 11,

@@ -147,7 +147,7 @@ def _painters_of_metric(parts: Parts, epochs: pd.DataFrame, metric: str) -> Iter
         for first, second in itertools.combinations(grid.axes, 2):
             stem = f"{prefix}{slug(first.name)}-{slug(second.name)}-{slug(metric)}"
             yield partial(lambda *found: [draw_heat_map(*found)], parts, grid, (first, second), column, stem)
-    for rows, stem in ((parts.points, "compare"), (parts.reports, "report-seeds")):
+    for rows, stem in ((parts.points, "compare"), (parts.chosen, "report-seeds")):
         column = shown_metric(rows, metric) if len(rows) else None
         if column is None:
             continue

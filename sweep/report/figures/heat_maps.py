@@ -7,9 +7,18 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sweep.analysis.parts import Axis, Grid, Parts, chosen_run, means_and_counts, metric_label, under_same_seeds
-from sweep.analysis.statistics import estimate, summarise
-from sweep.report.figures.style import Drawing, finished_values, protocol, seed_count, tick_text
+from sweep.analysis.parts import (
+    Axis,
+    Grid,
+    Parts,
+    by_split,
+    chosen_run,
+    means_and_counts,
+    metric_label,
+    under_same_seeds,
+)
+from sweep.analysis.statistics import estimate_runs, summarise
+from sweep.report.figures.style import Drawing, protocol, seed_count, tick_text
 
 
 def draw_heat_map(parts: Parts, grid: Grid, axes: tuple[Axis, Axis], column: str, stem: str) -> Drawing:
@@ -30,10 +39,10 @@ def draw_heat_map(parts: Parts, grid: Grid, axes: tuple[Axis, Axis], column: str
             text = f"{mean:.1f}{lacking}" if counts[y, x] else "–"
             dark = np.isfinite(mean) and image.norm(mean) < 0.55
             ax.text(x, y, text, ha="center", va="center", fontsize=6.5, color="white" if dark else "black")
-        best = chosen_run(grid.rows[grid.rows["dataset"].eq(dataset)])
-        if best is not None:
-            x, y = across.values.index(best[across.column]), up.values.index(best[up.column])
-            ax.add_patch(_outline(x, y))
+        for several in by_split(grid.rows[grid.rows["dataset"].eq(dataset)]):
+            if (best := chosen_run(several)) is not None:
+                x, y = across.values.index(best[across.column]), up.values.index(best[up.column])
+                ax.add_patch(_outline(x, y))
         ax.grid(visible=False)
         ax.spines[:].set_visible(False)
         ax.set_xticks(range(len(across.values)), [tick_text(v) for v in across.values])
@@ -41,7 +50,7 @@ def draw_heat_map(parts: Parts, grid: Grid, axes: tuple[Axis, Axis], column: str
         ax.set_xlabel(across.label)
         ax.set_ylabel(up.label)
         part = rows[rows["dataset"].eq(dataset)]
-        plain = estimate(finished_values(under_same_seeds(parts.baseline, part), dataset, column))
+        plain = estimate_runs(under_same_seeds(parts.baseline, part), column)
         ax.set_title(
             f"{dataset}, {seed_count(part)}" + (f" (joint {100 * plain.mean:.1f}, n = {plain.n})" if plain.n else "")
         )

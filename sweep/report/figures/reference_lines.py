@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from sweep.analysis.parts import Parts
-from sweep.analysis.statistics import Estimate, curve, estimate
+from sweep.analysis.statistics import Estimate, curve, estimate_runs
 from sweep.report.figures.style import DASHES
 
 PLOTLY_DASHES = ("dash", "dot", "dashdot", "longdashdot")
@@ -58,7 +58,7 @@ def reference_lines(parts: Parts, beside: pd.DataFrame, column: str, across: str
     curves = parts.reference_curves(dataset, beside, across) if across else {}
     lines = []
     for label, rows in parts.reference_rows(dataset, beside).items():
-        found = estimate(rows[column]) if column in rows else estimate([])
+        found = estimate_runs(rows, column)
         if found.n and label not in own:
             over = curve(curves[label], str(across), column) if label in curves else None
             lines.append(ReferenceLine(label, found, places[label], over))

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
 from sweep.analysis.parts import Axis, selection_metric
+from sweep.analysis.replicates import ONE_SPLIT
 
 FUSED = "fused"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -51,12 +52,6 @@ class Drawing:
     kind: Kind = "curve"
 
 
-def finished_values(rows: pd.DataFrame, dataset: str, column: str) -> pd.Series:
-    """Select a column of the finished runs on a dataset; empty where there is no such column."""
-    kept = rows[rows["dataset"].eq(dataset) & rows["status"].eq("done")]
-    return kept[column] if column in kept else pd.Series(dtype=float)
-
-
 def protocol(rows: pd.DataFrame, column: str) -> str:
     """Tell a reader where the numbers come from: datasets, epochs, seeds, selection."""
     epochs = sorted({int(e) for e in rows["epochs"].dropna()}) if "epochs" in rows else []
@@ -68,15 +63,18 @@ def protocol(rows: pd.DataFrame, column: str) -> str:
         else "no test metrics recorded, so validation is shown"
     )
     datasets = ", ".join(dict.fromkeys(rows["dataset"]))
-    over = f"Mean and 95 % t interval over {seed_count(rows)} ({datasets})"
+    splits = max(part["split"].nunique() for _, part in rows.groupby("dataset")) if "split" in rows else 1
+    repeats = f"the means of {splits} splits, {seed_count(rows)}" if splits > 1 else f"{seed_count(rows)} {ONE_SPLIT}"
+    over = f"Mean and 95 % t interval over {repeats} ({datasets})"
     return f"{over}; {trained}epoch selected by {chosen_by}; {shown}."
 
 
 def seed_count(rows: pd.DataFrame) -> str:
-    """Count finished seeds a configuration: "n = 3 seeds", "n = 2 to 3 seeds"."""
+    """Count finished seeds a configuration: "n = 3 seeds", "n = 2 to 3 seeds"; of several splits the runs."""
     counts = rows["status"].eq("done").groupby([rows["dataset"], rows["configuration"]]).sum()
     fewest, most = int(counts.min()), int(counts.max())
-    return f"n = {most if fewest == most else f'{fewest} to {most}'} seed{'s' if most != 1 else ''}"
+    what = "run" if "split" in rows and rows["split"].nunique() > 1 else "seed"
+    return f"n = {most if fewest == most else f'{fewest} to {most}'} {what}{'s' if most != 1 else ''}"
 
 
 def positions(values: pd.Series, axis: Axis) -> np.ndarray:

@@ -45,7 +45,7 @@ def test_runs_are_counted_where_the_sweep_can_be_planned(tmp_path: Path) -> None
 
 def test_the_race_tells_after_how_many_seeds_a_configuration_was_out(tmp_path: Path) -> None:
     folder = pareto_search(tmp_path).path / "two"
-    assert raced_out_seeds(folder) == {("iprm", "digits", 'digits-iprm-{"alpha": 0.4}'): 1}
+    assert raced_out_seeds(folder) == {("iprm", "digits", -1, 'digits-iprm-{"alpha": 0.4}'): 1}
     assert raced_out_seeds(tmp_path / "nowhere") == {}
 
 
@@ -53,4 +53,4 @@ def test_a_line_of_the_race_that_is_no_decision_is_passed_over(tmp_path: Path) -
     line = {"label": "l", "dataset": "d", "configuration": "c", "number": 1, "objective": "accuracy", "seeds": [0, 1]}
     lines = [{"label": "l"}, line | {"stays": False}, line | {"configuration": "e", "stays": True}, {"stays": False}]
     (tmp_path / "race.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
-    assert raced_out_seeds(tmp_path) == {("l", "d", "c"): 2}
+    assert raced_out_seeds(tmp_path) == {("l", "d", -1, "c"): 2}

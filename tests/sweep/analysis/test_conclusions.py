@@ -105,7 +105,8 @@ def test_better_and_worse_are_those_that_differ_beyond_chance(tmp_path: Path) ->
     assert compared(tmp_path, found) == (
         "Of 3 configurations compared with joint training over common seeds, 1 better (iprm: alpha=0.1 +10.00 on "
         "digits) and 1 worse (iprm: alpha=0.3 -20.00 on digits) beyond chance; a difference of 12.4 points would "
-        "have been found with 80 % probability (Dunnett's test over 4 seeds as blocks, 5 % for all of them together)."
+        "have been found with 80 % probability (Dunnett's test over 4 seeds on one split, as blocks, 5 % for all of "
+        "them together)."
     )
 
 
@@ -116,7 +117,7 @@ def test_two_seeds_cannot_judge_many_and_may_judge_one(tmp_path: Path) -> None:
     assert "1 better" in compared(tmp_path / "one", {0.1: apart}, seeds=2)
     mixed = compared(tmp_path / "mixed", {0.1: CLEAR, 0.2: apart, 0.3: CHANCE})
     assert "1 better (iprm: alpha=0.1 +10.00 on digits) beyond chance; 1 cannot be judged: 2 seeds" in mixed
-    assert "over 2 to 4 seeds" in mixed
+    assert "over 2 to 4 seeds on one split" in mixed
 
 
 def test_what_chance_may_give_is_neither_better_nor_worse(tmp_path: Path) -> None:
@@ -180,7 +181,7 @@ def test_a_choice_without_finished_fresh_seeds_says_so(tmp_path: Path, fresh: st
 
 
 def test_a_search_is_concluded_as_far_as_it_got(tmp_path: Path) -> None:
-    assert "under 1 fresh seed it reaches 90.0 % (test accuracy)." in searched(tmp_path / "fresh", "done")
+    assert "under 1 fresh seed on one split it reaches 90.0 % (test accuracy)." in searched(tmp_path / "fresh", "done")
     nothing = searched(tmp_path / "nothing", None, status="failed")
     assert nothing == "iprm on digits: no searched configuration has finished."
 
@@ -193,4 +194,4 @@ def test_only_finished_fresh_seeds_count(tmp_path: Path) -> None:
     for path in tmp_path.glob("runs/*/test.json"):
         path.write_text('{"metrics": {}}')
     (sentence,) = conclusions(Parts(load(tmp_path / "one")))
-    assert "under 1 fresh seed it reaches 91.0 % (validation accuracy)." in sentence
+    assert "under 1 fresh seed on one split it reaches 91.0 % (validation accuracy)." in sentence

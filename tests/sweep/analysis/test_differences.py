@@ -85,3 +85,17 @@ def test_of_several_runs_of_one_seed_the_first_counts() -> None:
 )
 def test_power_is_said(detectable: list[float], said: str) -> None:
     assert power_text(pd.DataFrame({"detectable": detectable})) == said
+
+
+def test_several_splits_are_judged_by_their_means_over_common_runs() -> None:
+    def on_splits(values: dict[int, list[float]], label: str) -> pd.DataFrame:
+        return pd.concat([frame({0: found}, split=split, label=label) for split, found in values.items()])
+
+    joint = on_splits({0: [0.5, 0.6], 1: [0.7, 0.8], 2: [0.9, 0.9]}, "joint")
+    other = on_splits({0: [0.52], 1: [0.73, 0.83], 2: [0.94, 0.94], 5: [0.1]}, "b")
+    (row,) = differences(other, joint, "m", ["label"]).to_dict("records")
+    assert (row["n"], row["splits"], row["repeats"], row["seeds"]) == (5, 3, 3, 6)
+    means = frame({0: [0.55 + 0.02, 0.75 + 0.03, 0.9 + 0.04]}), frame({0: [0.55, 0.75, 0.9]})
+    (same,) = differences(*means, "m", ["label"]).to_dict("records")
+    assert (row["mean"], row["p"], row["low"]) == pytest.approx((same["mean"], same["p"], same["low"]))
+    assert row["detectable"] == pytest.approx(same["detectable"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -154,5 +155,47 @@ def test_compare_prints_mean_half_width_and_n() -> None:
 
 def test_a_seed_is_lost_where_no_run_of_it_finished() -> None:
     rows = frame({0: ["failed", "diverged", 0.6, 0.7, "running"]})
-    assert statistics.lost_seeds(rows) == {0, 1}
-    assert statistics.lost_seeds(pd.concat([rows, frame({0: [0.6]})])) == {1}
+    assert statistics.lost_runs(rows) == {(-1, 0), (-1, 1)}
+    assert statistics.lost_runs(pd.concat([rows, frame({0: [0.6]})])) == {(-1, 1)}
+
+
+# Splits --------------------------------------------------------------------------------------------------------
+
+
+def on_splits(values: dict[int, list[float]], label: str = "a") -> pd.DataFrame:
+    """Runs of one configuration: split -> accuracy of each seed."""
+    return pd.concat([frame({0: found}, split=split, label=label) for split, found in values.items()])
+
+
+def test_intervals_over_splits_are_those_of_the_splits_means() -> None:
+    runs = on_splits({0: [0.5, 0.52], 1: [0.6, 0.6, 0.63], 2: [0.4]})
+    (row,) = statistics.summarise(runs, ["x"], "m").to_dict("records")
+    means = [0.51, 0.61, 0.4]
+    half = stats.t.ppf(0.975, 2) * np.std(means, ddof=1) / math.sqrt(3)
+    assert (row["mean"], row["high"] - row["mean"]) == pytest.approx((np.mean(means), half))
+    assert (row["n"], row["splits"], row["freedom"]) == (6, 3, 3)
+    assert row["within"] == pytest.approx(math.sqrt((0.0002 + 0.0006) / 3))
+    found = statistics.estimate_runs(runs, "m")
+    assert (found.mean, found.high, found.n, found.splits, found.repeats) == pytest.approx(
+        (row["mean"], row["high"], 6, 3, 3)
+    )
+
+
+def test_one_split_gives_the_interval_over_seeds() -> None:
+    runs = on_splits({3: [0.8, 0.82, 0.87]})
+    found, plain = statistics.estimate_runs(runs, "m"), statistics.estimate([0.8, 0.82, 0.87])
+    assert dataclasses.astuple(found) == pytest.approx(dataclasses.astuple(plain))
+    assert statistics.estimate_runs(runs.iloc[:0], "m").n == 0
+
+
+def test_a_sensitivity_over_splits_has_the_splits_as_blocks() -> None:
+    from sweep.analysis.sensitivity import sensitivity
+
+    # A hundred seeds on each of two splits are two repeats.
+    runs = pd.concat([frame({0: [0.5, 0.52] * 50, 1: [0.53, 0.55] * 50}, split=split) for split in (0, 1)])
+    found = sensitivity(runs, "x", "m")
+    assert found.splits == 2
+    assert found.effect is not None
+    assert found.effect.freedom == (1, 1)
+    assert "100 runs a value on 2 splits" not in found.verdict()
+    assert "200 runs a value on 2 splits" in found.verdict()

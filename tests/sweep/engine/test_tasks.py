@@ -22,6 +22,7 @@ def test_the_line_of_the_index_says_how_a_run_belongs_to_its_sweep() -> None:
         "values": {"alpha": 0.3},
         "configuration": configuration_hash(run),
         "seed": 7,
+        "split": None,
         "number": 4,
     }
 
@@ -51,4 +52,4 @@ def test_a_baseline_that_the_sweep_varies_is_chosen_from() -> None:
 def test_points_and_searched_baselines_are_chosen_from(role: Role, number: int | None, candidate: bool) -> None:
     configuration = Configuration("label", {}, make_run(), role, number)
     assert is_candidate(configuration) is candidate
-    assert study_of(configuration) == ("label", "digits")
+    assert study_of(configuration) == ("label", "digits", None)

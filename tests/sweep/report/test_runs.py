@@ -20,10 +20,10 @@ def test_budgets_stand_side_by_side(tmp_path: Path) -> None:
     references(results, "one", range(2))
     block = budget_blocks(load(tmp_path / "one"), SweepRequest(None, None, (), 2, "", 8), 0)[0]
     assert block.table is not None
-    assert [row[:9] for row in block.table.rows] == [
-        ["iprm", "digits", "2", "2", "4", "3", "12", "7,200", "20,000"],
-        ["joint (reference)", "digits", "1", "2", "2", "3", "6", "3,600", "3,600"],
-        ["joint + unimodal losses (reference)", "digits", "1", "2", "2", "3", "6", "3,600", "3,600"],
+    assert [row[:10] for row in block.table.rows] == [
+        ["iprm", "digits", "2", "2", "1", "4", "3", "12", "7,200", "20,000"],
+        ["joint (reference)", "digits", "1", "2", "1", "2", "3", "6", "3,600", "3,600"],
+        ["joint + unimodal losses (reference)", "digits", "1", "2", "1", "2", "3", "6", "3,600", "3,600"],
     ]
 
 
