@@ -68,6 +68,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "di_mml": ("di_mml", {"warmup_epochs": 0}),
     "umt, student": ("umt", {"teacher_epochs": 1}),
     "domfn": ("domfn", {"pretrain_epochs": 0}),
+    "amco": ("amco", {"sigma": 0.0}),
     "ogm": ("ogm", {}),
     "ogm without ge": ("ogm", {"ge": False}),
     "pmr": ("pmr", {}),

@@ -9,6 +9,7 @@ import pytest
 EQUATIONS = {
     "agm": "contribution_scores discrepancy_ratios modulation_coefficients scale_gradient shapley_contributions "
     "update_running_scores",
+    "amco": "build_mask dependence_shares dependent_flags mask_ratio masked_count",
     "amss": "accumulate batch_statistics mask_values sample_units significance unit_scores update_ratios",
     "aug": "assign_classifiers boosting_loss confidence_score merge_logits residual_target",
     "bss": "balance_score curriculum_indices pace prediction_similarity sample_loss sampling_probabilities",
