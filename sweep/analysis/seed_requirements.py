@@ -19,7 +19,7 @@ class SeedRequirement:
     metric: as an axis is labelled; comparisons: configurations compared with joint training, of all datasets; seeds:
     the most that any shares with joint training; noise: deviation of one run beyond what its seed shares; detectable:
     the difference that is found with 80 % probability; difference: the one asked for, all three shares; needed: seeds
-    with which that one is found (None: more than MOST_SEEDS)."""
+    with which that one is found (None: more than MOST_SEEDS); over: seeds, or splits where these are the repeats."""
 
     dataset: str
     metric: str
@@ -29,18 +29,19 @@ class SeedRequirement:
     detectable: float
     difference: float
     needed: int | None
+    over: str = "seeds"
 
     def sentence(self) -> str:
         """Say it plainly."""
-        now = f"with {self.seeds} seeds a difference of {100 * self.detectable:.1f} points is found"
+        now = f"with {self.seeds} {self.over} a difference of {100 * self.detectable:.1f} points is found"
         if math.isinf(self.detectable):
-            now = f"with {self.seeds} seeds no difference at all is found"
+            now = f"with {self.seeds} {self.over} no difference at all is found"
         needed = f"more than {MOST_SEEDS}" if self.needed is None else str(self.needed)
         others = "1 configuration" if self.comparisons == 1 else f"{self.comparisons} configurations"
         return (
-            f"{self.dataset}: {self.metric.removesuffix(' (%)')} of {others} beside joint training; a run scatters by "
-            f"{100 * self.noise:.2f} points beyond what its seed shares. {now[:1].upper()}{now[1:]} with 80 % "
-            f"probability; one of {100 * self.difference:g} points needs {needed} seeds."
+            f"{self.dataset}: {self.metric.removesuffix(' (%)')} of {others} beside joint training; a {'run' if self.over == 'seeds' else 'mean over seeds'} scatters by "
+            f"{100 * self.noise:.2f} points beyond what its {self.over.removesuffix('s')} shares. {now[:1].upper()}{now[1:]} with 80 % "
+            f"probability; one of {100 * self.difference:g} points needs {needed} {self.over}."
         )
 
 
@@ -55,15 +56,16 @@ def seed_requirements(parts: Parts, difference: float) -> list[SeedRequirement]:
     table = differences_to_joint(parts, rows, column)
     return [
         _requirement(str(dataset), part, metric_label(column), difference)
-        for dataset, part in table[table["n"] > 1].groupby("dataset", sort=False)
+        for dataset, part in table[table["repeats"] > 1].groupby("dataset", sort=False)
         if part["noise"].notna().any()
     ]
 
 
 def _requirement(dataset: str, table: pd.DataFrame, metric: str, difference: float) -> SeedRequirement:
-    first = table.sort_values("n", ascending=False, kind="stable").iloc[0]
+    first = table.sort_values("repeats", ascending=False, kind="stable").iloc[0]
     comparisons, noise = int(first["comparisons"]), float(first["noise"])
     needed = seeds_needed(difference, noise, comparisons)
     return SeedRequirement(
-        dataset, metric, comparisons, int(first["n"]), noise, float(first["detectable"]), difference, needed
+        dataset, metric, comparisons, int(first["repeats"]), noise, float(first["detectable"]), difference, needed,
+        "splits" if first["splits"] > 1 else "seeds",
     )

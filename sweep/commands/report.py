@@ -12,10 +12,12 @@ from rich.table import Table
 from sweep.analysis.completeness import COMPLETE, left_out_configurations
 from sweep.analysis.conclusions import name_with_role
 from sweep.analysis.parts import Parts, left_out_name, modalities, selection_metric
+from sweep.analysis.standings import leader_sentences, standings
 from sweep.commands.exit_codes import DONE
 from sweep.commands.terminal import pull_sweep, terminal
 from sweep.plan.not_applicable import NotApplicable
 from sweep.report import configurations, write_report
+from sweep.report.standings import HEADINGS, compact_headings, standing_rows
 from sweep.report.tables import NOT_APPLICABLE
 from sweep.results.tables import load, write_tables
 from sweep.runs.open_store import open_store
@@ -46,10 +48,30 @@ def publish_report(store: Store, name: str, console: Console) -> None:
     except OSError as error:
         raise StoreError(f"cannot write the report: {error}; free space or change permissions") from error
     store.publish(name)
-    left_out = left_out_configurations(store.results / name)
-    console.print(summary_table(load(store.results / name), left_out))
+    left_out, runs = left_out_configurations(store.results / name), load(store.results / name)
+    standing = standings(Parts(runs))
+    print_standings(standing, name, console)
+    if left_out or len(standing) < 2 or standing["of"].gt(1).any():
+        console.print(summary_table(runs, left_out))
     print_reasons(left_out, console)
     console.print(f"report: {page}", soft_wrap=True)
+
+
+def print_standings(table: pd.DataFrame, name: str, console: Console) -> None:
+    """Print which method leads, and a line a method; nothing where there is one alone."""
+    if len(table) < 2:
+        return
+    shown = compact_headings(table)
+    lines = Table(title=f"{name}: the best of each method on validation", title_justify="left")
+    for place in shown:
+        lines.add_column(
+            HEADINGS[place].replace("minus", "–"), justify="left" if place < 2 else "right", overflow="fold"
+        )
+    for row in standing_rows(table):
+        lines.add_row(*(row[place] for place in shown))
+    console.print(lines)
+    for sentence in leader_sentences(table):
+        console.print(sentence, highlight=False, soft_wrap=True, markup=False)
 
 
 def print_reasons(left_out: Sequence[NotApplicable], console: Console) -> None:

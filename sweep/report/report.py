@@ -23,11 +23,13 @@ from sweep.analysis.fronts import pareto_fronts
 from sweep.analysis.parts import Parts, selection_metric, shown_metric
 from sweep.analysis.replicates import split_sentences
 from sweep.analysis.search_results import IMPORTANCE_NOTE, search_results
+from sweep.analysis.standings import leader_sentences, standings
 from sweep.analysis.statistics import FAILED
 from sweep.report.blocks import Block, Section, plot_html
 from sweep.report.figures.gallery import LARGE, Gallery, Saved, save_figures
 from sweep.report.plots import MOST_LINES, curve_plot, heat_plot, learning_plot, search_plots
 from sweep.report.runs import budget_blocks, configuration_blocks, environment_blocks, failure_blocks
+from sweep.report.standings import standing_blocks
 from sweep.report.tables import number_blocks, pareto_blocks, published_blocks
 from sweep.results.tables import METRICS, load
 from sweep.runs.failures import describe_causes
@@ -47,7 +49,9 @@ def write_report(results: Path, name: str) -> Path:
     gallery = save_figures(folder, parts, epochs)
     saved = gallery.saved
     compared = pareto_fronts(parts, request.objectives, request.seeds, out) if len(request.objectives) > 1 else []
+    table = standings(parts)
     sections = [
+        Section("methods", "Which method", standing_blocks(table)),
         Section("curves", "Curves", _curves(parts)),
         Section("pareto", "Several objectives", pareto_blocks(parts, compared) + _pictures(saved, folder, "pareto")),
         Section("tables", "Numbers", number_blocks(parts, request.seeds, out, compared, left_out)),
@@ -71,7 +75,7 @@ def write_report(results: Path, name: str) -> Path:
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         counts=_counts(runs, len(out), len(left_out)),
         mixed=mixed_code_sentences(runs),
-        conclusions=conclusions(parts, compared),
+        conclusions=[*leader_sentences(table), *conclusions(parts, compared)],
         protocol=f"Epochs and configurations are selected by {chosen_by}; test numbers are the selected epoch's. "
         + " ".join(split_sentences(runs)),
         sections=[section for section in sections if section.blocks],

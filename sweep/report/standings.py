@@ -1,0 +1,91 @@
+"""The table that a report opens with: one line a method, as texts for page and terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from sweep.analysis.differences import power_text
+from sweep.analysis.standings import BASELINES, NO_DIFFERENCE, NOT_JUDGED
+from sweep.analysis.statistics import interval_text
+from sweep.report.blocks import Block, Table
+
+HEADINGS = (
+    "method", "dataset", "n", "validation", "test", "minus joint", "minus joint + unimodal losses", "weak branch",
+    "imbalance", "cost",
+)  # fmt: skip
+SHORT = {NO_DIFFERENCE: "not shown", NOT_JUDGED: "not judged"}
+
+
+def standing_rows(table: pd.DataFrame) -> list[list[str]]:
+    """Write the rows of :func:`sweep.analysis.standings.standings` under HEADINGS: per cent and points."""
+    return [_row(row) for row in table.to_dict("records")]
+
+
+def standing_blocks(table: pd.DataFrame) -> list[Block]:
+    """Show the standings, where there are several methods."""
+    if len(table) < 2:
+        return []
+    leaders = set(table.drop_duplicates("dataset").index)
+    return [Block("Best of each method", table=Table(list(HEADINGS), standing_rows(table), leaders, _note(table)))]
+
+
+def _row(row: dict[Any, Any]) -> list[str]:
+    weak = interval_text(row["weak"], row["weak_low"], row["weak_high"])
+    return [
+        method_text(row), row["dataset"], f"{row['n']}" + (f" (of {row['seeds']})" if row["n"] < row["seeds"] else ""),
+        *(interval_text(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in ("validation", "test")),
+        *(_difference_text(row, name) for name in BASELINES),
+        f"{row['weak_modality']} {weak}" if row["weak_modality"] else "–",
+        interval_text(row["imbalance"], row["imbalance_low"], row["imbalance_high"]),
+        "–" if math.isnan(row["cost"]) else f"{row['cost']:.2f}",
+    ]  # fmt: skip
+
+
+def method_text(row: dict[Any, Any]) -> str:
+    """Name a method, its choice where there was one, and whether it rebalances nothing."""
+    choice = f": {row['point']}" if row["point"] else ""
+    notes = ["baseline"] if row["baseline"] else []
+    notes += [f"best of {row['of']}"] if row["of"] > 1 else []
+    notes += ["fresh seeds"] if row["fresh"] else []
+    return f"{row['label']}{choice}" + (f" ({', '.join(notes)})" if notes else "")
+
+
+def _difference_text(row: dict[Any, Any], name: str) -> str:
+    mean, high = row[name], row[f"{name}_high"]
+    if math.isnan(mean):
+        return "–"
+    half = "" if math.isnan(high) else f" ± {100 * (high - mean):.1f}"
+    verdict = SHORT.get(row[f"{name}_verdict"], row[f"{name}_verdict"])
+    return f"{100 * mean:+.1f}{half}" + (f", {verdict}" if verdict else "")
+
+
+def _note(table: pd.DataFrame) -> str:
+    chosen = "Each method is its best configuration on validation, and the methods are sorted by it. "
+    if table["of"].gt(1).any() and not table["fresh"].any():
+        chosen += (
+            "The best of several was chosen under the seeds that are shown, which flatters it a little; report_seeds "
+            "would train it again. "
+        )
+    powers = [
+        (words, power_text(table[[f"{name}_detectable"]].rename(columns={f"{name}_detectable": "detectable"})))
+        for name, words in zip(BASELINES, ("joint", "joint + unimodal losses"), strict=True)
+    ]
+    found = "; ".join(f"to {words} {text}" for words, text in powers if text)
+    return (
+        f"{chosen}Per cent and points, mean with 95 % t interval over n seeds; that of a difference is its own, while "
+        "better and worse are beyond chance among all that are compared with that baseline (Dunnett's test with seeds "
+        f"as blocks, 5 %). {found[:1].upper()}{found[1:]}{'. ' if found else ''}Not judged: too few seeds for so many "
+        "comparisons. Not claimed: seeds were lost. Weak branch: the modality that is worst alone within the trained "
+        "model. Imbalance: largest minus smallest Shapley value. Cost: forward passes of a run, joint training's being "
+        "1."
+    )
+
+
+def compact_headings(table: pd.DataFrame) -> Sequence[int]:
+    """Give the columns that a terminal shows: the dataset only where there are several."""
+    several = table["dataset"].nunique() > 1
+    return [place for place, name in enumerate(HEADINGS) if name != "dataset" or several]

@@ -1,0 +1,111 @@
+"""Standings: the best configuration of each method on validation, beside both baselines."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from support.synthetic_results import Results
+
+from sweep.analysis.parts import Parts
+from sweep.analysis.standings import leader_sentences, standings
+from sweep.results.tables import columns_of, load
+
+PLAIN, LOSSES = {"unimodal_loss_weight": 0.0}, {"unimodal_loss_weight": 1.0}
+
+
+def sweep_of(folder: Path, seeds: int = 4, lost: str | None = None, reports: bool = False, **levels: float) -> Parts:
+    """Joint training at 0.7, with unimodal losses at 0.8, and methods at levels, each with a worse configuration, too.
+    Runs scatter by a little; lost: the method whose first seed diverged; reports: fresh seeds half a point lower."""
+    results = Results(folder)
+    results.sweep("one")
+    for seed in range(seeds):
+        shift = 0.004 * (seed % 2)
+
+        def accuracy(level: float, own: int, shift: float = shift, seed: int = seed) -> dict[str, float]:
+            fused = level + shift + 0.001 * ((seed * 7 + own * 3) % 5)
+            return {"multi": fused, "left": 0.6, "profile": 0.3 + 0.01 * own}
+
+        for own, (label, level, given) in enumerate((("joint", 0.7, PLAIN), ("joint + unimodal losses", 0.8, LOSSES))):
+            kept = {"hyperparameters": given, "label": label, "role": "reference"}
+            results.run("one", "joint", seed, accuracy(level, own), **kept)
+        for own, (method, level) in enumerate(levels.items(), start=2):
+            for alpha, less in ((0.1, 0.0), (0.2, 0.1)):
+                status = "diverged" if method == lost and seed == 0 and not less else "done"
+                found, values = accuracy(level - less, own), {"alpha": alpha}
+                results.run("one", method, seed, found, values=values, status=status, forward_passes=3600.0)
+            if reports:
+                results.run(
+                    "one", method, 100 + seed, accuracy(level - 0.005, own), values={"alpha": 0.1}, role="report"
+                )
+        if reports:
+            results.run("one", "joint", 100 + seed, accuracy(0.69, 0), hyperparameters=PLAIN, role="report")
+    return Parts(load(folder / "one"))
+
+
+def test_each_method_is_its_best_on_validation_and_the_best_comes_first(tmp_path: Path) -> None:
+    table = standings(sweep_of(tmp_path, iprm=0.9, bss=0.75))
+    assert table["label"].tolist() == ["iprm", "joint + unimodal losses", "bss", "joint"]
+    assert table["point"].tolist() == ["alpha=0.1", "", "alpha=0.1", ""]
+    assert table["of"].tolist() == [2, 1, 2, 1]
+    assert table["baseline"].tolist() == [False, True, False, True]
+    assert table["n"].tolist() == [4] * 4
+    assert not table["fresh"].any()
+    assert table["validation"][0] == pytest.approx(table["test"][0] + 0.01)
+    assert table["joint"][0] == pytest.approx(0.2, abs=0.005)
+    assert table["unimodal"][2] == pytest.approx(-0.05, abs=0.005)
+    assert table["joint_verdict"].tolist() == ["better", "better", "better", ""]
+    assert table["unimodal_verdict"].tolist() == ["better", "", "worse", "worse"]
+    assert table["weak_modality"].tolist() == ["profile"] * 4
+    assert table["cost"].tolist() == [2, 1, 2, 1]
+    assert table["imbalance"].tolist() == pytest.approx([0.3] * 4)
+    (sentence,) = leader_sentences(table)
+    assert sentence.startswith("On digits iprm leads: 9")
+    assert "better beyond chance than joint training (+19.98 points)" in sentence
+    assert "baseline" not in sentence
+
+
+def test_a_baseline_that_leads_is_said_to_lead(tmp_path: Path) -> None:
+    table = standings(sweep_of(tmp_path, iprm=0.701, bss=0.75))
+    (sentence,) = leader_sentences(table)
+    assert sentence.startswith("On digits joint + unimodal losses leads: a baseline, 8")
+    assert sentence.endswith("better than joint training beyond chance: bss.")
+    assert table.set_index("label")["joint_verdict"]["iprm"] == "no difference shown"
+    (sentence,) = leader_sentences(standings(sweep_of(tmp_path / "none", iprm=0.701)))
+    assert sentence.endswith("no method is shown to be better.")
+
+
+def test_what_lost_seeds_is_not_claimed_and_two_seeds_judge_nothing(tmp_path: Path) -> None:
+    table = standings(sweep_of(tmp_path / "lost", lost="iprm", iprm=0.9, bss=0.75)).set_index("label")
+    assert table.loc["iprm", "point"] == "alpha=0.2"  # of those with most seeds
+    table = standings(sweep_of(tmp_path / "two", seeds=2, iprm=0.9, bss=0.75)).set_index("label")
+    assert table.loc["iprm", "joint_verdict"] == "cannot be judged"
+    assert table.loc["joint", "joint_verdict"] == ""
+
+
+def test_fresh_seeds_stand_where_there_are_some(tmp_path: Path) -> None:
+    table = standings(sweep_of(tmp_path, reports=True, iprm=0.9)).set_index("label")
+    assert table["fresh"].to_dict() == {"iprm": True, "joint + unimodal losses": False, "joint": True}
+    assert table.loc["iprm", "joint"] == pytest.approx(0.205, abs=0.005)  # both under report seeds
+    assert math.isnan(table.loc["joint + unimodal losses", "joint"])  # no common seeds
+
+
+def test_without_test_metrics_validation_is_compared(tmp_path: Path) -> None:
+    runs = sweep_of(tmp_path, iprm=0.9).runs
+    table = standings(Parts(runs.drop(columns=columns_of(runs, "test_"))))
+    assert table["test"].isna().all()
+    assert table["joint"][0] == pytest.approx(0.2, abs=0.005)
+    assert "on test" not in leader_sentences(table)[0]
+
+
+def test_nothing_that_ran_has_no_standings(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    results.run("one", "iprm", 0, status="missing")
+    table = standings(Parts(load(tmp_path / "one")))
+    assert table["n"].tolist() == [0]
+    assert leader_sentences(table) == []
+    assert standings(Parts(load(tmp_path / "one").iloc[:0])).empty
+    assert isinstance(table, pd.DataFrame)

@@ -1,0 +1,52 @@
+"""The table that a report opens with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from support.synthetic_results import alpha_sweep
+
+from sweep.analysis.parts import Parts
+from sweep.analysis.standings import standings
+from sweep.commands.report import print_standings
+from sweep.report.standings import HEADINGS, standing_blocks, standing_rows
+from sweep.results.tables import load
+
+
+def test_a_line_a_method_with_its_choice_and_its_differences(tmp_path: Path) -> None:
+    alpha_sweep(tmp_path, failing=False)
+    table = standings(Parts(load(tmp_path / "iprm-alpha")))
+    (block,) = standing_blocks(table)
+    assert block.table is not None
+    assert block.table.best == {0}
+    assert "report_seeds would train it again" in block.table.note
+    rows = {row[0]: dict(zip(HEADINGS, row, strict=True)) for row in block.table.rows}
+    assert set(rows) == {"iprm: alpha=0.7 (best of 9)", "joint (baseline)", "joint + unimodal losses (baseline)"}
+    own = rows["iprm: alpha=0.7 (best of 9)"]
+    assert own["minus joint"].startswith(f"{100 * table.set_index('label')['joint']['iprm']:+.1f} ± ")
+    assert own["minus joint"].endswith(("better", "not shown"))
+    assert own["weak branch"].startswith("profile 5")
+    assert rows["joint (baseline)"]["minus joint"] == "–"
+    assert own["cost"] == "2.67"  # eight epochs where joint training has three
+
+
+def test_one_method_alone_is_no_table(tmp_path: Path) -> None:
+    alpha_sweep(tmp_path)
+    alone = load(tmp_path / "iprm-alpha").query("method == 'iprm'")
+    table = standings(Parts(alone))
+    assert standing_blocks(table) == []
+    console = Console(width=150, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    print_standings(table, "iprm-alpha", console)
+    assert console.export_text() == ""
+
+
+def test_the_terminal_says_who_leads(tmp_path: Path) -> None:
+    alpha_sweep(tmp_path)
+    table = standings(Parts(load(tmp_path / "iprm-alpha")))
+    console = Console(width=170, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    print_standings(table, "iprm-alpha", console)
+    text = console.export_text()
+    assert "dataset" not in text
+    assert "On digits joint + unimodal losses leads: a baseline" in text
+    assert all(row[3] in text for row in standing_rows(table))
