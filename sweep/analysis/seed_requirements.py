@@ -38,9 +38,10 @@ class SeedRequirement:
             now = f"with {self.seeds} {self.over} no difference at all is found"
         needed = f"more than {MOST_SEEDS}" if self.needed is None else str(self.needed)
         others = "1 configuration" if self.comparisons == 1 else f"{self.comparisons} configurations"
+        one, repeat = ("run", "seed") if self.over == "seeds" else ("mean over seeds", "split")
         return (
-            f"{self.dataset}: {self.metric.removesuffix(' (%)')} of {others} beside joint training; a {'run' if self.over == 'seeds' else 'mean over seeds'} scatters by "
-            f"{100 * self.noise:.2f} points beyond what its {self.over.removesuffix('s')} shares. {now[:1].upper()}{now[1:]} with 80 % "
+            f"{self.dataset}: {self.metric.removesuffix(' (%)')} of {others} beside joint training; a {one} scatters by "
+            f"{100 * self.noise:.2f} points beyond what its {repeat} shares. {now[:1].upper()}{now[1:]} with 80 % "
             f"probability; one of {100 * self.difference:g} points needs {needed} {self.over}."
         )
 
@@ -66,6 +67,13 @@ def _requirement(dataset: str, table: pd.DataFrame, metric: str, difference: flo
     comparisons, noise = int(first["comparisons"]), float(first["noise"])
     needed = seeds_needed(difference, noise, comparisons)
     return SeedRequirement(
-        dataset, metric, comparisons, int(first["repeats"]), noise, float(first["detectable"]), difference, needed,
+        dataset,
+        metric,
+        comparisons,
+        int(first["repeats"]),
+        noise,
+        float(first["detectable"]),
+        difference,
+        needed,
         "splits" if first["splits"] > 1 else "seeds",
     )

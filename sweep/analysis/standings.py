@@ -33,9 +33,9 @@ def standings(parts: Parts) -> pd.DataFrame:
 
     Each is its best configuration on validation, under the report seeds where it has runs there. Columns label,
     dataset, point, baseline (whether it rebalances nothing), of (configurations chosen from), fresh (under report
-    seeds), n, seeds and lost (finished, all and lost runs); validation, test, imbalance and weak (the modality that is worst
-    alone) with _low and _high, shares; weak_modality; cost (forward passes a run, joint training's being 1); and for
-    each of BASELINES the difference of the test metric to it, NAME, NAME_low, NAME_high, NAME_p, NAME_verdict and
+    seeds), n, seeds and lost (finished, all and lost runs); validation, test, imbalance and weak (the modality that is
+    worst alone) with _low and _high, shares; weak_modality; cost (forward passes a run, joint training's being 1); and
+    for each of BASELINES the difference of the test metric to it, NAME, NAME_low, NAME_high, NAME_p, NAME_verdict and
     NAME_detectable. Where no test metric was recorded test is NaN, and the others are of validation."""
     chosen = list(_representatives(parts))
     if not chosen:
