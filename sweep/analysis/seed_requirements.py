@@ -40,8 +40,8 @@ class SeedRequirement:
         others = "1 configuration" if self.comparisons == 1 else f"{self.comparisons} configurations"
         one, repeat = ("run", "seed") if self.over == "seeds" else ("mean over seeds", "split")
         return (
-            f"{self.dataset}: {self.metric.removesuffix(' (%)')} of {others} beside joint training; a {one} scatters by "
-            f"{100 * self.noise:.2f} points beyond what its {repeat} shares. {now[:1].upper()}{now[1:]} with 80 % "
+            f"{self.dataset}: {self.metric.removesuffix(' (%)')} of {others} beside joint training; a {one} scatters "
+            f"by {100 * self.noise:.2f} points beyond what its {repeat} shares. {now[:1].upper()}{now[1:]} with 80 % "
             f"probability; one of {100 * self.difference:g} points needs {needed} {self.over}."
         )
 
