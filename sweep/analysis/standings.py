@@ -105,7 +105,7 @@ def _representatives(parts: Parts) -> Iterator[pd.DataFrame]:
     for (label, dataset), rows in own.groupby(["label", "dataset"], sort=False):
         kept = rows[rows["role"].eq("sweep")] if rows["role"].eq("sweep").any() else rows
         best = as_one_choice(pd.concat([rows_of_one_configuration(each) for each in by_split(kept)]))
-        alike = parts.chosen["label"].eq(label) & parts.chosen["dataset"].eq(dataset)
+        alike = parts.chosen["label"].eq(str(label)) & parts.chosen["dataset"].eq(str(dataset))
         fresh = parts.chosen[alike & parts.chosen["configuration"].isin(best["configuration"])]
         yield fresh if len(fresh) else best
 
