@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
-import yaml
 from pydantic import ValidationError
 
 from data.base import DataError
 from sweep.analysis.statistics import split_of
 from sweep.config import ConfigError, load_frozen
 from sweep.config.schema import Objective
+from sweep.config.yaml_lines import read
 from sweep.plan.build import plan
 from sweep.plan.not_applicable import NotApplicable, not_applicable
 from sweep.results.columns import read_records
@@ -45,17 +46,38 @@ class SweepRequest:
 def read_request(folder: Path) -> SweepRequest:
     """Read what the sweep in ``folder`` asked for."""
     path = folder / "sweep.yaml"
-    document = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
-    written: dict[str, Any] = document.get("sweeps", {}).get(folder.name, document)
-    search, limits = written.get("search") or {}, written.get("budget") or {}
+    document = _read_frozen(path) if path.exists() else {}
+    written = _mapping(_mapping(document.get("sweeps")).get(folder.name, document))
+    search, limits = _mapping(written.get("search")), _mapping(written.get("budget"))
     return SweepRequest(
-        title=written.get("title"),
-        reproduces=written.get("reproduces"),
-        objectives=tuple(search.get("objectives") or ()),
-        seeds=len(written.get("seeds") or ()),
-        budget=" or ".join(f"{amount:g} {unit}" for unit, amount in limits.items() if amount is not None),
+        title=_text(written.get("title")),
+        reproduces=_text(written.get("reproduces")),
+        objectives=tuple(name for name in _list(search.get("objectives")) if name in get_args(Objective)),
+        seeds=len(_list(written.get("seeds"))),
+        budget=" or ".join(f"{amount:g} {unit}" for unit, amount in limits.items() if isinstance(amount, int | float)),
         expected_runs=_expected_runs(path) if "sweeps" in document else None,
     )
+
+
+def _read_frozen(path: Path) -> dict[str, Any]:
+    """Read a frozen file, of this version or an earlier one; of one that cannot be read warn, and take nothing."""
+    try:
+        return read(path).values
+    except ConfigError as error:
+        warnings.warn(f"{error}; the report does without it, running the sweep again writes it anew", stacklevel=3)
+        return {}
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _expected_runs(path: Path) -> int | None:

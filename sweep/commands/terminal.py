@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from rich.console import Console
 from rich.text import Text
 
 from data.registry import Registry
 from sweep.config import ConfigError, Sweep, load
-from sweep.config.problems import nearest
+from sweep.config.problems import COMMAND_LINE, Place, nearest
+from sweep.config.yaml_lines import parse
 from sweep.runs.records import is_sweep_name
 from sweep.runs.shown_text import printable
 
@@ -98,5 +98,6 @@ def settings(words: Sequence[str]) -> dict[str, Any]:
         key, equals, value = word.partition("=")
         if not equals:
             raise ConfigError(f"{word!r} is no key=value")
-        found[key.removeprefix("data.")] = yaml.safe_load(value)
+        place = Place(COMMAND_LINE, None, word)
+        found[key.removeprefix("data.")] = parse(value, lambda path, line, place=place: place)[0]  # type: ignore[misc]
     return found

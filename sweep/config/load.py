@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from sweep.config.schema import (
 )
 from sweep.config.schema_errors import describe_value, explain
 from sweep.config.yaml_lines import LocatedMapping, dump, read
+from sweep.runs.records import MOST_LETTERS, is_sweep_name
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+USE = f"use letters, digits, - and _, at most {MOST_LETTERS}"
 _RESERVED = "runs"
 """Name of the folder beside the sweeps' that holds all runs."""
 
@@ -89,9 +89,11 @@ def _outline(document: LocatedMapping) -> Iterator[Problem]:
         yield document.problem(("sweeps",), "expected at least one sweep by its name", "as in sweeps: {first: {...}}")
         return
     for name, sweep in sweeps.items():
-        if not _NAME.fullmatch(name) or name == _RESERVED:
-            what = "is taken for the folder of runs" if name == _RESERVED else "cannot be the name of a folder"
-            yield document.problem(("sweeps", name), f"the name {name!r} {what}", "use letters, digits, - and _")
+        if name == _RESERVED:
+            yield document.problem(("sweeps", name), f"the name {name!r} is taken for the folder of runs", USE)
+        elif not is_sweep_name(name):
+            what = f"the name {name[:MOST_LETTERS]!r} cannot be the name of a folder"
+            yield document.problem(("sweeps", name[:MOST_LETTERS]), what, USE)
         if not isinstance(sweep, dict):
             yield document.problem(("sweeps", name), f"expected a mapping, not {describe_value(sweep)}")
 

@@ -214,7 +214,7 @@ class Sweep(_Spec):
     of ``data``, or its default."""
     report_seeds: list[Seed] = []
     """Fresh seeds for what a sweep has chosen; null: five for a search, none for a grid."""
-    epochs: int | None = Field(None, ge=1)
+    epochs: int | None = Field(None, ge=1, le=1_000_000)
     train: dict[str, Any] = {}
     encoders: dict[str, dict[str, Any]] = {}
     search: SearchSpec | None = None

@@ -30,8 +30,30 @@ _PLAIN: list[tuple[str, str, str]] = [
 ]
 
 
+DEEPEST = 50
+"""Mappings and lists within each other."""
+MOST_VALUES = 100_000
+"""Values of a text, each counted wherever an alias repeats it."""
+LARGEST_NUMBER = 2**63 - 1
+"""What tables and files hold of a whole number."""
+LARGEST = 2**20
+"""Bytes of a file."""
+
+
 class _Loader(yaml.SafeLoader):
     """Reads nodes; the resolvers below replace those of YAML 1.1."""
+
+    _depth = 0
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        """Compose a node, unless it lies deeper than any configuration does. Raises MarkedYAMLError."""
+        self._depth += 1
+        if self._depth > DEEPEST:
+            problem = f"more than {DEEPEST} mappings and lists lie within each other"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.peek_event().start_mark)
+        found: Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return found
 
 
 class _Dumper(yaml.SafeDumper):
@@ -117,12 +139,20 @@ def read(file: FilePath) -> LocatedMapping:
     """Read the mapping that a YAML file holds. Raises ConfigError with every mistake of reading."""
     name = str(file)
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        with file.open("rb") as opened:
+            content = opened.read(LARGEST + 1)
+        text = content.decode("utf-8-sig")
     except FileNotFoundError:
         hint = "name another one with --file, or write a first one with: python -m sweep init"
         raise ConfigError([Problem(name, None, "", "there is no such file", hint)]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem(name, None, "", f"cannot be read: {error}")]) from error
+    except OSError as error:
+        raise ConfigError([Problem(name, None, "", f"cannot be read: {error.strerror or error}")]) from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        what = f"the byte {error.object[error.start]:#04x} is no UTF-8"
+        raise ConfigError([Problem(name, line, "", what, "save the file as UTF-8")]) from None
+    if len(content) > LARGEST:
+        raise ConfigError([Problem(name, None, "", "is larger than 1 MiB", "part it in several files")])
     values, places = parse(text, lambda path, line: Place(name, line, dotted_key(path)))
     if not isinstance(values, dict):
         raise ConfigError([Problem(name, 1, "", "must be a mapping with the keys defaults and sweeps")])
@@ -142,11 +172,29 @@ def parse(text: str, place: Callable[[Path, int], Place]) -> tuple[Any, dict[Pat
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise ConfigError([place((), mark.line + 1 if mark else 1).problem(f"this is not YAML: {what}")]) from None
+    if root is not None and (many := _innermost_of_many(root, {})) is not None:
+        line = many.start_mark.line + 1
+        what = f"it unfolds to more than {MOST_VALUES:,} values"
+        raise ConfigError([place((), line).problem(what, "name each value once, or use vary")])
     found = _NodeReader(place)
     value = found.value(root, (), 1) if root is not None else None
     if found.problems:
         raise ConfigError(found.problems)
     return value, found.places
+
+
+def _innermost_of_many(node: Node, sizes: dict[int, int]) -> Node | None:
+    """Find the innermost node that unfolds to too many values; None where there is none. sizes: those of nodes that
+    were looked at, by their id, so that no alias is followed twice."""
+    if id(node) in sizes or isinstance(node, ScalarNode):
+        return None
+    sizes[id(node)] = 0  # also of one that leads back to itself, which is said elsewhere
+    inner = [part for pair in node.value for part in pair] if isinstance(node, MappingNode) else node.value
+    for part in inner:
+        if (many := _innermost_of_many(part, sizes)) is not None:
+            return many
+    sizes[id(node)] = 1 + sum(sizes.get(id(part), 1) for part in inner)
+    return node if sizes[id(node)] > MOST_VALUES else None
 
 
 class _NodeReader:
@@ -209,7 +257,9 @@ class _NodeReader:
         except ValueError:
             return self._wrong(path, f"{node.value[:40]!r} is no {kind}")
         if isinstance(value, float) and not math.isfinite(value):
-            return self._wrong(path, f"{node.value} is not a finite number")
+            return self._wrong(path, f"{node.value[:40]} is not a finite number")
+        if isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+            return self._wrong(path, f"{node.value[:40]} is too large for a whole number: at most {LARGEST_NUMBER}")
         return value
 
     def _refused(self, node: Node, path: Path) -> bool:

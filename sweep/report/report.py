@@ -44,7 +44,8 @@ def write_report(results: Path, name: str) -> Path:
     folder = results / name
     runs, epochs = load(folder), load(folder, "epoch")
     parts, request, out = Parts(runs), read_request(folder), raced_out_seeds(folder)
-    text = (folder / "sweep.yaml").read_text(encoding="utf-8") if (folder / "sweep.yaml").exists() else ""
+    frozen = folder / "sweep.yaml"
+    text = frozen.read_text(encoding="utf-8", errors="replace") if frozen.is_file() else ""
     left_out = left_out_configurations(folder)
     gallery = save_figures(folder, parts, epochs)
     saved = gallery.saved

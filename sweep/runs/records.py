@@ -128,9 +128,15 @@ def is_run_name(text: object) -> bool:
     return isinstance(text, str) and re.fullmatch(r"[0-9a-zA-Z]{1,64}", text) is not None
 
 
+MOST_LETTERS = 100
+"""Letters of a sweep's name: file systems take 255, and other names begin with it."""
+
+
 def is_sweep_name(text: str) -> bool:
     """Tell whether a text can name a sweep's folder, and so no path that leads out of the results, nor hidden files."""
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", text) is not None and text != "runs"
+    return (
+        re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", text) is not None and len(text) <= MOST_LETTERS and text != "runs"
+    )
 
 
 class IndexEntry(Record):

@@ -5,9 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from support.synthetic_results import Results, pareto_search
 
-from sweep.analysis.completeness import COMPLETE, SweepRequest, completeness_table, raced_out_seeds, read_request
+from sweep.analysis.completeness import (
+    COMPLETE,
+    SweepRequest,
+    completeness_table,
+    left_out_configurations,
+    raced_out_seeds,
+    read_request,
+)
 from sweep.results.tables import load
 
 
@@ -54,3 +62,28 @@ def test_a_line_of_the_race_that_is_no_decision_is_passed_over(tmp_path: Path) -
     lines = [{"label": "l"}, line | {"stays": False}, line | {"configuration": "e", "stays": True}, {"stays": False}]
     (tmp_path / "race.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
     assert raced_out_seeds(tmp_path) == {("l", "d", -1, "c"): 2}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"\x80\xff",
+        b"",
+        b"a: [",
+        b"[]",
+        b"sweeps: 3",
+        b"sweeps: {two: []}",
+        b"sweeps: {two: {budget: {runs: x}, search: 1}}",
+    ],
+)
+def test_a_frozen_sweep_that_is_damaged_is_told_of_and_asks_for_nothing(
+    tmp_path: Path, written: bytes, recwarn: pytest.WarningsRecorder
+) -> None:
+    folder = tmp_path / "two"
+    folder.mkdir()
+    (folder / "sweep.yaml").write_bytes(written)
+    assert read_request(folder) == SweepRequest(None, None, (), 0, "", None)
+    assert left_out_configurations(folder) == []
+    told = [str(warning.message) for warning in recwarn]
+    assert all(str(folder / "sweep.yaml") in each for each in told)
+    assert len(told) == (not written.startswith(b"sweeps"))

@@ -4,12 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweep.config import yaml_lines
 from sweep.config.problems import ConfigError, Place, Problem, dotted_key, nearest
 from sweep.config.yaml_lines import LocatedMapping, dump, parse, read
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cf", "Cn", "Zl", "Zp"]) | st.sampled_from("\n\t"))
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63) + 1, 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=8,
 )
@@ -105,6 +110,40 @@ def test_no_escape_brings_in_what_no_text_has(text, said):
     assert error(text) == said
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "a: &a [1, 2, 3]\nb: &b [*a, *a, *a]\nc: &c [*b, *b]\nd: [*c]",
+            "f:3: it unfolds to more than 20 values",
+        ),
+        ("\n".join(f"{' ' * n}a:" for n in range(400)), "f:50: this is not YAML: more than 50 mappings and lists lie"),
+        (f"a: {'[' * 400}", "f:1: this is not YAML: more than 50 mappings and lists lie within each other"),
+        (f"a: {2**63}", "f:1: a: 9223372036854775808 is too large for a whole number"),
+    ],
+)
+def test_a_text_is_bounded_before_it_is_unfolded(text, said, monkeypatch):
+    monkeypatch.setattr(yaml_lines, "MOST_VALUES", 20)
+    assert error(text).startswith(said)
+
+
+def test_the_bounds_leave_room(monkeypatch):
+    monkeypatch.setattr(yaml_lines, "MOST_VALUES", 18)
+    assert value("a: &a [1, 2, 3]\nb: [*a, *a]") == {"a": [1, 2, 3], "b": [[1, 2, 3]] * 2}
+    deep = value(f"a: {'[' * 48}1{']' * 48}")["a"]
+    assert str(deep) == f"{'[' * 48}1{']' * 48}"
+
+
+def test_a_file_is_not_read_beyond_its_bound(tmp_path, monkeypatch):
+    monkeypatch.setattr(yaml_lines, "LARGEST", 8)
+    (tmp_path / "f").write_text("abc: [1]\n")
+    with pytest.raises(ConfigError, match="f: is larger than 1 MiB"):
+        read(tmp_path / "f")
+    (tmp_path / "f").write_bytes(b"a: 1\n\xff")
+    with pytest.raises(ConfigError, match="f:2: the byte 0xff is no UTF-8; save the file as UTF-8"):
+        read(tmp_path / "f")
+
+
 def test_an_endless_number_is_refused():
     assert error("1" * 5000).startswith("f:1: '1111")
 
@@ -113,7 +152,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: there is no such file; name another one with --file"):
         read(tmp_path / "nowhere.yaml")
     (tmp_path / "latin.yaml").write_bytes("sweeps: {é: 1}".encode("latin-1"))
-    with pytest.raises(ConfigError, match=r"latin\.yaml: cannot be read: 'utf-8'"):
+    with pytest.raises(ConfigError, match=r"latin\.yaml:1: the byte 0xe9 is no UTF-8"):
         read(tmp_path / "latin.yaml")
     with pytest.raises(ConfigError, match="cannot be read"):
         read(tmp_path)
