@@ -13,7 +13,7 @@ from data.prepared.cache.preparation import Preparation
 from data.prepared.cache.records import Meta
 from data.prepared.source import PreparedSource
 from sweep.engine.on_ray.session import RaySession
-from sweep.engine.prepare_display import PreparationDisplay
+from sweep.engine.prepare_display import PreparationDisplay, preparation_name
 from sweep.plan.configurations import Plan
 from sweep.runs.later_options import with_later
 
@@ -38,7 +38,8 @@ def _preparations(planned: Plan) -> Iterator[Preparation]:
 
 
 def prepare(work: Preparation, local: bool, ray: RaySession, out: Console) -> Meta:
-    """Make the cache where it is missing: in processes of this machine, or on every node of Ray's. Raises DataError."""
+    """Make the cache where it is missing: in processes of this machine, or on every node of Ray's. Raises DataError;
+    LostClusterError where the cluster ends meanwhile."""
     if local:
         if work.folder.meta() is not None:
             return prepare_here(work)
@@ -47,4 +48,8 @@ def prepare(work: Preparation, local: bool, ray: RaySession, out: Console) -> Me
     ray.ensure()
     from sweep.engine.on_ray.prepare import prepare_nodes
 
-    return prepare_nodes(work, PreparationDisplay(out, work))
+    def stuck(what: str) -> None:
+        out.print(f"{preparation_name(work)}: {what}; run the same command again to go on", style="red")
+
+    with ray.watch(stuck).interrupting():
+        return prepare_nodes(work, PreparationDisplay(out, work))

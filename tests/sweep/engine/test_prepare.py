@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +18,10 @@ from data.base import DataError
 from data.manifest import Manifest, ManifestOptions
 from data.prepared.cache.preparation import Preparation
 from sweep.config import load
-from sweep.engine import prepare
+from sweep.engine import prepare, process_watch
 from sweep.engine.execute import Execution, execute
 from sweep.engine.on_ray.session import RaySession
+from sweep.engine.process_watch import ClusterWatch, LostClusterError
 from sweep.engine.tasks import Tally
 
 PHOTO = {"photo": {"kind": "image", "size": 16, "crop_scale": None}}
@@ -37,6 +41,25 @@ def file(tmp_path: Path) -> Path:
 
 def work(file: Path) -> Preparation:
     return Manifest.preparation(ManifestOptions.model_validate({"root": str(file), "modalities": PHOTO}))
+
+
+class Ray:
+    """A session whose cluster is gone."""
+
+    def ensure(self) -> None: ...
+
+    def watch(self, stuck: object) -> ClusterWatch:
+        return ClusterWatch([lambda: "its raylet"], pytest.fail)
+
+
+def test_a_cluster_that_is_gone_is_told_where_ray_would_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch, file: Path
+) -> None:
+    monkeypatch.setattr(process_watch, "EVERY", 0.001)
+    waits = SimpleNamespace(prepare_nodes=lambda work, display: threading.Event().wait())
+    monkeypatch.setitem(sys.modules, "sweep.engine.on_ray.prepare", waits)
+    with pytest.raises(LostClusterError, match="its raylet"):
+        prepare.prepare(work(file), False, Ray(), Console(quiet=True))  # type: ignore[arg-type]
 
 
 def sweep(file: Path) -> dict[str, Any]:
