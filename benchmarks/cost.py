@@ -69,6 +69,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "umt, student": ("umt", {"teacher_epochs": 1}),
     "domfn": ("domfn", {"pretrain_epochs": 0}),
     "amco": ("amco", {"sigma": 0.0}),
+    "reconboost": ("reconboost", {}),
     "ogm": ("ogm", {}),
     "ogm without ge": ("ogm", {"ge": False}),
     "pmr": ("pmr", {}),

@@ -20,6 +20,7 @@ PAPERS = ("IPRM, IJCAI 2025", "BSS, IJCAI 2025", "AUG, NeurIPS 2025", "AMSS, TPA
           "UMT, ICML 2023",
           "DOMFN, ACM MM 2022",
           "AMCo, ICASSP 2023",
+          "ReconBoost, ICML 2024",
           "InfoReg, CVPR 2025", "CGGM, NeurIPS 2024",
           "OGM-GE, CVPR 2022", "OGM and OPM, TPAMI 2024", "PMR, CVPR 2023", "AGM, ICCV 2023",
           "MMCosine, ICASSP 2023", "MBSD, WSDM 2023",

@@ -5,6 +5,7 @@ trains; names with an underscore are not for others."""
 
 from __future__ import annotations
 
+from methods.base.best_epoch import BestEpoch
 from methods.base.context import Context
 from methods.base.fused import FusedMethod, FusionHyperparameters, FusionName, build_fusion, check_fusion
 from methods.base.hyperparameters import (
@@ -28,6 +29,7 @@ from methods.base.validation import Validation
 
 __all__ = [
     "MULTI",
+    "BestEpoch",
     "Choice",
     "Context",
     "Declared",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.base import Batch
-from methods.base import MULTI, Context, MethodError, Outputs, Phase, Validation, features_of
+from methods.base import MULTI, BestEpoch, Context, MethodError, Outputs, Phase, Validation, features_of
 from methods.base.fused import FusedMethod, check_fused_loss_alone, check_fusion
 from methods.base.hyperparameters import in_epochs
 from methods.umt.equations import accuracy, choose_branch, feature_distill_loss, fitted_linear, ume_probs, umt_loss
@@ -86,7 +86,7 @@ class UMT(FusedMethod[UMTHyperparameters]):
                 self.teachers[m] = nn.Sequential(copy.deepcopy(encoder), linear(dim, self.num_classes))
         self.register_buffer("stage", torch.tensor(STUDYING))
         self.accuracies: dict[str, float] = {}
-        self.best: dict[str, Tensor] = {}
+        self.best = BestEpoch()
         self._probed: dict[str, float] = {}
 
     def groups(self) -> Mapping[str, Sequence[nn.Module | nn.Parameter]]:
@@ -146,12 +146,9 @@ class UMT(FusedMethod[UMTHyperparameters]):
             self._probed = {} if self.ensembles else self.probed(context)
             return
         accuracy = validation.scores[f"validation_accuracy_{m}"]
-        if not self.best or accuracy > self.accuracies[m]:
-            self.accuracies[m] = accuracy
-            self.best = {name: value.clone() for name, value in self.teachers[m].state_dict().items()}
+        self.accuracies[m] = self.best.keep(self.teachers[m], accuracy)
         if context.phase_epoch == context.phase.epochs:
-            self.teachers[m].load_state_dict(self.best)
-            self.best = {}
+            self.best.restore(self.teachers[m])
 
     def on_phase_start(self, context: Context) -> None:
         """Choose the model, and give it the teachers' weights where it begins with them."""
@@ -215,10 +212,11 @@ class UMT(FusedMethod[UMTHyperparameters]):
         return {f"probe_accuracy_{m}": accuracy(logits, labels) for m, logits in scored}
 
     def get_extra_state(self) -> dict[str, Any]:
-        return {"accuracies": dict(self.accuracies), "best": dict(self.best)}
+        return {"accuracies": dict(self.accuracies), "best": self.best.state_dict()}
 
     def set_extra_state(self, state: Any) -> None:
-        self.accuracies, self.best = dict(state["accuracies"]), dict(state["best"])
+        self.accuracies = dict(state["accuracies"])
+        self.best.load_state_dict(state["best"])
 
     def diagnostics(self) -> dict[str, float]:
         """Best validation accuracy of each teacher, and that of a linear probe on the student's features; mean squared

@@ -31,6 +31,7 @@ EQUATIONS = {
     "pmr": "class_prototypes imbalance_ratio loss_coefficients prototype_logits prototypical_entropy total_loss "
     "update_prototypes",
     "opm": "apply_drop discrepancy_ratios drop_probabilities drop_scale unimodal_scores",
+    "reconboost": "boosting_loss ensemble_logits memory_loss pseudo_residual stage_plan",
     "umt": "choose_branch feature_distill_loss ume_probs umt_loss",
     "mla": "fuse_logits fusion_weights prediction_entropy",
 }
@@ -42,7 +43,9 @@ def test_equations_are_importable_from_their_method(method: str) -> None:
     assert [name for name in EQUATIONS[method].split() if not callable(getattr(module, name, None))] == []
 
 
-@pytest.mark.parametrize("package", ["amss", "aug", "bss", "igm", "lfa", "mla", "umt", "base", "equations"])
+@pytest.mark.parametrize(
+    "package", ["amss", "aug", "bss", "igm", "lfa", "mla", "reconboost", "umt", "base", "equations"]
+)
 def test_the_public_names_are_there(package: str) -> None:
     module = importlib.import_module(f"methods.{package}")
     assert [name for name in module.__all__ if not hasattr(module, name)] == []

@@ -59,6 +59,12 @@ def warm_three_workers(three_workers: Workers) -> Workers:
     return three_workers
 
 
+@pytest.fixture(scope="module")
+def warm_meta() -> None:
+    """Let torch import what its first operations on the device meta import, which takes longer than a toy training."""
+    (torch.arange(2.0, device=META) >= 1).float()
+
+
 @functools.cache
 def run_of_one_worker(variant: Variant) -> ToyRun:
     return run(variant)
@@ -141,6 +147,7 @@ def test_training_beats_chance(variant: Variant) -> None:
     assert last.metrics["validation_accuracy"] > clearly_above_chance(CLASSES, samples)
 
 
+@pytest.mark.usefixtures("warm_meta")
 @every_variant
 def test_a_step_never_waits_for_the_device(variant: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the first step of an epoch, which draws its numbers, nothing is read off the device or copied to it."""
