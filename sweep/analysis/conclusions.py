@@ -13,11 +13,10 @@ from sweep.analysis.fronts import Front, objective_label, value_text
 from sweep.analysis.many_to_one import least_p
 from sweep.analysis.parts import (
     Parts,
-    as_one_choice,
     by_split,
     chosen_run,
     configuration_name,
-    rows_of_one_configuration,
+    rows_of_each_choice,
     selection_metric,
     shown_metric,
 )
@@ -144,9 +143,7 @@ def rows_to_compare(parts: Parts) -> pd.DataFrame:
 def differences_to_joint(parts: Parts, rows: pd.DataFrame, column: str) -> pd.DataFrame:
     """Compare rows and the other references with joint training over common seeds, a row a configuration."""
     own = {*parts.baseline["label"]}
-    studies = parts.references[~parts.references["label"].isin(own)].groupby(["label", "dataset"], sort=False)
-    chosen = ([rows_of_one_configuration(each) for each in by_split(part)] for _, part in studies)
-    others = pd.concat([parts.references.iloc[:0], *(as_one_choice(pd.concat(each)) for each in chosen)])
+    others = rows_of_each_choice(parts.references[~parts.references["label"].isin(own)])
     others = others[~others["hash"].isin(rows["hash"])]
     return differences(pd.concat([rows, others]), parts.baseline, column, ["label", "point", "role"])
 

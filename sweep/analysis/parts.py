@@ -179,6 +179,13 @@ def rows_of_one_configuration(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["configuration"].eq((rows.iloc[0] if best is None else best)["configuration"])]
 
 
+def rows_of_each_choice(rows: pd.DataFrame) -> pd.DataFrame:
+    """Keep of each label the configuration that validation chooses on each dataset and split, named as one choice."""
+    studies = [part for _, part in rows.groupby(["label", "dataset"], sort=False)]
+    chosen = [pd.concat([rows_of_one_configuration(each) for each in by_split(part)]) for part in studies]
+    return pd.concat([rows.iloc[:0], *(as_one_choice(each) for each in chosen)])
+
+
 def means_and_counts(rows: pd.DataFrame, axes: tuple[Axis, Axis], metric: str) -> tuple[np.ndarray, np.ndarray]:
     """Tabulate the mean of ``metric`` and the finished seeds, the second axis' values down, the first one's across."""
     across, up = axes

@@ -12,10 +12,8 @@ from sweep.analysis.differences import differences
 from sweep.analysis.many_to_one import least_p
 from sweep.analysis.parts import (
     Parts,
-    as_one_choice,
-    by_split,
     modalities,
-    rows_of_one_configuration,
+    rows_of_each_choice,
     selection_metric,
     shown_metric,
 )
@@ -104,7 +102,7 @@ def _representatives(parts: Parts) -> Iterator[pd.DataFrame]:
     own = pd.concat([parts.references, parts.swept])
     for (label, dataset), rows in own.groupby(["label", "dataset"], sort=False):
         kept = rows[rows["role"].eq("sweep")] if rows["role"].eq("sweep").any() else rows
-        best = as_one_choice(pd.concat([rows_of_one_configuration(each) for each in by_split(kept)]))
+        best = rows_of_each_choice(kept)
         alike = parts.chosen["label"].eq(str(label)) & parts.chosen["dataset"].eq(str(dataset))
         fresh = parts.chosen[alike & parts.chosen["configuration"].isin(best["configuration"])]
         yield fresh if len(fresh) else best

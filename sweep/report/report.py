@@ -16,6 +16,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from sweep.analysis.balance import balance_sentences
 from sweep.analysis.code_versions import mixed_code_sentences
 from sweep.analysis.completeness import left_out_configurations, raced_out_seeds, read_request
 from sweep.analysis.conclusions import conclusions
@@ -76,7 +77,7 @@ def write_report(results: Path, name: str) -> Path:
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         counts=_counts(runs, len(out), len(left_out)),
         mixed=mixed_code_sentences(runs),
-        conclusions=[*leader_sentences(table), *conclusions(parts, compared)],
+        conclusions=[*leader_sentences(table), *balance_sentences(parts), *conclusions(parts, compared)],
         protocol=f"Epochs and configurations are selected by {chosen_by}; test numbers are the selected epoch's. "
         + " ".join(split_sentences(runs)),
         sections=[section for section in sections if section.blocks],

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from sweep.analysis.completeness import raced_out_seeds, read_request
 from sweep.analysis.fronts import pareto_fronts
 from sweep.analysis.parts import Axis, Grid, Parts, selection_metric, shown_metric
+from sweep.report.figures.balance import draw_balance
 from sweep.report.figures.comparisons import draw_comparison, draw_differences
 from sweep.report.figures.curves import draw_curve, inert_below, scale_axis
 from sweep.report.figures.heat_maps import draw_heat_map
@@ -152,6 +153,7 @@ def _painters_of_metric(parts: Parts, epochs: pd.DataFrame, metric: str) -> Iter
         if column is None:
             continue
         yield partial(lambda *found: [draw_comparison(*found)], parts, rows, column, f"{stem}-{slug(metric)}")
+        yield partial(draw_balance, parts, rows, metric, f"{stem}-balance-{slug(metric)}")
         if len(parts.baseline):
             yield partial(draw_differences, parts, rows, column, f"{stem}-differences-{slug(metric)}")
 
