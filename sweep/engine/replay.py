@@ -140,9 +140,10 @@ def _with_data_at(run: Run, paths: Mapping[str, Any]) -> Run:
 
 
 def _compare(folder: RunFolder, result: RunFolder) -> Iterator[Number]:
-    """Yield every metric of the two ends: validation, and test where the run got so far."""
+    """Yield every recorded metric at the two ends: validation, and test where the run got so far. Those that later
+    versions have added are nothing to compare with."""
     recorded, again = _metrics(folder), _metrics(result)
-    for name in dict.fromkeys([*recorded, *again]):
+    for name in recorded:
         yield Number(name, recorded.get(name), again.get(name))
 
 

@@ -29,9 +29,12 @@ from sweep.analysis.statistics import FAILED
 from sweep.report.blocks import Block, Section, plot_html
 from sweep.report.figures.gallery import LARGE, Gallery, Saved, save_figures
 from sweep.report.plots import MOST_LINES, curve_plot, heat_plot, learning_plot, search_plots
+from sweep.report.probabilities import probability_blocks
 from sweep.report.runs import budget_blocks, configuration_blocks, environment_blocks, failure_blocks
 from sweep.report.standings import standing_blocks
+from sweep.report.subsets import subset_blocks
 from sweep.report.tables import number_blocks, pareto_blocks, published_blocks
+from sweep.report.variation import variation_blocks
 from sweep.results.tables import METRICS, load
 from sweep.runs.failures import describe_causes
 
@@ -57,6 +60,9 @@ def write_report(results: Path, name: str) -> Path:
         Section("curves", "Curves", _curves(parts)),
         Section("pareto", "Several objectives", pareto_blocks(parts, compared) + _pictures(saved, folder, "pareto")),
         Section("tables", "Numbers", number_blocks(parts, request.seeds, out, compared, left_out)),
+        Section("variation", "Variation", variation_blocks(parts, results)),
+        Section("modalities", "Absent modalities", subset_blocks(parts) + _pictures(saved, folder, "subsets")),
+        Section("probabilities", "Probabilities", probability_blocks(parts)),
         Section("published", "Published numbers", _pictures(saved, folder, "published") + published_blocks(parts)),
         Section("learning", "Learning curves", _learning(runs, epochs)),
         Section("diagnostics", "Diagnostics", _pictures(saved, folder, "trajectory")),
@@ -168,7 +174,7 @@ def _pictures(saved: Sequence[Saved], folder: Path, kind: str) -> list[Block]:
 
 def _figures(gallery: Gallery, folder: Path) -> list[Block]:
     """Show every figure that no other section shows; of those of other metrics link to the files."""
-    rest = [f for f in gallery.saved if f.kind not in ("pareto", "published", "trajectory") or not f.shown]
+    rest = [f for f in gallery.saved if f.kind not in ("pareto", "published", "trajectory", "subsets") or not f.shown]
     blocks = [_picture(figure, folder, figure.shown) for figure in rest]
     if gallery.left:
         said = "Further figures, of other metrics and methods, are not drawn of a sweep of this size."

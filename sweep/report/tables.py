@@ -171,7 +171,7 @@ def _note(parts: Parts, columns: Sequence[str], fewer: bool) -> str:
 
 def _repeats(runs: pd.DataFrame) -> str:
     splits = split_of(runs).nunique()
-    return f"n finished seeds {ONE_SPLIT}" if splits < 2 else "the means of splits, of n finished runs in all"
+    return f"n finished seeds {ONE_SPLIT}" if splits < 2 else "the means of the splits that n finished runs are on"
 
 
 def chosen_runs(parts: Parts) -> list[pd.Series]:

@@ -80,7 +80,9 @@ def load(path: str | Path, level: Level = "run") -> pd.DataFrame:
       hp.NAME (resolved hyperparameters), train.NAME, data.NAME, encoder.MODALITY, fingerprint, workers, metric;
     - epoch (selected on validation data), epochs (budget), epochs_trained, attempts;
     - {validation,test,test_peak}_{accuracy,map,macro_f1}[_MODALITY] in [0, 1], {validation,test}_imbalance and
-      {validation,test}_shapley_MODALITY; test_samples, the size of the test split;
+      {validation,test}_shapley_MODALITY, and with MODALITY+MODALITY present alone {validation,test}_subset_...;
+      {validation,test}_{nll,calibration_error,auroc}[_MODALITY]: nats, and shares in [0, 1];
+      test_samples, the size of the test split;
     - seconds, seconds_per_epoch, samples, forward_passes, samples_per_second, peak_memory_mib, env.NAME.
 
     level "epoch": one row an epoch, with the columns that name the run, vary.NAME, hp.NAME, epoch, epochs, loss,

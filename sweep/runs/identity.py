@@ -76,10 +76,11 @@ def run_hash(run: Run) -> str:
 
 
 def configuration_hash(run: Run) -> str:
-    """Hash the identity of a run without its seed and its split."""
-    identity = _identity(run)
+    """Hash the identity of a run without its seed and its split: as on the split that its dataset has by default."""
+    identity, options = _identity(run), data.get(run.dataset).Options.model_fields
     del identity["seed"]
-    identity["data"].pop(SPLIT_SEED, None)
+    if SPLIT_SEED in identity["data"] and SPLIT_SEED in options:
+        identity["data"][SPLIT_SEED] = options[SPLIT_SEED].get_default()
     return digest(identity)
 
 

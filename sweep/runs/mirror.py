@@ -19,6 +19,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from sweep.runs.predictions import PREDICTIONS, SamplePredictions
 from sweep.runs.records import EnvironmentRecord, FinalRecord, Run, TestRecord, is_run_name
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import MARK, Store
@@ -26,7 +27,7 @@ from sweep.storage.files import guarded, make_folder, write_atomic
 from sweep.storage.leases import Hold, Holder, Lease, Leases, is_running, machine_id
 from sweep.storage.remote import Storage, mirror_folder
 
-RECORDS = ("config.json", "environment.json", "metrics.jsonl", "test.json", "log.txt")
+RECORDS = ("config.json", "environment.json", "metrics.jsonl", "test.json", PREDICTIONS, "log.txt")
 """What there is to read of a run, besides final.json, which makes it complete."""
 
 EVENTS = "events.out.tfevents.*"
@@ -57,8 +58,14 @@ class MirroredRun(RunFolder):
         super().open(run, environment)
         self._send()
 
-    def commit(self, final: FinalRecord, test: TestRecord | None = None, weights: dict[str, Any] | None = None) -> None:
-        super().commit(final, test, weights)
+    def commit(
+        self,
+        final: FinalRecord,
+        test: TestRecord | None = None,
+        weights: dict[str, Any] | None = None,
+        predictions: SamplePredictions | None = None,
+    ) -> None:
+        super().commit(final, test, weights, predictions)
         self._taken.clear()
         shutil.rmtree(self.path.parent, ignore_errors=True)  # left-overs cost disk space alone, and are cleared later
 

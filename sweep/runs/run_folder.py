@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from pydantic import BaseModel, ValidationError
 
+from sweep.runs.predictions import PREDICTIONS, SamplePredictions
 from sweep.runs.records import EnvironmentRecord, FinalRecord, Run, TestRecord
 from sweep.storage.files import (
     PARTIAL,
@@ -104,9 +105,16 @@ class RunFolder:
         if self._rename("checkpoint.pt", "checkpoint.unreadable"):
             self.log(f"checkpoint.pt {why}; kept as checkpoint.unreadable, training starts again")
 
-    def commit(self, final: FinalRecord, test: TestRecord | None = None, weights: dict[str, Any] | None = None) -> None:
-        """End the run: test.json and weights first, final.json last; the checkpoint goes unless the run failed. One
-        that is done always has a test.json, empty where nothing was tested: without it the end does not count."""
+    def commit(
+        self,
+        final: FinalRecord,
+        test: TestRecord | None = None,
+        weights: dict[str, Any] | None = None,
+        predictions: SamplePredictions | None = None,
+    ) -> None:
+        """End the run: test.json, weights and predictions first, final.json last; the checkpoint goes unless the run
+        failed. One that is done always has a test.json, empty where nothing was tested: without it the end does not
+        count."""
         record = final.model_dump(mode="json")
         if test is not None or final.status == "done":
             tested = _content(test or TestRecord(metrics={}))
@@ -114,6 +122,8 @@ class RunFolder:
             record[TEST_BYTES] = len(tested)
         if weights is not None:
             self._write_weights(weights)
+        if predictions is not None:
+            self._write(PREDICTIONS, predictions.to_bytes())
         self._secure()
         self._write("final.json", (json.dumps(record, indent=2) + "\n").encode(), durable=True)
         if final.status != "failed":

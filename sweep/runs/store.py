@@ -1,6 +1,7 @@
 """The run folders: the truth about what has been run. One folder a run, shared by all sweeps::
 
-results/runs/HASH/  config.json  environment.json  metrics.jsonl  test.json  log.txt  checkpoint.pt  weights.safetensors
+results/runs/HASH/  config.json  environment.json  metrics.jsonl  test.json  predictions.npz  log.txt  checkpoint.pt
+                    weights.safetensors
                     final.json       its rename into place is the commit: a run with it has ended
 results/NAME/       sweep.yaml  index.jsonl  study.journal    runs.parquet  epochs.parquet  report/   (rebuildable)
 

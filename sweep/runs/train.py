@@ -134,7 +134,8 @@ def train(
             source = data.get(run.dataset)
             draws = source.split_draws(source.Options.model_validate(with_later(source.Options, run.data)))
             tested = TestRecord(metrics=result.test, samples=len(dataset.test), split_draws=draws)
-            folder.commit(_final_record(result, folder), tested, training.method.inference_state())
+            state = training.method.inference_state()
+            folder.commit(_final_record(result, folder), tested, state, result.predictions)
     except StoreError:
         raise
     except Exception as error:

@@ -27,6 +27,8 @@ from sweep.training.context import TrainingContext
 from sweep.training.epoch_record import EpochRecord
 from sweep.training.metrics import absent_classes, imbalance, metric_name, predict_split, score
 from sweep.training.optimizers import check_schedule
+from sweep.training.predictions import SamplePredictions, sample_predictions
+from sweep.training.probabilities import score_probabilities
 from sweep.training.recipe import Recipe
 from sweep.training.workers import WorkerGroup
 
@@ -49,6 +51,8 @@ class FitResult:
     forward_passes: float
     samples_per_second: float
     peak_memory_mib: float
+    predictions: SamplePredictions
+    """Of the test split."""
 
 
 @dataclass
@@ -242,7 +246,8 @@ class Training:
             progress.selectable += 1
             progress.waited += 1
             if not progress.selected_epoch or metrics[self._metric] > progress.validation[self._metric]:
-                progress.selected_epoch, progress.validation, progress.waited = epoch, metrics, 0
+                progress.selected_epoch, progress.waited = epoch, 0
+                progress.validation = metrics | score_probabilities(predictions, labels, "validation")
                 self._best = {k: copy.deepcopy(v) for k, v in self.method.inference_state().items()}
             if self._test_peak:
                 test = self._test_scores(epoch)
@@ -284,7 +289,9 @@ class Training:
         self.method.load_inference_state(self._best)
         self.method.on_fit_end(self._context)
         predictions = predict_split(self.method, self._dataset.test, self.device, self._workers)
+        labels = self._dataset.test.labels.to(self.device)
         test = self._score(predictions, self._dataset.test, "test", progress.selected_epoch) | progress.peaks
+        test |= score_probabilities(predictions, labels, "test")
         test |= imbalance(self.method, self._dataset.test, self.device, self._workers, "test")
         shapley = imbalance(self.method, self._dataset.validation, self.device, self._workers, "validation")
         return FitResult(
@@ -297,6 +304,7 @@ class Training:
             forward_passes=progress.passes,
             samples_per_second=progress.samples / max(progress.training_seconds, 1e-9),
             peak_memory_mib=progress.peak_memory,
+            predictions=sample_predictions(predictions, labels),
         )
 
 

@@ -28,6 +28,7 @@ from sweep.report.figures.pareto import draw_fronts
 from sweep.report.figures.published import draw_beside, published_curves_over
 from sweep.report.figures.search import search_drawings
 from sweep.report.figures.style import FORMATS, STYLE, Drawing, Kind, save, slug
+from sweep.report.figures.subsets import draw_subsets
 from sweep.report.figures.trajectories import draw_trajectories
 from sweep.results.tables import METRICS
 
@@ -72,7 +73,7 @@ def save_figures(sweep: Path, parts: Parts, epochs: pd.DataFrame) -> Gallery:
                 stem = free_stem(drawing.stem, [other.stem for other in saved])
                 for form in FORMATS:
                     save(drawing.figure, folder / f"{stem}.{form}")
-                shown = drawing.kind in ("pareto", "trajectory", "search") or drawing.stem.endswith(metric)
+                shown = drawing.kind in ("pareto", "trajectory", "search", "subsets") or drawing.stem.endswith(metric)
                 saved.append(Saved(stem, drawing.caption, drawing.kind, shown))
     (folder / "captions.txt").write_text("".join(f"{s.stem}: {s.caption}\n\n" for s in saved), encoding="utf-8")
     return Gallery(saved, len(waiting))
@@ -131,6 +132,7 @@ def _painters(sweep: Path, parts: Parts, epochs: pd.DataFrame) -> Iterator[Calla
         if metric == first:
             yield lambda: draw_trajectories(parts, epochs)
             yield lambda: search_drawings(sweep, first)
+            yield lambda: draw_subsets(parts)
 
 
 def _painters_of_metric(parts: Parts, epochs: pd.DataFrame, metric: str) -> Iterator[Callable[[], Iterable[Drawing]]]:

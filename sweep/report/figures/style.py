@@ -39,7 +39,7 @@ STYLE: dict[Any, Any] = {
 }  # fmt: skip
 
 
-Kind = Literal["curve", "comparison", "published", "pareto", "trajectory", "search"]
+Kind = Literal["curve", "comparison", "published", "pareto", "trajectory", "search", "subsets"]
 
 
 @dataclass(frozen=True)

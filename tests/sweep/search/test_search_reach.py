@@ -15,7 +15,7 @@ WATCH = """
 import os, sys
 reads = []
 def watch(event, arguments):
-    if event == "open" and str(arguments[0]).endswith("test.json"):
+    if event == "open" and str(arguments[0]).endswith(("test.json", "predictions.npz")):
         flags = arguments[2]
         if flags is None or flags & (os.O_WRONLY | os.O_RDWR) == 0:
             reads.append(str(arguments[0]))
@@ -28,7 +28,7 @@ COUNT = "print('READ', len(reads)); sys.exit(code)\n"
 
 
 def watched(folder: Path, doing: str, *words: str) -> int:
-    """How often a process opens a test.json for reading."""
+    """How often a process opens a test.json or predictions.npz for reading."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", WATCH + doing + COUNT, *words]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -55,6 +55,7 @@ def test_a_search_with_early_stopping_and_report_seeds_never_opens_a_test_metric
     assert watched(tmp_path, COMMAND, "run", "s", "--local", "--no-report", "search.configurations=4") == 0
     tests = list((tmp_path / "results/runs").glob("*/test.json"))
     assert len(tests) >= 4
+    assert all(path.with_name("predictions.npz").exists() for path in tests)
     assert "test_accuracy" in json.loads(tests[0].read_text())["metrics"]
     # Tables of results do, so the watch sees what it should.
     assert watched(tmp_path, LOADING, "results/s") >= len(tests)

@@ -11,7 +11,16 @@ from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 from support.toy_dataset import toy_dataset, toy_method
 
 from sweep.training import metrics
-from sweep.training.metrics import absent_classes, imbalance, metric_name, predict_split, score, shapley_values
+from sweep.training.metrics import (
+    absent_classes,
+    imbalance,
+    metric_name,
+    predict_split,
+    sampled_shapley_values,
+    score,
+    shapley_values,
+    subset_metric,
+)
 from sweep.training.workers import WorkerGroup
 
 
@@ -74,6 +83,19 @@ def test_shapley_values_of_two_modalities_by_hand() -> None:
     assert found == pytest.approx({"a": 0.5 * (0.6 + 0.6), "b": 0.5 * (0.2 + 0.2)})
 
 
+def test_of_many_modalities_shapley_values_are_estimated_from_few_subsets() -> None:
+    names, asked = [f"m{i}" for i in range(6)], list[tuple[str, ...]]()
+
+    def accuracy(subset: tuple[str, ...]) -> float:
+        asked.append(subset)
+        return 0.1 * len(subset) ** 2 + ("m0" in subset)
+
+    found = sampled_shapley_values(names, accuracy, orders=4)
+    assert len(asked) == len(set(asked)) <= 4 * 5 + 2
+    # An order and its reverse are exact for what is quadratic.
+    assert found == pytest.approx(shapley_values(names, accuracy))
+
+
 def test_imbalance_of_a_method_is_the_spread_of_its_shapley_values() -> None:
     dataset = toy_dataset()
     method = toy_method("joint", dataset)
@@ -86,6 +108,11 @@ def test_imbalance_of_a_method_is_the_spread_of_its_shapley_values() -> None:
     majority = dataset.test.labels.bincount().max() / len(dataset.test)
     total = values["test_shapley_audio"] + values["test_shapley_video"]
     assert total == pytest.approx(float(accuracy - majority), abs=1e-6)
+    alone = predict_split(method, dataset.test, device, workers, ["video"])["multi"].argmax(-1)
+    subsets = {name: value for name, value in values.items() if name.startswith("test_subset_")}
+    assert subsets["test_subset_video"] == pytest.approx(float((alone == dataset.test.labels).float().mean()))
+    assert subsets["test_subset_audio+video"] == pytest.approx(float(accuracy))
+    assert set(subsets) == {subset_metric("test", s) for s in ((), ("audio",), ("video",), ("audio", "video"))}
 
 
 def test_predicting_a_split_leaves_the_training_mode() -> None:

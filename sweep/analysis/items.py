@@ -1,0 +1,99 @@
+"""Test samples as what varies: intervals over them, and two configurations compared sample by sample.
+
+A run's accuracy is that of the test samples which happened to be drawn; seeds say nothing of that. Reads the
+predictions that runs leave (predictions.npz); runs of earlier versions have none, and are reported without."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sweep.analysis.statistics import CONFIDENCE, repeat_of
+from sweep.runs.predictions import SamplePredictions, read_predictions
+
+DRAWS = 2000
+FUSED_HEAD = "multi"
+Right = NDArray[np.float64]
+"""Share of the seeds under which each test sample is classified rightly, [n]."""
+
+
+def right_by_repeat(runs: pd.DataFrame, folder: Path, head: str = FUSED_HEAD) -> dict[tuple[int, int], Right]:
+    """Map split and seed of finished runs of one configuration to which test samples are classified rightly, [n]; what
+    has no predictions is left out. folder: that of all runs."""
+    done = runs[runs["status"].eq("done")].drop_duplicates("hash")
+    found = dict[tuple[int, int], Right]()
+    for repeat, name in zip(repeat_of(done), done["hash"], strict=True):
+        predictions = read_predictions(folder / str(name))
+        if predictions is not None and head in predictions.heads:
+            found.setdefault(repeat, _right(predictions, head))
+    return found
+
+
+def _right(predictions: SamplePredictions, head: str) -> Right:
+    found: Right = predictions.right[predictions.heads.index(head)].astype(float)
+    return found
+
+
+def sampling_deviation(right: Sequence[Right], draws: int = DRAWS) -> float:
+    """Give the deviation of the accuracy, averaged over runs on one split, that drawing other test samples would cause:
+    by resampling the samples. NaN for none."""
+    if not right:
+        return math.nan
+    return float(_resampled_means(np.mean(right, axis=0), draws).std(ddof=1))
+
+
+def _resampled_means(values: NDArray[np.float64], draws: int) -> NDArray[np.float64]:
+    """Average ``values`` [n] over samples drawn with replacement, [draws]; alike at each call."""
+    size = len(values)
+    weights = np.random.default_rng(0).multinomial(size, np.full(size, 1 / size), size=draws)
+    means: NDArray[np.float64] = weights @ values / size
+    return means
+
+
+@dataclass(frozen=True)
+class ItemComparison:
+    """Two configurations on the same test samples of one split.
+
+    difference: of their accuracies, over the common seeds; low, high: its 95 % interval over test samples; p: that
+    there is none, two-sided: McNemar's exact test of one seed, of more seeds by resampling; items: test samples; seeds:
+    common ones."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    items: int
+    seeds: int
+
+
+def compare_items(first: Mapping[int, Right], second: Mapping[int, Right], draws: int = DRAWS) -> ItemComparison | None:
+    """Compare by seed -> which samples are right, [n], of two configurations on one split; None without a common
+    seed."""
+    seeds = [seed for seed in first if seed in second]
+    if not seeds:
+        return None
+    apart = np.mean([first[seed] - second[seed] for seed in seeds], axis=0)
+    difference = float(apart.mean())
+    means = _resampled_means(apart, draws)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    if len(seeds) == 1:
+        p = mcnemar_p(int((apart > 0).sum()), int((apart < 0).sum()))
+    else:
+        # As extreme as seen, of means about no difference.
+        p = float((1 + np.count_nonzero(np.abs(means - difference) >= abs(difference) - 1e-12)) / (1 + draws))
+    return ItemComparison(difference, float(low), float(high), p, len(apart), len(seeds))
+
+
+def mcnemar_p(better: int, worse: int) -> float:
+    """Compute the exact two-sided p-value of McNemar's test from the counts of samples that one alone has right."""
+    from scipy.special import bdtr  # scipy takes long to import
+
+    if better + worse == 0:
+        return 1.0
+    return min(1.0, 2 * float(bdtr(min(better, worse), better + worse, 0.5)))

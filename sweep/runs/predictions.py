@@ -1,0 +1,28 @@
+"""The predictions of each test sample that a run leaves. Analysis alone reads them: what decides about training never
+opens them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sweep.storage.files import guarded
+from sweep.training.predictions import SamplePredictions
+
+__all__ = ["PREDICTIONS", "SamplePredictions", "read_predictions"]
+
+PREDICTIONS = "predictions.npz"
+"""Name of their file in the folder of a run."""
+
+
+def read_predictions(folder: Path) -> SamplePredictions | None:
+    """Read the predictions of a run in its folder; None where an earlier version trained it, or they are damaged."""
+    path = folder / PREDICTIONS
+    with guarded("read", path):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+    try:
+        return SamplePredictions.from_bytes(content)
+    except ValueError:
+        return None

@@ -1,0 +1,80 @@
+"""Test samples as replicates: hand-made predictions, scipy, and intervals that hold what they should."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from sweep.analysis.items import compare_items, mcnemar_p, right_by_repeat, sampling_deviation
+from sweep.analysis.variance_components import components
+from sweep.runs.predictions import PREDICTIONS, SamplePredictions, read_predictions
+
+
+def write(folder: Path, name: str, right: list[int]) -> None:
+    """Leave the predictions of a run: which of the samples of class 0 it classifies rightly."""
+    classes = np.array([1 - np.array(right)] * 2, np.int32)
+    found = SamplePredictions(
+        ("multi", "audio"), classes, np.zeros(classes.shape, np.float32), np.zeros(len(right), int)
+    )
+    (folder / name).mkdir(parents=True)
+    (folder / name / PREDICTIONS).write_bytes(found.to_bytes())
+
+
+def test_predictions_are_found_by_split_and_seed_and_may_be_missing(tmp_path: Path) -> None:
+    write(tmp_path, "a", [1, 0, 1])
+    write(tmp_path, "b", [1, 1, 1])
+    write(tmp_path, "d", [1, 1, 1])
+    (tmp_path / "d" / PREDICTIONS).write_bytes(b"torn")
+    runs = pd.DataFrame(
+        {"hash": [*"abcd"], "seed": [0, 1, 2, 3], "split": 4, "status": ["done", "done", "done", "done"]}
+    )
+    found = right_by_repeat(runs, tmp_path)
+    assert {key: right.tolist() for key, right in found.items()} == {(4, 0): [1, 0, 1], (4, 1): [1, 1, 1]}
+    assert right_by_repeat(runs, tmp_path, "video") == {}
+    assert read_predictions(tmp_path / "d") is None
+
+
+def test_mcnemars_test_is_the_binomial_test_of_discordant_samples() -> None:
+    for better, worse in ((0, 0), (5, 1), (3, 3), (0, 9)):
+        n = better + worse
+        assert mcnemar_p(better, worse) == pytest.approx(stats.binomtest(better, n).pvalue if n else 1)
+    first, second = np.array([1.0, 1, 1, 1, 0, 1]), np.array([0.0, 0, 0, 1, 0, 0])
+    found = compare_items({3: first, 4: first}, {3: second})
+    assert found is not None
+    assert (found.difference, found.items, found.seeds) == (pytest.approx(4 / 6), 6, 1)
+    assert found.p == pytest.approx(stats.binomtest(4, 4).pvalue)
+    assert compare_items({1: first}, {2: second}) is None
+
+
+def test_the_interval_over_samples_is_that_of_their_mean() -> None:
+    draw = np.random.default_rng(1)
+    right = [(draw.random(400) < 0.8).astype(float) for _ in range(3)]
+    assert sampling_deviation(right) == pytest.approx(np.mean(right, axis=0).std() / 20, rel=0.1)
+    other = [(draw.random(400) < 0.8).astype(float) for _ in range(3)]
+    found = compare_items(dict(enumerate(right)), dict(enumerate(other)))
+    assert found is not None
+    half = 1.96 * (np.mean(right, axis=0) - np.mean(other, axis=0)).std() / 20
+    assert (found.low, found.high) == pytest.approx((found.difference - half, found.difference + half), abs=0.1 * half)
+
+
+def test_components_part_seeds_from_splits(tmp_path: Path) -> None:
+    values = {0: [0.8, 0.82], 1: [0.9, 0.92], 2: [0.7, 0.72]}
+    runs = pd.DataFrame([
+        {"hash": f"{split}{seed}", "split": split, "seed": seed, "status": "done", "test_accuracy": value}
+        for split, found in values.items()
+        for seed, value in enumerate(found)
+    ])  # fmt: skip
+    found = components(runs, tmp_path)
+    assert (found.runs, found.splits) == (6, 3)
+    assert found.seed == pytest.approx(np.std([0.8, 0.82], ddof=1))
+    assert found.split == pytest.approx(np.sqrt(0.01 - found.seed**2 / 2))
+    assert np.isnan(found.sample)
+    write(tmp_path, "00", [1, 1, 0, 1])
+    assert components(runs, tmp_path).sample == pytest.approx(np.sqrt(0.75 * 0.25 / 4), rel=0.1)
+    one = components(runs[runs["split"].eq(0)], tmp_path)
+    assert np.isnan(one.split)
+    assert np.isnan(components(runs.iloc[:1], tmp_path).seed)
