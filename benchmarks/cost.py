@@ -59,6 +59,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "cggm without direction": ("cggm", {"direction": "none"}),
     "cml": ("cml", {}),
     "cml by zeros": ("cml", {"removal": "zero"}),
+    "gblend after its estimates": ("gblend", {"fixed_weights": [0.3, 0.3, 0.4]}),
     "inforeg": ("inforeg", {"when": "always"}),
     "mbsd": ("mbsd", {}),
     "mmcosine": ("mmcosine", {}),

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import Context, MethodError, Outputs
-from methods.base.fused import FusedMethod, FusionHyperparameters, build_fusion
+from methods.base.fused import FusedMethod, FusionHyperparameters, build_fusion, check_late_is_joint
 from methods.base.hyperparameters import Choice, Integer, LogUniform, Uniform, hyper
 from methods.base.modulation import modulate_encoders
 from methods.base.phase import EVERYTHING
@@ -282,8 +282,7 @@ class CGGM(FusedMethod[CGGMHyperparameters]):
     @classmethod
     def check(cls, hyperparameters: CGGMHyperparameters, modalities: tuple[str, ...]) -> None:
         super().check(hyperparameters, modalities)
-        if hyperparameters.fusion == "late" and hyperparameters.late_train != "joint":
-            raise MethodError("cggm: fusion late needs late_train: joint; separate heads have a loss of their own")
+        check_late_is_joint(cls.name, hyperparameters)
         if hyperparameters.aux_detach:
             raise MethodError("cggm: its classifiers never reach the encoders; leave aux_detach at false")
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import Context, MethodError, Outputs
-from methods.base.fused import FusedMethod, FusionHyperparameters
+from methods.base.fused import FusedMethod, FusionHyperparameters, check_late_is_joint
 from methods.base.hyperparameters import Choice, LogUniform, Uniform, hyper
 from methods.base.modulation import parameters_in_scope
 from models import unknown
@@ -249,8 +249,7 @@ class InfoReg(FusedMethod[InfoRegHyperparameters]):
     def check(cls, hyperparameters: InfoRegHyperparameters, modalities: tuple[str, ...]) -> None:
         super().check(hyperparameters, modalities)
         hp = hyperparameters
-        if hp.fusion == "late" and hp.late_train != "joint":
-            raise MethodError("inforeg: fusion late needs late_train: joint; separate heads have a loss of their own")
+        check_late_is_joint(cls.name, hp)
         if hp.unimodal_source == "aux" and not hp.unimodal_loss:
             raise MethodError("inforeg trains auxiliary heads with unimodal_loss: true alone; else use native or zero")
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import Context, MethodError, Outputs
-from methods.base.fused import FusedMethod, FusionHyperparameters, check_fusion
+from methods.base.fused import FusedMethod, FusionHyperparameters, check_fusion, check_late_is_joint
 from methods.base.hyperparameters import Choice, LogUniform, hyper
 from models import unknown
 from models.fusion import Source
@@ -168,8 +168,7 @@ class MBSD(FusedMethod[MBSDHyperparameters]):
     def check(cls, hyperparameters: MBSDHyperparameters, modalities: tuple[str, ...]) -> None:
         super().check(hyperparameters, modalities)
         check_fusion(hyperparameters, modalities)
-        if hyperparameters.fusion == "late" and hyperparameters.late_train != "joint":
-            raise MethodError("mbsd: fusion late needs late_train: joint; separate heads have a loss of their own")
+        check_late_is_joint(cls.name, hyperparameters)
         if hyperparameters.aux_detach:
             raise MethodError("mbsd: with aux_detach: true no modality's encoder is taught; set it to false")
 

@@ -24,7 +24,7 @@ from methods.base.hyperparameters import (
 from methods.base.method import MULTI, DivergedError, Method, MethodError, Outputs, evaluating
 from methods.base.modulation import Scope, modulate_encoders, modulate_gradient, parameters_in_scope
 from methods.base.phase import Phase
-from methods.base.scoring import features_of
+from methods.base.scoring import features_of, mean_loss
 from methods.base.validation import Validation
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "features_of",
     "hyper",
     "in_epochs",
+    "mean_loss",
     "modulate_encoders",
     "modulate_gradient",
     "parameters_in_scope",

@@ -210,10 +210,15 @@ def linear_head(fusion: fusions.Fusion) -> tuple[Tensor, Tensor | None]:
 def check_fused_loss_alone(name: str, hyperparameters: FusionHyperparameters) -> None:
     """Raise MethodError where a method called ``name``, whose only loss is that of the fused logits, would leave heads
     untrained, or train heads of fusion ``late`` apart."""
-    if hyperparameters.fusion == "late" and hyperparameters.late_train != "joint":
-        raise MethodError(f"{name}: fusion late needs late_train: joint; separate heads have a loss of their own")
+    check_late_is_joint(name, hyperparameters)
     if hyperparameters.unimodal_source == "aux" or hyperparameters.aux_detach:
         raise MethodError(f"{name} trains no auxiliary heads: use unimodal_source native or zero, aux_detach: false")
+
+
+def check_late_is_joint(name: str, hyperparameters: FusionHyperparameters) -> None:
+    """Raise MethodError where fusion ``late`` trains its heads apart, and a method called ``name`` the fused logits."""
+    if hyperparameters.fusion == "late" and hyperparameters.late_train != "joint":
+        raise MethodError(f"{name}: fusion late needs late_train: joint; separate heads have a loss of their own")
 
 
 def build_fusion(

@@ -208,10 +208,11 @@ class Method(nn.Module, ABC, Generic[HyperparametersT]):
         return self.shuffled(context)
 
     @staticmethod
-    def shuffled(context: Context) -> Tensor:
-        """Shuffle the positions of all training samples but those held out, by run and epoch."""
+    def shuffled(context: Context, *, with_held_out: bool = False) -> Tensor:
+        """Shuffle the positions of all training samples, by run and epoch; of those held out only where it says so."""
         order = torch.randperm(context.train_size, generator=context.generator("order", context.epoch))
-        return order[~torch.isin(order, context.held_out)] if len(context.held_out) else order
+        keep_all = with_held_out or not len(context.held_out)
+        return order if keep_all else order[~torch.isin(order, context.held_out)]
 
     # Stage 2: feed-forward -------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from data.base import Batch
 from methods.base import Context, MethodError, Outputs, evaluating
-from methods.base.fused import FusedMethod
+from methods.base.fused import FusedMethod, check_fused_loss_alone
 from methods.base.hyperparameters import in_epochs
 from methods.lfa.equations import (
     alpha_hypergradient,
@@ -207,10 +207,7 @@ class LFA(FusedMethod[LFAHyperparameters]):
     def check(cls, hyperparameters: LFAHyperparameters, modalities: tuple[str, ...]) -> None:
         super().check(hyperparameters, modalities)
         hp = hyperparameters
-        if hp.fusion == "late" and hp.late_train != "joint":
-            raise MethodError("lfa: fusion late needs late_train: joint; separate heads have a loss of their own")
-        if hp.unimodal_source == "aux" or hp.aux_detach:
-            raise MethodError("lfa trains no auxiliary heads: use unimodal_source native or zero, aux_detach: false")
+        check_fused_loss_alone(cls.name, hp)
         if hp.alignment == "js" and hp.fusion != "late":
             raise MethodError(f"lfa: alignment js needs fusion late (one head a modality), not {hp.fusion}")
         low, high = hp.alpha_min, hp.alpha_max
