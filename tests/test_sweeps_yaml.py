@@ -94,4 +94,5 @@ def test_three_modalities_are_compared_on_three(shipped):
     for name in ("compare-three", "naive-fusions-three", "iprm-heads"):
         assert len(by_name[name].data["digits"]["views"]) == 3
     assert {entry.method for entry in by_name["compare"].methods} == set(methods.names()) - {"unimodal"}
+    assert {entry.method for entry in by_name["compare-tuned"].methods} == set(methods.names()) - {"unimodal"}
     assert by_name["compare-three"].methods == by_name["compare"].methods

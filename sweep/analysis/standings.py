@@ -11,9 +11,12 @@ import pandas as pd
 from sweep.analysis.differences import differences
 from sweep.analysis.many_to_one import least_p
 from sweep.analysis.parts import (
+    CHOICE,
     Parts,
+    by_split,
     modalities,
     rows_of_each_choice,
+    rows_of_one_configuration,
     selection_metric,
     shown_metric,
 )
@@ -32,8 +35,9 @@ def standings(parts: Parts) -> pd.DataFrame:
     Each is its best configuration on validation, under the report seeds where it has runs there. Columns label,
     dataset, point, baseline (whether it rebalances nothing), of (configurations chosen from), fresh (under report
     seeds), n, seeds and lost (finished, all and lost runs); validation, test, imbalance and weak (the modality that is
-    worst alone) with _low and _high, shares; weak_modality; cost (forward passes a run, joint training's being 1); and
-    for each of BASELINES the difference of the test metric to it, NAME, NAME_low, NAME_high, NAME_p, NAME_verdict and
+    worst alone) with _low and _high, shares; weak_modality; cost (forward passes a run, joint training's being 1);
+    tuning (what a search's choice adds to its first configuration under the search's own seeds) with its ends; and for
+    each of BASELINES the difference of the test metric to it, NAME, NAME_low, NAME_high, NAME_p, NAME_verdict and
     NAME_detectable. Where no test metric was recorded test is NaN, and the others are of validation."""
     chosen = list(_representatives(parts))
     if not chosen:
@@ -47,6 +51,7 @@ def standings(parts: Parts) -> pd.DataFrame:
         table = _with_interval(table, runs, name, found)
     table = _with_weak_branch(table, runs, column)
     table["cost"] = _costs(runs, parts)
+    table = _with_tuning(table, parts, column)
     for name, baseline in zip(BASELINES, (_plain(runs, parts), _with_unimodal_losses(runs)), strict=True):
         table = _with_differences(table, runs, baseline, column, name)
     place = {dataset: number for number, dataset in enumerate(dict.fromkeys(parts.runs["dataset"]))}
@@ -155,6 +160,20 @@ def _costs(runs: pd.DataFrame, parts: Parts) -> list[float]:
     mean = done.groupby(["label", "dataset"], sort=False)["forward_passes"].mean()
     keys = runs[["label", "dataset"]].drop_duplicates().itertuples(index=False, name=None)
     return [float(mean.get(key, math.nan)) / float(plain.get(key[1], math.nan)) for key in keys]
+
+
+def _with_tuning(table: pd.DataFrame, parts: Parts, column: str) -> pd.DataFrame:
+    """Add the differences of what each search chose to its first configuration, paired over the seeds of the search."""
+    rows = pd.concat([parts.references, parts.swept])
+    searched, found = rows[rows["number"].notna()], list[pd.DataFrame]()
+    for _, part in searched.groupby(["label", "dataset"], sort=False):
+        chosen = pd.concat([rows_of_one_configuration(each) for each in by_split(part)])
+        found.append(differences(chosen.assign(point=CHOICE), part[part["number"].eq(0)], column, ["label"]))
+    names = {"mean": "tuning", "low": "tuning_low", "high": "tuning_high"}
+    if not found:
+        return table.assign(**dict.fromkeys(names.values(), math.nan))
+    added = pd.concat(found)[["label", "dataset", *names]].rename(columns=names)
+    return table.merge(added, on=["label", "dataset"], how="left")
 
 
 def _plain(runs: pd.DataFrame, parts: Parts) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from sweep.commands.exit_codes import DONE
 from sweep.commands.terminal import pull_sweep, terminal
 from sweep.plan.not_applicable import NotApplicable
 from sweep.report import configurations, write_report
-from sweep.report.standings import HEADINGS, compact_headings, standing_rows
+from sweep.report.standings import HEADINGS, shown_columns, standing_rows
 from sweep.report.tables import NOT_APPLICABLE
 from sweep.results.tables import load, write_tables
 from sweep.runs.open_store import open_store
@@ -61,7 +61,7 @@ def print_standings(table: pd.DataFrame, name: str, console: Console) -> None:
     """Print which method leads, and a line a method; nothing where there is one alone."""
     if len(table) < 2:
         return
-    shown = compact_headings(table)
+    shown = shown_columns(table)
     lines = Table(title=f"{name}: the best of each method on validation", title_justify="left")
     for place in shown:
         lines.add_column(

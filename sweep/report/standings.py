@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,8 +14,12 @@ from sweep.report.blocks import Block, Table
 
 HEADINGS = (
     "method", "dataset", "n", "validation", "test", "minus joint", "minus joint + unimodal losses", "weak branch",
-    "imbalance", "cost",
+    "imbalance", "cost", "tuning gave",
 )  # fmt: skip
+TUNING = (
+    " Tuning gave: the test metric of what the search chose less that of its first configuration (the defaults, where "
+    "the space holds them), under the search's own seeds."
+)
 SHORT = {NO_DIFFERENCE: "not shown", NOT_JUDGED: "not judged"}
 
 
@@ -29,8 +32,10 @@ def standing_blocks(table: pd.DataFrame) -> list[Block]:
     """Show the standings, where there are several methods."""
     if len(table) < 2:
         return []
-    leaders = set(table.drop_duplicates("dataset").index)
-    return [Block("Best of each method", table=Table(list(HEADINGS), standing_rows(table), leaders, _note(table)))]
+    leaders, shown = set(table.drop_duplicates("dataset").index), shown_columns(table)
+    rows = [[row[place] for place in shown] for row in standing_rows(table)]
+    headings = [HEADINGS[place] for place in shown]
+    return [Block("Best of each method", table=Table(headings, rows, leaders, _note(table)))]
 
 
 def _row(row: dict[Any, Any]) -> list[str]:
@@ -42,6 +47,7 @@ def _row(row: dict[Any, Any]) -> list[str]:
         f"{row['weak_modality']} {weak}" if row["weak_modality"] else "–",
         interval_text(row["imbalance"], row["imbalance_low"], row["imbalance_high"]),
         "–" if math.isnan(row["cost"]) else f"{row['cost']:.2f}",
+        _points_text(row["tuning"], row["tuning_high"]),
     ]  # fmt: skip
 
 
@@ -56,11 +62,15 @@ def method_text(row: dict[Any, Any]) -> str:
 
 def _difference_text(row: dict[Any, Any], name: str) -> str:
     mean, high = row[name], row[f"{name}_high"]
+    verdict = SHORT.get(row[f"{name}_verdict"], row[f"{name}_verdict"])
+    return _points_text(mean, high) + (f", {verdict}" if verdict else "")
+
+
+def _points_text(mean: float, high: float) -> str:
+    """Write a difference of shares in points, with half of its interval; "–" where there is none."""
     if math.isnan(mean):
         return "–"
-    half = "" if math.isnan(high) else f" ± {100 * (high - mean):.1f}"
-    verdict = SHORT.get(row[f"{name}_verdict"], row[f"{name}_verdict"])
-    return f"{100 * mean:+.1f}{half}" + (f", {verdict}" if verdict else "")
+    return f"{100 * mean:+.1f}" + ("" if math.isnan(high) else f" ± {100 * (high - mean):.1f}")
 
 
 def _note(table: pd.DataFrame) -> str:
@@ -81,11 +91,12 @@ def _note(table: pd.DataFrame) -> str:
         f"as blocks, 5 %). {found[:1].upper()}{found[1:]}{'. ' if found else ''}Not judged: too few seeds for so many "
         "comparisons. Not claimed: seeds were lost. Weak branch: the modality that is worst alone within the trained "
         "model. Imbalance: largest minus smallest Shapley value. Cost: forward passes of a run, joint training's being "
-        "1."
+        f"1.{'' if table['tuning'].isna().all() else TUNING}"
     )
 
 
-def compact_headings(table: pd.DataFrame) -> Sequence[int]:
-    """Give the columns that a terminal shows: the dataset only where there are several."""
-    several = table["dataset"].nunique() > 1
-    return [place for place, name in enumerate(HEADINGS) if name != "dataset" or several]
+def shown_columns(table: pd.DataFrame) -> list[int]:
+    """Give the places in HEADINGS of the columns that say something: the dataset where there are several, what tuning
+    gave where something was searched."""
+    idle = {"dataset": table["dataset"].nunique() < 2, "tuning gave": table["tuning"].isna().all()}
+    return [place for place, name in enumerate(HEADINGS) if not idle.get(name, False)]

@@ -100,6 +100,20 @@ def test_without_test_metrics_validation_is_compared(tmp_path: Path) -> None:
     assert "on test" not in leader_sentences(table)[0]
 
 
+def test_what_a_search_adds_to_its_first_configuration_is_told(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for number, level in enumerate((0.8, 0.85, 0.7)):
+        for seed in range(3):
+            found = {"multi": level + 0.01 * seed * (1 + number), "left": 0.6, "profile": 0.3}
+            results.run("one", "iprm", seed, found, values={"alpha": 0.1 * number}, number=number)
+    table = standings(Parts(load(tmp_path / "one")))
+    assert table["point"].tolist() == ["alpha=0.1"]
+    assert table["tuning"][0] == pytest.approx(0.06)
+    assert 0 < table["tuning_low"][0] < 0.06 < table["tuning_high"][0]
+    assert standings(sweep_of(tmp_path / "grid", iprm=0.9))["tuning"].isna().all()
+
+
 def test_nothing_that_ran_has_no_standings(tmp_path: Path) -> None:
     results = Results(tmp_path)
     results.sweep("one")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
-from support.synthetic_results import alpha_sweep
+from support.synthetic_results import Results, alpha_sweep, noisy
 
 from sweep.analysis.parts import Parts
 from sweep.analysis.standings import standings
@@ -21,14 +22,37 @@ def test_a_line_a_method_with_its_choice_and_its_differences(tmp_path: Path) -> 
     assert block.table is not None
     assert block.table.best == {0}
     assert "report_seeds would train it again" in block.table.note
-    rows = {row[0]: dict(zip(HEADINGS, row, strict=True)) for row in block.table.rows}
+    rows = {row[0]: dict(zip(block.table.columns, row, strict=True)) for row in block.table.rows}
     assert set(rows) == {"iprm: alpha=0.7 (best of 9)", "joint (baseline)", "joint + unimodal losses (baseline)"}
     own = rows["iprm: alpha=0.7 (best of 9)"]
     assert own["minus joint"].startswith(f"{100 * table.set_index('label')['joint']['iprm']:+.1f} ± ")
     assert own["minus joint"].endswith(("better", "not shown"))
     assert own["weak branch"].startswith("profile 5")
     assert rows["joint (baseline)"]["minus joint"] == "–"
+    assert not {"dataset", "tuning gave"} & own.keys()
     assert own["cost"] == "2.67"  # eight epochs where joint training has three
+
+
+def test_what_tuning_gave_is_shown_of_a_search(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for number, level in enumerate((0.80, 0.82)):
+        for seed in range(3):
+            found = noisy(seed, level, 0.8, 0.4)
+            results.run("one", "iprm", seed, found, values={"alpha": 0.1 * number}, number=number)
+            results.run("one", "bss", seed, found, label=f"bss {number}")
+    table = standings(Parts(load(tmp_path / "one")))
+    (block,) = standing_blocks(table)
+    assert block.table is not None
+    assert set(block.table.columns) <= set(HEADINGS)
+    gave = {row[0]: row[-1] for row in block.table.rows}
+    assert gave["iprm: alpha=0.1 (best of 2)"] == f"{100 * table['tuning'].max():+.1f} ± {1e2 * half(table):.1f}"
+    assert gave["bss 0"] == "–"
+    assert "under the search's own seeds" in block.table.note
+
+
+def half(table: pd.DataFrame) -> float:
+    return float((table["tuning_high"] - table["tuning"]).max())
 
 
 def test_one_method_alone_is_no_table(tmp_path: Path) -> None:
