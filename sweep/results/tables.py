@@ -219,8 +219,14 @@ def _index_rows(index: Path, content: bytes) -> list[dict[str, Any]]:
 def _is_entry(line: Mapping[str, Any]) -> bool:
     """Tell whether a line of an index names a run: all that was written by this version or an earlier one does."""
     texts = ("hash", "method", "label", "dataset", "role", "configuration")
-    whole = all(isinstance(line.get(name), str) for name in texts) and isinstance(line.get("seed"), int)
-    return whole and isinstance(line.get("values"), dict) and is_run_name(line["hash"])
+    numbers = (line.get("seed"), line.get("split") or 0, line.get("number") or 0)
+    whole = all(isinstance(line.get(name), str) for name in texts) and all(map(_is_whole, numbers))
+    known = line.get("role") in ("sweep", "reference", "report")
+    return whole and known and isinstance(line.get("values"), dict) and is_run_name(line["hash"])
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and abs(value) < 2**63
 
 
 def point_text(values: Mapping[str, Any]) -> str:

@@ -4,6 +4,8 @@ they search has changed."""
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from sweep.config import ConfigError
 from sweep.plan.configurations import Study
 from sweep.plan.objectives import directions, objectives
 from sweep.plan.space import Space
@@ -40,21 +43,28 @@ def open_storage(journal: Path) -> BaseStorage:
         whole = _intact_length(journal, content)
         if whole < len(content):
             write_atomic(journal, content[:whole])
-    return _read_storage(journal)
+    return _read_storage(journal, _Journal)
 
 
 def open_read_only(journal: Path) -> BaseStorage:
-    """Open the storage of a sweep that another process may be running: nothing is cleared away. Raises StoreError where
-    the file is broken."""
-    return _read_storage(journal)
+    """Open the storage of a sweep that another process may be running: nothing is cleared away, and nothing can be
+    written. Raises StoreError where the file is broken."""
+    return _read_storage(journal, _ReadOnlyJournal)
 
 
-def _read_storage(journal: Path) -> BaseStorage:
+def _read_storage(journal: Path, kind: type[_Journal]) -> BaseStorage:
+    with damage_told(journal):
+        return JournalStorage(kind(journal))
+
+
+@contextmanager
+def damage_told(journal: Path) -> Iterator[None]:
+    """Turn whatever damaged operations of a journal lead to in Optuna into a StoreError that names the file."""
     try:
-        return JournalStorage(_Journal(journal))
-    except StoreError:
+        yield
+    except (StoreError, ConfigError):
         raise
-    except Exception as error:  # Optuna raises whatever damaged operations lead to
+    except Exception as error:
         raise _broken_journal(journal, f"it cannot be read ({type(error).__name__}: {error})") from error
 
 
@@ -77,6 +87,15 @@ class _Journal(JournalFileBackend):
                 file.write("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode())
         finally:
             self._guard.release()
+
+
+class _ReadOnlyJournal(_Journal):
+    """The file for those who only show it."""
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        raise StoreError(
+            f"{self._journal} is open for reading only: the search of its sweep would follow what is written"
+        )
 
 
 def _intact_length(journal: Path, content: bytes) -> int:
@@ -112,7 +131,8 @@ def open_study(storage: BaseStorage, study: Study) -> optuna.Study:
     if study.name not in optuna.get_all_study_names(storage):
         return _create_study(storage, study, searches, [])
     found = optuna.load_study(study_name=study.name, storage=storage)
-    before, known = found.user_attrs[SEARCHES], distributions(study.space)
+    # A driver that was killed as it made the study may have said nothing of it yet.
+    before, known = found.user_attrs.get(SEARCHES, {}), distributions(study.space)
     fitting = [trial for trial in found.get_trials(deepcopy=False) if _fits(trial, study.space)]
     if before == searches:
         kept = [trial for trial in fitting if trial.distributions.items() <= known.items()]

@@ -20,7 +20,7 @@ from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from sweep.plan.configurations import Plan, Study
-from sweep.search.journal import PROPOSAL
+from sweep.search.journal import PROPOSAL, damage_told
 from sweep.search.samplers import build_sampler, suggest
 
 
@@ -60,13 +60,15 @@ class _Tape(BaseJournalBackend):
 
 
 def replay_search(plan: Plan, journal: Path) -> list[StudyReplay]:
-    """Ask every proposal of every study of a sweep again. Raises FileNotFoundError where there is no journal."""
+    """Ask every proposal of every study of a sweep again. Raises FileNotFoundError where there is no journal,
+    StoreError where it is damaged."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     lines = journal.read_bytes().splitlines(keepends=True)
-    entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
-    recorded = JournalStorage(_full_tape(entries))
-    names = optuna.get_all_study_names(recorded)
-    return [_replay(study, recorded, entries) for study in plan.searches if study.name in names]
+    with damage_told(journal):
+        entries = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        recorded = JournalStorage(_full_tape(entries))
+        names = optuna.get_all_study_names(recorded)
+        return [_replay(study, recorded, entries) for study in plan.searches if study.name in names]
 
 
 def _full_tape(entries: list[dict[str, Any]]) -> _Tape:

@@ -6,11 +6,13 @@ is read from the run folders, so a study and a store can never disagree."""
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
@@ -20,10 +22,11 @@ from sweep.plan.objectives import mean_values, objectives
 from sweep.runs.identity import canonical
 from sweep.runs.records import FinalRecord
 from sweep.runs.store import Store
-from sweep.search.journal import AGAIN, PROPOSAL, open_storage, open_study
+from sweep.search.journal import AGAIN, PROPOSAL, damage_told, open_storage, open_study
 from sweep.search.proposals import ListProposer, Nothing, Proposer
 from sweep.search.samplers import as_optuna, build_sampler, from_optuna, sampler_seed, suggest
 from sweep.search.warm_start import warm_start_values
+from sweep.storage.files import StoreError
 
 REPEATS = 100
 """Proposals in a row that repeat earlier ones, after which a space counts as exhausted."""
@@ -35,8 +38,10 @@ def proposers(plan: Plan, store: Store) -> list[Proposer]:
     """List the proposers of a sweep's configurations: for each study those that it lists, and a search over its space
     where it has one. Raises ConfigError, StoreError."""
     listed: list[Proposer] = [ListProposer(study.configurations) for study in plan.studies]
-    storage = open_storage(store.sweep(plan.sweep.name) / "study.journal")
-    return listed + [Search(study, storage, store) for study in plan.searches]
+    journal = store.sweep(plan.sweep.name) / "study.journal"
+    storage = open_storage(journal)
+    with damage_told(journal):
+        return listed + [Search(study, storage, store) for study in plan.searches]
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,11 @@ class Search:
             self._optuna.sampler = build_sampler(self._spec, self._space, number)
             if self._first:
                 self._optuna.enqueue_trial(self._first.popleft())
-            trial = self._optuna.ask()
+            try:
+                trial = self._optuna.ask()
+            except KeyError as error:
+                what = f"study {self._study.name} was deleted by another program, and nothing can be proposed in it"
+                raise StoreError(what) from error
             self._space.propose(lambda name, found, trial=trial: suggest(trial, name, found))  # type: ignore[misc]
             how = {
                 "sampler": type(self._optuna.sampler).__name__,
@@ -178,7 +187,19 @@ class Search:
     def _tell(self, number: int, verdict: _Verdict) -> None:
         """Tell Optuna, unless an earlier driver has."""
         if number in self._under_way:
+            if not self._told_to_optuna(number, verdict):
+                what = f"trial {number} of study {self._study.name} was told or deleted by another program"
+                warnings.warn(f"{what}: the search goes on, but later proposals may follow it", stacklevel=2)
+            self._under_way.remove(number)
+
+    def _told_to_optuna(self, number: int, verdict: _Verdict) -> bool:
+        """Tell Optuna; False where another program has told or deleted the trial."""
+        try:
+            if self._storage.get_trial(self._ids[number]).state.is_finished():
+                return False
             for step, value in verdict.steps.items():
                 self._storage.set_trial_intermediate_value(self._ids[number], step, value)
             self._optuna.tell(number, verdict.values, state=verdict.state)
-            self._under_way.remove(number)
+        except (UpdateFinishedTrialError, KeyError):
+            return False
+        return True

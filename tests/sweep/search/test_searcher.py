@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import TrialState
@@ -13,7 +14,9 @@ from support.small_runs import make_plan
 
 from sweep.plan.configurations import Configuration
 from sweep.runs.records import FinalRecord
+from sweep.search.journal import open_storage
 from sweep.search.proposals import Nothing
+from sweep.storage.files import StoreError
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -229,3 +232,30 @@ def test_where_nothing_new_may_be_proposed_only_what_is_known_is(tmp_path: Path)
     assert search.remaining() == 2
     assert len(study(tmp_path).trials) == 3
     assert isinstance(search.propose(), Configuration)
+
+
+def test_a_trial_that_others_have_told_does_not_end_the_search(tmp_path: Path) -> None:
+    search = make_search(tmp_path, "random")
+    configuration = search.propose()
+    assert isinstance(configuration, Configuration)
+    study(tmp_path).tell(0, 0.1)
+    with pytest.warns(UserWarning, match="trial 0 of study s/iprm/digits was told or deleted by another program"):
+        search.tell(configuration, outcomes(0.5))
+    assert len(finish(search)) == 5
+
+
+def test_a_study_that_others_have_deleted_is_told(tmp_path: Path) -> None:
+    search = make_search(tmp_path, "random")
+    configuration = search.propose()
+    assert isinstance(configuration, Configuration)
+    optuna.delete_study(study_name="s/iprm/digits", storage=open_storage(tmp_path / "study.journal"))
+    search.tell(configuration, outcomes(0.5))
+    with pytest.raises(StoreError, match="study s/iprm/digits was deleted by another program"):
+        search.propose()
+
+
+def test_a_study_of_which_nothing_was_said_yet_begins_anew(tmp_path: Path) -> None:
+    make_search(tmp_path, "random").propose()
+    journal = tmp_path / "study.journal"
+    journal.write_bytes(journal.read_bytes().splitlines(keepends=True)[0])
+    assert len(finish(make_search(tmp_path, "random"))) == 6
