@@ -10,6 +10,7 @@ from sweep.analysis.parts import Parts, chosen_run, selection_metric
 from sweep.config.problems import nearest
 from sweep.inference.model import WEIGHTS, ModelCard, ModelError, write_card
 from sweep.results.tables import load
+from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
 from sweep.runs.train import load_dataset
 
@@ -33,19 +34,25 @@ def export_model(
     the best validation metric. Raises ModelError where there is no such run, or its weights were not kept."""
     rows = load(store.results / name)
     row = _run_of_hash(rows, run) if run else _best_run(rows, label, dataset)
-    folder = store.run(str(row["hash"]))
+    return write_model(store.run(str(row["hash"])), target, name, str(row["label"]))
+
+
+def write_model(folder: RunFolder, target: Path, sweep: str, label: str) -> ModelCard:
+    """Write the model of one run into the folder ``target``; its card names ``sweep`` and ``label``. Raises ModelError
+    where its weights were not kept."""
     weights, config, final = folder.file("weights.safetensors"), folder.config(), folder.final()
     if config is None or final is None or weights is None:
         raise ModelError(
-            f"run {row['hash']} of {name} has no weights (status {row['status']}): the sweep keeps those of its best "
-            "configuration (keep: best); with keep: all and --force they are trained again and kept"
+            f"run {folder.path.name} of {sweep} has no weights (status {final.status if final else 'not ended'}): the "
+            "sweep keeps those of its best configuration (keep: best); with keep: all and --force they are trained "
+            "again and kept"
         )
     data = load_dataset(config)
     environment = folder.environment()
     card = ModelCard(
-        sweep=name,
-        label=str(row["label"]),
-        hash=str(row["hash"]),
+        sweep=sweep,
+        label=label,
+        hash=folder.path.name,
         run=config,
         shapes={modality: list(shape) for modality, shape in data.shapes().items()},
         classes=list(data.classes),
