@@ -73,6 +73,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "reconboost": ("reconboost", {}),
     "ogm": ("ogm", {}),
     "ogm without ge": ("ogm", {"ge": False}),
+    "olm": ("olm", {}),
     "pmr": ("pmr", {}),
     "agm": ("agm", {}),
     "agm of encoders": ("agm", {"grad": "encoder"}),

@@ -17,7 +17,14 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import MULTI, Context, DivergedError, MethodError, Outputs, Phase, mean_loss
-from methods.base.fused import FusedMethod, FusionHyperparameters, build_fusion, check_fusion, check_late_is_joint
+from methods.base.fused import (
+    FusedMethod,
+    FusionHyperparameters,
+    build_fusion,
+    check_fusion,
+    check_late_is_joint,
+    check_own_heads,
+)
 from methods.base.hyperparameters import Choice, Integer, Uniform, hyper, in_epochs
 from models import unknown
 from models.fusion.base import apply, heads
@@ -159,11 +166,7 @@ class GBlend(FusedMethod[GBlendHyperparameters]):
         super().check(hyperparameters, modalities)
         check_fusion(hyperparameters, modalities)
         check_late_is_joint(cls.name, hyperparameters)
-        if hyperparameters.unimodal_source in ("native", "zero") or hyperparameters.aux_detach:
-            raise MethodError(
-                "gblend: every modality has a classifier of its own, which trains its encoder; leave unimodal_source "
-                "at null and aux_detach at false"
-            )
+        check_own_heads(cls.name, hyperparameters)
         weights, wanted = hyperparameters.fixed_weights, [*modalities, MULTI]
         if weights is not None and (len(weights) != len(wanted) or not any(weights)):
             raise MethodError(

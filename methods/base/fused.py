@@ -215,6 +215,16 @@ def check_fused_loss_alone(name: str, hyperparameters: FusionHyperparameters) ->
         raise MethodError(f"{name} trains no auxiliary heads: use unimodal_source native or zero, aux_detach: false")
 
 
+def check_own_heads(name: str, hyperparameters: FusionHyperparameters) -> None:
+    """Raise MethodError where unimodal logits are to come from elsewhere than the heads of their own by which a method
+    called ``name`` trains the encoders."""
+    if hyperparameters.unimodal_source in ("native", "zero") or hyperparameters.aux_detach:
+        raise MethodError(
+            f"{name}: every modality has a head of its own, which trains its encoder: leave unimodal_source at null or "
+            "aux, and aux_detach at false"
+        )
+
+
 def check_late_is_joint(name: str, hyperparameters: FusionHyperparameters) -> None:
     """Raise MethodError where fusion ``late`` trains its heads apart, and a method called ``name`` the fused logits."""
     if hyperparameters.fusion == "late" and hyperparameters.late_train != "joint":

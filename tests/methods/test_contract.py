@@ -31,6 +31,7 @@ EQUATIONS = {
     "ogm": "discrepancy_ratios modulate_gradient modulation_coefficients unimodal_scores",
     "pmr": "class_prototypes imbalance_ratio loss_coefficients prototype_logits prototypical_entropy total_loss "
     "update_prototypes",
+    "olm": "loss_ratio modulated_loss norm_loss norm_loss_grad progress_rates target_ratio",
     "opm": "apply_drop discrepancy_ratios drop_probabilities drop_scale unimodal_scores",
     "reconboost": "boosting_loss ensemble_logits memory_loss pseudo_residual stage_plan",
     "umt": "choose_branch feature_distill_loss ume_probs umt_loss",

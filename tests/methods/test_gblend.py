@@ -278,7 +278,7 @@ def test_losses_that_are_not_finite_end_the_run() -> None:
         ({"fusion": "channel"}, 2, "needs each on its own"),
         ({"fusion": "etmc"}, 2, "loss of its own"),
         ({"fusion": "late"}, 2, "late_train: joint"),
-        ({"unimodal_source": "zero"}, 2, "a classifier of its own"),
+        ({"unimodal_source": "zero"}, 2, "a head of its own"),
         ({"aux_detach": True}, 2, "aux_detach at false"),
         ({"fixed_weights": [0.5, 0.5]}, 2, r"one for each of a, b, multi, not all 0; got \[0.5, 0.5\]"),
         ({"fixed_weights": [0.0, 0.0, 0.0]}, 2, "not all 0"),
