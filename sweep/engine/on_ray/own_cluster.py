@@ -138,11 +138,11 @@ def _try_to_write(folder: Path) -> None:
         file.write(bytes(2**20))
 
 
-def starting_error(error: BaseException, folder: Path) -> ConfigError:
+def starting_error(error: BaseException) -> ConfigError:
     """Return an error that says why Ray did not start, and what to change."""
     said = [line.strip() for line in str(error).splitlines() if line.strip()]
     return ConfigError(
         f"Ray does not start on this machine: {said[0].rstrip('.') if said else type(error).__name__}; its logs are in "
-        f"{folder}/session_latest/logs, {FOLDER_VARIABLE} names another folder for them and its sockets, and --local "
-        "trains without Ray"
+        f"{private_folder()}/session_latest/logs, {FOLDER_VARIABLE} names another folder for them and its sockets, and "
+        "--local trains without Ray"
     )

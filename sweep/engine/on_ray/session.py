@@ -123,20 +123,12 @@ class RaySession:
         self._running = True
 
     def _start(self) -> None:
-        self._cluster = cluster = OwnCluster()
-        import ray
-
-        path = os.pathsep.join(filter(None, [str(ROOT), _python_path()]))
-        options = _options(PYTHONPATH=path)
-        # A shell starts the workers, and Ray quotes all of their command but the interpreter: where its path has a
-        # space, it would be tried for ever.
-        options["runtime_env"]["py_executable"] = shlex.quote(sys.executable)
-        options |= {"include_dashboard": False, "_temp_dir": str(cluster.folder)}
         try:
-            started_node(lambda: ray.init("local", **options))
+            self._cluster = started_node(_start_own)
+        except ConfigError:
+            raise
         except Exception as error:
-            cluster.close()
-            raise starting_error(error, cluster.folder) from error
+            raise starting_error(error) from error
 
     def _join(self, address: str) -> None:
         check_address(address)
@@ -154,6 +146,24 @@ class RaySession:
                 ray.init(address, **options)
             except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
                 raise joining_error(error, address) from error
+
+
+def _start_own() -> OwnCluster:
+    """Start a cluster of this machine; of one that does not start nothing is left. Raises what Ray does."""
+    cluster = OwnCluster()
+    import ray
+
+    path = os.pathsep.join(filter(None, [str(ROOT), _python_path()]))
+    options = _options(PYTHONPATH=path)
+    # A shell starts the workers, and Ray quotes all of their command but the interpreter: where its path has a space,
+    # it would be tried for ever.
+    options["runtime_env"]["py_executable"] = shlex.quote(sys.executable)
+    try:
+        ray.init("local", include_dashboard=False, _temp_dir=str(cluster.folder), **options)
+    except BaseException:
+        cluster.close()
+        raise
+    return cluster
 
 
 def started_node(start: Callable[[], T]) -> T:
