@@ -4,34 +4,34 @@ standard input to end, whose other end the driver has."""
 
 from __future__ import annotations
 
-import os
 import sys
 
 import psutil
 
 VARIABLE = "SWEEP_CLUSTER"
-"""Environment variable that marks every process of a cluster."""
+"""Environment variable of the processes of a cluster of one's own: the folder of its logs."""
 
 
-def end_marked_processes(mark: str) -> None:
-    """Kill all processes of this user that were started with a mark in their environment, and what they start."""
-    while found := [process for process in psutil.process_iter() if _is_marked(process, mark)]:
+def end_processes_of(folder: str) -> None:
+    """Kill all processes that write to files in a folder, as all of a cluster do to its logs, and what they start."""
+    while found := [process for process in psutil.process_iter() if _writes_to(process, folder)]:
         for process in found:
             try:
                 process.kill()
             except psutil.NoSuchProcess:
                 continue
-        # One whose parent does not ask for its end stays as a zombie, which has no environment.
+        # One whose parent does not ask for its end stays as a zombie, which has no files.
         psutil.wait_procs(found, timeout=0.2)
 
 
-def _is_marked(process: psutil.Process, mark: str) -> bool:
+def _writes_to(process: psutil.Process, folder: str) -> bool:
+    # Not the environment: Ray's agents overwrite theirs with a title.
     try:
-        return process.pid != os.getpid() and process.environ().get(VARIABLE) == mark
+        return any(file.path.startswith(f"{folder}/") and file.mode != "r" for file in process.open_files())
     except psutil.Error:  # another user's, or gone
         return False
 
 
 if __name__ == "__main__":
     sys.stdin.read()
-    end_marked_processes(sys.argv[1])
+    end_processes_of(sys.argv[1])

@@ -34,8 +34,9 @@ SETTINGS = {
 
 ROOM = 64 * 2**20
 """Bytes that Ray's sockets and logs need."""
-LONGEST = 40
-"""Characters of the folder below which Ray's sockets have names that the system takes (107 with all that Ray adds)."""
+LONGEST = 31
+"""Characters of the private folder with which Ray's sockets have names that the system takes: 107 with all that follows
+it."""
 FOLDER_VARIABLE = "RAY_TMPDIR"
 SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 
@@ -45,17 +46,18 @@ class OwnCluster:
 
     def __init__(self) -> None:
         interface = loopback_interface()
-        self.folder = private_folder()
+        # Another one each time, by which the processes of this cluster are told from those of others.
+        self.folder = private_folder() / secrets.token_hex(4)
         """Ray's sockets and logs."""
-        self._mark = secrets.token_hex(8)
         # The processes of a run talk to each other over the loopback address, too.
         sockets = {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface}
-        os.environ.update(SETTINGS | sockets | {"RAY_AUTH_TOKEN": _token(), cluster_guard.VARIABLE: self._mark})
+        os.environ.update(SETTINGS | sockets)
+        os.environ.update({"RAY_AUTH_TOKEN": _token(), cluster_guard.VARIABLE: str(self.folder)})
         self._guard = self.start_guard()
 
     def start_guard(self) -> subprocess.Popen[bytes]:
         """Start the process that ends the others once this one is gone."""
-        command = [sys.executable, "-I", cluster_guard.__file__, self._mark]
+        command = [sys.executable, "-I", cluster_guard.__file__, str(self.folder)]
         return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
     def close(self) -> None:
@@ -84,15 +86,14 @@ def loopback_interface() -> str:
 
 
 def private_folder() -> Path:
-    """Name a folder for Ray in one that only this user may enter (Ray opens its own to all), with room, and a path that
-    is short enough for sockets: below RAY_TMPDIR, or the system's temporary folder. Raises ConfigError, naming the
-    variable to set."""
+    """Make a folder that only this user may enter (Ray opens its own to all), with room, and a path that is short
+    enough for sockets: below RAY_TMPDIR, or the system's temporary folder. Raises ConfigError, naming the variable."""
     named = os.environ.get(FOLDER_VARIABLE)
     try:
         above = Path(named or tempfile.gettempdir()).absolute()
         folder = _folder_of_user(above)
         _try_to_write(folder)
-        if len(os.fsencode(folder / "ray")) > LONGEST:
+        if len(os.fsencode(folder)) > LONGEST:
             folder = _short_folder()
     except OSError as error:
         where = error.filename or named or "the temporary folder"
@@ -100,7 +101,7 @@ def private_folder() -> Path:
             f"Ray cannot start: it keeps sockets and logs in {where}, which does not work ({error.strerror or error}); "
             f"free space there, or set {FOLDER_VARIABLE} to a folder with {ROOM >> 20} MiB that you may write to"
         ) from error
-    return folder / "ray"
+    return folder
 
 
 def _short_folder() -> Path:
@@ -143,6 +144,6 @@ def starting_error(error: BaseException) -> ConfigError:
     said = [line.strip() for line in str(error).splitlines() if line.strip()]
     return ConfigError(
         f"Ray does not start on this machine: {said[0].rstrip('.') if said else type(error).__name__}; its logs are in "
-        f"{private_folder()}/session_latest/logs, {FOLDER_VARIABLE} names another folder for them and its sockets, and "
+        f"{private_folder()}, {FOLDER_VARIABLE} names another folder for them and its sockets, and "
         "--local trains without Ray"
     )
