@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
+import psutil
 import pytest
 from support.command_desk import ROOT, Desk, kill
 from support.running_ray import running_ray
@@ -248,7 +249,11 @@ def test_a_killed_sweep_on_ray_resumes_and_agrees_with_the_local_executor_bit_fo
     desk.write(s=SWEEP | {"epochs": 8})
     process = desk.start("run", "s", "--no-report")
     desk.wait_for(2, process)
-    kill(process)
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    # Ray's agents, too, which left to themselves live on for minutes.
+    assert psutil.wait_procs(started, timeout=60)[1] == []
     before = {path: path.stat().st_mtime_ns for path in desk.finished()}
     code, out, err = desk.run("run", "s", "--no-report")
     assert (code, err) == (0, "")
