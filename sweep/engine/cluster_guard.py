@@ -4,6 +4,7 @@ standard input to end, whose other end the driver has."""
 
 from __future__ import annotations
 
+import os
 import sys
 
 import psutil
@@ -12,9 +13,10 @@ VARIABLE = "SWEEP_CLUSTER"
 """Environment variable of the processes of a cluster of one's own: the folder of its logs."""
 
 
-def end_processes_of(folder: str) -> None:
-    """Kill all processes that write to files in a folder, as all of a cluster do to its logs, and what they start."""
-    while found := [process for process in psutil.process_iter() if _writes_to(process, folder)]:
+def end_processes_of(folder: str, driver: psutil.Process) -> None:
+    """Kill all processes that write to files in a folder, as all of a cluster do to its logs, and what they start; but
+    not the driver, which has let go of the cluster and lives on."""
+    while found := [p for p in psutil.process_iter() if p != driver and _writes_to(p, folder)]:
         for process in found:
             try:
                 process.kill()
@@ -33,5 +35,6 @@ def _writes_to(process: psutil.Process, folder: str) -> bool:
 
 
 if __name__ == "__main__":
+    parent = psutil.Process(os.getppid())
     sys.stdin.read()
-    end_processes_of(sys.argv[1])
+    end_processes_of(sys.argv[1], parent)
