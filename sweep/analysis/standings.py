@@ -39,7 +39,7 @@ def standings(parts: Parts) -> pd.DataFrame:
     tuning (what a search's choice adds to its first configuration under the search's own seeds) with its ends; and for
     each of BASELINES the difference of the test metric to it, NAME, NAME_low, NAME_high, NAME_p, NAME_verdict and
     NAME_detectable. Where no test metric was recorded test is NaN, and the others are of validation."""
-    chosen = list(_representatives(parts))
+    chosen = list(representatives(parts))
     if not chosen:
         return pd.DataFrame(columns=["label", "dataset"])
     runs = pd.concat(chosen)
@@ -102,7 +102,7 @@ def _verdict_words(verdict: str) -> str:
 # Columns ---------------------------------------------------------------------------------------------------------
 
 
-def _representatives(parts: Parts) -> Iterator[pd.DataFrame]:
+def representatives(parts: Parts) -> Iterator[pd.DataFrame]:
     """Give the runs that stand for each label on each dataset, references first."""
     own = pd.concat([parts.references, parts.swept])
     for (label, dataset), rows in own.groupby(["label", "dataset"], sort=False):

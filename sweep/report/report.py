@@ -21,6 +21,7 @@ from sweep.analysis.code_versions import mixed_code_sentences
 from sweep.analysis.completeness import left_out_configurations, raced_out_seeds, read_request
 from sweep.analysis.conclusions import conclusions
 from sweep.analysis.fronts import pareto_fronts
+from sweep.analysis.over_datasets import over_datasets
 from sweep.analysis.parts import Parts, selection_metric, shown_metric
 from sweep.analysis.replicates import split_sentences
 from sweep.analysis.search_results import IMPORTANCE_NOTE, search_results
@@ -28,6 +29,7 @@ from sweep.analysis.standings import leader_sentences, standings
 from sweep.analysis.statistics import FAILED
 from sweep.report.blocks import Block, Section, plot_html
 from sweep.report.figures.gallery import LARGE, Gallery, Saved, save_figures
+from sweep.report.over_datasets import dataset_blocks
 from sweep.report.plots import MOST_LINES, curve_plot, heat_plot, learning_plot, search_plots
 from sweep.report.probabilities import probability_blocks
 from sweep.report.runs import budget_blocks, configuration_blocks, environment_blocks, failure_blocks
@@ -38,6 +40,8 @@ from sweep.report.variation import variation_blocks
 from sweep.results.tables import METRICS, load
 from sweep.runs.failures import describe_causes
 
+OWN_SECTIONS = ("pareto", "published", "trajectory", "subsets", "ranks")
+"""Kinds of figures that sections of their own show."""
 MOST_PLOTS = 24
 """Interactive curves of a page; of more grids the first."""
 
@@ -51,12 +55,14 @@ def write_report(results: Path, name: str) -> Path:
     frozen = folder / "sweep.yaml"
     text = frozen.read_text(encoding="utf-8", errors="replace") if frozen.is_file() else ""
     left_out = left_out_configurations(folder)
-    gallery = save_figures(folder, parts, epochs)
-    saved = gallery.saved
     compared = pareto_fronts(parts, request.objectives, request.seeds, out) if len(request.objectives) > 1 else []
     table = standings(parts)
+    several = over_datasets(parts, table)
+    gallery = save_figures(folder, parts, epochs, several)
+    saved = gallery.saved
     sections = [
         Section("methods", "Which method", standing_blocks(table)),
+        Section("datasets", "Over datasets", dataset_blocks(several) + _pictures(saved, folder, "ranks")),
         Section("curves", "Curves", _curves(parts)),
         Section("pareto", "Several objectives", pareto_blocks(parts, compared) + _pictures(saved, folder, "pareto")),
         Section("tables", "Numbers", number_blocks(parts, request.seeds, out, compared, left_out)),
@@ -174,7 +180,7 @@ def _pictures(saved: Sequence[Saved], folder: Path, kind: str) -> list[Block]:
 
 def _figures(gallery: Gallery, folder: Path) -> list[Block]:
     """Show every figure that no other section shows; of those of other metrics link to the files."""
-    rest = [f for f in gallery.saved if f.kind not in ("pareto", "published", "trajectory", "subsets") or not f.shown]
+    rest = [f for f in gallery.saved if f.kind not in OWN_SECTIONS or not f.shown]
     blocks = [_picture(figure, folder, figure.shown) for figure in rest]
     if gallery.left:
         said = "Further figures, of other metrics and methods, are not drawn of a sweep of this size."

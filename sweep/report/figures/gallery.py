@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from sweep.analysis.completeness import raced_out_seeds, read_request
 from sweep.analysis.fronts import pareto_fronts
+from sweep.analysis.over_datasets import OverDatasets
 from sweep.analysis.parts import Axis, Grid, Parts, selection_metric, shown_metric
 from sweep.report.figures.balance import draw_balance
 from sweep.report.figures.comparisons import draw_comparison, draw_differences
@@ -26,6 +27,7 @@ from sweep.report.figures.curves import draw_curve, inert_below, scale_axis
 from sweep.report.figures.heat_maps import draw_heat_map
 from sweep.report.figures.pareto import draw_fronts
 from sweep.report.figures.published import draw_beside, published_curves_over
+from sweep.report.figures.ranks import draw_ranks
 from sweep.report.figures.search import search_drawings
 from sweep.report.figures.style import FORMATS, STYLE, Drawing, Kind, save, slug
 from sweep.report.figures.subsets import draw_subsets
@@ -58,14 +60,14 @@ class Gallery:
     left: int
 
 
-def save_figures(sweep: Path, parts: Parts, epochs: pd.DataFrame) -> Gallery:
+def save_figures(sweep: Path, parts: Parts, epochs: pd.DataFrame, several: OverDatasets | None = None) -> Gallery:
     """Draw the figures of the sweep in the folder ``sweep`` into its report/figures/, with captions.txt beside them.
-    parts, epochs: its runs and epochs, as ``sweep.results.load`` gives them."""
+    parts, epochs: its runs and epochs, as ``sweep.results.load`` gives them; several: its methods over datasets."""
     folder = sweep / "report" / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     most = MOST_OF_LARGE if len(parts.runs) > LARGE else MOST_FIGURES
     metric = slug(selection_metric(parts.runs).removeprefix("validation_"))
-    saved, waiting = list[Saved](), deque(_painters(sweep, parts, epochs))
+    saved, waiting = list[Saved](), deque([lambda: draw_ranks(several), *_painters(sweep, parts, epochs)])
     with rc_context(STYLE), _glyphs_told_once():
         while waiting and len(saved) < most:
             for drawing in itertools.islice(waiting.popleft()(), most - len(saved)):
@@ -73,7 +75,7 @@ def save_figures(sweep: Path, parts: Parts, epochs: pd.DataFrame) -> Gallery:
                 stem = free_stem(drawing.stem, [other.stem for other in saved])
                 for form in FORMATS:
                     save(drawing.figure, folder / f"{stem}.{form}")
-                shown = drawing.kind in ("pareto", "trajectory", "search", "subsets") or drawing.stem.endswith(metric)
+                shown = drawing.kind not in ("curve", "comparison", "published") or drawing.stem.endswith(metric)
                 saved.append(Saved(stem, drawing.caption, drawing.kind, shown))
     (folder / "captions.txt").write_text("".join(f"{s.stem}: {s.caption}\n\n" for s in saved), encoding="utf-8")
     return Gallery(saved, len(waiting))

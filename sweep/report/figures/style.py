@@ -39,7 +39,7 @@ STYLE: dict[Any, Any] = {
 }  # fmt: skip
 
 
-Kind = Literal["curve", "comparison", "published", "pareto", "trajectory", "search", "subsets"]
+Kind = Literal["curve", "comparison", "published", "pareto", "trajectory", "search", "subsets", "ranks"]
 
 
 @dataclass(frozen=True)
