@@ -30,7 +30,7 @@ from data.base import (
 )
 from data.base.dataset import NOT_FINITE
 from data.base.placement import moved
-from data.prepared.cache.computed import Computed, Part, cached_splits
+from data.prepared.cache.computed import Computed, ComputedSplit, cached_splits
 from data.prepared.cache.folder import read_only
 from data.prepared.lists.items import SPLITS, SplitName
 from data.prepared.lists.user_tables import carve_splits, number_labels, split_draws, split_name
@@ -175,7 +175,8 @@ class ArraysSource(DatasetSource[ArraysOptions]):
         def compute() -> Computed:
             for modality, values in arrays.modalities.items():
                 _check_finite(root, modality, values)
-            found = {s: Part({m: x[rows] for m, x in arrays.modalities.items() if m not in mapped}, arrays.labels[rows])
+            kept = {m: x for m, x in arrays.modalities.items() if m not in mapped}
+            found = {s: ComputedSplit({m: x[rows] for m, x in kept.items()}, arrays.labels[rows])
                      for s, rows in parts.items()}  # fmt: skip
             return Computed(found, notes)
 

@@ -20,7 +20,7 @@ from data.base import DataError, Dataset, DatasetOptions, DatasetSource, Descrip
 from data.base.files import digest, read_bytes
 from data.base.splits import Positions, evenly, generator, stratified_parts
 from data.digits import CLASSES, FINGERPRINT, read_digits
-from data.prepared.cache.computed import Computed, Part, cached_splits
+from data.prepared.cache.computed import Computed, ComputedSplit, cached_splits
 from data.prepared.lists.items import SPLITS, SplitName
 from data.readers import mnist
 from data.readers.fsdd import RATE, Recording, find_recordings, missing_recordings
@@ -285,7 +285,9 @@ class AVDigits(DatasetSource[AVDigitsOptions]):
         inputs = {name: cls._inputs(name, pairs[name], waves, images, options) for name in SPLITS}
         scale = {modality: moments(values) for modality, values in inputs["train"].items()}
         parts = {
-            name: Part({m: ((x - scale[m][0]) / scale[m][1]).numpy() for m, x in inputs[name].items()}, p.labels)
+            name: ComputedSplit(
+                {m: ((x - scale[m][0]) / scale[m][1]).numpy() for m, x in inputs[name].items()}, p.labels
+            )
             for name, p in pairs.items()
         }
         return Computed(parts, cls._notes(options, recordings, pairs, cut))

@@ -115,7 +115,7 @@ class _ReplayAgenda(Agenda):
             retries=0,
         )
         configuration = Configuration(run.method, {}, run)
-        plan = Plan(sweep, studies=[], references=[], baselines=[])
+        plan = Plan(sweep, studies=[], references=[], searched_references=[])
         super().__init__(plan, store, [ListProposer([configuration])], lambda entry: None, lambda *ended: None)
         self.hash = run_hash(run)
         self._last = recorded.epochs_trained if pruned else None

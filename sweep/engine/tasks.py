@@ -69,7 +69,7 @@ def study_of(configuration: Configuration) -> StudyKey:
 
 
 def is_candidate(configuration: Configuration) -> bool:
-    """Tell whether a configuration is one of a study that is chosen from: a point of the sweep, or a baseline that is
+    """Tell whether a configuration is one of a study that is chosen from: a point of the sweep, or a reference that is
     searched or varied."""
     varied = configuration.number is not None or bool(configuration.values)
     return configuration.role == "sweep" or (configuration.role == "reference" and varied)

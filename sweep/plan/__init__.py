@@ -1,4 +1,4 @@
-"""Plans: the studies of a sweep, their configurations, the baselines beside them, and what a search looks for.
+"""Plans: the studies of a sweep, their configurations, the references beside them, and what a search looks for.
 
 In comes a checked Sweep, out comes a :class:`Plan`. Nothing is trained here, and no result is read."""
 

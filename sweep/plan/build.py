@@ -1,4 +1,4 @@
-"""Build the plan of a sweep: its studies, their configurations, and the baselines beside them. Nothing is trained here,
+"""Build the plan of a sweep: its studies, their configurations, and the references beside them. Nothing is trained,
 and no result is read."""
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ REFERENCES = (
     MethodSpec(method="joint", label="joint", hyperparameters={"unimodal_loss_weight": 0.0}),
     MethodSpec(method="joint", label="joint + unimodal losses", hyperparameters={"unimodal_loss_weight": 1.0}),
 )
-"""The baselines that every figure carries."""
+"""Those that every figure carries."""
 COMMON = ("train", "epochs")
-"""Sections of a configuration that a method and the baselines have in common."""
+"""Sections of a configuration that a method and the references have in common."""
 
 
 def plan(sweep: Sweep) -> Plan:
@@ -104,7 +104,7 @@ def _default_values(space: Space, default: Run) -> list[dict[str, Any]]:
 def _references(
     sweep: Sweep, studies: list[Study], workshop: _ConfigurationBuilder
 ) -> tuple[list[Configuration], list[Study]]:
-    """Plan the baselines on every dataset that allows them, but for those that the sweep trains as its own. Where the
+    """Plan the references on every dataset that allows them, but for those that the sweep trains as its own. Where the
     sweep is a search they are searched too, over those of its names that exist for them; where it varies the recipe or
     the budget over a grid or by points, they are varied alike; else they are one configuration."""
     if not sweep.references:
@@ -128,8 +128,8 @@ def _references(
 
 
 def _reference_sweep(sweep: Sweep, entry: MethodSpec) -> Sweep:
-    """Make the sweep a baseline's own: without points and fixed hyperparameters, varying what exists for the
-    baseline."""
+    """Make the sweep a reference's own: without points and fixed hyperparameters, varying what exists for the
+    reference."""
     known = methods.get(entry.method).Hyperparameters.model_fields.keys() - entry.hyperparameters.keys()
     kept = {
         name: found

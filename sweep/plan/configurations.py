@@ -30,7 +30,7 @@ class Configuration:
     """One point of a sweep on one split, to be trained under several seeds.
 
     values: varied name, as the sweep writes it, -> value, where it has an effect. role: sweep, a point of the sweep;
-    reference, a baseline beside it; report, what the sweep chose, under fresh seeds. number: of the Optuna trial that
+    reference, one beside it; report, what the sweep chose, under fresh seeds. number: of the Optuna trial that
     proposed it. content: fingerprint of the data on the dataset's own split, by which a configuration is the same on
     every split; "": as in the template."""
 
@@ -120,9 +120,9 @@ class Plan:
     sweep: Sweep
     studies: list[Study]
     references: list[Configuration]
-    """The baselines that are listed: one configuration each, or several where the sweep varies the recipe."""
-    baselines: list[Study]
-    """The baselines that are searched, with the budget of the methods."""
+    """Those references that are listed: one configuration each, or several where the sweep varies the recipe."""
+    searched_references: list[Study]
+    """Those that are searched, with the budget of the methods."""
 
     @cached_property
     def not_applicable(self) -> list[NotApplicable]:
@@ -140,7 +140,7 @@ class Plan:
     @property
     def searches(self) -> list[Study]:
         """List the studies that a search proposes configurations for."""
-        return [study for study in [*self.studies, *self.baselines] if study.space]
+        return [study for study in [*self.studies, *self.searched_references] if study.space]
 
     def searched_runs(self) -> int:
         """Count the runs of configurations that a search will propose, at most."""
@@ -151,7 +151,7 @@ class Plan:
         """Count the runs under report seeds: one chosen configuration of each study (with several objectives there may
         be more), and of each reference."""
         references = {(each.label, each.dataset) for each in self.references}
-        return (len(self.studies) + len(self.baselines) + len(references)) * len(self.report_seeds)
+        return (len(self.studies) + len(self.searched_references) + len(references)) * len(self.report_seeds)
 
     @property
     def may_end_sooner(self) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from data.prepared.cache.computed import (
     Computed,
-    Part,
+    ComputedSplit,
     cached_splits,
 )
 from data.prepared.cache.decoding import (
@@ -49,10 +49,10 @@ __all__ = [
     "CacheError",
     "CacheFolder",
     "Computed",
+    "ComputedSplit",
     "Content",
     "Marker",
     "Meta",
-    "Part",
     "Preparation",
     "Runner",
     "Samples",

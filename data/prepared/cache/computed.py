@@ -19,8 +19,8 @@ from data.prepared.lists.items import SplitName
 
 
 @dataclass(frozen=True)
-class Part:
-    """A split as it was computed: modality -> [n, ...], labels int64 [n]."""
+class ComputedSplit:
+    """Holds a split as it was computed: modality -> [n, ...], labels int64 [n]."""
 
     inputs: Mapping[str, NDArray[np.generic]]
     labels: NDArray[np.int64]
@@ -30,7 +30,7 @@ class Part:
 class Computed:
     """Everything that was computed. notes: what a reader of results must know."""
 
-    parts: Mapping[SplitName, Part]
+    splits: Mapping[SplitName, ComputedSplit]
     notes: tuple[str, ...] = ()
 
 
@@ -56,17 +56,17 @@ def cached_splits(
 
 def _write(folder: CacheFolder, dataset: str, key: str, found: Computed) -> Meta:
     samples: dict[SplitName, Samples] = {}
-    for split, part in found.parts.items():
-        arrays = {f"{split}.{m}.values": Stored(str(x.dtype), x.shape[1:]) for m, x in part.inputs.items()}
-        needed = len(part.labels) * stored_bytes(arrays)
+    for name, split in found.splits.items():
+        arrays = {f"{name}.{m}.values": Stored(str(x.dtype), x.shape[1:]) for m, x in split.inputs.items()}
+        needed = len(split.labels) * stored_bytes(arrays)
         folder.check_room(needed)
-        with folder.writing(needed), folder.writer(arrays, len(part.labels)) as writer:
-            for modality, values in part.inputs.items():
-                writer.put(f"{split}.{modality}.values", 0, values)
-        rows = np.arange(len(part.labels))
-        samples[split] = Samples(rows, part.labels, rows.astype(str))
+        with folder.writing(needed), folder.writer(arrays, len(split.labels)) as writer:
+            for modality, values in split.inputs.items():
+                writer.put(f"{name}.{modality}.values", 0, values)
+        rows = np.arange(len(split.labels))
+        samples[name] = Samples(rows, split.labels, rows.astype(str))
     content = Content(manifest=key, media=key, forms=key)
-    counts: dict[str, int] = {split: len(part.labels) for split, part in found.parts.items()}
+    counts: dict[str, int] = {name: len(split.labels) for name, split in found.splits.items()}
     meta = Meta(dataset=dataset, profile="computed", key=key, content=content, samples=counts, bytes=0,
                 notes=found.notes)  # fmt: skip
     with folder.writing(0):

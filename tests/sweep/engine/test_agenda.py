@@ -272,7 +272,7 @@ def test_one_objective_other_than_the_metric_chooses(tmp_path: Path) -> None:
     assert [e.number for e in driver.index if e.role == "report"] == [1]
 
 
-def test_searched_baselines_have_the_budget_of_the_method_and_are_chosen_for_report_seeds(tmp_path: Path) -> None:
+def test_searched_references_have_the_budget_of_the_method_and_are_chosen_for_report_seeds(tmp_path: Path) -> None:
     keys = {
         "vary": {"alpha": {"uniform": [0.1, 0.9]}, "train.lr": {"loguniform": [0.01, 0.1]}},
         "search": {"algorithm": "qmc", "configurations": 3},
@@ -397,7 +397,7 @@ def test_further_seeds_come_before_those_of_configurations_that_have_not_begun(t
     while handed[-1].configuration.values.get("alpha") != 0.1:
         handed.append(driver.next())
     first = handed[-1]
-    # A baseline begins with all its seeds at once, so two of them wait when the first seed of the grid is done.
+    # A reference begins with all its seeds at once, so two of them wait when the first seed of the grid is done.
     other = driver.next()
     assert (other.configuration.label, other.run.seed) == ("joint + unimodal losses", 0)
     driver.end(first)

@@ -55,7 +55,7 @@ def test_of_ties_the_first_proposed_is_chosen_whichever_ended_first(tmp_path: Pa
     assert names(choice) == ["earlier"]
 
 
-def test_fixed_references_and_reports_are_no_candidates_but_searched_and_varied_baselines_are(tmp_path: Path) -> None:
+def test_fixed_references_and_reports_are_no_candidates_but_searched_and_varied_ones_are(tmp_path: Path) -> None:
     choice = make_choice(tmp_path)
     choice.add(1, configuration("again", role="report"), outcomes(0.9, 0.9))
     fixed = replace(configuration("fixed", label="joint", role="reference"), values={})

@@ -45,11 +45,11 @@ def test_ends_are_counted_by_their_status_and_kept_ones_again() -> None:
         ("report", 3, False),
     ],
 )
-def test_points_and_searched_baselines_are_chosen_from(role: Role, number: int | None, candidate: bool) -> None:
+def test_points_and_searched_references_are_chosen_from(role: Role, number: int | None, candidate: bool) -> None:
     configuration = Configuration("label", {}, make_run(), role, number)
     assert is_candidate(configuration) is candidate
     assert study_of(configuration) == ("label", "digits", None)
 
 
-def test_a_baseline_that_the_sweep_varies_is_chosen_from() -> None:
+def test_a_reference_that_the_sweep_varies_is_chosen_from() -> None:
     assert is_candidate(Configuration("joint", {"train.lr": 0.1}, make_run(), "reference"))

@@ -241,7 +241,7 @@ def test_the_shipped_grids_are_those_of_the_papers():
     assert [p["alpha"] for p in points if p["strategy"] == "stepwise"] == [0, 1, 0.05, 0.95]
 
 
-def test_the_shipped_comparison_carries_both_baselines():
+def test_the_shipped_comparison_carries_both_references():
     found = plan(load(SHIPPED, ["compare"])[0])
     assert [study.label for study in found.studies][:2] == ["joint", "joint + unimodal losses"]
     assert found.references == []
@@ -289,42 +289,44 @@ def test_a_fixed_value_without_effect_is_the_same_configuration(made, conditiona
     assert len({plain.key, flat.key, sloped.key}) == 3
 
 
-# Searched baselines -----------------------------------------------------------------------------------------------
+# Searched references ----------------------------------------------------------------------------------------------
 
 SEARCH = "search: {algorithm: random, configurations: 5}, report_seeds: [9]"
 
 
-def test_baselines_are_searched_over_those_names_that_exist_for_them(made):
+def test_references_are_searched_over_those_names_that_exist_for_them(made):
     found = made(
         f"method: mixer, datasets: [toy], {SEARCH}, vary: {{alpha: auto, mixer.steps: {{int: [1, 5]}}, "
         "train.lr: {loguniform: [0.1, 1]}, data.noise: {uniform: [0, 1]}, epochs: {int: [2, 9]}}"
     )
-    assert [(study.label, study.role, list(study.space)) for study in found.baselines] == [
+    assert [(study.label, study.role, list(study.space)) for study in found.searched_references] == [
         (label, "reference", ["train.lr", "data.noise", "epochs"]) for label in ("joint", "joint + unimodal losses")
     ]
     assert found.references == []
-    assert [s.configuration({"train.lr": 0.5}).template.hyperparameters for s in found.baselines] == [
+    assert [s.configuration({"train.lr": 0.5}).template.hyperparameters for s in found.searched_references] == [
         {"unimodal_loss_weight": 0.0}, {"unimodal_loss_weight": 1.0}
     ]  # fmt: skip
-    assert all(study.first == [{"train.lr": 0.2, "data.noise": 0.0, "epochs": 7}] for study in found.baselines)
+    assert all(
+        study.first == [{"train.lr": 0.2, "data.noise": 0.0, "epochs": 7}] for study in found.searched_references
+    )
     assert (found.searched_runs(), found.report_runs()) == (3 * 5 * 3, 3)
     assert found.expected_runs() == 48
     assert len(found.searches) == 3
 
 
-def test_baselines_for_which_nothing_varies_are_one_configuration_each(made):
+def test_references_for_which_nothing_varies_are_one_configuration_each(made):
     found = made(f"method: mixer, datasets: [toy], {SEARCH}, vary: {{alpha: auto}}")
-    assert (len(found.references), found.baselines) == (2, [])
+    assert (len(found.references), found.searched_references) == (2, [])
     assert found.expected_runs() == 5 * 3 + 2 * 3 + 3
     without = made(
         f"method: mixer, datasets: [toy], {SEARCH}, vary: {{train.lr: {{uniform: [0.1, 1]}}}}, references: false"
     )
-    assert (without.references, without.baselines) == ([], [])
+    assert (without.references, without.searched_references) == ([], [])
 
 
-def test_a_search_of_the_baseline_itself_is_not_repeated(made):
+def test_a_search_of_a_reference_itself_is_not_repeated(made):
     found = made(f"methods: [joint, mixer], datasets: [toy], {SEARCH}, vary: {{train.lr: {{uniform: [0.1, 1]}}}}")
-    assert [study.label for study in found.baselines] == ["joint + unimodal losses"]
+    assert [study.label for study in found.searched_references] == ["joint + unimodal losses"]
 
 
 def test_a_search_on_data_that_cannot_be_found_is_refused_before_anything_runs(made):

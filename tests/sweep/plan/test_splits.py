@@ -35,7 +35,7 @@ def test_runs_on_the_datasets_own_split_are_those_of_a_sweep_without_splits(tmp_
     assert [c.key for c in own] == [c.key for c in several.studies[1].configurations]
 
 
-def test_a_search_is_a_study_of_its_own_on_each_split_and_so_are_its_baselines(tmp_path: Path) -> None:
+def test_a_search_is_a_study_of_its_own_on_each_split_and_so_are_its_references(tmp_path: Path) -> None:
     keys = {**SEARCH, "vary": {"alpha": "auto", "train.lr": {"loguniform": [0.01, 0.1]}}}
     found = make_plan(tmp_path, splits=[0, 1], report_seeds=[7], **keys)
     names = [study.name for study in found.searches]

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from data.base import Split
-from data.prepared.cache.computed import Computed, Part, cached_splits
+from data.prepared.cache.computed import Computed, ComputedSplit, cached_splits
 from data.prepared.cache.folder import CacheError, CacheFolder
 
 
@@ -34,7 +34,8 @@ class Computation:
         values = np.arange(6, dtype=np.float32).reshape(3, 2)
         labels = np.array([1, 0, 1])
         return Computed(
-            {"train": Part({"left": values}, labels), "test": Part({"left": values[:1]}, labels[:1])}, ("x",)
+            {"train": ComputedSplit({"left": values}, labels), "test": ComputedSplit({"left": values[:1]}, labels[:1])},
+            ("x",),
         )
 
 
