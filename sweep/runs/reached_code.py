@@ -61,7 +61,8 @@ def source_digest(code: ModuleType | type) -> str:
 
     The same under every version of Python; read once a process, as the code itself is. Raises OSError where there is no
     source."""
-    return _digests(_start(code))[_start(code).name]
+    start = _start(code)
+    return _digests(start)[start.name]
 
 
 def reached_modules(code: ModuleType | type) -> list[str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 from dataclasses import replace
 
 import pytest
@@ -45,17 +44,24 @@ UNLIKE_ONE = (
 )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _meta_tensors_are_loaded() -> None:
+    """Torch imports what it needs for them with the first that is indexed, which is no method's expense."""
+    place = torch.zeros(1, dtype=torch.long, device=META)
+    torch.zeros(1, device=META)[place]
+
+
 @pytest.fixture
 def warm_workers(two_workers: Workers) -> Workers:
-    """The two workers, started before the test, whose seconds count: anew where the last test failed."""
-    two_workers.run(os.getpid)
+    """The two workers, started and loaded before the test, whose seconds count: anew where the last test failed."""
+    two_workers.run(methods.names)
     return two_workers
 
 
 @pytest.fixture
 def warm_three_workers(three_workers: Workers) -> Workers:
     """Three workers, as :func:`warm_workers`."""
-    three_workers.run(os.getpid)
+    three_workers.run(methods.names)
     return three_workers
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from support.command_desk import Desk
 
 import methods
 from methods.base.hyperparameters import Hyperparameters, declared, hyper
@@ -20,14 +19,6 @@ from sweep.config import ConfigError, load
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = ROOT / "sweeps.yaml"
 SECTIONS = ("Source", "Hyperparameters", "Departures from the official code", "Cost")
-
-LIGHT = """
-import sys
-from sweep.commands.main import main
-code = main(sys.argv[1:])
-heavy = {"ray", "torchvision", "transformers", "sklearn"} & set(sys.modules)
-sys.exit(f"imported {sorted(heavy)}" if heavy else code)
-"""
 
 
 class BareHyperparameters(Hyperparameters):
@@ -154,12 +145,10 @@ def test_pages_without_a_sweeps_file_name_no_sweeps(tmp_path):
     assert "## Sweeps" not in page
 
 
-def test_the_command_prints_markdown_into_a_pipe_and_imports_nothing_heavy():
-    words = [sys.executable, "-c", LIGHT, "list", "method", "igm", "unimodal", "--file", str(SHIPPED)]
-    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    expected = "\n".join(method_pages.method_pages(["igm", "unimodal"], SHIPPED))
-    assert ended.stdout.strip() == expected.strip()
+def test_the_command_prints_markdown_into_a_pipe(tmp_path: Path):
+    code, out, err = Desk(tmp_path).run("list", "method", "igm", "unimodal", "--file", str(SHIPPED))
+    assert (code, err) == (0, "")
+    assert out.strip() == "\n".join(method_pages.method_pages(["igm", "unimodal"], SHIPPED)).strip()
 
 
 def test_on_a_terminal_pages_are_laid_out():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -22,10 +23,20 @@ class Mine(IPRM):
     name = "iprm"
 """
 
-SWEEPS = {
-    name: {"method": name, "datasets": ["digits"], "epochs": 1, "seeds": [0], "references": False}
-    for name in ("joint", "iprm", "unready")
-}
+COMMANDS = """
+import contextlib, io, json, sys
+from sweep.commands.main import main
+
+told = []
+for words in json.load(sys.stdin):
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        code = main(words)
+    told.append([code, out.getvalue(), err.getvalue()])
+json.dump(told, sys.stdout)
+"""
+
+Said = list[tuple[int, str, str]]
+"""Exit code, output and errors of some commands."""
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +51,17 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(checkout: Path, *words: str, sweeps: tuple[str, ...] = ("joint",)) -> tuple[int, str, str]:
-    (checkout / "sweeps.yaml").write_text(yaml.safe_dump({"sweeps": {name: SWEEPS[name] for name in sweeps}}))
+def said(checkout: Path, method: str, *commands: list[str]) -> Said:
+    """What is said to commands in one process, beside a sweep of a method."""
+    sweep = {"method": method, "datasets": ["digits"], "epochs": 1, "seeds": [0], "references": False}
+    (checkout / "sweeps.yaml").write_text(yaml.safe_dump({"sweeps": {method: sweep}}))
     environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    command = [sys.executable, "-m", "sweep", *words]
-    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
+    process = [sys.executable, "-c", COMMANDS]
+    words = json.dumps(commands)
+    done = subprocess.run(
+        process, cwd=checkout, env=environment, input=words, capture_output=True, text=True, check=True
+    )
+    return [tuple(each) for each in json.loads(done.stdout)]
 
 
 def reasons(checkout: Path) -> tuple[str, str, str]:
@@ -60,36 +76,31 @@ def reasons(checkout: Path) -> tuple[str, str, str]:
     )
 
 
-def test_they_are_listed_with_their_reasons(checkout: Path) -> None:
+def test_they_are_listed_with_their_reasons_and_a_file_that_does_not_ask_for_them_is_valid_and_runs(
+    checkout: Path,
+) -> None:
+    commands = (["list", "methods"], ["list", "datasets"], ["validate"], ["run", "joint", "--local", "--no-report"])
+    told = said(checkout, "joint", *commands)
+    assert [(code, err) for code, _, err in told] == [(0, "")] * 4
+    methods, datasets, valid, _ = (out for _, out, _ in told)
     iprm, unready, unreadable = reasons(checkout)
-    code, out, err = run(checkout, "list", "methods")
-    assert (code, err) == (0, "")
-    assert iprm in out
-    assert unready in out
-    assert "joint" in out
-    code, out, err = run(checkout, "list", "datasets")
-    assert (code, err) == (0, "")
-    assert unreadable in out
-
-
-def test_a_file_that_does_not_ask_for_them_is_valid_and_runs(checkout: Path) -> None:
-    code, out, err = run(checkout, "validate")
-    assert (code, err) == (0, "")
-    assert out.splitlines()[0].endswith("1 sweeps, no mistakes")
-    assert set(reasons(checkout)) <= set(out.splitlines())
-    code, out, err = run(checkout, "run", "joint", "--local", "--no-report")
-    assert (code, err) == (0, "")
+    assert iprm in methods
+    assert unready in methods
+    assert "joint" in methods
+    assert unreadable in datasets
+    assert valid.splitlines()[0].endswith("1 sweeps, no mistakes")
+    assert {iprm, unready, unreadable} <= set(valid.splitlines())
 
 
 @pytest.mark.parametrize(("name", "at"), [("iprm", 0), ("unready", 1)])
 def test_a_file_that_asks_for_one_is_a_mistake_with_the_reason(checkout: Path, name: str, at: int) -> None:
-    for words in (
+    commands = (
         ["validate"],
         ["run", name, "--dry-run"],
         ["list", "method", name],
         ["list", "hyperparameters", name],
-    ):
-        code, _, err = run(checkout, *words, sweeps=(name,))
+    )
+    for words, (code, _, err) in zip(commands, said(checkout, name, *commands), strict=True):
         assert code == 2, words
         assert reasons(checkout)[at] in err
         assert "Traceback" not in err

@@ -248,7 +248,7 @@ KINDS = [methods.get(name) for name in methods.names()] + [data.get(name) for na
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_an_edit_of_any_module_that_is_reached_changes_the_digest(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, real, start = source_digest(kind), reached_code.read_module, reached_code._start
+    before, real, start = source_digest(kind), reached_code.read_module, reached_code._start(kind)
     edited = ""
 
     def changed(found: Module | None) -> Module | None:
@@ -257,7 +257,7 @@ def test_an_edit_of_any_module_that_is_reached_changes_the_digest(kind: type, mo
         return Module(found.name, ast.parse(ast.unparse(found.tree) + "\nEDITED = 1"), found.is_package)
 
     monkeypatch.setattr(reached_code, "read_module", lambda name: changed(real(name)))
-    monkeypatch.setattr(reached_code, "_start", lambda code: changed(start(code)))
+    monkeypatch.setattr(reached_code, "_start", lambda code: changed(start))
     for edited in reached_modules(kind):
         source_digest.cache_clear()
         assert source_digest(kind) != before, edited
@@ -299,7 +299,7 @@ def test_a_digest_is_the_same_in_every_process(tmp_path: Path) -> None:
         (folder / f"{name}.py").write_text(f"value = {number}\n")
     (folder / "method.py").write_text("".join(f"from plug import {name}\n" for name in names))
     digests = set()
-    for seed in ("1", "2", "3"):
+    for seed in ("1", "2"):
         path = os.pathsep.join([str(tmp_path), *sys.path])
         environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": seed}
         command = [sys.executable, "-c", SIBLINGS]
