@@ -12,13 +12,13 @@ from sweep.engine.on_ray.session import started_node
 
 
 @contextmanager
-def running_ray(dashboard: bool) -> Iterator[str]:
+def running_ray() -> Iterator[str]:
     """A running Ray with two CPUs, as ``ray start --head`` would leave it; its address."""
     import ray
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
-        options = {"include_dashboard": dashboard, "log_to_driver": False, "logging_level": logging.ERROR}
+        options = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
         context = started_node(lambda: ray.init("local", num_cpus=2, **options))
         try:
             yield context.address_info["gcs_address"]

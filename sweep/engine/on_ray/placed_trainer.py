@@ -14,6 +14,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.torch.config import _set_torch_distributed_env_vars, _setup_torch_process_group, _TorchBackend
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.constants import ENABLE_PREEMPTION_WATCHER_ENV_VAR, get_env_vars_to_propagate
 from ray.train.v2._internal.execution.callback import RayTrainCallback
@@ -32,8 +33,9 @@ class PlacedTrainer(TorchTrainer):
     """Owns the workers, once there are any."""
 
     def _create_default_callbacks(self) -> list[RayTrainCallback]:
-        callbacks = super()._create_default_callbacks()
-        return [callback for callback in callbacks if not isinstance(callback, PlacementGroupCleanerCallback)]
+        # The second serves Ray's own datasets, of which there are none, from a process of its own.
+        unused = PlacementGroupCleanerCallback | DatasetsCallback
+        return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
 
     def _initialize_and_run_controller(self, **options: Any) -> Any:
         variables = {**get_env_vars_to_propagate(), ENABLE_PREEMPTION_WATCHER_ENV_VAR: "0"}

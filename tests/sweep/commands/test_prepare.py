@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 from support.binary_files_dataset import write_pictures
 from support.command_desk import Desk
+from support.running_ray import running_ray
 
 from data.base import DataError
 from data.manifest import Manifest, ManifestOptions
@@ -103,16 +104,18 @@ def test_without_a_root_the_option_is_asked_for() -> None:
 @pytest.mark.ray
 def test_every_node_of_a_cluster_prepares_what_it_lacks(tmp_path: Path, file: Path) -> None:
     desk = Desk(tmp_path)
-    code, out, err = desk.run("prepare", "manifest", "--root", str(file), WORD)
-    assert (code, err) == (0, "")
-    assert "manifest (own): 20 of 20 samples prepared" in out
-    assert f"20 of 20 samples in {work(file).folder.path}" in out
-    assert len(work(file).shards) == 3
-    meta = CacheFolder(work(file).folder.name).meta()
-    assert meta is not None
-    assert meta.samples == {"train": 12, "validation": 4, "test": 4}
-    (file.parent / "3.png").write_bytes(b"no picture")
-    code, out, err = desk.run("prepare", "manifest", "--root", str(file), WORD)
+    with running_ray() as address:
+        words = ("prepare", "manifest", "--root", str(file), WORD, "--address", address)
+        code, out, err = desk.run(*words)
+        assert (code, err) == (0, "")
+        assert "manifest (own): 20 of 20 samples prepared" in out
+        assert f"20 of 20 samples in {work(file).folder.path}" in out
+        assert len(work(file).shards) == 3
+        meta = CacheFolder(work(file).folder.name).meta()
+        assert meta is not None
+        assert meta.samples == {"train": 12, "validation": 4, "test": 4}
+        (file.parent / "3.png").write_bytes(b"no picture")
+        code, out, err = desk.run(*words)
     assert code == 2
     assert "1 of 20 samples cannot be used" in err
     assert "Traceback" not in err
