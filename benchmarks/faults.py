@@ -121,10 +121,20 @@ def stop(part: str, seconds: float) -> Fault:
     return strike
 
 
+HOG = """
+import sys, time
+from sweep.engine.memory import is_short
+taken = []
+while not is_short() and len(taken) < 32:
+    taken.append(bytearray(b"x") * (64 << 20))
+time.sleep(20)
+"""
+
+
 def take_memory(struck: Struck) -> None:
-    """Another program takes 2 GiB for a while, where Ray's monitor allows half of that."""
-    code = "import time; taken = bytearray(b'x') * (2 << 30); time.sleep(30)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    """Another program takes memory for a while, more than Ray's monitor allows, and at most 2 GiB."""
+    environment = {**os.environ, **struck.environment, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", HOG], env=environment, check=True)
 
 
 def start_second(struck: Struck) -> None:
