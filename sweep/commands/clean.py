@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,7 +21,7 @@ from sweep.runs.code_changes import earlier_runs
 from sweep.runs.records import is_run_name
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
-from sweep.storage.files import StoreError
+from sweep.storage.files import StoreError, guarded
 from sweep.storage.remote import is_uri
 
 Keep = Literal["none", "best", "all"]
@@ -31,6 +33,7 @@ def run_command(options: argparse.Namespace) -> int:
         raise StoreError(f"{options.results}: clean works on folders; mount the bucket, or set a rule of its own there")
     console = terminal()
     store = Store(Path(options.results))
+    _check_readable(store.results)
     found, held = list(waste(store, options.keep, options.orphans, options.stale)), 0
     if not options.dry_run:
         found, held = remove(store, found)
@@ -45,6 +48,13 @@ def run_command(options: argparse.Namespace) -> int:
     if held:
         console.print(f"{held} files of runs that are being trained now were left")
     return DONE
+
+
+def _check_readable(results: Path) -> None:
+    """Check that this user sees what is there: else there would be nothing to free. Raises StoreError."""
+    for folder in (results, results / "runs"):
+        with guarded("read", folder), suppress(FileNotFoundError):
+            os.listdir(folder)
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ def _exit_code(options: argparse.Namespace) -> int:
     from sweep.commands.terminal import print_interruption, print_mistake
     from sweep.config import ConfigError
     from sweep.results.tables import ResultsError
-    from sweep.storage.files import LockedError, StoreError
+    from sweep.storage.files import LockedError, StoreError, refusal_text
 
     gc.freeze()
     gc.enable()
@@ -160,6 +160,11 @@ def _exit_code(options: argparse.Namespace) -> int:
         return LOCKED
     except (StoreError, ResultsError) as error:
         print_mistake(str(error))
+        return FAILED
+    except OSError as error:
+        if error.filename is None:  # no file's: a mistake in the code
+            raise
+        print_mistake(refusal_text(error))
         return FAILED
     except KeyboardInterrupt:
         print_interruption()

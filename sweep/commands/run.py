@@ -58,7 +58,8 @@ def run_sweeps(options: argparse.Namespace, sweeps: Sequence[Sweep]) -> int:
             except LockedError:
                 raise
             except StoreError as error:
-                raise StoreError(f"{error}; run the same command again to go on, what was finished is kept") from error
+                again = "" if error.lasting else "run the same command again to go on, "
+                raise StoreError(f"{error}; {again}what was finished is kept") from error
             _report_unless(options, store, sweep.name, console)
     return FAILED if failed else DONE
 

@@ -152,7 +152,7 @@ def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 def _read_bytes(path: str) -> bytes | None:
     try:
         file = os.open(path, os.O_RDONLY)  # open() asks the system four questions more, a hundred thousand times
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         return os.read(file, os.fstat(file).st_size)

@@ -25,8 +25,15 @@ _REMEDIES = {
 }
 
 
+_LASTING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+"""What is refused again, until someone follows the remedy."""
+
+
 class StoreError(RuntimeError):
-    """The results cannot be used; the message names the path and the remedy."""
+    """The results cannot be used; the message names the path and the remedy. lasting: the same command would end so
+    again."""
+
+    lasting = False
 
 
 class LockedError(StoreError):
@@ -39,8 +46,24 @@ def guarded(doing: str, path: object) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "check the disk or the network, then run again")
-        raise StoreError(f"cannot {doing} {path}: {error.strerror or error}; {remedy}") from error
+        refused = StoreError(f"cannot {doing} {path}: {error.strerror or error}; {_remedy(error, doing == 'read')}")
+        refused.lasting = error.errno in _LASTING
+        raise refused from error
+
+
+def refusal_text(error: OSError) -> str:
+    """Say in words what the operating system refused of the file that an error names, and the remedy."""
+    unreadable = os.path.exists(error.filename) and not os.access(error.filename, os.R_OK)
+    remedy = _remedy(error, unreadable).replace(
+        "another --results", "another place (--results, --to, --output, --file)"
+    )
+    return f"cannot use {error.filename}: {error.strerror or error}; {remedy}"
+
+
+def _remedy(error: OSError, reading: bool) -> str:
+    if reading and error.errno in (errno.EACCES, errno.EPERM):
+        return "its owner can let others read it (chmod -R go+rX); or choose another --results"
+    return _REMEDIES.get(error.errno or 0, "check the disk or the network, then run again")
 
 
 def write_atomic(path: Path, content: bytes, durable: bool = False) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 from support.command_desk import Desk
 
+from sweep.commands import clean
 from sweep.commands.clean import remove, waste
 from sweep.commands.main import main
 from sweep.results.tables import load
@@ -68,3 +72,19 @@ def test_half_an_option_is_none(store: Store, word: str, capsys: pytest.CaptureF
     assert ended.value.code == 2
     assert f"unrecognized arguments: {word}" in capsys.readouterr().err
     assert sorted(store.results.rglob("*")) == before
+
+
+def test_results_that_cannot_be_read_hold_not_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(path: Path) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    assert main(["clean", "--results", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith(
+        f"cannot read {tmp_path}: Permission denied; its owner can let others read"
+    )
+    monkeypatch.setattr(clean, "run_command", refuse)
+    assert main(["clean", "--results", "x"]) == 1
+    assert "Permission denied" in capsys.readouterr().err

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sweep.storage.files import StoreError, append_line, guarded, make_folder, scratch_folder, write_atomic
+from sweep.storage.files import (
+    StoreError,
+    append_line,
+    guarded,
+    make_folder,
+    refusal_text,
+    scratch_folder,
+    write_atomic,
+)
 
 if TYPE_CHECKING:
     from support.recorded_disk import RecordedDisk
@@ -137,3 +145,22 @@ def test_a_scratch_folder_goes_with_its_use_and_one_that_cannot_be_made_names_th
         scratch_folder("a-"),
     ):
         pass
+
+
+@pytest.mark.parametrize(("code", "lasting"), [(errno.EACCES, True), (errno.EROFS, True), (errno.ENOSPC, False)])
+def test_a_refusal_says_whether_the_same_command_can_help(code: int, lasting: bool) -> None:
+    with pytest.raises(StoreError) as caught, guarded("write", "x"):
+        raise OSError(code, os.strerror(code))
+    assert caught.value.lasting is lasting
+
+
+def test_what_may_not_be_read_is_not_to_be_made_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = PermissionError(errno.EACCES, "Permission denied", str(tmp_path))
+    with (
+        pytest.raises(StoreError, match=r"cannot read x: Permission denied; its owner can let others read it"),
+        guarded("read", "x"),
+    ):
+        raise refused
+    assert "make it writable or choose another place (--results, --to, --output, --file)" in refusal_text(refused)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert "its owner can let others read it" in refusal_text(refused)
