@@ -1,0 +1,29 @@
+"""Damaged inputs through the command line; ``python -m benchmarks.fuzz --minutes N`` tries many more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.fuzz import FuzzDesk, cases, check_many, report_cases
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> FuzzDesk:
+    return FuzzDesk(tmp_path_factory.mktemp("fuzz") / "box")
+
+
+def test_damage_is_told_and_changes_nothing_else(desk: FuzzDesk) -> None:
+    check_many(desk, cases(), 150)
+    desk.check_table()
+
+
+def test_damage_ends_no_report_with_a_traceback(desk: FuzzDesk) -> None:
+    check_many(desk, report_cases(), 4)
+
+
+def test_a_command_that_writes_elsewhere_is_noticed(desk: FuzzDesk, tmp_path: Path) -> None:
+    (desk.folder / "stray").write_text("")
+    with pytest.raises(AssertionError, match=r"wrote .*stray"):
+        check_many(desk, cases(), 1)
