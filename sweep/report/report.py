@@ -33,6 +33,7 @@ from sweep.report.over_datasets import dataset_blocks
 from sweep.report.plots import MOST_LINES, curve_plot, heat_plot, learning_plot, search_plots
 from sweep.report.probabilities import probability_blocks
 from sweep.report.runs import budget_blocks, configuration_blocks, environment_blocks, failure_blocks
+from sweep.report.search_effects import effect_blocks
 from sweep.report.standings import standing_blocks
 from sweep.report.subsets import subset_blocks
 from sweep.report.tables import number_blocks, pareto_blocks, published_blocks
@@ -170,6 +171,7 @@ def _search(folder: Path, metric: str) -> list[Block]:
             title = f"{search.label} on {search.dataset}: {heading.lower()}{objective}"
             words = IMPORTANCE_NOTE if heading == "Importances" else ""
             blocks.append(Block(title, plot) if isinstance(plot, str) else Block(title, words, plot=plot_html(plot)))
+        blocks += effect_blocks(search)
     return blocks
 
 

@@ -22,6 +22,7 @@ from sweep.analysis.fronts import pareto_fronts
 from sweep.analysis.over_datasets import OverDatasets
 from sweep.analysis.parts import Axis, Grid, Parts, selection_metric, shown_metric
 from sweep.report.figures.balance import draw_balance
+from sweep.report.figures.budgets import draw_budgets
 from sweep.report.figures.comparisons import draw_comparison, draw_differences
 from sweep.report.figures.curves import draw_curve, inert_below, scale_axis
 from sweep.report.figures.heat_maps import draw_heat_map
@@ -134,6 +135,7 @@ def _painters(sweep: Path, parts: Parts, epochs: pd.DataFrame) -> Iterator[Calla
         if metric == first:
             yield lambda: draw_trajectories(parts, epochs)
             yield lambda: search_drawings(sweep, first)
+            yield lambda: draw_budgets(parts)
             yield lambda: draw_subsets(parts)
 
 

@@ -10,8 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sweep.analysis.search_effects import dependences
 from sweep.analysis.search_results import IMPORTANCE_NOTE, Importance, SearchResult, importances, search_results
 from sweep.plan.objectives import DIRECTIONS
+from sweep.report.figures.dependences import draw_dependences
 from sweep.report.figures.style import COLOURS, GREY, Drawing, scale_logarithmically, slug
 
 STOPPED = "pruned, or out of the race"
@@ -38,6 +40,10 @@ def search_drawings(sweep: Path, metric: str) -> Iterator[Drawing]:
         )
         text = f"{title}: {search.title} against each hyperparameter; darker trials are later, crosses were {STOPPED}."
         yield Drawing(f"{prefix}-slices", text, draw_slices(search), "search")
+        if found_effects := dependences(search):
+            text = f"{title}: {search.title} against each hyperparameter, averaged over what was tried of the others, "
+            text += "as a random forest predicts it; band: 95 % interval over forests of trials drawn with replacement."
+            yield Drawing(f"{prefix}-dependence", text, draw_dependences(found_effects, search.title), "search")
         if len(search.common) > 1:
             partial = [name for name in search.parameters if name not in search.common]
             text = f"{title}: each line is a finished trial; the better, the darker. The thick line is the best."

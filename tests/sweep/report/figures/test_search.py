@@ -33,7 +33,8 @@ def test_a_search_is_drawn_from_its_study(folder: Path) -> None:
 
 def test_every_figure_of_a_study_has_a_name_and_a_caption(folder: Path) -> None:
     drawn = list(search_drawings(folder, "accuracy"))
-    assert [d.stem for d in drawn] == [f"search-{kind}" for kind in ("history", "slices", "parallel", "importances")]
+    kinds = ("history", "slices", "dependence", "parallel", "importances")
+    assert [d.stem for d in drawn] == [f"search-{kind}" for kind in kinds]
     assert "27 finished, 3 pruned, or out of the race, 0 failed" in drawn[0].caption
     assert {d.kind for d in drawn} == {"search"}
 
