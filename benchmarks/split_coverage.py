@@ -25,7 +25,7 @@ from sweep.engine.on_ray.session import RaySession
 from sweep.results import tables
 
 COLUMN = "test_accuracy"
-DRAWS = 400
+DRAWS = 240
 
 
 def trained(results: Path, splits: int, seeds: int, epochs: int) -> pd.DataFrame:
@@ -44,7 +44,7 @@ def trained(results: Path, splits: int, seeds: int, epochs: int) -> pd.DataFrame
     path.write_text(yaml.safe_dump({"sweeps": {"split-coverage": sweep}}))
     with RaySession() as ray:
         execute(load(path, ["split-coverage"], [])[0], results, Execution(local=True), ray, Console(quiet=True))
-    return tables.load(results / "split-coverage")
+    return tables.load(results / "split-coverage")[["dataset", "split", "seed", "status", "test_samples", COLUMN]]
 
 
 def seed_coverage(runs: pd.DataFrame, n: int, random: np.random.Generator) -> float:

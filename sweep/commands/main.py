@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   python -m sweep run iprm-alpha                      train what is missing, then report
   python -m sweep run iprm-alpha bss-beta --dry-run   what would be trained
   python -m sweep run compare epochs=10 seeds=[0,1]   with other values, for this time
+  python -m sweep run compare splits=[0,1,2]          everything on several splits of the data
   python -m sweep run compare datasets=[av_digits] data.av_digits.root=path/to/fsdd
   ray job submit --working-dir . -- python -m sweep run compare --results /shared/results
 
