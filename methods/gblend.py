@@ -144,6 +144,9 @@ class GBlend(FusedMethod[GBlendHyperparameters]):
     estimates are trained at the rate that the run has reached. Online, the samples held out are never trained on; else
     the network is trained on all.
 
+    A weight of 0 takes a classifier's gradient away, but not its momentum: under SGD the branch runs on unbraked until
+    the next estimate.
+
     Cost: a step of the budget has one forward and one backward, as joint training, and M linear heads. Estimates train
     as many epochs as the budget has: two more forwards and backwards, one through all encoders together and one
     through each alone, so that a run costs three times joint training; measuring adds four forwards an estimate. A copy
