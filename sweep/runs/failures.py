@@ -130,9 +130,10 @@ def error_of_lost_process(account: str, oom_kills: int = 0) -> ProcessDiedError 
     if raised := re.search(r"creation task", account):
         last = [line.strip() for line in account[raised.end() :].splitlines() if line.strip()][-1]
         return ProcessDiedError(f"the worker cannot start: {last}")
-    who = re.search(r"pid[:=] ?(\d+)", account)
+    # Ray's memory monitor ends several at a time, in one account.
+    who = set(re.findall(r"pid[:=] ?(\d+)", account))
     where = re.search(r"ip[:=] ?([\d.]+\d)", account)
-    process = "its process" + (f" {who[1]}" if who else "") + (f" on {where[1]}" if where else "")
+    process = "its process" + (f" {who.pop()}" if len(who) == 1 else "") + (f" on {where[1]}" if where else "")
     if NODE_MEMORY.search(account):
         return ProcessMemoryError(f"{process} was ended by Ray, its machine was running out of memory")
     if oom_kills:

@@ -55,6 +55,13 @@ OutOfMemoryError = type("OutOfMemoryError", (Exception,), {"__doc__": "Stands fo
             "memory",
             "resources.cpus",
         ),
+        (
+            error_of_lost_process(
+                "Selected to kill: (Task: a, pid=11)\nSelected to kill: (Task: b, pid=12) memory pressure"
+            ),
+            "memory",
+            "its process was ended by Ray",
+        ),
         (error_of_lost_process("The actor died because its node has died."), "process", "gone with its machine"),
         (
             error_of_lost_process("error raised in its creation task, ray::f()\n  File x\nImportError: no y"),
