@@ -15,9 +15,10 @@ from rich.markdown import Markdown
 from torch import nn
 
 import methods
-from methods.base import Method, MethodError
+from methods.base import Method, MethodError, Phase
 from methods.base.fused import FusionHyperparameters
 from methods.base.hyperparameters import declared
+from methods.base.phase import selectable_epochs, total_epochs
 from models.fusion import NAMES as FUSIONS
 from sweep.commands.listing import default_text, meaning_text, modalities_text, search_text, values_text
 from sweep.config import Sweep, load
@@ -115,6 +116,8 @@ def _fact_tables(kind: type[Method]) -> Iterator[str]:
         rows.append(("fusions", "its own"))
     if passes := _passes_text(kind):
         rows.append(("forward passes a training sample", passes))
+    if account := _account_text(kind):
+        rows.append((f"a budget of {_BUDGET} epochs, two modalities", account))
     yield _table(("", ""), rows)
     if refused:
         yield "Fusions refused at defaults:\n\n" + "\n".join(f"- `{name}`: {why}" for name, why in refused.items())
@@ -139,14 +142,35 @@ def _passes_text(kind: type[Method]) -> str:
     """Count passes through all encoders at default hyperparameters; empty for a method that cannot do with those."""
     counts = {}
     for count in (2, 3):
-        try:
-            built = kind({f"m{k}": _Branch() for k in range(count)}, 2, kind.Hyperparameters(), _BUDGET)
-        except MethodError:
-            continue
-        counts[count] = ", ".join(dict.fromkeys(f"{phase.passes:.3g}" for phase in built.phases))
+        if phases := _default_phases(kind, count):
+            counts[count] = ", ".join(dict.fromkeys(f"{phase.passes:.3g}" for phase in phases))
     if len(set(counts.values())) == 1:
         return next(iter(counts.values()))
     return ", ".join(f"{passes} with {count} modalities" for count, passes in counts.items())
+
+
+def _default_phases(kind: type[Method], modalities: int) -> list[Phase]:
+    """List the phases at default hyperparameters; none for a method that cannot do with those."""
+    try:
+        built = kind({f"m{k}": _Branch() for k in range(modalities)}, 2, kind.Hyperparameters(), _BUDGET)
+    except MethodError:
+        return []
+    return built.phases
+
+
+def _account_text(kind: type[Method]) -> str:
+    """Tell the account of a staged training beside that of joint training; empty where both are the same."""
+    phases = _default_phases(kind, 2)
+    trained, selectable = total_epochs(phases), selectable_epochs(phases)
+    beside = total_epochs([phase for phase in phases if not phase.budget])
+    passes = sum(phase.epochs * phase.passes for phase in phases)
+    if not phases or (trained, selectable, passes) == (_BUDGET, _BUDGET, _BUDGET):
+        return ""
+    aside = f", {beside} of them beside the budget" if beside else ""
+    return (
+        f"{trained} epochs{aside}; {selectable} may be selected; their steps cost the forward passes of {passes:.3g} "
+        "epochs of joint training"
+    )
 
 
 # Hyperparameters -----------------------------------------------------------------------------------------------

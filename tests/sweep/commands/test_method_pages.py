@@ -156,3 +156,24 @@ def test_on_a_terminal_pages_are_laid_out():
     method_pages.print_pages(["# one\n\n`two`\n"], Console(file=out, force_terminal=True, width=80))
     assert "one" in out.getvalue()
     assert "# one" not in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "account"),
+    [
+        ("joint", ""),
+        (
+            "umt",
+            "90 epochs, 60 of them beside the budget; 30 may be selected; their steps cost the forward passes of 90 ",
+        ),
+        (
+            "di_mml",
+            "34 epochs, 4 of them beside the budget; 4 may be selected; their steps cost the forward passes of 34 ",
+        ),
+        ("reconboost", "30 epochs; 14 may be selected; their steps cost the forward passes of 29 "),
+    ],
+)
+def test_a_page_tells_the_account_of_a_staged_training_beside_joint_training(name, account):
+    told = method_pages._account_text(methods.get(name))
+    assert told.startswith(account)
+    assert bool(told) is bool(account)
