@@ -114,7 +114,7 @@ def _freeze_configuration(sweep: Sweep, folder: Path, console: Console) -> None:
     # An empty one is what a power cut left.
     if path.exists() and path.read_bytes() not in (frozen, b""):
         console.print(f"{sweep.name}: configured otherwise than at its last run; frozen anew", highlight=False)
-    write_atomic(path, frozen)
+    write_atomic(path, frozen, durable=True)
 
 
 def _proposers(planned: Plan, store: Store) -> list[Proposer]:

@@ -34,7 +34,7 @@ class Index:
 
     def close(self) -> None:
         """Forget the runs of an earlier configuration of the sweep, which is complete."""
-        write_atomic(self._path, "".join(line + "\n" for line in self._belonging).encode())
+        write_atomic(self._path, "".join(line + "\n" for line in self._belonging).encode(), durable=True)
 
 
 def _is_entry(line: str) -> bool:

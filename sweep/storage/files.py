@@ -29,6 +29,10 @@ _LASTING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST,
 """What is refused again, until someone follows the remedy."""
 
 
+_UNSYNCED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES}
+"""What file systems say that sync no folders."""
+
+
 class StoreError(RuntimeError):
     """The results cannot be used; the message names the path and the remedy. lasting: the same command would end so
     again."""
@@ -78,10 +82,24 @@ def write_atomic(path: Path, content: bytes, durable: bool = False) -> None:
                     file.flush()
                     os.fsync(file.fileno())
             temporary.replace(path)
+            if durable:
+                _sync_folder(path.parent)
         except BaseException:
             with suppress(OSError):
                 temporary.unlink()
             raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk: else a crash of the machine may undo a rename. It costs milliseconds."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _UNSYNCED:
+            raise
+    finally:
+        os.close(handle)
 
 
 def append_line(path: Path, line: str) -> None:

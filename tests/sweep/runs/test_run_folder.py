@@ -151,8 +151,12 @@ def test_the_commit_comes_after_all_else_and_alone_waits_for_the_disk(folder: Ru
     folder.commit(FinalRecord(status="done"), TestRecord(metrics={}), {"w": torch.ones(2)})
     assert disk.renamed() == ["test.json", "weights.safetensors", "final.json"]
     whole = (folder.path / "final.json").stat().st_size
-    assert [(what, size) for what, _, size in disk.events][-2:] == [("synced", whole), ("renamed", whole)]
-    assert len(disk.synced()) == 1
+    assert [(what, size) for what, _, size in disk.events][-3:] == [
+        ("synced", whole),
+        ("renamed", whole),
+        ("synced", 0),
+    ]
+    assert len(disk.synced()) == 2
 
 
 DAMAGE = {

@@ -78,7 +78,8 @@ def test_what_the_system_refuses_has_a_remedy(code: int, remedy: str) -> None:
 
 def test_a_durable_write_is_on_the_disk_before_its_name_says_so(tmp_path: Path, disk: RecordedDisk) -> None:
     write_atomic(tmp_path / "final.json", b"content", durable=True)
-    assert [(what, size) for what, _, size in disk.events] == [("synced", 7), ("renamed", 7)]
+    assert [(what, size) for what, _, size in disk.events] == [("synced", 7), ("renamed", 7), ("synced", 0)]
+    assert disk.events[-1][1] == tmp_path
 
 
 def test_any_other_write_does_not_wait_for_the_disk(tmp_path: Path, disk: RecordedDisk) -> None:
