@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -25,6 +27,30 @@ def read_bytes(path: Path) -> bytes:
     if content.startswith(GIT_LFS_POINTER):
         raise DataError(f"{path}: a Git LFS pointer, not the file itself; run `git lfs pull` in its repository")
     return content
+
+
+def distrust(folder: Path) -> str | None:
+    """Say why others than this user, its group and the owner of the folder above may have written what lies in a
+    folder; None where they cannot have, or nothing is there."""
+    try:
+        above, own = folder.parent.stat(), folder.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    trusted = {0, os.geteuid()}
+    if above.st_mode & stat.S_IWOTH:
+        if not above.st_mode & stat.S_ISVTX:
+            return f"every user may replace what lies in {folder.parent}"
+    else:
+        trusted.add(above.st_uid)
+        if above.st_mode & stat.S_IWGRP:
+            trusted.add(own.st_uid)  # whoever is in its group was let in
+    if own.st_uid not in trusted:
+        return f"{folder} belongs to another user"
+    return f"every user may write in {folder}" if _open_to_all(folder) else None
+
+
+def _open_to_all(folder: Path) -> bool:
+    return bool(folder.stat().st_mode & stat.S_IWOTH)
 
 
 def digest(files: Iterable[tuple[str, bytes]]) -> str:

@@ -25,7 +25,7 @@ from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import MARK, Store
 from sweep.storage.files import guarded, make_folder, write_atomic
 from sweep.storage.leases import Hold, Holder, Lease, Leases, is_running, machine_id
-from sweep.storage.remote import Storage, mirror_folder
+from sweep.storage.remote import Storage, make_mirror
 
 RECORDS = ("config.json", "environment.json", "metrics.jsonl", "test.json", PREDICTIONS, "log.txt")
 """What there is to read of a run, besides final.json, which makes it complete."""
@@ -174,7 +174,7 @@ class MirroredStore(Store):
     """A store on object storage."""
 
     def __init__(self, storage: Storage) -> None:
-        super().__init__(mirror_folder(storage.uri))
+        super().__init__(make_mirror(storage.uri))
         self.storage = storage
         self._sent: dict[str, bytes] = {}
         self._known: set[str] | None = None

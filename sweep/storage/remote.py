@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sweep.storage.files import StoreError, make_folder, write_atomic
+from sweep.storage.files import StoreError, guarded, make_folder, write_atomic
 
 THREADS = 16
 """Requests at a time where many files are fetched: what counts is waiting, not computing."""
@@ -156,6 +156,22 @@ def _connect(uri: str) -> Storage:
         raise StoreError(f"cannot reach {uri}: {error}; check the network and the credentials") from error
 
 
+def make_mirror(uri: str) -> Path:
+    """Make the folder that mirrors the results at ``uri``, for this user alone where it lies among others'. Raises
+    StoreError where others may have written in it."""
+    from data.base.files import distrust  # needs torch, which readers of a path do without
+
+    folder = mirror_folder(uri)
+    for each in (folder.parent, folder):
+        if why := distrust(each):
+            raise StoreError(
+                f"{why}, so the copy of {uri} there is not to be trusted; set SWEEP_MIRROR to a folder of yours"
+            )
+    with guarded("make", folder.parent):
+        os.makedirs(folder.parent, mode=0o700, exist_ok=True)
+    return folder
+
+
 def mirror_folder(uri: str) -> Path:
     """Return the folder of this machine and user that mirrors the results at ``uri``: below ``SWEEP_MIRROR``, else
     below the cache folder of the user (``XDG_CACHE_HOME``, ``~/.cache``), else, where there is no home, the temporary
@@ -163,7 +179,9 @@ def mirror_folder(uri: str) -> Path:
     place = os.environ.get("SWEEP_MIRROR")
     if place is None:
         home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        place = home if os.access(os.path.dirname(home), os.W_OK) else tempfile.gettempdir()
-        place = os.path.join(place, "balanced-multimodal-sweeps")
+        if os.access(os.path.dirname(home), os.W_OK):
+            place = os.path.join(home, "balanced-multimodal-sweeps")
+        else:
+            place = os.path.join(tempfile.gettempdir(), f"balanced-multimodal-sweeps-{os.geteuid()}")
     name = "".join(c if c.isalnum() else "-" for c in uri.partition("://")[2])[-40:].strip("-")
     return Path(place) / f"{name}-{hashlib.sha256(uri.rstrip('/').encode()).hexdigest()[:8]}"

@@ -29,6 +29,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from data.base import DataError
+from data.base.files import distrust
 from data.prepared.cache.disk import array_header, read_if_there, row_bytes, write_at, write_atomic
 from data.prepared.cache.records import Marker, Meta, Samples
 from data.prepared.forms.base import Stored
@@ -84,7 +85,9 @@ class CacheFolder:
     # Standing --------------------------------------------------------------------------------------------------
 
     def meta(self) -> Meta | None:
-        """Read meta.json; None where the cache is not complete."""
+        """Read meta.json; None where the cache is not complete. Raises CacheError where others may have written it."""
+        if why := distrust(self.path):
+            raise CacheError(f"{why}: what is prepared there is not to be trusted; set {VARIABLE} to a folder of yours")
         content = read_if_there(self.path / "meta.json")
         try:
             return None if content is None else Meta.model_validate_json(content)
@@ -164,7 +167,9 @@ class CacheFolder:
         with ExitStack() as stack:
             writer = Writer()
             for name, stored in arrays.items():
-                handle = os.open(self.path / f"{name}.npy", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                handle = os.open(
+                    self.path / f"{name}.npy", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666
+                )
                 stack.callback(os.close, handle)
                 header, row_size = array_header(stored, rows), row_bytes(stored)
                 if os.fstat(handle).st_size != len(header) + rows * row_size:

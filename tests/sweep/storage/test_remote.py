@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -116,6 +117,6 @@ def test_a_mirror_lies_in_the_users_cache_or_where_there_is_no_home_in_the_tempo
     (tmp_path / "home").mkdir()
     assert mirror_folder("s3://b").parent == tmp_path / "home/.cache/balanced-multimodal-sweeps"
     monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
-    assert mirror_folder("s3://b").parent == Path(tempfile.gettempdir()) / "balanced-multimodal-sweeps"
+    assert mirror_folder("s3://b").parent == Path(tempfile.gettempdir()) / f"balanced-multimodal-sweeps-{os.geteuid()}"
     long = mirror_folder("s3://" + "/".join("abcdef" for _ in range(20)))
     assert len(long.name) <= 40 + 1 + 8
