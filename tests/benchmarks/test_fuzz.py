@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.fuzz import FuzzDesk, cases, check_many, report_cases
+from sweep.report.figures import gallery
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,10 @@ def test_damage_is_told_and_changes_nothing_else(desk: FuzzDesk) -> None:
     desk.check_table()
 
 
-def test_damage_ends_no_report_with_a_traceback(desk: FuzzDesk) -> None:
+def test_damage_ends_no_report_with_a_traceback(desk: FuzzDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A page of all figures takes ten processor seconds.
+    monkeypatch.setattr(gallery, "MOST_FIGURES", 1)
+    monkeypatch.setattr(gallery, "FORMATS", ("png",))
     check_many(desk, report_cases(), 4)
 
 
