@@ -21,6 +21,7 @@ from sweep.analysis.completeness import raced_out_seeds, read_request
 from sweep.analysis.fronts import pareto_fronts
 from sweep.analysis.over_datasets import OverDatasets
 from sweep.analysis.parts import Axis, Grid, Parts, selection_metric, shown_metric
+from sweep.analysis.subsets import subset_columns
 from sweep.report.figures.balance import draw_balance
 from sweep.report.figures.budgets import draw_budgets
 from sweep.report.figures.comparisons import draw_comparison, draw_differences
@@ -135,8 +136,10 @@ def _painters(sweep: Path, parts: Parts, epochs: pd.DataFrame) -> Iterator[Calla
         if metric == first:
             yield lambda: draw_trajectories(parts, epochs)
             yield lambda: search_drawings(sweep, first)
-            yield lambda: draw_budgets(parts)
-            yield lambda: draw_subsets(parts)
+            if len(parts.searched):
+                yield lambda: draw_budgets(parts)
+            if subset_columns(parts.runs):
+                yield lambda: draw_subsets(parts)
 
 
 def _painters_of_metric(parts: Parts, epochs: pd.DataFrame, metric: str) -> Iterator[Callable[[], Iterable[Drawing]]]:
