@@ -64,6 +64,8 @@ def argument_parser() -> argparse.ArgumentParser:
 
     report = command("report", "write the report and figures of sweeps from what has been trained so far")
     report.add_argument("names", nargs="+", metavar="NAME", help="sweeps that have run before")
+    about = "for a paper, too: LaTeX tables, figures for one and two columns, a checklist"
+    report.add_argument("--tex", action="store_true", help=about)
 
     seeds = command("seeds", "say how many seeds a difference to joint training needs, from a sweep's own noise")
     seeds.add_argument("names", nargs="+", metavar="NAME", help="sweeps that have run before")

@@ -17,6 +17,7 @@ from sweep.commands.exit_codes import DONE
 from sweep.commands.terminal import pull_sweep, terminal
 from sweep.plan.not_applicable import NotApplicable
 from sweep.report import configurations, write_report
+from sweep.report.paper import write_paper
 from sweep.report.standings import HEADINGS, shown_columns, standing_rows
 from sweep.report.tables import NOT_APPLICABLE
 from sweep.results.tables import load, write_tables
@@ -33,18 +34,20 @@ def run_command(options: argparse.Namespace) -> int:
     store = open_store(options.results)
     for name in options.names:
         pull_sweep(store, name)
-        publish_report(store, name, terminal())
+        publish_report(store, name, terminal(), tex=options.tex)
     return DONE
 
 
-def publish_report(store: Store, name: str, console: Console) -> None:
-    """Write tables and report of a sweep, where it has any run, and print the small table. Raises StoreError."""
+def publish_report(store: Store, name: str, console: Console, tex: bool = False) -> None:
+    """Write tables and report of a sweep, where it has any run, and print the small table. tex: write what a paper
+    needs, too. Raises StoreError."""
     store.pull(name)
     if not (store.results / name / "index.jsonl").exists():
         return
     try:
         write_tables(store.results, name)
         page = write_report(store.results, name)
+        paper = write_paper(store.results, name) if tex else None
     except OSError as error:
         raise StoreError(f"cannot write the report: {error}; free space or change permissions") from error
     store.publish(name)
@@ -55,6 +58,8 @@ def publish_report(store: Store, name: str, console: Console) -> None:
         console.print(summary_table(runs, left_out))
     print_reasons(left_out, console)
     console.print(f"report: {page}", soft_wrap=True)
+    if paper is not None:
+        console.print(f"for a paper: {paper}", soft_wrap=True)
 
 
 def print_standings(table: pd.DataFrame, name: str, console: Console) -> None:

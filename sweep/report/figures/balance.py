@@ -8,11 +8,10 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from sweep.analysis.balance import Balance, balances
 from sweep.analysis.parts import Parts, metric_label
-from sweep.report.figures.style import COLOURS, GREY, Drawing, protocol
+from sweep.report.figures.style import COLOURS, GREY, Drawing, new_figure, protocol
 
 NUMBERED = 9
 """Members of the front that are numbered, from the most accurate on."""
@@ -24,7 +23,7 @@ def draw_balance(parts: Parts, rows: pd.DataFrame, metric: str, stem: str) -> It
     found = balances(parts, rows, metric)
     if not found:
         return
-    figure = Figure(figsize=(0.7 + 2.6 * len(found), 2.9), layout="constrained")
+    figure = new_figure(0.7 + 2.6 * len(found), 2.9)
     for ax, balance in zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True):
         _draw_panel(ax, balance)
     handles, labels = figure.axes[0].get_legend_handles_labels()

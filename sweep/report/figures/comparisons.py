@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from sweep.analysis.differences import differences, power_text
 from sweep.analysis.parts import Parts, configuration_name, metric_label, modalities
@@ -19,17 +19,27 @@ from sweep.report.figures.style import (
     MARKERS,
     Drawing,
     add_legend,
+    is_narrow,
+    new_figure,
     protocol,
     seed_count,
 )
 
+WRAPPED = 20
+"""Letters of a line of a name in a narrow column."""
+MOST_STACKED = 10
+"""Configurations up to which panels stand one below the other in a narrow column; more would not fit a page."""
+
 
 def draw_comparison(parts: Parts, rows: pd.DataFrame, column: str, stem: str) -> Drawing:
-    """Draw a dot with interval a configuration, in the order given: fused left, each modality right, datasets below."""
+    """Draw a dot with interval a configuration, in the order given: fused left, each modality right (in a narrow column
+    below), datasets below."""
     datasets, streams, names = list(dict.fromkeys(rows["dataset"])), modalities(rows), _names(rows)
-    size = (5.6 + 0.055 * max(map(len, names.values())), len(datasets) * (0.27 * len(names) + 0.75) + 0.5)
-    figure = Figure(figsize=size, layout="constrained")
-    panels, lines = figure.subplots(len(datasets), 2, sharey=True, squeeze=False), list[ReferenceLine]()
+    stacked = 2 if is_narrow() and len(names) <= MOST_STACKED else 1
+    height = len(datasets) * stacked * (0.27 * len(names) + 0.75) + 0.5
+    figure = new_figure(5.6 + 0.055 * max(map(len, names.values())), height)
+    panels = figure.subplots(len(datasets) * stacked, 2 // stacked, sharey=True, squeeze=False).reshape(-1, 2)
+    lines: list[ReferenceLine] = []
     for (left, right), dataset in zip(panels, datasets, strict=True):
         part = rows[rows["dataset"].eq(dataset)]
         for line in reference_lines(parts, part, column):
@@ -54,12 +64,16 @@ def draw_comparison(parts: Parts, rows: pd.DataFrame, column: str, stem: str) ->
             )
         left.set_yticks(range(len(names)), list(names.values()))
         left.set_ylim(len(names) - 0.5, -0.5)
-        left.set_title(f"{dataset}, {seed_count(part)}: fused", loc="left")
+        where = dataset if is_narrow() else f"{dataset}, {seed_count(part)}"
+        left.set_title(f"{where}: fused", loc="left")
         right.set_title("each modality", loc="left")
         for ax in (left, right):
             ax.grid(visible=False, axis="x")
-    for ax in panels[-1]:
-        ax.set_xlabel(metric_label(column))
+    if is_narrow():
+        figure.supxlabel(metric_label(column), fontsize="medium")
+    else:
+        for ax in panels[-1]:
+            ax.set_xlabel(metric_label(column))
     add_legend(figure, panels.ravel())
     return Drawing(
         stem,
@@ -80,10 +94,8 @@ def draw_differences(parts: Parts, rows: pd.DataFrame, column: str, stem: str) -
     if not table["n"].any():
         return
     names, datasets = _names(others), list(dict.fromkeys(others["dataset"]))
-    figure = Figure(
-        figsize=(0.9 + 0.055 * max(map(len, names.values())) + 2.7 * len(datasets), 0.27 * len(names) + 1.0),
-        layout="constrained",
-    )
+    width = 0.9 + 0.055 * max(map(len, names.values())) + 2.7 * len(datasets)
+    figure = new_figure(width, 0.27 * len(names) + 1.0)
     for ax, dataset in zip(figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0], datasets, strict=True):
         part = table[table["dataset"].eq(dataset) & table["n"].gt(0)]
         y = [list(names).index(key) for key in zip(part["label"], part["point"], strict=True)]
@@ -98,6 +110,7 @@ def draw_differences(parts: Parts, rows: pd.DataFrame, column: str, stem: str) -
         )
         for at, p, n, lost in zip(y, part["p_adjusted"], part["n"], part["lost"], strict=True):
             text = f"n = {n}" if np.isnan(p) else f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}, n = {n}"
+            text = text.split(",")[0] if is_narrow() else text
             text += f", {lost} lost" if lost else ""
             ax.annotate(text, (1.02, at), xycoords=("axes fraction", "data"), va="center", fontsize=6.5, color=GREY)
         ax.set_yticks(range(len(names)), list(names.values()))
@@ -123,7 +136,8 @@ def _names(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
     """Map (label, point) to names, in order of appearance; one label alone need not be said."""
     single = rows["label"].nunique() == 1
     found = rows.drop_duplicates(["label", "point"])
-    return {
+    names = {
         (r["label"], r["point"]): (r["point"] if single and r["point"] else configuration_name(r))
         for _, r in found.iterrows()
     }
+    return {key: textwrap.fill(name, WRAPPED) for key, name in names.items()} if is_narrow() else names

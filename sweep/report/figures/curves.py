@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from sweep.analysis.parts import (
@@ -35,6 +34,7 @@ from sweep.report.figures.style import (
     MARKERS,
     Drawing,
     add_legend,
+    new_figure,
     positions,
     protocol,
     scale_logarithmically,
@@ -52,7 +52,7 @@ def draw_curve(parts: Parts, grid: Grid, axis: Axis, column: str, stem: str, ine
     inert: largest value at which the hyperparameter measurably does nothing (the region is shaded)."""
     rows = grid.through([axis.column])
     datasets, streams = list(dict.fromkeys(rows["dataset"])), modalities(rows)
-    figure = Figure(figsize=(max(4.4, 3.0 * len(datasets) + 0.5), 4.2), layout="constrained")
+    figure = new_figure(max(4.4, 3.0 * len(datasets) + 0.5), 4.2)
     panels = figure.subplots(2, len(datasets), sharex="col", squeeze=False, height_ratios=(3, 2))
     lines: list[ReferenceLine] = []
     for number, dataset in enumerate(datasets):

@@ -31,7 +31,7 @@ from sweep.report.figures.pareto import draw_fronts
 from sweep.report.figures.published import draw_beside, published_curves_over
 from sweep.report.figures.ranks import draw_ranks
 from sweep.report.figures.search import search_drawings
-from sweep.report.figures.style import FORMATS, STYLE, Drawing, Kind, save, slug
+from sweep.report.figures.style import FORMATS, STYLE, TEXT_WIDTHS, Drawing, Kind, for_paper, save, slug
 from sweep.report.figures.subsets import draw_subsets
 from sweep.report.figures.trajectories import draw_trajectories
 from sweep.results.tables import METRICS
@@ -77,10 +77,32 @@ def save_figures(sweep: Path, parts: Parts, epochs: pd.DataFrame, several: OverD
                 stem = free_stem(drawing.stem, [other.stem for other in saved])
                 for form in FORMATS:
                     save(drawing.figure, folder / f"{stem}.{form}")
-                shown = drawing.kind not in ("curve", "comparison", "published") or drawing.stem.endswith(metric)
-                saved.append(Saved(stem, drawing.caption, drawing.kind, shown))
+                saved.append(Saved(stem, drawing.caption, drawing.kind, _is_shown(drawing, metric)))
     (folder / "captions.txt").write_text("".join(f"{s.stem}: {s.caption}\n\n" for s in saved), encoding="utf-8")
     return Gallery(saved, len(waiting))
+
+
+def save_for_paper(sweep: Path, parts: Parts, epochs: pd.DataFrame, folder: Path) -> None:
+    """Draw the figures that a report shows as wide as one column of a paper and as two, with the font sizes of its
+    text: PDF files in a folder each."""
+    metric = slug(selection_metric(parts.runs).removeprefix("validation_"))
+    for name, width in TEXT_WIDTHS.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        taken = list[str]()
+        with for_paper(width), _glyphs_told_once():
+            for drawing in itertools.islice(_shown(sweep, parts, epochs, metric), MOST_FIGURES):
+                lay_out(drawing.figure)
+                taken.append(free_stem(drawing.stem, taken))
+                save(drawing.figure, folder / name / f"{taken[-1]}.pdf")
+
+
+def _shown(sweep: Path, parts: Parts, epochs: pd.DataFrame, metric: str) -> Iterator[Drawing]:
+    return (drawing for drawing in drawings(sweep, parts, epochs) if _is_shown(drawing, metric))
+
+
+def _is_shown(drawing: Drawing, metric: str) -> bool:
+    """Tell whether a report shows a figure, where it only links to those of other metrics."""
+    return drawing.kind not in ("curve", "comparison", "published") or drawing.stem.endswith(metric)
 
 
 @contextmanager

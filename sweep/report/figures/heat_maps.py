@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from sweep.analysis.parts import (
     Axis,
@@ -18,7 +17,7 @@ from sweep.analysis.parts import (
     under_same_seeds,
 )
 from sweep.analysis.statistics import estimate_runs, summarise
-from sweep.report.figures.style import Drawing, protocol, seed_count, tick_text
+from sweep.report.figures.style import Drawing, new_figure, protocol, seed_count, tick_text
 
 
 def draw_heat_map(parts: Parts, grid: Grid, axes: tuple[Axis, Axis], column: str, stem: str) -> Drawing:
@@ -27,7 +26,7 @@ def draw_heat_map(parts: Parts, grid: Grid, axes: tuple[Axis, Axis], column: str
     rows = grid.through([across.column, up.column])
     datasets = list(dict.fromkeys(rows["dataset"]))
     width, height = 0.52 * len(across.values) + 1.6, 0.36 * len(up.values) + 1.5
-    figure = Figure(figsize=(max(3.2, width * len(datasets)), max(2.4, height)), layout="constrained")
+    figure = new_figure(max(3.2, width * len(datasets)), max(2.4, height))
     table = summarise(rows, ["dataset", across.column, up.column], column)
     bounds = {"vmin": 100 * table["mean"].min(), "vmax": 100 * table["mean"].max(), "cmap": "cividis", "aspect": "auto"}
     for ax, dataset in zip(figure.subplots(1, len(datasets), squeeze=False)[0], datasets, strict=True):

@@ -9,13 +9,12 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from sweep.analysis.fronts import Front, display_factor, objective_label
 from sweep.analysis.parts import Parts
 from sweep.config.schema import Objective
 from sweep.plan.objectives import DIRECTIONS
-from sweep.report.figures.style import COLOURS, GREY, MARKERS, Drawing, add_legend, seed_count, slug
+from sweep.report.figures.style import COLOURS, GREY, MARKERS, Drawing, add_legend, new_figure, seed_count, slug
 
 NAMED = 12
 """Members of a front that are named in a figure."""
@@ -31,7 +30,7 @@ def draw_fronts(parts: Parts, found: Sequence[Front]) -> Iterator[Drawing]:
 
 def _draw(parts: Parts, front: Front, across: Objective, up: Objective, stem: str) -> Drawing:
     table = front.table
-    figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+    figure = new_figure(5.2, 3.6)
     ax = figure.subplots()
     beaten, unranked = table[table["ranked"] & ~table["front"]], table[~table["ranked"]]
     for part, face, label in ((beaten, "#9fb8cc", "beaten"), (unranked, "white", "fewer seeds, not ranked")):

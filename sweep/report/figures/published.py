@@ -9,13 +9,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from sweep.analysis.parts import METRIC_NAMES, Axis, Grid, axis_with_values, metric_label, modalities
 from sweep.analysis.statistics import curve, interval_arms
 from sweep.published import DATASETS, PROTOCOL, Curve, curves_over
 from sweep.published import FUSED as MULTI
-from sweep.report.figures.style import COLOURS, FUSED, GREY, MARKERS, Drawing, add_legend, positions, seed_count
+from sweep.report.figures.style import (
+    COLOURS,
+    FUSED,
+    GREY,
+    MARKERS,
+    Drawing,
+    add_legend,
+    new_figure,
+    positions,
+    seed_count,
+)
 from sweep.results.tables import columns_of
 
 PRINTED = "#faf6ec"
@@ -46,7 +55,7 @@ def draw_beside(grid: Grid, axis: Axis, column: str, stem: str, scale: DrawAxis)
     lower += [_published_panel(group, axis, True, scale) for group in figures]
     across = len(upper) if streams else min(ACROSS, len(upper))
     lines = [upper, lower] if streams else [upper[at : at + across] for at in range(0, len(upper), across)]
-    figure = Figure(figsize=(max(4.6, 2.35 * across), 1.95 * len(lines) + 0.45), layout="constrained")
+    figure = new_figure(max(4.6, 2.35 * across), 1.95 * len(lines) + 0.45)
     panels = figure.subplots(len(lines), across, squeeze=False)
     for line, drawn in zip(panels, lines, strict=True):
         for ax, draw in zip(line, drawn, strict=False):

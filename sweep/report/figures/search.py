@@ -14,7 +14,7 @@ from sweep.analysis.search_effects import dependences
 from sweep.analysis.search_results import IMPORTANCE_NOTE, Importance, SearchResult, importances, search_results
 from sweep.plan.objectives import DIRECTIONS
 from sweep.report.figures.dependences import draw_dependences
-from sweep.report.figures.style import COLOURS, GREY, Drawing, scale_logarithmically, slug
+from sweep.report.figures.style import COLOURS, GREY, Drawing, new_figure, scale_logarithmically, slug
 
 STOPPED = "pruned, or out of the race"
 
@@ -65,7 +65,7 @@ def draw_history(search: SearchResult) -> Figure:
     """Draw the objective of each trial and the best so far."""
     done = search.trials("COMPLETE")
     number, value = [t.number for t in done], np.array([search.value(t) for t in done])
-    figure = Figure(figsize=(4.4, 2.6), layout="constrained")
+    figure = new_figure(4.4, 2.6)
     ax = figure.subplots()
     ax.scatter(number, value, s=16, color=COLOURS[0], label="finished", zorder=3)
     ax.step(number, search.best_so_far(value), where="post", color=COLOURS[1], linewidth=1.6, label="best so far")
@@ -90,7 +90,7 @@ def draw_slices(search: SearchResult) -> Figure:
     names = search.parameters
     columns = min(4, len(names))
     lines = -(-len(names) // columns)
-    figure = Figure(figsize=(max(3.4, 1.9 * columns + 0.5), 1.9 * lines + 0.3), layout="constrained")
+    figure = new_figure(max(3.4, 1.9 * columns + 0.5), 1.9 * lines + 0.3)
     panels = figure.subplots(lines, columns, sharey=True, squeeze=False)
     for ax in panels.ravel()[len(names) :]:
         ax.remove()
@@ -132,7 +132,7 @@ def _places(ax: Axes, search: SearchResult, name: str) -> Any:
 
 def draw_importances(shares: list[Importance]) -> Figure:
     """Draw a bar a hyperparameter with the level of chance."""
-    figure = Figure(figsize=(4.0, 0.26 * len(shares) + 0.8), layout="constrained")
+    figure = new_figure(4.0, 0.26 * len(shares) + 0.8)
     ax = figure.subplots()
     y = range(len(shares))
     ax.barh(
@@ -163,7 +163,7 @@ def draw_parallel(search: SearchResult) -> Figure:
     better = height if DIRECTIONS[search.objective] == "maximize" else 1 - height
     order = np.argsort(better)
     lines = np.column_stack([*(c[0] for c in columns), height])
-    figure = Figure(figsize=(max(4.4, 1.15 * (len(names) + 1)), 2.8), layout="constrained")
+    figure = new_figure(max(4.4, 1.15 * (len(names) + 1)), 2.8)
     ax = figure.subplots()
     palette = matplotlib.colormaps["Blues"]
     for index in order:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -39,6 +42,18 @@ STYLE: dict[Any, Any] = {
 }  # fmt: skip
 
 
+PAPER_STYLE: dict[Any, Any] = STYLE | {
+    "font.size": 9, "axes.labelsize": 9, "axes.titlesize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+}  # fmt: skip
+"""The sizes of a paper's text, for figures that are included as wide as they are drawn."""
+TEXT_WIDTHS = {"one-column": 3.3, "two-columns": 6.8}
+"""Inches of the columns of a paper."""
+NARROW = 4.5
+"""Inches below which panels stand one below the other."""
+_text_width: ContextVar[float | None] = ContextVar("text_width", default=None)
+
+
 Kind = Literal["curve", "comparison", "published", "pareto", "trajectory", "search", "subsets", "ranks"]
 
 
@@ -50,6 +65,27 @@ class Drawing:
     caption: str
     figure: Figure
     kind: Kind = "curve"
+
+
+@contextmanager
+def for_paper(width: float) -> Iterator[None]:
+    """Draw every figure so many inches wide, with the font sizes of a paper's text."""
+    token = _text_width.set(width)
+    try:
+        with rc_context(PAPER_STYLE):
+            yield
+    finally:
+        _text_width.reset(token)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Make a figure of so many inches; for a paper it is as wide as the text."""
+    return Figure(figsize=(_text_width.get() or width, height), layout="constrained")
+
+
+def is_narrow() -> bool:
+    """Tell whether figures are drawn for a column in which panels do not stand side by side."""
+    return (_text_width.get() or NARROW) < NARROW
 
 
 def protocol(rows: pd.DataFrame, column: str) -> str:

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from sweep.analysis.parts import Parts, configuration_name
 from sweep.analysis.statistics import interval_arms, summarise
 from sweep.analysis.subsets import NONE, subset_columns
-from sweep.report.figures.style import COLOURS, GREY, MARKERS, Drawing, add_legend, protocol, seed_count
+from sweep.report.figures.style import COLOURS, GREY, MARKERS, Drawing, add_legend, new_figure, protocol, seed_count
 from sweep.report.subsets import shown_rows
 
 MOST_ROWS = 24
@@ -39,7 +38,7 @@ def _draw(dataset: str, rows: pd.DataFrame, columns: dict[str, str], stem: str) 
     fresh = {"report": " (fresh seeds)"}
     names = [configuration_name(r) + fresh.get(r["role"], "") for r in found.to_dict("records")]
     size = (3.3 + 0.055 * max(map(len, names)), 0.9 + 0.06 * len(names) * (2 + len(columns)))
-    figure = Figure(figsize=size, layout="constrained")
+    figure = new_figure(*size)
     ax = figure.subplots()
     drawn = [name for name in columns if name != NONE]
     for index, name in enumerate(drawn):

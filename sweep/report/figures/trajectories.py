@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sweep.analysis.parts import Parts, axis, selection_metric
 from sweep.analysis.statistics import half_width, is_numeric, summarise
 from sweep.published import DATASETS, Curve, curves
 from sweep.report.figures.published import PRINTED
-from sweep.report.figures.style import COLOURS, DASHES, GREY, Drawing, add_legend, seed_count, slug
+from sweep.report.figures.style import COLOURS, DASHES, GREY, Drawing, add_legend, new_figure, seed_count, slug
 from sweep.results.tables import columns_of
 
 MOST_LINES = 9
@@ -83,7 +82,7 @@ def _draw(
     lines = -(-len(panels) // across)
     width = max(4.4, 2.45 * across)
     entries = 0.19 * len(names) / max(1, int(width / (0.5 + 0.068 * max(map(len, names.values())))))
-    figure = Figure(figsize=(width, 1.75 * lines + 0.6 + entries), layout="constrained")
+    figure = new_figure(width, 1.75 * lines + 0.6 + entries)
     axes = figure.subplots(lines, across, squeeze=False).ravel()
     tables = _means(epochs, columns, relative)
     for ax in axes[len(panels) :]:
