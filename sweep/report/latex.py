@@ -46,8 +46,8 @@ def latex_standings(table: pd.DataFrame, note: str, label: str) -> str:
     for _, rows in table.groupby("dataset", sort=False):
         for name in ("validation", "test"):
             if rows[name].notna().any():
-                at = rows.index[np.isclose(rows[name], rows[name].max(), rtol=0, atol=1e-9)]
-                bold |= {(int(row), name) for row in at}
+                best = rows.index[np.isclose(rows[name], rows[name].max(), rtol=0, atol=1e-9)]
+                bold |= {(int(row), name) for row in best}
     shown, lines = shown_columns(table), []
     differences = dict(zip(("minus joint", "minus joint + unimodal losses"), BASELINES, strict=True))
     for at, row in enumerate(standing_rows(table)):
