@@ -6,11 +6,10 @@ import itertools
 from collections.abc import Iterator
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from sweep.analysis.parts import Parts, metric_label, selection_metric
 from sweep.analysis.search_budget import budget_curves
-from sweep.report.figures.style import COLOURS, DASHES, GREY, Drawing, add_legend, slug
+from sweep.report.figures.style import COLOURS, DASHES, GREY, Drawing, add_legend, new_figure, slug
 
 
 def draw_budgets(parts: Parts) -> Iterator[Drawing]:
@@ -18,7 +17,7 @@ def draw_budgets(parts: Parts) -> Iterator[Drawing]:
     curves = budget_curves(parts)
     datasets = list(dict.fromkeys(curve.dataset for curve in curves))
     for dataset in datasets:
-        figure = Figure(figsize=(4.2, 2.8), layout="constrained")
+        figure = new_figure(4.2, 2.8)
         ax = figure.subplots()
         own = [curve for curve in curves if curve.dataset == dataset]
         dashes, colours = itertools.cycle(DASHES), itertools.cycle(COLOURS)

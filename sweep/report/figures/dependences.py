@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sweep.analysis.search_effects import Dependence
-from sweep.report.figures.style import COLOURS, scale_logarithmically
+from sweep.report.figures.style import COLOURS, is_narrow, new_figure, scale_logarithmically
 
 MOST = 6
 """Hyperparameters of a figure: those with the largest effects."""
@@ -17,9 +17,9 @@ MOST = 6
 def draw_dependences(found: Sequence[Dependence], title: str) -> Figure:
     """Draw a panel a hyperparameter, the largest effect first, on one scale up. title: of that."""
     shown = list(found[:MOST])
-    columns = min(3, len(shown))
+    columns = 1 if is_narrow() else min(3, len(shown))
     rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(2.2 * columns + 0.5, 1.9 * rows + 0.2), layout="constrained")
+    figure = new_figure(2.2 * columns + 0.5, 1.9 * rows + 0.2)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     for ax, each in zip(panels, shown, strict=False):
         numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in each.values)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from matplotlib.figure import Figure
-
 from sweep.analysis.over_datasets import OverDatasets
-from sweep.report.figures.style import COLOURS, GREY, Drawing
+from sweep.report.figures.style import COLOURS, GREY, Drawing, new_figure
 
 
 def draw_ranks(found: OverDatasets | None) -> Iterator[Drawing]:
@@ -16,8 +14,7 @@ def draw_ranks(found: OverDatasets | None) -> Iterator[Drawing]:
     if found is None or math.isnan(found.critical):
         return
     table = found.table
-    size = (3.6 + 0.05 * max(map(len, table["label"])), 0.9 + 0.17 * len(table))
-    figure = Figure(figsize=size, layout="constrained")
+    figure = new_figure(3.6 + 0.05 * max(map(len, table["label"])), 0.9 + 0.17 * len(table))
     ax = figure.subplots()
     for place, row in enumerate(table.to_dict("records")):
         ax.plot([row["rank_low"], row["rank_high"]], [place, place], color=COLOURS[0], linewidth=1.2, alpha=0.4)

@@ -1,9 +1,12 @@
-"""Axes whose labels are plain texts."""
+"""Axes whose labels are plain texts, and figures that know how wide a paper's text is."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from matplotlib.figure import Figure
 
+from sweep.report.figures import style
 from sweep.report.figures.style import scale_logarithmically
 
 
@@ -16,3 +19,8 @@ def test_logarithmic_axes_have_labels_without_mathematics() -> None:
     assert minor.format_ticks([0.002, 0.5]) == ["", ""]
     ax.set_xlim(0.2, 0.9)
     assert minor.format_ticks([0.3, 0.5]) == ["0.3", ""]
+
+
+def test_every_figure_fits_the_column_of_a_paper_since_only_style_makes_figures() -> None:
+    makers = {path.name for path in Path(style.__file__).parent.glob("*.py") if "Figure(" in path.read_text("utf-8")}
+    assert makers == {"style.py"}
