@@ -8,6 +8,7 @@ from sweep.config import Sweep
 from sweep.engine.tasks import Outcomes, StudyKey, Task, is_candidate, study_of
 from sweep.plan.configurations import Configuration
 from sweep.plan.objectives import DIRECTIONS, objective_value, objectives
+from sweep.runs.identity import choices_hash
 from sweep.runs.run_folder import RunFolder
 from sweep.search.early_stopping import StoppingRule
 from sweep.search.racing import Decision, Race, RaceLog
@@ -34,7 +35,7 @@ class FurtherSeeds:
     def should_stop(self, task: Task, epoch: int, validated: float) -> bool:
         """Take the validation value of a run under way after a selectable ``epoch``, counted among these; True where
         the stopping rule ends it."""
-        return task.stoppable and self._rule(task).observe(task.hash, epoch, validated)
+        return task.stoppable and self._rule(task).observe(choices_hash(task.run), epoch, validated)
 
     def learn(self, task: Task, folder: RunFolder, ended: bool) -> None:
         """Let the stopping rule know of what an earlier driver trained of a run."""
@@ -43,14 +44,14 @@ class FurtherSeeds:
         records = folder.epochs()
         metric = f"validation_{task.run.metric}"
         judged = ((r.selectable, r.metrics[metric]) for r in records if r.selectable is not None)
-        self._rule(task).learn(task.hash, judged)
+        self._rule(task).learn(choices_hash(task.run), judged)
         if ended:
-            self._rule(task).close(task.hash)
+            self._rule(task).close(choices_hash(task.run))
 
     def close(self, task: Task) -> None:
         """Take note that a run has ended, however."""
         if task.stoppable:
-            self._rule(task).close(task.hash)
+            self._rule(task).close(choices_hash(task.run))
 
     def _rule(self, task: Task) -> StoppingRule:
         study, spec = study_of(task.configuration), self._sweep.scheduler

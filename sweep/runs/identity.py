@@ -23,6 +23,7 @@ from sweep.training.numerics import NUMERICS
 __all__ = [
     "NUMERICS",
     "canonical",
+    "choices_hash",
     "code_digest",
     "configuration_hash",
     "content_digest",
@@ -82,6 +83,13 @@ def configuration_hash(run: Run) -> str:
     if SPLIT_SEED in identity["data"] and SPLIT_SEED in options:
         identity["data"][SPLIT_SEED] = options[SPLIT_SEED].get_default()
     return digest(identity)
+
+
+def choices_hash(run: Run) -> str:
+    """Hash what was chosen for a run, seed and split with it, and neither what its data hold nor the code: what is
+    decided by it alone, no label of the test split can change."""
+    identity = _identity(run)
+    return digest({key: value for key, value in identity.items() if key not in ("fingerprint", "source", "numerics")})
 
 
 def _identity(run: Run) -> dict[str, Any]:

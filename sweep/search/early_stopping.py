@@ -17,12 +17,13 @@ MEDIAN_STARTUP = 4
 
 class StoppingRule:
     """Compares runs of at most ``epochs`` by their validation values at equal epochs; higher is better. Epochs are
-    those that may be selected, counted from 1: a run is never judged by a network of which a part is untrained.
+    those that may be selected, counted from 1: a run is never judged by a network of which a part is untrained. A run's
+    name is the ``choices_hash`` of :mod:`sweep.runs.identity`, so that no rule depends on what test labels are.
 
     asha: asynchronous successive halving, of the runs that reach a rung (grace, grace * reduction, ... epochs) the best
     1 / reduction go on (Li et al., MLSys 2020). hyperband: the same in several brackets, each with a later first rung,
     of the sizes of Li et al., JMLR 2018; no run is compared with those of another bracket, and it belongs to the one
-    that its hash says, whenever and beside whatever it is trained (Optuna's own goes by the name of the study and the
+    that its name says, whenever and beside whatever it is trained (Optuna's own goes by the name of the study and the
     number of the trial). median: a run whose best value is below the median of the others' at the same epoch ends."""
 
     def __init__(self, spec: SchedulerSpec, epochs: int) -> None:
@@ -34,38 +35,38 @@ class StoppingRule:
         self._last: dict[str, tuple[int, float]] = {}
         self._stopped: set[str] = set()
 
-    def bracket(self, run_hash: str) -> int:
+    def bracket(self, name: str) -> int:
         """Number the bracket of a run."""
-        place = crc32(run_hash.encode()) % sum(size for _, size in self._brackets)
+        place = crc32(name.encode()) % sum(size for _, size in self._brackets)
         for number, (_, size) in enumerate(self._brackets):
             if place < size:
                 return number
             place -= size
         raise AssertionError("a place lies within the sum of all sizes")
 
-    def learn(self, run_hash: str, values: Iterable[tuple[int, float]]) -> None:
+    def learn(self, name: str, values: Iterable[tuple[int, float]]) -> None:
         """Take epochs and values that an earlier driver trained."""
         for epoch, value in values:
-            self.observe(run_hash, epoch, value)
+            self.observe(name, epoch, value)
 
-    def observe(self, run_hash: str, epoch: int, value: float) -> bool:
+    def observe(self, name: str, epoch: int, value: float) -> bool:
         """Take the validation value of a run after ``epoch``; True where the run should end. An epoch that is trained
         again after an interruption counts once."""
-        if run_hash not in self._trials:
-            self._trials[run_hash] = self._brackets[self.bracket(run_hash)][0].ask()
-        if epoch > self._last.get(run_hash, (0, 0.0))[0]:
-            self._last[run_hash] = (epoch, value)
-            trial = self._trials[run_hash]
+        if name not in self._trials:
+            self._trials[name] = self._brackets[self.bracket(name)][0].ask()
+        if epoch > self._last.get(name, (0, 0.0))[0]:
+            self._last[name] = (epoch, value)
+            trial = self._trials[name]
             trial.report(value, epoch)
             if trial.should_prune():
-                self._stopped.add(run_hash)
-        return run_hash in self._stopped and epoch >= self._last[run_hash][0]
+                self._stopped.add(name)
+        return name in self._stopped and epoch >= self._last[name][0]
 
-    def close(self, run_hash: str) -> None:
+    def close(self, name: str) -> None:
         """Take note that a run has ended, however: its values stay to compare others with."""
-        trial = self._trials.pop(run_hash, None)
+        trial = self._trials.pop(name, None)
         if trial is not None:
-            self._brackets[self.bracket(run_hash)][0].tell(trial, self._last.pop(run_hash)[1])
+            self._brackets[self.bracket(name)][0].tell(trial, self._last.pop(name)[1])
 
 
 def _pruners(spec: SchedulerSpec, epochs: int) -> list[tuple[BasePruner, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sweep.config import Sweep
 from sweep.engine.further_seeds import FurtherSeeds
 from sweep.engine.tasks import Outcomes, Task
 from sweep.plan.configurations import Configuration, Role
+from sweep.runs.identity import run_hash
 from sweep.runs.records import FinalRecord
 from sweep.runs.store import Store
 from sweep.search.racing import Decision, RaceLog
@@ -127,6 +129,21 @@ def test_a_race_for_a_small_value_is_won_by_the_smallest(tmp_path: Path) -> None
     for seeds, values in ((1, [0.01]), (2, [0.01, 0.02])):
         stays = further.next(task(better, seeds - 1), ended(*values), 4 - seeds)
     assert stays == 1
+
+
+def test_the_bracket_of_a_run_does_not_depend_on_the_labels_of_its_data(tmp_path: Path) -> None:
+    hyperband = {"name": "hyperband", "grace": 1, "reduction": 2}
+    stops = []
+    for content in ("labels", "others"):
+        further = FurtherSeeds(make_sweep(tmp_path / content, scheduler=hyperband, epochs=8), None)
+        for number in range(20):
+            one = task(configuration(number))
+            run = one.run.model_copy(update={"fingerprint": content})
+            one = replace(one, run=run, hash=run_hash(run))
+            stops += [next((e for e in range(1, 9) if further.should_stop(one, e, 0.9 - number / 100)), None)]
+            further.close(one)
+    assert stops[:20] == stops[20:]
+    assert len(set(stops)) > 2
 
 
 def test_the_rule_looks_as_far_as_the_longest_of_the_epochs_that_vary(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.small_runs import make_run
 
-from sweep.runs.identity import canonical, code_digest, configuration_hash, digest, run_hash
+from sweep.runs.identity import canonical, choices_hash, code_digest, configuration_hash, digest, run_hash
 from sweep.runs.records import Run
 from sweep.training.recipe import Recipe
 
@@ -137,6 +137,15 @@ def test_what_can_change_the_result_changes_both_hashes(fields):
 def test_a_configuration_is_a_run_without_its_seed():
     assert configuration_hash(changed(seed=7)) == configuration_hash(RUN)
     assert len({run_hash(changed(seed=seed)) for seed in range(5)}) == 5
+
+
+@pytest.mark.usefixtures("fakes")
+def test_what_was_chosen_for_a_run_is_neither_its_data_nor_its_code():
+    run = RUN
+    others = {"fingerprint": "of other labels", "source": {"method": "0", "dataset": "1"}, "numerics": 99}
+    assert choices_hash(run.model_copy(update=others)) == choices_hash(run)
+    assert choices_hash(run.model_copy(update={"seed": 7})) != choices_hash(run)
+    assert choices_hash(run.model_copy(update={"epochs": 7})) != choices_hash(run)
 
 
 @pytest.mark.usefixtures("fakes")
