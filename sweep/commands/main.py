@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from sweep.commands.exit_codes import FAILED, INTERRUPTED, LOCKED, MISTAKE
-from sweep.commands.output import make_outputs_unfailing, say_what_was_lost
+from sweep.commands.output import make_outputs_unfailing, print_warnings_as_lines, say_what_was_lost
 
 EXAMPLES = """examples:
   python -m sweep list sweeps                         what sweeps.yaml holds
@@ -135,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is not None:
         return _exit_code(_parsed_options(arguments))
     output = make_outputs_unfailing()
+    print_warnings_as_lines()
     code = _exit_code(_parsed_options(None))
     say_what_was_lost(output)
     return code

@@ -1,4 +1,5 @@
-"""Standard output and standard error that cannot fail: what is printed decides about no training and no exit code."""
+"""Standard output and standard error that cannot fail (what is printed decides about no training and no exit code), and
+warnings as users read them."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import errno
 import io
 import os
 import sys
+import warnings
 from typing import TextIO
 
 
@@ -49,6 +51,17 @@ def make_outputs_unfailing() -> UnfailingOutput:
     sys.stdout = _text(output, sys.stdout, "replace")
     sys.stderr = _text(errors, sys.stderr, "backslashreplace")
     return output
+
+
+def print_warnings_as_lines() -> None:
+    """Print what warns a user as one line, without the place in the code where it was noticed; warnings for programmers
+    as before."""
+    as_before = warnings.formatwarning
+
+    def line_of(message: Warning | str, category: type[Warning], *place: object, **more: object) -> str:
+        return f"warning: {message}\n" if category is UserWarning else as_before(message, category, *place, **more)  # type: ignore[arg-type]
+
+    warnings.formatwarning = line_of
 
 
 def say_what_was_lost(output: UnfailingOutput) -> None:

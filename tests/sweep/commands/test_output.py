@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from support.command_desk import ROOT, Desk
 
 from sweep.commands.main import main
-from sweep.commands.output import UnfailingOutput, make_outputs_unfailing
+from sweep.commands.output import UnfailingOutput, make_outputs_unfailing, print_warnings_as_lines
 
 
 def test_a_reader_that_has_gone_loses_the_rest_of_the_text_and_nothing_else() -> None:
@@ -76,3 +77,15 @@ def test_descriptors_that_were_closed_are_not_given_to_files(tmp_path: Path) -> 
     command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", program, str(tmp_path / "said")]
     assert subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False).returncode == 0
     assert (tmp_path / "said").read_text() == "True\n"
+
+
+def test_a_warning_for_users_is_a_line_without_a_place_in_the_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    print_warnings_as_lines()
+    for category in (UserWarning, RuntimeWarning):
+        sys.stderr.write(warnings.formatwarning("row 3 is left out", category, "module.py", 7))
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first == "warning: row 3 is left out"
+    assert others[0] == "module.py:7: RuntimeWarning: row 3 is left out"
