@@ -51,8 +51,9 @@ def methods_table() -> Table:
 
 
 def short_citation(paper: str) -> str:
-    """Shorten "A, B, C: Title, Venue 2025" to "A et al., Venue 2025"; anything else stays as it is."""
-    found = re.fullmatch(r"(\w+)(, .*)?: .*, ([^,]+ \d{4})", paper)
+    """Shorten "A, B, C: Title, Venue 2025" or "A et al.: Title, Venue 2025" to "A et al., Venue 2025"; anything else
+    stays as it is."""
+    found = re.fullmatch(r"(\w+)(, .*| et al\.)?: .*, ([^,]+ \d{4})", paper)
     return f"{found[1]}{' et al.' if found[2] else ''}, {found[3]}" if found else paper
 
 
