@@ -15,7 +15,17 @@ from sweep.analysis.parts import Parts, axis, selection_metric
 from sweep.analysis.statistics import half_width, is_numeric, summarise
 from sweep.published import DATASETS, Curve, curves
 from sweep.report.figures.published import PRINTED
-from sweep.report.figures.style import COLOURS, DASHES, GREY, Drawing, add_legend, new_figure, seed_count, slug
+from sweep.report.figures.style import (
+    COLOURS,
+    DASHES,
+    GREY,
+    Drawing,
+    add_legend,
+    is_narrow,
+    new_figure,
+    seed_count,
+    slug,
+)
 from sweep.results.tables import columns_of
 
 MOST_LINES = 9
@@ -24,7 +34,8 @@ LONGEST = 40
 """Characters of a name in the legend of a search."""
 BANDS = 4
 """Lines up to which intervals are drawn too; more would hide each other."""
-ACROSS = 3
+ACROSS, ACROSS_NARROW = 3, 2
+"""Panels side by side, and in one column of a paper."""
 
 
 def draw_trajectories(parts: Parts, epochs: pd.DataFrame) -> Iterator[Drawing]:
@@ -78,7 +89,7 @@ def _draw(
     panels: list[tuple[str, list[Curve]]] = []
     for column in sorted(columns, key=lambda c: not courses[c]):
         panels += [(column, []), (column, courses[column])] if courses[column] else [(column, [])]
-    across = min(ACROSS, len(panels))
+    across = min(ACROSS_NARROW if is_narrow() else ACROSS, len(panels))
     lines = -(-len(panels) // across)
     width = max(4.4, 2.45 * across)
     entries = 0.19 * len(names) / max(1, int(width / (0.5 + 0.068 * max(map(len, names.values())))))
