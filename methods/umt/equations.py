@@ -5,11 +5,13 @@ B, N: samples, D: width, C: classes, M: modalities."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from methods.base.optimizers import without_compiler
 
 
 def feature_distill_loss(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
@@ -69,7 +71,8 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 def fitted_linear(features: Tensor, labels: Tensor, num_classes: int) -> nn.Linear:
     """Fit a linear classifier to features [N, D] and labels int64 [N], by L-BFGS from zero."""
     layer = nn.Linear(features.shape[1], num_classes).to(features)
-    optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+    kind: Any = without_compiler(torch.optim.LBFGS)
+    optimizer = kind(layer.parameters(), max_iter=200, line_search_fn="strong_wolfe")
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
 
@@ -79,5 +82,5 @@ def fitted_linear(features: Tensor, labels: Tensor, num_classes: int) -> nn.Line
         loss.backward()
         return loss
 
-    optimizer.step(closure)  # type: ignore[arg-type,unused-ignore]
+    optimizer.step(closure)
     return layer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -11,26 +10,15 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from methods.base.hyperparameters import in_epochs
+from methods.base.optimizers import without_compiler
 from methods.base.phase import Phase
 from models import unknown
 from sweep.training.recipe import Recipe, ScheduleSpec
 
-
-def _without_compiler(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
-    """Derive an optimizer that computes the same and does not import torch's compiler, which nothing here uses.
-
-    Torch wraps these methods in words to its compiler. To say them it imports it: two seconds of each process that
-    trains, and an error where the system knows no name of the user, as in a container."""
-    wrapped = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
-    methods: dict[str, Any] = {name: inspect.unwrap(getattr(kind, name)) for name in wrapped}
-    methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
-    return type(kind.__name__, (kind,), methods)
-
-
 _KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "sgd": _without_compiler(torch.optim.SGD),
-    "adam": _without_compiler(torch.optim.Adam),
-    "adamw": _without_compiler(torch.optim.AdamW),
+    "sgd": without_compiler(torch.optim.SGD),
+    "adam": without_compiler(torch.optim.Adam),
+    "adamw": without_compiler(torch.optim.AdamW),
 }
 
 

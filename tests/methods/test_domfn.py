@@ -33,7 +33,7 @@ FAST = {"ft_lr_ratio": 0.5, "multi_lr_ratio": 1.0}
 VARIANTS = [
     Variant("defaults", FAST, epochs_to_learn=14, path="gated"),
     Variant("mean-of-three", {**FAST, "ref": "mean", "closed": "ce", "fusion": "mean", "gamma": 0.3}, modalities=3),
-    Variant("sigmoid", {**FAST, "activation": "sigmoid", "fusion": "max", "pretrain_epochs": 0.5},
+    Variant("squashed", {**FAST, "activation": "sigmoid", "fusion": "max", "pretrain_epochs": 0.5},
             epochs_to_learn=14, path="gated"),
 ]  # fmt: skip
 

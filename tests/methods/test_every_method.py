@@ -16,7 +16,7 @@ from support.equality import assert_close, assert_same, explained
 from support.hand_driven_context import hand_driven_context
 from support.method_variants import DEFAULTS, Variant, declared_variants, first_of_each_path
 from support.toy_dataset import CLASSES, toy_dataset, toy_method
-from support.variant_runs import ToyRun, clearly_above_chance, run, training
+from support.variant_runs import ToyRun, clearly_above_chance, load_training, run, training
 from support.worker_processes import Workers
 
 import methods
@@ -45,6 +45,11 @@ UNLIKE_ONE = (
 
 
 @pytest.fixture(autouse=True, scope="module")
+def _training_is_loaded() -> None:
+    load_training()
+
+
+@pytest.fixture(autouse=True, scope="module")
 def _meta_tensors_are_loaded() -> None:
     """Torch imports what it needs for them with the first that is indexed, which is no method's expense."""
     place = torch.zeros(1, dtype=torch.long, device=META)
@@ -54,14 +59,14 @@ def _meta_tensors_are_loaded() -> None:
 @pytest.fixture
 def warm_workers(two_workers: Workers) -> Workers:
     """The two workers, started and loaded before the test, whose seconds count: anew where the last test failed."""
-    two_workers.run(methods.names)
+    two_workers.run(load_training)
     return two_workers
 
 
 @pytest.fixture
 def warm_three_workers(three_workers: Workers) -> Workers:
     """Three workers, as :func:`warm_workers`."""
-    three_workers.run(methods.names)
+    three_workers.run(load_training)
     return three_workers
 
 

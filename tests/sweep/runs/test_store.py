@@ -61,7 +61,7 @@ def test_a_folder_that_may_not_be_written_is_named_with_the_remedy(folder: RunFo
     (folder.path / "final.json").write_text("")
     for path in (folder.path, tmp_path / "runs", tmp_path / "s", tmp_path):
         path.chmod(0o555)
-    for above in tmp_path.parents[:2]:
+    for above in tmp_path.parents[:3]:
         above.chmod(0o755)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", FORBIDDEN, str(tmp_path)]

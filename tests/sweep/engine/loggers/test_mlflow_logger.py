@@ -76,7 +76,7 @@ def test_a_sweep_in_process_logs_what_it_trains_and_nothing_twice(tmp_path: Path
     history = MlflowClient(uri(tmp_path)).get_metric_history(first.info.run_id, "loss")
     assert [(point.step, point.value) for point in history] == [(record.epoch, record.loss) for record in records]
     assert len(records) == 2
-    assert {"end/test_accuracy", "end/validation_accuracy"} <= first.data.metrics.keys()
+    assert {"end/test_accuracy", "end/test_subset_left profile", "end/validation_accuracy"} <= first.data.metrics.keys()
 
     tally, _ = trained(tmp_path, seeds=[0, 1], **keys)
     assert (tally.done, tally.kept) == (2, 1)
