@@ -51,7 +51,7 @@ def _signals() -> Iterator[None]:
     before = [signal.getsignal(number) for number in numbers]
     yield
     for number, handler in zip(numbers, before, strict=True):
-        signal.signal(number, handler)
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: set by a library, not by Python
 
 
 @pytest.mark.usefixtures("_signals")
@@ -60,6 +60,7 @@ def test_a_full_disk_behind_standard_output_ends_no_sweep(desk: Desk, monkeypatc
     desk.write(s={"method": "joint", "datasets": ["digits"], "title": "é", **data})
     monkeypatch.chdir(desk.folder)
     monkeypatch.setattr(sys, "argv", ["sweep", "run", "s", "--local", "--no-report"])
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     # Closed without a word: what is left in their buffers must not be tried again.
     with suppress(OSError), Path("/dev/full").open("w", encoding="ascii") as out, Path("err").open("w") as err:
         monkeypatch.setattr(sys, "stdout", out)
