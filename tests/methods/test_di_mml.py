@@ -39,6 +39,12 @@ VARIANTS = [
 # Equations -----------------------------------------------------------------------------------------------------
 
 
+def test_a_value_between_two_centres_is_the_lower_class() -> None:
+    values = torch.tensor([[-1.0], [1.0], [2.0]])  # centres 0 and 2, and 1 lies between
+    assert dimension_scores(values, torch.tensor([0, 0, 1]), 2).tolist() == [1.0]
+    assert dimension_scores(values, torch.tensor([1, 1, 0]), 2).tolist() == pytest.approx([2 / 3])
+
+
 def test_dimension_scores_by_hand() -> None:
     features = torch.tensor([[0.0, 1.0, 5.0], [2.0, 1.0, 5.0], [4.0, 1.0, 6.0], [2.4, 1.0, 9.0]])
     labels = torch.tensor([0, 0, 2, 2])

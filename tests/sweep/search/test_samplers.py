@@ -21,6 +21,7 @@ from sweep.search.samplers import (
     distributions,
     from_optuna,
     sampler_seed,
+    suggest,
 )
 
 
@@ -38,6 +39,14 @@ CHAIN = {
     "inverse": {"choice": ["neumann", "identity"]},
     "strategy": {"choice": ["constant", "learned"]},
 }
+
+
+def test_what_is_asked_is_of_the_kind_of_its_range() -> None:
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
+    assert type(suggest(trial, "count", Integer(1, 8))) is int
+    assert type(suggest(trial, "share", Uniform(0.0, 8.0))) is float
+    assert suggest(trial, "kind", Choice(([1, 2],))) == [1, 2]
+    assert trial.distributions["count"] == optuna.distributions.IntDistribution(1, 8)
 
 
 def test_tpe_models_the_parts_of_a_conditional_space_in_groups(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from support.small_runs import make_plan
 
 from sweep.plan.configurations import Configuration
 from sweep.runs.records import FinalRecord
+from sweep.search import searcher
 from sweep.search.journal import open_storage
 from sweep.search.proposals import Nothing
 from sweep.storage.files import StoreError
@@ -77,6 +78,17 @@ def test_duplicates_are_answered_by_the_configuration_they_repeat(tmp_path: Path
     assert {(t.params["alpha"], t.value) for t in trials} == {
         (c.values["alpha"], objective(c)) for c in (first, second)
     }
+
+
+def test_repeats_count_in_a_row_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searcher, "REPEATS", 6)
+    search = make_search(
+        tmp_path, "random", configurations=8, vary={"alpha": {"choice": [k / 16 for k in range(1, 9)]}}
+    )
+    proposed = list(iter(search.propose, Nothing.LEFT))
+    repeats = len(study(tmp_path).trials) - len(proposed)
+    assert len(proposed) == 8
+    assert repeats >= 6  # of which never six followed each other
 
 
 def test_pruned_and_failed_configurations_are_told_as_such(tmp_path: Path) -> None:
