@@ -129,3 +129,11 @@ def test_leases_stand_in_where_the_file_system_knows_no_locks(tmp_path: Path, mo
     assert again is not None
     other.lock("s").release()
     again.release()
+
+
+def test_the_folder_of_a_sweep_is_made_and_one_of_no_name_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    assert store.sweep("s") == tmp_path / "results" / "s"
+    assert store.sweep("s").is_dir()
+    with pytest.raises(StoreError, match=r"'\.\./s' names no sweep"):
+        store.sweep("../s")
