@@ -23,7 +23,7 @@ from methods.base.hyperparameters import Choice, LogUniform, Uniform, hyper
 
 
 def mask_ratio(progress: float, eps: float = 0.3, p_max: float = 1.0) -> float:
-    """p = p_max sin(π/2 min(l, ε) / ε): the share that is masked at progress l, of which a negative one counts as 0.
+    """Compute the share that is masked at progress l, p = p_max sin(π/2 min(l, ε) / ε); a negative l counts as 0.
 
     Raises ValueError for eps <= 0."""
     if eps <= 0:
@@ -32,18 +32,18 @@ def mask_ratio(progress: float, eps: float = 0.3, p_max: float = 1.0) -> float:
 
 
 def masked_count(ratio: float, dim: int) -> int:
-    """Number of positions of ``dim`` that a ratio masks, rounded down; less than 1e-9 below a whole number is one."""
+    """Count the positions of ``dim`` that a ratio masks, rounded down; less than 1e-9 below a whole number is one."""
     return math.floor(ratio * dim + 1e-9)
 
 
 def build_mask(dim: int, count: int, perm: Tensor) -> Tensor:
-    """Zeros at the first ``count`` positions of a permutation, int64 [dim], ones elsewhere: float32 [dim]."""
+    """Give zeros at the first ``count`` positions of a permutation, int64 [dim], and ones elsewhere: float32 [dim]."""
     return torch.ones(dim, device=perm.device).scatter(0, perm[:count], 0.0)
 
 
 def dependence_shares(logits: list[Tensor]) -> Tensor:
-    """d_m: the mass on each modality's entries in the softmax over all modalities' logits, mean over samples; M of
-    [B, C] -> [M], of sum 1."""
+    """Compute the mass d_m on each modality's entries in the softmax over all modalities' logits, mean over samples:
+    M of [B, C] -> [M], of sum 1."""
     widths = [each.shape[1] for each in logits]
     joined = torch.cat(logits, 1)
     probs = joined.to(torch.promote_types(joined.dtype, torch.float32)).softmax(-1)
@@ -96,9 +96,9 @@ class AMCo(FusedMethod[AMCoHyperparameters]):
     Source: Zhou et al., ICASSP 2023, of which only the abstract was at hand; rule, sine and numbers are those of
     BalanceBenchmark. Read results as "AMCo after BalanceBenchmark".
 
-    Departures from the official code: there is none; BalanceBenchmark masks logits (``mask_place: logit``), over two
-    devices alone, begins its progress anew with each epoch (``progress: benchmark``), and has one more layer
-    (``mix_layer: true``), which here counts at inference, too.
+    Departures from the official code: no official code was found. BalanceBenchmark masks logits (``mask_place:
+    logit``), over two devices alone, begins its progress anew with each epoch (``progress: benchmark``), and has one
+    more layer (``mix_layer: true``), which here counts at inference, too.
 
     Cost: one forward and one backward a step, as joint training, and a mask.
 
@@ -136,7 +136,7 @@ class AMCo(FusedMethod[AMCoHyperparameters]):
     def on_epoch_start(self, context: Context) -> None:
         self.flags.zero_()
 
-    def reached(self, context: Context) -> float:
+    def progress(self, context: Context) -> float:
         """Tell the progress of training at the present step, 0 at the first."""
         if self.hyperparameters.progress == "global":
             return context.step / (context.epochs * context.steps_in_epoch)
@@ -146,7 +146,7 @@ class AMCo(FusedMethod[AMCoHyperparameters]):
     def masks(self, context: Context) -> list[Tensor]:
         """Draw a mask for each modality, float32 [d_m] or [C]: ones for those on which the model does not depend."""
         hp = self.hyperparameters
-        ratio = mask_ratio(self.reached(context), hp.eps, hp.p_max)
+        ratio = mask_ratio(self.progress(context), hp.eps, hp.p_max)
         found = []
         for m, dim, flag in zip(self.modalities, self.dims, self.flags, strict=True):
             positions = dim if hp.mask_place == "feature" else self.num_classes
@@ -177,7 +177,7 @@ class AMCo(FusedMethod[AMCoHyperparameters]):
         return Outputs(features, self.mix(logits), unimodal)
 
     def unimodal_logits(self, features: list[Tensor]) -> list[Tensor]:
-        """Part the fused head among the modalities."""
+        """Give the modalities' parts of the fused logits, M of [B, C]."""
         return self.fusion.native_logits(features)
 
     def loss(self, outputs: Outputs, batch: Batch, context: Context) -> Tensor:

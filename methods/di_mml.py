@@ -25,8 +25,8 @@ __all__ = ["DIMML", "certainty_weights", "dimension_scores", "duc_loss", "fuse_l
 
 
 def dimension_scores(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Effectiveness of each dimension alone: the share of samples whose value lies nearest to the centre of their own
-    class, [N, D] and int64 [N] -> [D] in [0, 1].
+    """Compute how well each dimension alone tells the classes apart: the share of samples whose value lies nearest to
+    the centre of their own class, [N, D] and int64 [N] -> [D] in [0, 1].
 
     A centre is the mean of the given samples of a class; classes without samples have none. Ties go to the lowest
     class."""
@@ -52,9 +52,9 @@ def transfer_dims(scores_src: Tensor, scores_dst: Tensor) -> Tensor:
 
 
 def duc_loss(dst: Tensor, src: Tensor, dims: Tensor, tau: float, offset: int = 0) -> Tensor:
-    """Dimension-decoupled unidirectional contrastive loss of a receiver's features [b, D], 0-d: the source's features
-    [B, D] of the same sample against those of the whole batch, by dot products over the dimensions ``dims`` (bool [D])
-    and the temperature τ.
+    """Compute the dimension-decoupled unidirectional contrastive loss of a receiver's features [b, D], 0-d: the
+    source's features [B, D] of the same sample against those of the whole batch, by dot products over the dimensions
+    ``dims`` (bool [D]) and the temperature τ.
 
     The positive of row i is row i + ``offset`` of the source, which receives no gradient. 0 without any dimension. In
     single precision at least. Raises ValueError for tau <= 0."""
@@ -87,7 +87,9 @@ class DIMMLHyperparameters(Hyperparameters):
     """temperature of the heads' weights at inference (published: 1 or 3)"""
     align_weight: float = hyper(1.0, symbol="w", low=0.0, search=LogUniform(0.1, 5.0), only_if=("use_align", True))
     """weight of the loss of the classifier that all modalities share"""
-    warmup_epochs: float = hyper(0.13, symbol="e₀", low=0.0, search=Uniform(0.02, 0.4), epochs=True)
+    warmup_epochs: float = hyper(
+        0.13, symbol="e₀", low=0.0, search=Uniform(0.02, 0.4), only_if=("use_duc", True), epochs=True
+    )
     """epochs before the contrastive loss (published: 20 of 150)"""
     refresh_every: float = hyper(0, low=0.0, search=Integer(0, 20), only_if=("use_duc", True), epochs=True)
     """epochs after which dimensions are scored again (0: never)"""
@@ -226,12 +228,14 @@ class DIMML(Method[DIMMLHyperparameters]):
     # Inference ---------------------------------------------------------------------------------------------------
 
     def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
-        return self.votes(features, self.modalities)
+        return self.present_logits(features, self.modalities)
 
     def predict(self, batch: Batch, present: Sequence[str] | None = None) -> dict[str, Tensor]:
-        return self.votes(self.present_features(batch, present), self.modalities if present is None else present)
+        return self.present_logits(
+            self.present_features(batch, present), self.modalities if present is None else present
+        )
 
-    def votes(self, features: list[Tensor], present: Sequence[str]) -> dict[str, Tensor]:
+    def present_logits(self, features: list[Tensor], present: Sequence[str]) -> dict[str, Tensor]:
         """Give the logits of each modality's head, and the weighted sum of those that are ``present`` and, once it is
         trained, of the fusion classifier."""
         unimodal = dict(zip(self.modalities, apply(self.heads, features), strict=True))

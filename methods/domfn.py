@@ -25,7 +25,7 @@ HIDDEN = 64
 
 
 def penalties(uni_probs: list[Tensor], multi_probs: Tensor | None, ref: str = "multi") -> Tensor:
-    """e_m = max_c (p_m[c] - q[c])², M probabilities [B, C] and the fused ones [B, C] -> [M, B] in [0, 1].
+    """Compute e_m = max_c (p_m[c] - q[c])², M probabilities [B, C] and the fused ones [B, C] -> [M, B] in [0, 1].
 
     ref: the reference q: multi, the fused probabilities; mean, the mean over modalities, for which the fused ones may
     be None. Raises ValueError for another one, or where the reference is missing."""
@@ -52,7 +52,7 @@ def fuse_gate(penalty: Tensor, tau: float, gamma: float) -> Tensor:
 
 
 def amended_loss(ce: Tensor, penalty: Tensor, eta: float) -> Tensor:
-    """a = l² / 2 - η e, elementwise."""
+    """Compute a = l² / 2 - η e, elementwise."""
     return ce.square() / 2 - eta * penalty
 
 
@@ -74,7 +74,7 @@ def _rows(predictions: list[Tensor], choices: Tensor) -> Tensor:
     return torch.stack(predictions)[choices, torch.arange(len(choices), device=choices.device)]
 
 
-def activated(logits: Tensor, activation: str) -> Tensor:
+def class_probabilities(logits: Tensor, activation: str) -> Tensor:
     """Turn logits [B, C] into what the gate compares, single precision at least: softmax or sigmoid. Raises ValueError
     for another activation."""
     z = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -86,10 +86,10 @@ def activated(logits: Tensor, activation: str) -> Tensor:
 
 
 def cross_entropies(logits: Tensor, target: Tensor, activation: str) -> Tensor:
-    """Cross-entropy of each sample, [B, C] and int64 [B] -> [B]; for sigmoid, as in the official code, that of the
-    sigmoid outputs taken as logits."""
+    """Compute the cross-entropy of each sample, [B, C] and int64 [B] -> [B]; for sigmoid, as in the official code, that
+    of the sigmoid outputs taken as logits."""
     return F.cross_entropy(
-        activated(logits, activation) if activation == "sigmoid" else logits, target, reduction="none"
+        class_probabilities(logits, activation) if activation == "sigmoid" else logits, target, reduction="none"
     )
 
 
@@ -104,14 +104,14 @@ def domfn_loss(
     ref: str = "multi",
     closed: str = "amended",
 ) -> tuple[Tensor, Tensor]:
-    """Loss of a batch (0-d), and its gates, bool [B]. M logits [B, C], the fused ones, and labels int64 [B].
+    """Compute the loss of a batch, 0-d, and its gates, bool [B], of M logits [B, C], the fused ones and int64 [B].
 
     Open: Σ_m a_m + Σ_m l_m + l_*. closed: amended, Σ_m a_m; or ce, Σ_m l_m; there no gradient reaches the reference,
     so none the fused head. Raises ValueError for words that do not exist."""
     if closed not in ("amended", "ce"):
         raise unknown("closed", closed, ("amended", "ce"))
-    uni_probs = [activated(z, activation) for z in uni_logits]
-    reference = _reference(uni_probs, activated(multi_logits, activation), ref)
+    uni_probs = [class_probabilities(z, activation) for z in uni_logits]
+    reference = _reference(uni_probs, class_probabilities(multi_logits, activation), ref)
     penalty = _divergences(uni_probs, reference)
     gate = fuse_gate(penalty.detach(), tau, gamma)
     penalty = torch.where(gate, penalty, _divergences(uni_probs, reference.detach()))
@@ -239,20 +239,22 @@ class DOMFN(Method[DOMFNHyperparameters]):
     # Inference ---------------------------------------------------------------------------------------------------
 
     def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
-        return self.gated(features, self.modalities)
+        return self.present_logits(features, self.modalities)
 
     def predict(self, batch: Batch, present: Sequence[str] | None = None) -> dict[str, Tensor]:
-        return self.gated(self.present_features(batch, present), self.modalities if present is None else present)
+        return self.present_logits(
+            self.present_features(batch, present), self.modalities if present is None else present
+        )
 
-    def gated(self, features: list[Tensor], present: Sequence[str]) -> dict[str, Tensor]:
+    def present_logits(self, features: list[Tensor], present: Sequence[str]) -> dict[str, Tensor]:
         """Give the logits of each modality, and for each sample those of the fused head, or of the surest modality of
         those that are ``present``: while pretraining always."""
         hp = self.hyperparameters
         unimodal = dict(zip(self.modalities, apply(self.heads, features), strict=True))
         voting = [z for m, z in unimodal.items() if m in present]
         fused = self.fused_logits(features)
-        probs = [activated(z, hp.activation) for z in voting]
-        penalty = penalties(probs, activated(fused, hp.activation), hp.ref)
+        probs = [class_probabilities(z, hp.activation) for z in voting]
+        penalty = penalties(probs, class_probabilities(fused, hp.activation), hp.ref)
         gate = fuse_gate(penalty, hp.tau, hp.gamma) & ~self.pretraining
         return {MULTI: _rows([*voting, fused], _choices(probs, gate)), **unimodal}
 

@@ -76,7 +76,9 @@ class Pair:
     divergence: Tensor
 
 
-def taught(logits_a: Tensor, logits_b: Tensor, target: Tensor, kl_mode: str = "full", rs_space: str = "logits") -> Pair:
+def pair_of(
+    logits_a: Tensor, logits_b: Tensor, target: Tensor, kl_mode: str = "full", rs_space: str = "logits"
+) -> Pair:
     """Compute weights, similarity and distillation of two modalities' logits [B, C], in single precision at least.
 
     kl_mode: see :func:`kl_loss`; with full no gradient goes through the weights. rs_space: what is drawn together,
@@ -107,7 +109,7 @@ def mbsd_loss(
 ) -> Tensor:
     """Compute CE(joint) + Σ_m CE(z_m) + λ times the mean over pairs of similarity and distillation, 0-d.
 
-    logits_multi: [B, C]; logits_uni: z, M >= 2 of the same shape; target: int64 [B]; others: see :func:`taught`.
+    logits_multi: [B, C]; logits_uni: z, M >= 2 of the same shape; target: int64 [B]; others: see :func:`pair_of`.
     Raises ValueError for fewer than two modalities."""
     return _total(logits_multi, logits_uni, target, lam, _pairs(logits_uni, target, kl_mode, rs_space))
 
@@ -115,7 +117,7 @@ def mbsd_loss(
 def _pairs(logits_uni: list[Tensor], target: Tensor, kl_mode: str, rs_space: str) -> list[Pair]:
     if len(logits_uni) < 2:
         raise ValueError(f"self-distillation needs two modalities, got {len(logits_uni)}")
-    return [taught(a, b, target, kl_mode, rs_space) for a, b in combinations(logits_uni, 2)]
+    return [pair_of(a, b, target, kl_mode, rs_space) for a, b in combinations(logits_uni, 2)]
 
 
 def _total(logits_multi: Tensor, logits_uni: list[Tensor], target: Tensor, lam: float, pairs: list[Pair]) -> Tensor:
@@ -148,10 +150,10 @@ class MBSD(FusedMethod[MBSDHyperparameters]):
     Source: Liu et al., WSDM 2023, of which only the abstract could be read. All formulas are after the
     re-implementation in BalanceBenchmark; pre-training on products, the paper's setting, is not reproduced.
 
-    Departures from the official code: none was found. Of the re-implementation, the divergence is a proper one, from
-    teacher to pupil over all classes; there it is of the true class alone, in the wrong direction and with
-    probabilities for logarithms, so that it is always negative (``kl_mode: benchmark``). The teacher gets no gradient
-    of it, and no weight does, so that a gap is not closed by unlearning. Three modalities are treated as two
+    Departures from the official code: no official code was found. Unlike in the re-implementation, the divergence is a
+    proper one, from teacher to pupil over all classes; there it is of the true class alone, in the wrong direction and
+    with probabilities for logarithms, so that it is always negative (``kl_mode: benchmark``). The teacher gets no
+    gradient of it, and no weight does, so that a gap is not closed by unlearning. Three modalities are treated as two
     (``rs_space: probs`` is what is done there). It acts in all epochs. ``fusion: channel`` is refused, where features
     of one modality know of the others.
 
@@ -179,11 +181,11 @@ class MBSD(FusedMethod[MBSDHyperparameters]):
         """Compute :func:`mbsd_loss`, and log who teaches whom how much."""
         hp, own = self.hyperparameters, outputs.unimodal_logits
         pairs = _pairs(own, batch.labels, hp.kl_mode, hp.rs_space)
-        self.log(pairs, context)
+        self.log_pairs(pairs, context)
         return _total(outputs.logits, own, batch.labels, hp.lam, pairs)
 
     @torch.no_grad()
-    def log(self, pairs: list[Pair], context: Context) -> None:
+    def log_pairs(self, pairs: list[Pair], context: Context) -> None:
         teaches: dict[str, list[Tensor]] = {modality: [] for modality in self.modalities}
         for (a, b), pair in zip(combinations(self.modalities, 2), pairs, strict=True):
             teaches[a].append((pair.leads > 0).float().mean())

@@ -86,9 +86,9 @@ class MSLR(FusedMethod[MSLRHyperparameters]):
     Source: Yao, Mihalcea, Findings of ACL 2022: keep and dynamic as written there. Smooth has no formula; ours is
     fitted to the three examples that the paper prints.
 
-    Departures from the official code: there is none. The first ``window`` epochs have the ratio 1, as in a baseline of
-    AGM's authors; they multiply gradients, which does nothing under Adam, where here it is the rate. A shared
-    classifier (fusion concat) keeps the run's rate as a whole.
+    Departures from the official code: no official code was found. The first ``window`` epochs have the ratio 1, as in a
+    baseline of AGM's authors; they multiply gradients, which does nothing under Adam, where here it is the rate. A
+    shared classifier (fusion concat) keeps the run's rate as a whole.
 
     Cost: one forward and one backward a step, as joint training.
 

@@ -12,8 +12,8 @@ from models import unknown
 
 
 def ensemble_logits(logits: list[Tensor], boost_rate: float | Tensor = 1.0, exclude: int | None = None) -> Tensor:
-    """Φ = ρ_b Σ_k z_k over the learners of the ensemble, [B, C] each -> [B, C], without the one at ``exclude``; zeros
-    where none is left."""
+    """Compute Φ = ρ_b Σ_k z_k over the learners of the ensemble, [B, C] each -> [B, C], without the one at ``exclude``;
+    zeros where none is left."""
     kept = [each for position, each in enumerate(logits) if position != exclude]
     return boost_rate * torch.stack(kept).sum(0) if kept else torch.zeros_like(logits[0])
 
@@ -27,8 +27,8 @@ def boosting_loss(
     form: str = "target",
     class_mean: bool = True,
 ) -> Tensor:
-    """Agreement of a learner p = softmax(z) [B, C] with the labels (int64 [B]) less its agreement with the other
-    learners q = softmax(Φ) [B, C], mean over the batch, 0-d; only the learner receives gradients.
+    """Compute the agreement of a learner p = softmax(z) [B, C] with the labels (int64 [B]) less its agreement with the
+    other learners q = softmax(Φ) [B, C], mean over the batch, 0-d; only the learner receives gradients.
 
     form: target, -(w1 - w2 q_y) log p_y; kl, -w1 log p_y - w2 Σ_c q_c log(q_c / p_c), which has no lower bound.
     rest_logits: None drops the second term. class_mean: divide by C. Raises ValueError for another form."""
@@ -47,12 +47,12 @@ def boosting_loss(
 
 
 def pseudo_residual(rest_logits: Tensor, labels: Tensor, lam: float) -> Tensor:
-    """r = y - λ softmax(Φ): what the other learners [B, C] leave of the labels, int64 [B] -> [B, C]."""
+    """Compute what the other learners Φ [B, C] leave of the labels y, r = y - λ softmax(Φ): int64 [B] -> [B, C]."""
     return F.one_hot(labels, rest_logits.shape[1]) - lam * rest_logits.softmax(-1)
 
 
 def memory_loss(logits: Tensor, prev_logits: Tensor) -> Tensor:
-    """Mean over samples and classes of (softmax(z) - softmax(z_prev))², [B, C] each, 0-d; the learner of the stage
+    """Average (softmax(z) - softmax(z_prev))² over samples and classes, [B, C] each, 0-d; the learner of the stage
     before receives no gradient."""
     precision = torch.promote_types(logits.dtype, torch.float32)
     return (logits.to(precision).softmax(-1) - prev_logits.detach().to(precision).softmax(-1)).square().mean()

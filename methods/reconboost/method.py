@@ -167,12 +167,14 @@ class ReconBoost(Method[ReconBoostHyperparameters]):
         return Outputs(features, logits[MULTI], [logits[m] for m in self.modalities])
 
     def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
-        return self.summed(features, self.modalities)
+        return self.present_logits(features, self.modalities)
 
     def predict(self, batch: Batch, present: Sequence[str] | None = None) -> dict[str, Tensor]:
-        return self.summed(self.present_features(batch, present), self.modalities if present is None else present)
+        return self.present_logits(
+            self.present_features(batch, present), self.modalities if present is None else present
+        )
 
-    def summed(self, features: list[Tensor], present: Sequence[str]) -> dict[str, Tensor]:
+    def present_logits(self, features: list[Tensor], present: Sequence[str]) -> dict[str, Tensor]:
         """Give the logits of every learner, and the sum of those that are ``present`` in the ensemble."""
         named = zip(self.modalities, features, self.sharing.tolist(), strict=True)
         unimodal = {m: self.head_of(m, shares)(f) for m, f, shares in named}

@@ -15,7 +15,7 @@ from methods.base.optimizers import without_compiler
 
 
 def feature_distill_loss(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
-    """D = Σ_m mean over samples and dimensions of (z_m - t_m)², M features [B, D_m] each -> 0-d.
+    """Compute D = Σ_m mean over samples and dimensions of (z_m - t_m)², M features [B, D_m] each -> 0-d.
 
     Teachers receive no gradient. In single precision at least. Raises ValueError for unequal numbers or shapes."""
     shapes = [[tuple(each.shape) for each in side] for side in (student, teacher)]
@@ -33,8 +33,8 @@ def umt_loss(
     teacher: Sequence[Tensor] | None,
     lam: float = 10.0,
 ) -> Tensor:
-    """L = CE(logits, y) + λ D, logits [B, C] and int64 [B] -> 0-d. With λ = 0 the features, which may be None, are not
-    looked at. Raises ValueError for features that do not fit."""
+    """Compute L = CE(logits, y) + λ D, logits [B, C] and int64 [B] -> 0-d. With λ = 0 the features, which may be None,
+    are not looked at. Raises ValueError for features that do not fit."""
     loss = F.cross_entropy(logits, target)
     if lam == 0:
         return loss
@@ -44,7 +44,7 @@ def umt_loss(
 
 
 def ume_probs(logits: Sequence[Tensor], weights: Tensor | Sequence[float] | None = None) -> Tensor:
-    """p = Σ_m w_m softmax(z_m), M logits [B, C] -> [B, C], rows of sum 1.
+    """Compute p = Σ_m w_m softmax(z_m), M logits [B, C] -> [B, C], rows of sum 1.
 
     weights: [M], divided by their sum (None: equal). Raises ValueError for negative weights, only zeros, or another
     number than M."""
@@ -64,7 +64,7 @@ def choose_branch(acc_linear: float, acc_ensemble: float) -> Literal["umt", "ume
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Share of the samples whose largest logit is that of their label, [N, C] and int64 [N]."""
+    """Compute the share of samples whose largest logit is that of their label, [N, C] and int64 [N]."""
     return float((logits.argmax(-1) == labels).double().mean())
 
 

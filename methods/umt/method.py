@@ -35,8 +35,9 @@ class UMT(FusedMethod[UMTHyperparameters]):
     Source: Du et al., ICML 2023; the ensemble, the test and its order as written there. Weight and distance of the
     distillation follow BalanceBenchmark's code, since the paper's were not at hand: mean squares, features as they are.
 
-    Departures from the official code: there is none; that of BalanceBenchmark leaves the teachers' batch norm in
-    training mode, distils in some epochs alone, and has neither ensemble nor test. Teachers are trained in each run.
+    Departures from the official code: no official code was found. That of BalanceBenchmark leaves the teachers' batch
+    norm in training mode, distils in some epochs alone, and has neither ensemble nor test. Teachers are trained in each
+    run.
 
     Cost: a step has one forward more, of the teachers, beside the forward and backward of joint training. Before the
     budget every modality is trained alone, ``teacher_epochs`` of 1/M of a forward and backward each; ``auto`` needs a
@@ -87,7 +88,7 @@ class UMT(FusedMethod[UMTHyperparameters]):
         self.register_buffer("stage", torch.tensor(STUDYING))
         self.accuracies: dict[str, float] = {}
         self.best = BestEpoch()
-        self._probed: dict[str, float] = {}
+        self._probe_accuracies: dict[str, float] = {}
 
     def groups(self) -> Mapping[str, Sequence[nn.Module | nn.Parameter]]:
         return {**{f"teacher {m}": [t] for m, t in self.teachers.items()}, "student": [self.encoders, self.fusion]}
@@ -109,10 +110,10 @@ class UMT(FusedMethod[UMTHyperparameters]):
         if context.phase.info is not None or lam == 0:
             return F.cross_entropy(outputs.logits, batch.labels)
         with torch.no_grad():
-            taught = self.taught(batch)
-            for m, student, teacher in zip(self.modalities, outputs.features, taught, strict=True):
+            teachers = self.teacher_features(batch)
+            for m, student, teacher in zip(self.modalities, outputs.features, teachers, strict=True):
                 context.log(f"distance_{m}", feature_distill_loss([student], [teacher]))
-        return umt_loss(outputs.logits, batch.labels, outputs.features, taught, lam)
+        return umt_loss(outputs.logits, batch.labels, outputs.features, teachers, lam)
 
     def modulate_gradients(self, outputs: Outputs, batch: Batch, context: Context) -> None:
         """Leave the gradients as they are, and train the probes, which the student does not feel."""
@@ -143,7 +144,7 @@ class UMT(FusedMethod[UMTHyperparameters]):
         """Keep the best of a teacher's epochs, to which it goes back in the end; probe a student."""
         m = context.phase.info
         if m is None:
-            self._probed = {} if self.ensembles else self.probed(context)
+            self._probe_accuracies = {} if self.ensembles else self.probe_accuracies(context)
             return
         accuracy = validation.scores[f"validation_accuracy_{m}"]
         self.accuracies[m] = self.best.keep(self.teachers[m], accuracy)
@@ -156,7 +157,7 @@ class UMT(FusedMethod[UMTHyperparameters]):
         if context.phase.info is not None:
             return
         variant = self.hyperparameters.variant
-        chosen = self.tested(context) if variant == "auto" else variant
+        chosen = self.chosen_variant(context) if variant == "auto" else variant
         self.stage.fill_(ENSEMBLE if chosen == "ume" else STUDYING)
         if self.ensembles or self.hyperparameters.init_from_teacher:
             for m, head in zip(self.modalities, self.heads, strict=True):
@@ -165,10 +166,10 @@ class UMT(FusedMethod[UMTHyperparameters]):
                 if self.ensembles:
                     head.load_state_dict(own.state_dict())
 
-    def tested(self, context: Context) -> str:
+    def chosen_variant(self, context: Context) -> str:
         """Choose between student and ensemble by the teachers' features; every worker alike."""
-        train, labels = features_of(self, self.taught, context.train_batches(), context)
-        held, held_labels = features_of(self, self.taught, context.validation_batches(), context)
+        train, labels = features_of(self, self.teacher_features, context.train_batches(), context)
+        held, held_labels = features_of(self, self.teacher_features, context.validation_batches(), context)
         classifier = fitted_linear(torch.cat(train, 1), labels, self.num_classes)
         logits = [teacher[1](f) for teacher, f in zip(self.teachers.values(), held, strict=True)]  # type: ignore[index]
         found = [accuracy(classifier(torch.cat(held, 1)), held_labels), accuracy(self.ensemble(logits), held_labels)]
@@ -176,7 +177,7 @@ class UMT(FusedMethod[UMTHyperparameters]):
         self.accuracies |= dict(zip(("linear", "ensemble"), on_first, strict=True))
         return choose_branch(*on_first)
 
-    def taught(self, batch: Batch) -> list[Tensor]:
+    def teacher_features(self, batch: Batch) -> list[Tensor]:
         """Give the teachers' features [B, D_m]."""
         return [teacher[0](batch.inputs[m]) for m, teacher in self.teachers.items()]  # type: ignore[index]
 
@@ -205,7 +206,7 @@ class UMT(FusedMethod[UMTHyperparameters]):
 
     # Probes, state, diagnostics ----------------------------------------------------------------------------------
 
-    def probed(self, context: Context) -> dict[str, float]:
+    def probe_accuracies(self, context: Context) -> dict[str, float]:
         """Score the probes on the validation samples."""
         features, labels = features_of(self, self.encode, context.validation_batches(), context)
         scored = zip(self.modalities, apply(self.heads, features), strict=True)
@@ -221,4 +222,4 @@ class UMT(FusedMethod[UMTHyperparameters]):
     def diagnostics(self) -> dict[str, float]:
         """Best validation accuracy of each teacher, and that of a linear probe on the student's features; mean squared
         distance between both features on training samples. With ``auto``: the two accuracies that decide."""
-        return {f"teacher_accuracy_{m}": value for m, value in self.accuracies.items()} | self._probed
+        return {f"teacher_accuracy_{m}": value for m, value in self.accuracies.items()} | self._probe_accuracies

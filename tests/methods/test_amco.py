@@ -153,7 +153,7 @@ def test_progress(progress: str, epoch: int, step: int, reached: float) -> None:
     method, context = driven(progress=progress)
     next(context.training_batches(torch.arange(45), drop_last=False))
     context.epoch, context.budget_step = epoch, step
-    assert method.reached(context) == pytest.approx(reached)
+    assert method.progress(context) == pytest.approx(reached)
 
 
 def test_sigma_may_be_relative_to_the_number_of_modalities() -> None:
