@@ -33,7 +33,14 @@ from data.base.placement import moved
 from data.prepared.cache.computed import Computed, ComputedSplit, cached_splits
 from data.prepared.cache.folder import read_only
 from data.prepared.lists.items import SPLITS, SplitName
-from data.prepared.lists.user_tables import carve_splits, number_labels, split_draws, split_name
+from data.prepared.lists.user_tables import (
+    carve_splits,
+    label_notes,
+    number_labels,
+    repeat_notes,
+    split_draws,
+    split_name,
+)
 from data.readers.numpy_files import check_size, members, open_npy, read_named
 
 LABELS, SPLIT, GROUP, CLASSES = "labels", "split", "group", "classes"
@@ -45,6 +52,7 @@ _SAMPLED, _PIECES = 2**16, 64
 """Bytes of a piece, and pieces, by which the fingerprint knows a large array."""
 _CHUNK = 2**26
 """Bytes that are looked through at a time."""
+_LARGEST = float(np.finfo(np.float32).max)
 FIRST = 256
 """Rows of each modality that are looked at before anything runs."""
 
@@ -60,6 +68,9 @@ class ArraysOptions(DatasetOptions):
     validation_share: float = Field(0.1, gt=0, lt=0.5, description="of the training samples, where split names none")
     test_share: float = Field(0.2, gt=0, lt=0.5, description="of all samples, where there is no array split")
     split_seed: int = Field(0, ge=0, description="draws what is held out")
+    allow_repeats: bool = Field(
+        False, description="equal samples may stand in two splits", json_schema_extra={"as_before": True}
+    )
 
     @field_validator("modalities")
     @classmethod
@@ -146,7 +157,7 @@ class ArraysSource(DatasetSource[ArraysOptions]):
             root, _read(root, options.modalities, lambda file, wanted: _open_first(file, wanted, first)), options
         )
         for modality in options.modalities:
-            _check_finite(root, modality, first[modality])
+            _check_numbers(root, modality, first[modality])
         parts, _ = _parts(arrays, root, options)
         samples = {}
         for modality, values in arrays.modalities.items():
@@ -174,11 +185,12 @@ class ArraysSource(DatasetSource[ArraysOptions]):
 
         def compute() -> Computed:
             for modality, values in arrays.modalities.items():
-                _check_finite(root, modality, values)
+                _check_numbers(root, modality, values)
+            repeats = repeat_notes(_sample_digests(arrays.modalities), parts, str(root), options.allow_repeats)
             kept = {m: x for m, x in arrays.modalities.items() if m not in mapped}
             found = {s: ComputedSplit({m: x[rows] for m, x in kept.items()}, arrays.labels[rows])
                      for s, rows in parts.items()}  # fmt: skip
-            return Computed(found, notes)
+            return Computed(found, (*notes, *repeats))
 
         copied, notes = cached_splits(cls.name, f"{_digest(read)}/{sorted(mapped)}/{own}", compute)
 
@@ -214,7 +226,7 @@ def _digest(found: Mapping[str, Values]) -> str:
 def _parts(
     arrays: Arrays, root: Path, options: ArraysOptions
 ) -> tuple[dict[SplitName, NDArray[np.int64]], tuple[str, ...]]:
-    return carve_splits(
+    parts, notes = carve_splits(
         arrays.labels,
         None if arrays.split is None else arrays.split.tolist(),
         None if arrays.group is None else arrays.group.tolist(),
@@ -222,6 +234,15 @@ def _parts(
         options.split_seed,
         str(root),
     )
+    return parts, (*notes, *label_notes(arrays.labels, arrays.classes))
+
+
+def _sample_digests(modalities: Mapping[str, Values]) -> list[bytes]:
+    """Digest each sample, all its modalities."""
+    return [
+        hashlib.blake2b(b"".join(row.tobytes() for row in rows), digest_size=16).digest()
+        for rows in zip(*modalities.values(), strict=True)
+    ]
 
 
 def _read(
@@ -233,7 +254,11 @@ def _read(
     each other one (default: whole). Raises DataError."""
     opened, wanted = opened or _open, {*modalities, *RESERVED}
     try:
-        files = sorted(p for p in root.iterdir() if p.suffix in (".npy", ".npz")) if root.is_dir() else [root]
+        files = (
+            sorted(p for p in root.iterdir() if p.suffix in (".npy", ".npz") and not p.name.startswith("."))
+            if root.is_dir()
+            else [root]
+        )
     except OSError as error:
         raise DataError(f"{root}: cannot be read ({error.strerror}); change its permissions") from error
     if not files:
@@ -318,7 +343,9 @@ def check_arrays(root: Path, found: Mapping[str, Values], options: ArraysOptions
             has = f"{name} has {len(values) if values.ndim else 0} samples, labels has {rows}"
             raise DataError(f"{root}: {has}; give each of them one row a sample")
         if name not in RESERVED and (values.dtype.str[1:] not in NUMBERS or not values.dtype.isnative):
-            raise DataError(f"{root}: {name} has the type {values.dtype}; a modality must be of numbers, as float32")
+            raise DataError(
+                f"{root}: {name} has the type {values.dtype}; a modality must be of numbers: save it as float32"
+            )
         if name not in RESERVED and 0 in values.shape:
             raise DataError(f"{root}: {name} has the shape {list(values.shape)}: no number in a sample")
         if name not in RESERVED and values.ndim == 1:
@@ -337,12 +364,21 @@ def _listed(values: Values) -> list[Any]:
     return (values.astype(str) if values.dtype.kind == "S" else values).tolist()
 
 
-def _check_finite(root: Path, modality: str, values: Values) -> None:
-    """Check that all numbers are finite: raises DataError naming the first sample that holds a number which is none."""
+def _check_numbers(root: Path, modality: str, values: Values) -> None:
+    """Check that all numbers are finite in single precision: raises DataError naming the first sample that holds one
+    that is not."""
     if values.dtype.kind != "f":
         return
     step = max(1, _CHUNK // max(1, values[:1].nbytes))
     for start in range(0, len(values), step):
-        finite = np.isfinite(values[start : start + step]).reshape(len(values[start : start + step]), -1).all(1)
+        found = values[start : start + step].reshape(len(values[start : start + step]), -1)
+        finite = np.isfinite(found)
         if not finite.all():
-            raise DataError(f"{root}: {modality}[{start + int(finite.argmin())}] {NOT_FINITE}")
+            raise DataError(f"{root}: {modality}[{start + int(finite.all(1).argmin())}] {NOT_FINITE}")
+        beyond = (np.abs(found) > _LARGEST).any(1) if values.dtype.itemsize > 4 else np.zeros(1, bool)
+        if beyond.any():
+            row = int(beyond.argmax())
+            raise DataError(
+                f"{root}: {modality}[{start + row}] holds {np.abs(found[row]).max():.3g}, beyond single precision "
+                f"({_LARGEST:.3g}), in which it is trained; scale {modality}"
+            )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -16,7 +16,7 @@ from data.base import DataError, SplitDraws
 from data.prepared.forms import Form, Frames, Image, Spectrogram, Tokens
 from data.prepared.lists.items import SPLITS, Item, Listing, Medium, SplitName
 from data.prepared.lists.rows import read_text
-from data.prepared.lists.user_tables import carve_splits, number_labels, split_draws, split_name
+from data.prepared.lists.user_tables import carve_splits, label_notes, number_labels, split_draws, split_name
 from data.prepared.source import PreparedOptions, PreparedSource
 
 
@@ -33,7 +33,7 @@ class Audio(_Kind):
     kind: Literal["audio"]
     rate: int = Field(16000, ge=1000, description="samples a second, resampled to")
     seconds: float = Field(3.0, gt=0)
-    n_fft: int = Field(512, ge=16)
+    n_fft: int = Field(512, ge=16, multiple_of=2)
     hop: int = Field(160, ge=1)
     fill: Literal["tile", "zero"] = "zero"
     crop: Literal["start", "centre", "random"] = "start"
@@ -190,7 +190,7 @@ class Manifest(PreparedSource[ManifestOptions]):
                 continue
             items[row] = Item(name, int(labels[row]), media, table.rows[row][1][group] if group else "")
         splits = {s: tuple(items[row] for row in np.sort(parts[s]).tolist() if row in items) for s in SPLITS}
-        return Listing(classes, splits, tuple(missing), notes)
+        return Listing(classes, splits, tuple(missing), (*notes, *label_notes(labels, classes)))
 
     @classmethod
     def folder(cls, options: ManifestOptions) -> Path:
@@ -255,5 +255,5 @@ def _medium(table: Table, row: int, column: str, kind: str) -> Medium:
 
 
 def _frames(folder: Path) -> tuple[Path, ...]:
-    found: Sequence[Path] = [path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg")]
+    found = [path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg") and path.name[0] != "."]
     return tuple(sorted(found, key=lambda path: path.name))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
@@ -16,7 +16,7 @@ from data.base import DataError, require_modalities
 from data.prepared import Clip, Form, Listing, Medium, SplitName
 from data.prepared.forms import Flow, GestureClip
 from data.prepared.lists.folders import files_by_stem, find_folder, need_folder, open_root
-from data.prepared.lists.held_out import hold_out
+from data.prepared.lists.held_out import carve, whole_groups
 from data.prepared.lists.media_files import AbsentError, find_media
 from data.prepared.lists.rows import Lists, Row, class_number, number, read_lines
 from data.prepared.source import PreparedOptions, PreparedSource
@@ -100,6 +100,27 @@ def read_list(path: Path) -> list[GestureRow]:
     return rows
 
 
+def held_out(rows: list[GestureRow], seed: int) -> tuple[list[GestureRow], list[GestureRow], str]:
+    """(training, validation, what a reader must know of it): whole subjects, or single gestures of each class where the
+    lists are so short that no choice of subjects keeps every class on both sides. Raises DataError where no class has
+    two gestures."""
+    if parts := whole_groups(rows, _SHARE, seed, "validation"):
+        held = ", ".join(sorted({row.group for row in parts[1]}))
+        return (*parts, f"validation: {held} of the training subjects (seed {seed})")
+    _, validation = carve([replace(row, group="") for row in rows], _SHARE, seed)
+    subjects, classes = ({getattr(row, what) for row in rows} for what in ("group", "label"))
+    why = f"no choice of the {len(subjects)} training subjects keeps all {len(classes)} classes on both sides"
+    if not validation:
+        raise DataError(f"validation: {why}, and no class has two gestures; use longer lists (`lists`)")
+    chosen = {row.id for row in validation}
+    return (
+        [row for row in rows if row.id not in chosen],
+        [row for row in rows if row.id in chosen],
+        f"validation: {len(validation)} gestures of subjects that are trained on, too (seed {seed}): {why}; with the "
+        "whole lists whole subjects are held out",
+    )
+
+
 class NVGesture(PreparedSource[NVGestureOptions]):
     """``rgb`` [3, T, 224, 224], ``flow`` [2, T, 224, 224] and ``depth`` [1, T, 224, 224]. One draw of the crop for all
     three, and of the window for rgb and depth; nothing is flipped, as a flip would change the gesture.
@@ -136,7 +157,7 @@ class NVGesture(PreparedSource[NVGestureOptions]):
         need_folder(root, "video", "Video_data")
         lists = Lists.under(root, options.lists, ("",), "the archive of NVGesture")
         rows, test = (read_list(lists.need(*FILES[part])) for part in ("train", "test"))
-        train, validation = hold_out(rows, _SHARE, options.split_seed)
+        train, validation, how = held_out(rows, options.split_seed)
         splits: dict[SplitName, list[GestureRow]] = {"train": train, "validation": validation, "test": test}
 
         def media(row: GestureRow) -> dict[str, Medium]:
@@ -148,9 +169,8 @@ class NVGesture(PreparedSource[NVGestureOptions]):
             return {modality: _clip(films, windows[modality]) for modality in options.modalities}
 
         items, missing = find_media(splits, media, options.allowed_missing)
-        held = ", ".join(sorted({row.group for row in validation}))
         shared = sorted({row.group for row in rows} & {row.group for row in test})
-        notes = [f"validation: {held} of the training subjects (seed {options.split_seed})"]
+        notes = [how]
         if shared:
             notes.append(f"subjects in training and test lists: {', '.join(shared)}")
         return Listing(CLASSES, items, missing, tuple(notes))

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 def read_image(path: Path, allow_truncated: bool = False) -> Image:
     """Read the picture in RGB: transparency is dropped, greyscale, palette and CMYK are converted, an animation gives
-    its first picture, and an EXIF orientation is not applied (the papers' loaders do not apply it either).
+    its first picture, and an EXIF orientation is not applied (the papers' loaders do not apply it either). Pixels of
+    more than 8 bits are scaled: see :func:`grey_levels`.
 
     allow_truncated: what is missing of a broken-off file becomes grey or black. Raises MediaError for a file that is
-    missing, empty, a Git LFS pointer, no picture, truncated (unless allowed), or of so many pixels that Pillow takes it
-    for an attack."""
+    missing, empty, a Git LFS pointer, no picture, truncated (unless allowed), of pixels that are not finite, or of so
+    many that Pillow takes it for an attack."""
     from PIL import Image, UnidentifiedImageError
 
     require_file(path)
@@ -56,13 +57,32 @@ def resized(picture: Image | NDArray[np.uint8], height: int, width: int) -> NDAr
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
+def grey_levels(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Scale pixels [H, W] of any range to 0 .. 255, without clipping.
+
+    The full scale is the smallest that holds them all: 255 or 65,535 for whole numbers, 1, 255 or 65,535 for
+    floating-point ones; where none does, or a pixel is negative, the range of this picture. Raises ValueError for
+    pixels that are not finite."""
+    values = pixels.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("pixels that are not finite")
+    low, high = float(values.min()), float(values.max())
+    scales = (255, 65_535) if pixels.dtype.kind in "iu" else (1, 255, 65_535)
+    fitting = [scale for scale in scales if low >= 0 and high <= scale]
+    start, full = (0.0, float(fitting[0])) if fitting else (low, high - low)
+    return np.rint((values - start) * (255 / (full or 1))).astype(np.uint8)
+
+
 def _eight_bit(picture: Image) -> Image:
-    """Convert greyscale of 16 bits to its upper eight: Pillow's own conversion makes most of it white."""
+    """Scale greyscale of more than 8 bits: Pillow's own conversion clips it to white or black."""
     from PIL import Image
 
-    if not picture.mode.startswith("I;16"):
+    if picture.mode not in ("I", "F") and not picture.mode.startswith("I;16"):
         return picture
-    return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    pixels = np.asarray(picture)
+    # Of a PGM Pillow gives whole numbers in 0 .. 65,535, whatever the file's own maximum is.
+    sixteen = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM")
+    return Image.fromarray((pixels >> 8).astype(np.uint8) if sixteen else grey_levels(pixels))
 
 
 @contextmanager

@@ -118,6 +118,27 @@ def test_labels_may_be_words_and_classes_named(write: Maker) -> None:
     assert load(write("named", classes=np.array(["a", "b", "c"]))).classes == ("a", "b", "c")
 
 
+def test_equal_samples_are_told_and_in_two_splits_allowed_where_asked(write: Maker) -> None:
+    split, audio, image = np.array(["train"] * 30 + ["val"] * 4 + ["test"] * 6), arrays()["audio"], arrays()["image"]
+    audio[1], image[1] = audio[0], image[0]
+    assert load(write(audio=audio, image=image, split=split)).notes == (
+        "samples that stand more than once within their split: 1",
+    )
+    audio[39], image[39] = audio[0], image[0]
+    again = write("again", audio=audio, image=image, split=split)
+    with pytest.raises(DataError, match=r"\(sample 1 of train and sample 39 of test\)"):
+        load(again)
+    assert load(again, allow_repeats=True).notes == ("samples in two splits: 1 (allow_repeats)",)
+
+
+def test_files_that_a_mac_leaves_behind_are_no_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "caches"))
+    for key, values in arrays().items():
+        np.save(tmp_path / f"{key}.npy", values)
+        (tmp_path / f"._{key}.npy").write_bytes(b"\0\5\x16\7")
+    assert len(load(tmp_path).train) == 28
+
+
 def test_token_ids_stay_whole_numbers(write: Maker) -> None:
     tokens = np.ones((N, 2, 7), np.int64)
     batch = load(write(image=tokens)).train.gather(torch.tensor([0]))
@@ -182,6 +203,15 @@ WRONG = np.where(np.arange(N) == 7, np.nan, 1.0).astype(np.float32)[:, None].rep
         ({"split": ["tain"] * N}, r"split\[0\] is 'tain'; it must be train, validation or test"),
         ({"split": ["train"] * N}, "no sample is of the test split"),
         ({"group": ["a"] * 3}, "group has 3 samples"),
+        (
+            {"labels": np.where(np.arange(N) % 2, 10**9, 0)},
+            r"labels\[0\]: no sample has the label 1, though .* 1000000000",
+        ),
+        (
+            {"audio": np.where(np.arange(N) == 7, 1e300, 1)[:, None]},
+            r"audio\[7\] holds 1e\+300, beyond single precision",
+        ),
+        ({"audio": np.ones((N, 5)), "image": np.ones((N, 5))}, "samples in two splits: 1 "),
     ],
 )
 def test_arrays_that_make_no_sense_are_refused(write: Maker, others: dict[str, Any], message: str) -> None:

@@ -88,6 +88,7 @@ def test_texts_stand_in_the_file_and_videos_may_be_folders(tmp_path: Path) -> No
     frames.mkdir()
     for k in (2, 10, 1):
         Image.new("RGB", (20, 20), (k, 0, 0)).save(frames / f"{k:03d}.jpg")
+        (frames / f"._{k:03d}.jpg").write_bytes(b"what a Mac leaves behind")
     kinds = {"words": {"kind": "text", "tokenizer": "nowhere", "length": 8}, "clip": {"kind": "video", "size": 16}}
     found = options(file, modalities=kinds)
     item = Manifest.listing(found).splits["train"][3]
@@ -162,6 +163,7 @@ def test_labels_and_ids_are_checked(tmp_path: Path) -> None:
         ({"a b": AUDIO}, "cannot name a modality"),
         ({"sound": {"kind": "sound"}}, "kind"),
         ({"sound": {**AUDIO, "size": 3}}, "size"),
+        ({"sound": {**AUDIO, "n_fft": 65}}, "multiple of 2"),
         ({}, "at least 1"),
     ],
 )

@@ -69,6 +69,24 @@ def test_a_subject_without_all_classes_is_not_held_out_alone(tree: Path) -> None
     assert set(counts(found)["validation"]) == set(counts(found)["train"]) == set(range(25))
 
 
+def test_lists_too_short_for_whole_subjects_are_held_out_by_gesture(tree: Path) -> None:
+    """As fifty clips of two subjects, of whom one has some of the classes."""
+    short = [(label, subject) for label, subject in TRAIN if subject == 1 or (subject == 2 and label < 11)]
+    file = tree / "nvgesture_train_correct_cvpr2016_v2.lst"
+    lines(file, [line(*pair) for pair in short])
+    found = listing(tree)
+    assert counts(found)["validation"] == dict.fromkeys(range(10), 1)
+    assert sum(counts(found)["train"].values()) == 25
+    assert found.notes[0] == (
+        "validation: 10 gestures of subjects that are trained on, too (seed 0): no choice of the 2 training subjects "
+        "keeps all 25 classes on both sides; with the whole lists whole subjects are held out"
+    )
+    assert {item.group for items in found.splits.values() for item in items} >= {"subject1", "subject2"}
+    lines(file, [line(label, 1) for label in range(1, 26)])
+    with pytest.raises(DataError, match=r"both sides, and no class has two gestures; use longer lists"):
+        listing(tree)
+
+
 def test_a_line_is_read_by_its_keys() -> None:
     row = parse(line(7, 5), "here")
     shuffled = "label:7 color:sk_color:120:200 path:./Video_data/class_07/subject5_r0 depth:sk_depth:120:200"

@@ -16,6 +16,7 @@ from data.prepared.lists.folders import (
 from data.prepared.lists.held_out import (
     carve,
     hold_out,
+    whole_groups,
 )
 from data.prepared.lists.items import (
     SPLITS,
@@ -46,6 +47,7 @@ from data.prepared.lists.rows import (
 )
 from data.prepared.lists.user_tables import (
     carve_splits,
+    label_notes,
     number_labels,
     split_name,
 )
@@ -87,6 +89,7 @@ __all__ = [
     "find_media",
     "folders_by_name",
     "hold_out",
+    "label_notes",
     "letter_words",
     "need_folder",
     "number",
@@ -100,4 +103,5 @@ __all__ = [
     "refuse_repeats",
     "split_name",
     "tabs",
+    "whole_groups",
 ]

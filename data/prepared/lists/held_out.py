@@ -53,6 +53,20 @@ def hold_out(rows: Sequence[R], share: float, seed: int, name: str = "validation
     every class remains in both parts. For large groups, each with many classes: speakers, subjects.
 
     Raises DataError where no such choice exists."""
+    if parts := whole_groups(rows, share, seed, name):
+        return parts
+    groups, classes = ({getattr(row, what) for row in rows} for what in ("group", "label"))
+    raise DataError(
+        f"{name}: no choice of whole groups holds out {share:.0%} and keeps every class on both sides "
+        f"({len(groups)} groups, {len(classes)} classes)"
+    )
+
+
+def whole_groups(
+    rows: Sequence[R], share: float, seed: int, name: str, classes_held: bool = True
+) -> tuple[list[R], list[R]] | None:
+    """(rest, held out) as :func:`hold_out`; None where no such choice exists. classes_held: every class is held out,
+    too; else it is enough that every class remains in the rest."""
     sizes = Counter(row.group for row in rows)
     classes = {row.label for row in rows}
     names = sorted(sizes)
@@ -65,10 +79,8 @@ def hold_out(rows: Sequence[R], share: float, seed: int, name: str = "validation
     for count in range(fewest, len(names)):
         for _ in range(_ATTEMPTS):
             held = {names[position] for position in random.permutation(len(names))[:count]}
-            parts = [row for row in rows if row.group not in held], [row for row in rows if row.group in held]
-            if len(parts[1]) >= share * len(rows) and all({row.label for row in part} == classes for part in parts):
-                return parts
-    raise DataError(
-        f"{name}: no choice of whole groups holds out {share:.0%} and keeps every class on both sides "
-        f"({len(names)} groups, {len(classes)} classes)"
-    )
+            rest, out = [row for row in rows if row.group not in held], [row for row in rows if row.group in held]
+            found = {row.label for row in rest}, {row.label for row in out} if classes_held else classes
+            if len(out) >= share * len(rows) and found == (classes, classes):
+                return rest, out
+    return None

@@ -12,7 +12,7 @@ from support.media_files import STUB, shaded, tone, write_sound, write_video
 from data.base import DataError
 from data.media import MediaError
 from data.media._files import require_package
-from data.media.audio import read_audio, resample
+from data.media.audio import read_audio, read_sound, resample
 
 
 def test_wav_samples_are_shares_of_full_scale_whatever_their_width(tmp_path: Path) -> None:
@@ -88,13 +88,61 @@ def test_a_wav_without_samples_or_with_infinite_ones_is_refused(tmp_path: Path) 
 
 
 def test_a_wav_whose_header_makes_no_sense_is_refused(tmp_path: Path) -> None:
-    for rate in (0, 4_000_000):
-        with pytest.raises(MediaError, match=rf"rate\.wav: a sample rate of {rate} Hz; convert it again"):
+    for rate in (0, 1, 99, 192_001, 4_000_000):
+        with pytest.raises(
+            MediaError, match=rf"rate\.wav: a sample rate of {rate} Hz; convert it to one between 100 and"
+        ):
             read_audio(write_sound(tmp_path / "rate.wav", tone(8000, 0.1), rate), 8000)
     path = write_sound(tmp_path / "a.wav", tone(8000, 0.1), 8000)
     path.write_bytes(path.read_bytes().replace(b"data", b"atad", 1))
     with pytest.raises(MediaError, match=r"a\.wav: a WAV file without format or samples"):
         read_audio(path, 8000)
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFFFFF, 0xFFFFFFFF])
+@pytest.mark.parametrize("odd", [b"", b"x"])
+def test_a_stream_whose_header_leaves_its_size_open_is_read_to_the_end(tmp_path: Path, size: int, odd: bytes) -> None:
+    path = write_sound(tmp_path / "a.wav", tone(8000, 0.1), 8000)
+    whole, content = read_audio(path, 8000), path.read_bytes()
+    at = content.index(b"data") + 4
+    path.write_bytes(content[:4] + size.to_bytes(4, "little") + content[8:at] + size.to_bytes(4, "little")
+                     + content[at + 4 :] + odd)  # fmt: skip
+    assert torch.equal(read_audio(path, 8000), whole)
+
+
+def test_samples_of_size_0_before_another_chunk_are_none(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.wav", np.zeros(0, np.float32), 8000)
+    path.write_bytes(path.read_bytes() + b"LIST\x04\0\0\0INFO")
+    with pytest.raises(MediaError, match=r"a\.wav: no samples"):
+        read_audio(path, 8000)
+
+
+@pytest.mark.parametrize(("codec", "tag"), [("pcm_mulaw", 7), ("pcm_alaw", 6)])
+def test_companded_sound_is_read_by_the_media_library(tmp_path: Path, codec: str, tag: int) -> None:
+    import av
+
+    path, sound = tmp_path / "a.wav", tone(8000, 0.5)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.round(sound[None] * 2**15).astype(np.int16), "s16", "mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert path.read_bytes()[20] == tag
+    assert torch.allclose(read_audio(path, 8000), torch.from_numpy(sound), atol=0.02)
+
+
+@pytest.mark.parametrize(("peak", "full", "beyond"), [(1, 1, False), (1.5, 1, True), (8, 1, True), (2**14, 2**15, True),
+                                                      (2**20, 2**23, True), (2**31, 2**31, True)])  # fmt: skip
+def test_floating_point_samples_beyond_full_scale_are_told_and_scaled_where_they_are_whole_numbers(
+    tmp_path: Path, peak: float, full: float, beyond: bool
+) -> None:
+    from scipy.io import wavfile
+
+    wavfile.write(tmp_path / "a.wav", 8000, np.array([peak, -peak / 4, 0], np.float32))
+    sound = read_sound(tmp_path / "a.wav", 8000)
+    assert sound.beyond == beyond
+    assert sound.wave.tolist() == [min(1, peak / full), max(-1, -peak / 4 / full), 0]
 
 
 @pytest.mark.parametrize("share", [0.99, 0.5, 0.002])

@@ -47,6 +47,47 @@ def test_greyscale_of_sixteen_bits_keeps_its_shades(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(read_image(tmp_path / "a.png")), np.stack([4 * shades] * 3, -1))
 
 
+RAMP = [0, 64, 128, 255]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "pixels", "levels"),
+    [
+        ("a.tif", "<i4", [0, 16448, 32896, 65535], RAMP),  # as 16 bits
+        ("a.tif", "<i4", RAMP, RAMP),  # as 8 bits
+        ("a.tif", "<i4", [-1000, 1_000_000, 2_000_000, 3_999_000], [0, 64, 128, 255]),  # its own range
+        ("a.tif", "<f4", [0, 0.25, 0.5, 1], RAMP),
+        ("a.tif", "<f4", RAMP, RAMP),
+        ("a.tif", "<f4", [-1, -0.5, 0, 1], RAMP),
+        ("a.tif", "<f4", [7, 7, 7, 7], [7] * 4),
+        ("a.tif", "<f4", [-7, -7, -7, -7], [0] * 4),
+        ("a.pfm", "<f4", [0, 0.25, 0.5, 1], RAMP),
+    ],
+)
+def test_pixels_of_more_than_eight_bits_are_scaled(
+    tmp_path: Path, name: str, kind: str, pixels: list[float], levels: list[int]
+) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.array([pixels], kind)).save(tmp_path / name)
+    assert np.asarray(read_image(tmp_path / name))[0, :, 0].tolist() == levels
+
+
+@pytest.mark.parametrize("most", [4095, 65535, 1000])
+def test_the_full_scale_of_a_pgm_is_its_own(tmp_path: Path, most: int) -> None:
+    shades = np.rint(np.array([0, 0.25, 0.5, 1]) * most).astype(">u2")
+    (tmp_path / "a.pgm").write_bytes(f"P5\n4 1\n{most}\n".encode() + shades.tobytes())
+    assert np.abs(np.asarray(read_image(tmp_path / "a.pgm"))[0, :, 0] - np.array([0, 63.75, 127.5, 255])).max() < 1
+
+
+def test_pixels_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.array([[0, np.nan]], np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(MediaError, match=r"a\.tif: damaged \(pixels that are not finite\)"):
+        read_image(tmp_path / "a.tif")
+
+
 def test_exif_orientation_is_left_alone(tmp_path: Path) -> None:
     from PIL import Image
 
