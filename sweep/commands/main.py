@@ -66,6 +66,8 @@ def argument_parser() -> argparse.ArgumentParser:
     report.add_argument("names", nargs="+", metavar="NAME", help="sweeps that have run before")
     about = "for a paper, too: LaTeX tables, figures for one and two columns, a checklist"
     report.add_argument("--tex", action="store_true", help=about)
+    about = "write to FOLDER/NAME in place of the results, for which reading them is enough"
+    report.add_argument("--to", type=Path, metavar="FOLDER", help=about)
 
     seeds = command("seeds", "say how many seeds a difference to joint training needs, from a sweep's own noise")
     seeds.add_argument("names", nargs="+", metavar="NAME", help="sweeps that have run before")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
@@ -25,32 +27,38 @@ from sweep.runs.open_store import open_store
 from sweep.runs.store import Store
 from sweep.storage.files import StoreError
 
+ELSEWHERE = "write it to a folder of yours (python -m sweep report NAME --to FOLDER)"
+
 IN_TERMINAL = 10
 """Searched configurations of a label and dataset in the table for the terminal."""
 
 
 def run_command(options: argparse.Namespace) -> int:
-    """Write the report of each sweep that is named. Raises ConfigError where one has not run."""
+    """Write the report of each sweep that is named. Raises ConfigError where one has not run, StoreError."""
     store = open_store(options.results)
     for name in options.names:
         pull_sweep(store, name)
-        publish_report(store, name, terminal(), tex=options.tex)
+        publish_report(store, name, terminal(), tex=options.tex, to=options.to)
     return DONE
 
 
-def publish_report(store: Store, name: str, console: Console, tex: bool = False) -> None:
+def publish_report(store: Store, name: str, console: Console, tex: bool = False, to: Path | None = None) -> None:
     """Write tables and report of a sweep, where it has any run, and print the small table. tex: write what a paper
-    needs, too. Raises StoreError."""
+    needs, too. to: a folder that they are written below, in place of the results. Raises StoreError."""
     store.pull(name)
     if not (store.results / name / "index.jsonl").exists():
         return
+    target = (to or store.results) / name
+    _check_writable(target)
     try:
-        write_tables(store.results, name)
-        page = write_report(store.results, name)
-        paper = write_paper(store.results, name) if tex else None
+        target.mkdir(parents=True, exist_ok=True)
+        write_tables(store.results, name, target)
+        page = write_report(store.results, name, target)
+        paper = write_paper(store.results, name, target) if tex else None
     except OSError as error:
-        raise StoreError(f"cannot write the report: {error}; free space or change permissions") from error
-    store.publish(name)
+        raise StoreError(f"cannot write the report: {error}; free space, change permissions, or {ELSEWHERE}") from error
+    if to is None:
+        store.publish(name)
     left_out, runs = left_out_configurations(store.results / name), load(store.results / name)
     standing = standings(Parts(runs))
     print_standings(standing, name, console)
@@ -60,6 +68,14 @@ def publish_report(store: Store, name: str, console: Console, tex: bool = False)
     console.print(f"report: {page}", soft_wrap=True)
     if paper is not None:
         console.print(f"for a paper: {paper}", soft_wrap=True)
+
+
+def _check_writable(target: Path) -> None:
+    """Check that this user may write the report of a sweep into its folder, before it is computed. Raises
+    StoreError."""
+    for folder in (target, target / "report", target / "report" / "figures"):
+        if folder.exists() and not os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise StoreError(f"cannot write the report: this user may not write to {folder}; {ELSEWHERE}")
 
 
 def print_standings(table: pd.DataFrame, name: str, console: Console) -> None:

@@ -17,11 +17,12 @@ from sweep.report.tables import number_blocks
 from sweep.results.tables import load
 
 
-def write_paper(results: Path, name: str) -> Path:
-    """Write results/NAME/report/paper/ and return it: TABLE.tex, one-column/ and two-columns/ with the figures of the
-    selection metric as PDF, checklist.txt. Raises ResultsError where the sweep has no results."""
+def write_paper(results: Path, name: str, to: Path | None = None) -> Path:
+    """Write report/paper/, in results/NAME or in the folder ``to``, and return it: TABLE.tex, one-column/ and
+    two-columns/ with the figures of the selection metric as PDF, checklist.txt. Raises ResultsError where the sweep has
+    no results."""
     folder = results / name
-    target = folder / "report" / "paper"
+    target = (to or folder) / "report" / "paper"
     target.mkdir(parents=True, exist_ok=True)
     parts, request = Parts(load(folder)), read_request(folder)
     table = standings(parts)

@@ -47,10 +47,11 @@ MOST_PLOTS = 24
 """Interactive curves of a page; of more grids the first."""
 
 
-def write_report(results: Path, name: str) -> Path:
-    """Write results/NAME/report/index.html with its figures and return its path. Raises ResultsError where the sweep
-    has no results."""
+def write_report(results: Path, name: str, to: Path | None = None) -> Path:
+    """Write report/index.html with its figures, in results/NAME or in the folder ``to``, and return its path. Raises
+    ResultsError where the sweep has no results."""
     folder = results / name
+    target = (to or folder) / "report"
     runs, epochs = load(folder), load(folder, "epoch")
     parts, request, out = Parts(runs), read_request(folder), raced_out_seeds(folder)
     frozen = folder / "sweep.yaml"
@@ -59,22 +60,22 @@ def write_report(results: Path, name: str) -> Path:
     compared = pareto_fronts(parts, request.objectives, request.seeds, out) if len(request.objectives) > 1 else []
     table = standings(parts)
     several = over_datasets(parts, table)
-    gallery = save_figures(folder, parts, epochs, several)
+    gallery = save_figures(folder, parts, epochs, several, target / "figures")
     saved = gallery.saved
     sections = [
         Section("methods", "Which method", standing_blocks(table)),
-        Section("datasets", "Over datasets", dataset_blocks(several) + _pictures(saved, folder, "ranks")),
+        Section("datasets", "Over datasets", dataset_blocks(several) + _pictures(saved, target, "ranks")),
         Section("curves", "Curves", _curves(parts)),
-        Section("pareto", "Several objectives", pareto_blocks(parts, compared) + _pictures(saved, folder, "pareto")),
+        Section("pareto", "Several objectives", pareto_blocks(parts, compared) + _pictures(saved, target, "pareto")),
         Section("tables", "Numbers", number_blocks(parts, request.seeds, out, compared, left_out)),
         Section("variation", "Variation", variation_blocks(parts, results)),
-        Section("modalities", "Absent modalities", subset_blocks(parts) + _pictures(saved, folder, "subsets")),
+        Section("modalities", "Absent modalities", subset_blocks(parts) + _pictures(saved, target, "subsets")),
         Section("probabilities", "Probabilities", probability_blocks(parts)),
-        Section("published", "Published numbers", _pictures(saved, folder, "published") + published_blocks(parts)),
+        Section("published", "Published numbers", _pictures(saved, target, "published") + published_blocks(parts)),
         Section("learning", "Learning curves", _learning(runs, epochs)),
-        Section("diagnostics", "Diagnostics", _pictures(saved, folder, "trajectory")),
+        Section("diagnostics", "Diagnostics", _pictures(saved, target, "trajectory")),
         Section("search", "Search", _search(folder, selection_metric(runs).removeprefix("validation_"))),
-        Section("figures", "Figures", _figures(gallery, folder)),
+        Section("figures", "Figures", _figures(gallery, target)),
         Section("budgets", "Budgets", budget_blocks(runs, request, len(out))),
         Section("failures", "Failures and retries", failure_blocks(results, runs)),
         Section("configuration", "Configuration and data", configuration_blocks(results, runs, text)),
@@ -96,10 +97,9 @@ def write_report(results: Path, name: str) -> Path:
         sections=[section for section in sections if section.blocks],
         plotly_js=Markup(get_plotlyjs()),
     )
-    target = folder / "report" / "index.html"
-    partial = target.with_name(f".index.{os.getpid()}.html")
+    partial = target / f".index.{os.getpid()}.html"
     partial.write_text(rendered, encoding="utf-8")
-    return partial.replace(target)
+    return partial.replace(target / "index.html")
 
 
 # Sections ------------------------------------------------------------------------------------------------------
@@ -175,24 +175,26 @@ def _search(folder: Path, metric: str) -> list[Block]:
     return blocks
 
 
-def _pictures(saved: Sequence[Saved], folder: Path, kind: str) -> list[Block]:
-    """Show the figures of one kind."""
-    return [_picture(figure, folder, True) for figure in saved if figure.kind == kind and figure.shown]
+def _pictures(saved: Sequence[Saved], target: Path, kind: str) -> list[Block]:
+    """Show the figures of one kind. target: the folder of the page."""
+    return [_picture(figure, target, True) for figure in saved if figure.kind == kind and figure.shown]
 
 
-def _figures(gallery: Gallery, folder: Path) -> list[Block]:
+def _figures(gallery: Gallery, target: Path) -> list[Block]:
     """Show every figure that no other section shows; of those of other metrics link to the files."""
     rest = [f for f in gallery.saved if f.kind not in OWN_SECTIONS or not f.shown]
-    blocks = [_picture(figure, folder, figure.shown) for figure in rest]
+    blocks = [_picture(figure, target, figure.shown) for figure in rest]
     if gallery.left:
         said = "Further figures, of other metrics and methods, are not drawn of a sweep of this size."
         blocks.append(Block(text=f"{said} The interactive plots and the tables have their numbers."))
-    tables = tuple((f, f"../{f}") for f in ("runs.parquet", "runs.csv", "epochs.parquet") if (folder / f).exists())
+    tables = tuple(
+        (f, f"../{f}") for f in ("runs.parquet", "runs.csv", "epochs.parquet") if (target.parent / f).exists()
+    )
     return [*blocks, Block("Tables", links=tables)] if tables else blocks
 
 
-def _picture(figure: Saved, folder: Path, shown: bool) -> Block:
+def _picture(figure: Saved, target: Path, shown: bool) -> Block:
     links = tuple((form.upper(), f"figures/{figure.stem}.{form}") for form in ("pdf", "svg", "png"))
-    image = (folder / "report" / "figures" / f"{figure.stem}.png").read_bytes() if shown else b""
+    image = (target / "figures" / f"{figure.stem}.png").read_bytes() if shown else b""
     source = f"data:image/png;base64,{base64.b64encode(image).decode()}" if shown else ""
     return Block(image=source, caption=figure.caption, links=links)

@@ -122,12 +122,12 @@ _cached_frames: dict[tuple[str, Level], tuple[Any, pd.DataFrame]] = {}
 """The frames of the folder that was read last, each with what tells whether they still hold."""
 
 
-def write_tables(results: str | Path, name: str) -> list[Path]:
-    """Write runs.parquet, runs.csv and epochs.parquet of the sweep ``name``, each atomically. Returns their paths.
-    Raises StoreError where they cannot be written."""
+def write_tables(results: str | Path, name: str, to: Path | None = None) -> list[Path]:
+    """Write runs.parquet, runs.csv and epochs.parquet of the sweep ``name``, each atomically, into its folder or the
+    folder ``to``. Returns their paths. Raises StoreError where they cannot be written."""
     folder = Path(results) / name
     runs, epochs = _without_mixed_types(load(folder)), _without_mixed_types(load(folder, "epoch"))
-    paths = [folder / file for file in ("runs.parquet", "runs.csv", "epochs.parquet")]
+    paths = [(to or folder) / file for file in ("runs.parquet", "runs.csv", "epochs.parquet")]
     for target, frame in zip(paths, (runs, runs, epochs), strict=True):
         partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
         with guarded("write", target):

@@ -62,10 +62,13 @@ class Gallery:
     left: int
 
 
-def save_figures(sweep: Path, parts: Parts, epochs: pd.DataFrame, several: OverDatasets | None = None) -> Gallery:
-    """Draw the figures of the sweep in the folder ``sweep`` into its report/figures/, with captions.txt beside them.
-    parts, epochs: its runs and epochs, as ``sweep.results.load`` gives them; several: its methods over datasets."""
-    folder = sweep / "report" / "figures"
+def save_figures(
+    sweep: Path, parts: Parts, epochs: pd.DataFrame, several: OverDatasets | None = None, to: Path | None = None
+) -> Gallery:
+    """Draw the figures of the sweep in the folder ``sweep`` into its report/figures/, or into the folder ``to``, with
+    captions.txt beside them. parts, epochs: its runs and epochs, as ``sweep.results.load`` gives them; several: its
+    methods over datasets."""
+    folder = to or sweep / "report" / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     most = MOST_OF_LARGE if len(parts.runs) > LARGE else MOST_FIGURES
     metric = slug(selection_metric(parts.runs).removeprefix("validation_"))
