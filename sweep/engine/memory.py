@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -14,6 +15,26 @@ THRESHOLD_VARIABLE = "RAY_memory_usage_threshold"
 WAIT = 300.0
 """Seconds to wait at most, at a time, until memory is free."""
 GIB = 2.0**30
+
+
+@dataclass(frozen=True)
+class _ControlGroup:
+    """Names of the files in which one version of Linux's control groups tells of memory, and of the pages that it gives
+    back."""
+
+    folder: str
+    limit: str
+    used: str
+    given_back: str
+
+
+CONTROL_GROUPS = (
+    _ControlGroup("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    _ControlGroup("", "memory.max", "memory.current", "inactive_file"),
+)
+"""Version 1, version 2. A machine may have both, with memory in either."""
+UNLIMITED = 2**60
+"""Bytes: version 1 writes the largest number of whole pages where there is no limit, version 2 "max"."""
 
 
 def threshold() -> float:
@@ -29,17 +50,20 @@ def used_share() -> float:
 
 
 def _used_share_of_container(folder: Path) -> float:
-    """Return the share in use of what a control group (version 2) may have; 0 where it has no limit."""
+    """Return the share in use of what the control group in a folder may have; 0 where it has no limit."""
+    return max(_used_share_of_group(folder / group.folder, group) for group in CONTROL_GROUPS)
+
+
+def _used_share_of_group(folder: Path, group: _ControlGroup) -> float:
     try:
-        limit = (folder / "memory.max").read_text().strip()
-        used = int((folder / "memory.current").read_text())
-        files = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        limit = (folder / group.limit).read_text().strip()
+        used = int((folder / group.used).read_text())
+        pages = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        unlimited = limit == "max" or int(limit) >= UNLIMITED
+        # Pages of files that nobody has used lately are given back when they are asked for.
+        return 0.0 if unlimited else (used - int(pages.get(group.given_back, 0))) / max(1, int(limit))
     except (OSError, ValueError):
         return 0.0
-    if limit == "max":
-        return 0.0
-    # Pages of files that nobody has used lately are given back when they are asked for.
-    return (used - int(files.get("inactive_file", 0))) / max(1, int(limit))
 
 
 def is_short() -> bool:

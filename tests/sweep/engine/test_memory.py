@@ -12,13 +12,36 @@ from sweep.engine import memory
 from sweep.engine.memory import WAIT, MemoryPatience
 
 
-def test_the_limit_of_a_container_counts_without_pages_that_are_given_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("folder", "limit", "used", "unlimited", "pages"),
+    [
+        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "9223372036854771712", "total_inactive_file"),
+        ("", "memory.max", "memory.current", "max", "inactive_file"),
+    ],
+    ids=["version 1", "version 2"],
+)
+def test_the_limit_of_a_container_counts_without_pages_that_are_given_back(
+    tmp_path: Path, folder: str, limit: str, used: str, unlimited: str, pages: str
+) -> None:
     assert memory._used_share_of_container(tmp_path) == 0.0
-    (tmp_path / "memory.current").write_text("700\n")
-    (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 100\n")
-    for limit, share in (("1000", 0.6), ("max", 0.0)):
-        (tmp_path / "memory.max").write_text(f"{limit}\n")
+    group = tmp_path / folder
+    group.mkdir(exist_ok=True)
+    (group / used).write_text("700\n")
+    (group / "memory.stat").write_text(f"anon 500\n{pages} 100\n")
+    for written, share in (("1000", 0.6), (unlimited, 0.0), ("damaged", 0.0)):
+        (group / limit).write_text(f"{written}\n")
         assert memory._used_share_of_container(tmp_path) == share
+
+
+def test_of_both_versions_of_control_groups_the_one_with_less_left_counts(tmp_path: Path) -> None:
+    (tmp_path / "memory").mkdir()
+    for folder, files in (
+        ("", {"memory.max": 1000, "memory.current": 300, "memory.stat": "inactive_file 0"}),
+        ("memory", {"memory.limit_in_bytes": 800, "memory.usage_in_bytes": 600, "memory.stat": "cache 5"}),
+    ):
+        for name, content in files.items():
+            (tmp_path / folder / name).write_text(f"{content}\n")
+    assert memory._used_share_of_container(tmp_path) == 0.75
 
 
 def test_memory_is_short_above_the_threshold_of_rays_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
