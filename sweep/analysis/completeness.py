@@ -119,12 +119,10 @@ def completeness_table(rows: pd.DataFrame, seeds: int = 0, out: RacedOut | None 
     seeds: how many each should have on a split but under report seeds; 0: as many as the one that has most in its
     study."""
     seen = rows.drop_duplicates(["hash", *CONFIGURATION])
-    seen = seen.assign(split=split_of(seen))
+    seen = seen[[*CONFIGURATION, "status"]].assign(split=split_of(seen), trained=seen.get("epochs_trained", 0), of=1)
     keys = zip(seen["label"], seen["dataset"], seen["split"], seen["configuration"], strict=True)
     counts = seen.assign(
         **{word: seen["status"].eq(word) for word in ("done", "pruned", "failed", "diverged")},
-        trained=seen.get("epochs_trained", 0),
-        of=1,
         out=[key in (out or {}) or (key[0], key[1], -1, key[3]) in (out or {}) for key in keys],
     )
     aggregated = {word: (word, "sum") for word in ("done", "pruned", "failed", "diverged", "of")}

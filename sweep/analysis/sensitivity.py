@@ -148,9 +148,9 @@ def _repeats(frame: pd.DataFrame, x: str, metric: str) -> pd.DataFrame:
     """Give the repeats of each value, with the block that they belong to: runs by seed, or with several splits the
     splits' means by split, as runs of one split repeat the training alone."""
     done = frame[frame["status"].eq("done") & frame[metric].notna()]
-    done = done.assign(split=split_of(done)).drop_duplicates([x, "split", "seed"])
+    done = done[[x, "seed", metric]].assign(split=split_of(done)).drop_duplicates([x, "split", "seed"])
     if done["split"].nunique() < 2:
-        return done.assign(block=done["seed"])
+        return done.rename(columns={"seed": "block"})
     return done.groupby([x, "split"], sort=False)[metric].mean().reset_index().rename(columns={"split": "block"})
 
 

@@ -159,7 +159,8 @@ def repeat_of(frame: pd.DataFrame) -> pd.MultiIndex:
 
 def estimate_runs(runs: pd.DataFrame, metric: str, share: bool = True) -> Estimate:
     """Estimate ``metric`` of one configuration from its runs, as :func:`summarise` does."""
-    table = summarise(runs.assign(_one=0), ["_one"], metric, share)
+    needed = [name for name in ("status", "split", "dataset", TEST_SAMPLES, metric) if name in runs]
+    table = summarise(runs[needed].assign(_one=0), ["_one"], metric, share)
     if table.empty or not table["n"][0]:
         return Estimate(math.nan, math.nan, math.nan, math.nan, 0)
     row = table.iloc[0]
@@ -232,7 +233,8 @@ def compare(frame: pd.DataFrame, metrics: Sequence[str], by: Sequence[str] = ("l
 
     A metric is its mean with its interval, as :func:`interval_text` writes them; one known for fewer runs than n says
     for how many."""
-    table = frame.assign(finished=1.0).pipe(summarise, by, "finished")[[*by, "n", "failed", "missing"]]
+    counted = frame[[*by, "status"]].assign(finished=1.0)
+    table = summarise(counted, by, "finished")[[*by, "n", "failed", "missing"]]
     for metric in metrics:
         found = summarise(frame, by, metric)
         cells = zip(found["mean"], found["low"], found["high"], found["n"], table["n"], strict=True)

@@ -65,7 +65,7 @@ def configurations(
         )
         place = {key: number for number, key in enumerate(states["configuration"].head(most))}
         kept = rows[rows["configuration"].isin(place)]
-        groups.append(kept.assign(_rank=kept["configuration"].map(place)).sort_values("_rank", kind="stable"))
+        groups.append(kept.iloc[kept["configuration"].map(place).argsort(kind="stable")])
     rows = pd.concat([*groups, parts.chosen])
     table = compare(rows, columns, KEY).merge(
         completeness_table(rows, seeds, out)[[*CONFIGURATION, "state"]], on=CONFIGURATION

@@ -16,3 +16,10 @@ def frame(values: dict[object, list[float | str]], seeds: list[int] | None = Non
         for i, v in enumerate(found)
     ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def of_many_blocks(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with so many columns beside, each apart in memory, that pandas warns of one more: as joined rows of many
+    methods are."""
+    others = [pd.DataFrame({f"beside{number}": 0.0}, index=rows.index) for number in range(101)]
+    return pd.concat([rows, *others], axis=1)

@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
-from support.seed_frames import frame
+from support.seed_frames import frame, of_many_blocks
 
 from sweep.analysis.sensitivity import sensitivity
+from sweep.analysis.statistics import estimate_runs
 
 
 def test_sensitivity_over_unequal_numbers_of_seeds_is_a_test_without_blocks() -> None:
@@ -25,6 +26,13 @@ def test_sensitivity_over_unequal_numbers_of_seeds_is_a_test_without_blocks() ->
     single = sensitivity(frame({1: [0.5], 2: many}), "x", "m")
     assert (single.noise, single.n) == (pytest.approx(np.std(many, ddof=1)), (1, 6))
     assert single.p == pytest.approx(stats.ttest_ind([0.5], many).pvalue, rel=1e-4)
+
+
+@pytest.mark.filterwarnings("error::pandas.errors.PerformanceWarning")
+def test_rows_of_many_columns_are_judged_like_others() -> None:
+    rows = frame({1: [0.5, 0.6], 2: [0.7, 0.7]})
+    assert sensitivity(of_many_blocks(rows), "x", "m") == sensitivity(rows, "x", "m")
+    assert estimate_runs(of_many_blocks(rows), "m") == estimate_runs(rows, "m")
 
 
 def test_sensitivity_by_hand() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+import pytest
+from support.seed_frames import of_many_blocks
 from support.synthetic_results import Results, alpha_sweep, swept_alpha
 
 from sweep.analysis.completeness import COMPLETE, raced_out_seeds
@@ -33,6 +36,12 @@ def test_a_mean_over_fewer_seeds_is_listed_after_the_ranked_ones(pareto_folder: 
     assert searched["point"].tolist() == [f"alpha={a}" for a in ("0", "0.1", "0.3", "0.2", "0.4", "0.5")]
     assert searched["state"].tolist() == [COMPLETE] * 4 + ["out of the race after 1 seed", "pruned after 2 epochs"]
     assert configurations(pareto_parts, ["validation_accuracy"], 4)["point"].tolist().count("alpha=0.4") == 0
+
+
+@pytest.mark.filterwarnings("error::pandas.errors.PerformanceWarning")
+def test_rows_of_many_columns_are_tabulated_like_others(pareto_parts: Parts) -> None:
+    found = configurations(Parts(of_many_blocks(pareto_parts.runs)), ["validation_accuracy"], 20)
+    pd.testing.assert_frame_equal(found, configurations(pareto_parts, ["validation_accuracy"], 20))
 
 
 def test_what_a_method_refuses_stands_as_not_applicable_after_its_dataset_and_is_not_compared(tmp_path: Path) -> None:
