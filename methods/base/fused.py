@@ -14,6 +14,7 @@ from methods.base.context import Context
 from methods.base.hyperparameters import Choice, Hyperparameters, Integer, LogUniform, hyper
 from methods.base.method import MULTI, Method, MethodError, Outputs
 from models import fusion as fusions
+from models.encoders import staged
 
 FusionName = Literal["concat", "sum", "weight", "affine", "gated", "channel", "ml_lstm", "etmc", "late"]
 
@@ -256,7 +257,7 @@ def build_fusion(
             if kind.needs_stages and not hasattr(encoder, "stages"):
                 raise MethodError(
                     f"fusion {kind.name} mixes the maps of convolutional encoders, which {modality} does not have; "
-                    "give it encoder cnn or resnet18, or use channel_mode mmtm"
+                    f"give it encoder {' or '.join(staged())}, or use channel_mode mmtm"
                 )
     return fusions.build(
         hyperparameters.fusion,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
 from models import unknown
@@ -22,11 +23,21 @@ from models.encoders.checkpoints import LoadReport, load_weights
 from models.encoders.clip import CLIPImage, CLIPImageOptions, CLIPText, CLIPTextOptions
 from models.encoders.i3d import I3D, I3DOptions
 from models.encoders.m3ae import M3AEImage, M3AEImageOptions, M3AEText, M3AETextOptions
+from models.encoders.patches import (
+    PatchTransformer,
+    PatchTransformerOptions,
+    ViT,
+    ViTOptions,
+    pad_to_multiple,
+    patchify,
+)
 from models.encoders.resnet import ResNet18, ResNet18Options, ResNet50, ResNet50Options
+from models.encoders.sequences import GRU, Conv1d, Conv1dOptions, GRUOptions, downsampled_length, last_states
 
 __all__ = [
     "CAVMAE",
     "ENCODERS",
+    "GRU",
     "I3D",
     "MLP",
     "Bert",
@@ -36,8 +47,11 @@ __all__ = [
     "CLIPImageOptions",
     "CLIPText",
     "CLIPTextOptions",
+    "Conv1d",
+    "Conv1dOptions",
     "Encoder",
     "EncoderOptions",
+    "GRUOptions",
     "I3DOptions",
     "LoadReport",
     "M3AEImage",
@@ -45,6 +59,8 @@ __all__ = [
     "M3AEText",
     "M3AETextOptions",
     "MLPOptions",
+    "PatchTransformer",
+    "PatchTransformerOptions",
     "ResNet18",
     "ResNet18Options",
     "ResNet50",
@@ -53,18 +69,30 @@ __all__ = [
     "ShapeError",
     "SmallCNN",
     "SmallCNNOptions",
+    "ViT",
+    "ViTOptions",
     "build",
+    "describe",
+    "downsampled_length",
     "fitting",
+    "last_states",
     "load_weights",
     "names",
+    "pad_to_multiple",
+    "patchify",
     "refusal",
     "resolve",
     "stage_count",
+    "staged",
 ]
 
 _KINDS: tuple[type[Encoder], ...] = (
     MLP,
     SmallCNN,
+    Conv1d,
+    GRU,
+    PatchTransformer,
+    ViT,
     ResNet18,
     ResNet50,
     Bert,
@@ -125,6 +153,31 @@ def stage_count(spec: str | Mapping[str, Any]) -> int:
     none. Raises ValueError as ``resolve``."""
     kind, options = _parse(spec)
     return kind.stage_count(options)
+
+
+def staged() -> list[str]:
+    """List the encoders that can be run in parts, by their default options."""
+    return [name for name in names() if ENCODERS[name].stage_count(ENCODERS[name].Options())]
+
+
+def describe(spec: str | Mapping[str, Any], shape: Shape) -> dict[str, Any]:
+    """Tell the sizes of the encoder that ``spec`` describes, for samples of ``shape``, without computing anything:
+    ``parameters``, ``out_dim``, ``tokens`` [L, D] and the channels of its ``stages``, None where it has none. Raises
+    ValueError as :func:`build`."""
+    with torch.device("meta"):
+        encoder: Any = build(spec, shape).eval()
+        sample = torch.zeros(1, *shape)
+        tokens, _ = encoder.tokens(sample)
+        stages = None
+        if stage_count(spec):
+            maps, stages = encoder.stem(sample), []
+            for stage in encoder.stages:
+                maps = stage(maps)
+                stages.append(maps.shape[1])
+    parameters = sum(parameter.numel() for parameter in encoder.parameters())
+    return {
+        "parameters": parameters, "out_dim": encoder.out_dim, "tokens": list(tokens.shape[1:]), "stages": stages
+    }  # fmt: skip
 
 
 def _parse(spec: str | Mapping[str, Any]) -> tuple[type[Encoder], EncoderOptions]:

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from models.encoders.base import EncoderOptions, heads_divide
+from models.encoders.base import AttentionOptions
 from models.encoders.checkpoints import UNREADABLE, LoadReport, another_network, first_line, nothing_fits, read_weights
 
 CONFIGURATION = "config.json"
@@ -50,7 +50,7 @@ class Architecture:
         return {option: part.get(key, default) for option, (key, default) in self.sizes.items()}
 
 
-class HubOptions(EncoderOptions):
+class HubOptions(AttentionOptions):
     """Options of an encoder of the library. Where ``pretrained`` is a local folder its configuration sets the sizes."""
 
     architecture: ClassVar[Architecture]
@@ -60,8 +60,6 @@ class HubOptions(EncoderOptions):
         description="null: random weights; a name of the Hugging Face hub; a local folder as save_pretrained writes "
         "it, which sets the sizes; or a local file of weights",
     )
-    width: int
-    heads: int
 
     @model_validator(mode="before")
     @classmethod
@@ -82,11 +80,6 @@ class HubOptions(EncoderOptions):
             if values.get(option, value) != value:
                 raise ValueError(f"{option}: {values[option]} was asked for, but {path} says {value}; leave it out")
         return {**values, **found}
-
-    @model_validator(mode="after")
-    def _divides(self) -> Self:
-        heads_divide(self.width, self.heads)
-        return self
 
     def configuration(self) -> dict[str, Any]:
         """List the arguments of the library's configuration."""

@@ -6,28 +6,22 @@ Scalable Vision Learners", CVPR 2022."""
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Self
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.encoders.base import EncoderOptions, heads_divide
+from models.encoders.base import AttentionOptions
 
 
-class TransformerOptions(EncoderOptions):
+class TransformerOptions(AttentionOptions):
     """Sizes of a Transformer of pre-norm blocks; those of ViT-B."""
 
     pretrained: str | None = Field(None, min_length=1, description="null: random weights; or a local file")
     width: int = Field(768, ge=4, multiple_of=4, description="numbers of a token, and of the feature")
     depth: int = Field(12, ge=1, description="blocks")
     heads: int = Field(12, ge=1, description="attention heads; they divide the width")
-
-    @model_validator(mode="after")
-    def _divides(self) -> Self:
-        heads_divide(self.width, self.heads)
-        return self
 
 
 class Block(nn.Module):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 
 Shape = tuple[int, ...]
@@ -21,6 +21,19 @@ class EncoderOptions(BaseModel):
     """Base of every encoder's options: strict types, unknown names refused, immutable."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class AttentionOptions(EncoderOptions):
+    """Base of the options of an encoder whose attention heads share its width."""
+
+    width: int
+    heads: int
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide a width of {self.width}")
+        return self
 
 
 class Encoder(nn.Module):
@@ -90,9 +103,3 @@ def places(maps: Tensor, batch: int) -> Tensor:
     vectors = maps.flatten(2).transpose(1, 2)
     frames = len(maps) // batch if batch else 1
     return vectors.reshape(batch, frames * vectors.shape[1], vectors.shape[2])
-
-
-def heads_divide(width: int, heads: int) -> None:
-    """Check heads: raises ValueError where attention heads cannot share a width."""
-    if width % heads:
-        raise ValueError(f"{heads} heads do not divide a width of {width}")

@@ -47,7 +47,7 @@ def channel_refusal(mode: str, specs: Mapping[str, Mapping[str, Any]], shapes: M
         return None
     for modality, count in counts.items():
         if not count:
-            fitting = [name for name in declared.names() if declared.stage_count(name)]
+            fitting = declared.staged()
             if modality in shapes:
                 fitting = [name for name in fitting if name in declared.fitting(shapes[modality])]
             other = f"give it {' or '.join(fitting)}, or use mmtm" if fitting else "use mmtm"
@@ -91,7 +91,8 @@ class ChannelFusion(Fusion):
             number = staged.index(False)
             raise ValueError(
                 f"fusion {self.name} mixes the maps between an encoder's stages, and encoder {number + 1} "
-                f"({type(encoders[number]).__name__}) has no stem and stages: use cnn or resnet18, or another fusion"
+                f"({type(encoders[number]).__name__}) has no stem and stages: "
+                f"use {' or '.join(declared.staged())}, or another fusion"
             )
         dims = [int(encoder.out_dim) for encoder in encoders]  # type: ignore[arg-type]
         super().__init__(dims, num_classes, **shared)

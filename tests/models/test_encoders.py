@@ -15,8 +15,8 @@ from models.encoders import MLP, ResNet18, SmallCNN, build, resolve
 
 def test_names() -> None:
     assert encoders.names() == [
-        "bert", "cav_mae", "clip_image", "clip_text", "cnn", "i3d", "m3ae_image", "m3ae_text", "mlp", "resnet18",
-        "resnet50",
+        "bert", "cav_mae", "clip_image", "clip_text", "cnn", "conv1d", "gru", "i3d", "m3ae_image", "m3ae_text", "mlp",
+        "patch_transformer", "resnet18", "resnet50", "vit",
     ]  # fmt: skip
     assert [encoders.ENCODERS[name] for name in ("cnn", "mlp", "resnet18")] == [SmallCNN, MLP, ResNet18]
 
@@ -33,7 +33,7 @@ def test_resolve_fills_in_every_default() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("resnet8", "no encoder called 'resnet8', nearest is 'resnet18'; there are: bert, .*, mlp, resnet18"),
+        ("resnet8", "no encoder called 'resnet8', nearest is 'resnet18'; there are: bert, .*, mlp, .*, resnet18"),
         ({"name": None}, "no encoder called None"),
         ({"width": 3}, "an encoder needs a name"),
         ({"name": "mlp", "widht": 3}, "no option of encoder mlp called 'widht', nearest is 'width'"),

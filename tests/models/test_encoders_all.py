@@ -12,7 +12,7 @@ from models import encoders
 
 TEXTS = ["bert", "clip_text", "m3ae_text"]
 LENGTHS = {"mlp": 1, "cnn": 4, "resnet18": 1, "resnet50": 1, "i3d": 1, "bert": 10, "clip_text": 10, "m3ae_text": 11}
-LENGTHS |= {"clip_image": 5, "m3ae_image": 7, "cav_mae": 8}
+LENGTHS |= {"clip_image": 5, "m3ae_image": 7, "cav_mae": 8, "conv1d": 3, "gru": 7, "patch_transformer": 3, "vit": 4}
 """Number of tokens of a sample of the tiny encoders."""
 
 every = pytest.mark.parametrize("name", encoders.names())
@@ -79,7 +79,10 @@ def test_tokens_have_a_width_and_a_mask(name: str) -> None:
     assert (nothing.shape, no_mask.shape) == ((0, *tokens.shape[1:]), (0, LENGTHS[name]))
 
 
-@pytest.mark.parametrize("name", ["mlp", "resnet18", "resnet50", "i3d", "cav_mae", "m3ae_image"])
+MEANS = ["mlp", "resnet18", "resnet50", "i3d", "cav_mae", "m3ae_image", "conv1d", "gru", "patch_transformer", "vit"]
+
+
+@pytest.mark.parametrize("name", MEANS)
 def test_the_feature_is_the_mean_of_the_tokens(name: str) -> None:
     encoder, x = tiny(name).eval(), samples(name)
     torch.testing.assert_close(encoder.tokens(x)[0].mean(1), encoder(x))
@@ -152,6 +155,15 @@ def test_a_step_never_waits_for_the_device(name: str) -> None:
         ("m3ae_text", (2, 0), r"\[2, L\]"),
         ("cav_mae", (3, 64, 32), r"filter banks \[1, frames, bands\]"),
         ("cav_mae", (1, 998, 128), "multiples of 16"),
+        ("conv1d", (3,), r"\[C, T\] with T of at least 4"),
+        ("conv1d", (3, 3), r"\[C, T\] with T of at least 4"),
+        ("conv1d", (3, 100, 2), r"\[C, T\]"),
+        ("gru", (3,), r"\[C, T\]"),
+        ("gru", (3, 0), r"\[C, T\]"),
+        ("patch_transformer", (3, 3), r"\[C, T\] with T of at least 4, its option patch"),
+        ("patch_transformer", (3, 8, 8), r"\[C, T\]"),
+        ("vit", (3, 8, 3), r"\[C, H, W\] with H and W of at least 4, its option patch"),
+        ("vit", (3, 8), r"\[C, H, W\]"),
     ],
 )
 def test_shapes_are_refused(name: str, shape: tuple[int, ...], takes: str) -> None:
@@ -178,7 +190,8 @@ def test_a_refusal_names_the_encoders_that_fit() -> None:
         "; encoders that take it: i3d, mlp, resnet18, resnet50"
     )
     assert encoders.fitting((2, 100), tokens=True) == ["bert", "m3ae_text"]
-    assert encoders.fitting((2, 100)) == ["mlp"]
+    assert encoders.fitting((2, 100)) == ["conv1d", "gru", "mlp", "patch_transformer"]
+    assert encoders.fitting((3, 3)) == ["gru", "mlp"]
     assert encoders.fitting((0,)) == []
     assert str(encoders.refusal("mlp", (0,))).endswith("it takes any with at least one number")
 
@@ -187,6 +200,37 @@ def test_token_ids_are_for_encoders_of_texts() -> None:
     said = "encoder mlp cannot take token ids, whole numbers [2, 9]; it takes measured numbers; encoders that take it: "
     assert encoders.refusal("mlp", (2, 9), tokens=True) == said + "bert, clip_text, m3ae_text"
     assert encoders.refusal("bert", (2, 9), tokens=True) is None
+
+
+SIZES: list[tuple[str, tuple[int, ...], int, int, list[int], list[int] | None]] = [
+    ("conv1d", (3, 100), 175_904, 128, [25, 128], [32, 64, 128]),
+    ("conv1d", (6, 50), 176_384, 128, [13, 128], [32, 64, 128]),
+    ("gru", (3, 100), 26_496, 128, [100, 128], None),
+    ("patch_transformer", (3, 100), 102_080, 64, [10, 64], None),
+    ("patch_transformer", (6, 55), 104_000, 64, [6, 64], None),
+    ("vit", (1, 28, 28), 201_152, 64, [49, 64], None),
+    ("vit", (3, 8, 8), 203_200, 64, [4, 64], None),
+    ("cnn", (1, 28, 28), 89_008, 64, [49, 64], [16, 32, 64]),
+    ("mlp", (3, 100), 23_424, 64, [1, 64], None),
+]
+
+
+@pytest.mark.parametrize(("name", "shape", "parameters", "out_dim", "tokens", "stages"), SIZES)
+def test_sizes_are_told_without_computing(
+    name: str, shape: tuple[int, ...], parameters: int, out_dim: int, tokens: list[int], stages: list[int] | None
+) -> None:
+    found = encoders.describe(name, shape)
+    assert found == {"parameters": parameters, "out_dim": out_dim, "tokens": tokens, "stages": stages}
+
+
+@every
+def test_what_is_told_is_what_is_built(name: str) -> None:
+    spec, shape = {"name": name, **TINY[name][0]}, TINY[name][1]
+    found, encoder = encoders.describe(spec, shape), tiny(name)
+    assert (found["out_dim"], found["tokens"]) == (encoder.out_dim, [LENGTHS[name], encoder.token_dim])
+    assert found["parameters"] == sum(parameter.numel() for parameter in encoder.parameters())
+    with pytest.raises(ValueError, match=f"encoder {name} cannot take a sample of shape"):
+        encoders.describe(spec, (0,))
 
 
 def test_class_scores_leave_no_stages() -> None:
@@ -205,13 +249,13 @@ def test_tokens_of_another_vocabulary_are_named(name: str) -> None:
         encoder(x)
 
 
-@pytest.mark.parametrize("name", [name for name in TINY if name not in ("mlp", "cnn")])
+@pytest.mark.parametrize("name", [n for n in TINY if "pretrained" in encoders.ENCODERS[n].Options.model_fields])
 def test_weights_to_start_from_have_a_name(name: str) -> None:
     with pytest.raises(ValueError, match=f"encoder {name}, pretrained: .*at least 1 character"):
         encoders.resolve({"name": name, "pretrained": ""})
 
 
-@pytest.mark.parametrize("name", ["bert", "clip_text", "clip_image", "m3ae_text", "m3ae_image", "cav_mae"])
+@pytest.mark.parametrize("name", [name for name in TINY if "heads" in encoders.ENCODERS[name].Options.model_fields])
 def test_heads_divide_the_width(name: str) -> None:
     with pytest.raises(ValueError, match=f"encoder {name}: 3 heads do not divide a width of 16$"):
         encoders.resolve({"name": name, **TINY[name][0], "heads": 3})

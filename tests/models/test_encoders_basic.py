@@ -69,8 +69,8 @@ def test_cnn_by_its_layers() -> None:
 
 
 def test_build_synchronises_every_batch_norm_and_keeps_the_seed() -> None:
-    for name in ("cnn", "resnet18"):
-        norms = [m for m in build(name, (1, 8, 8)).modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for name, shape in (("cnn", (1, 8, 8)), ("resnet18", (1, 8, 8)), ("conv1d", (3, 8))):
+        norms = [m for m in build(name, shape).modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         assert norms
         assert all(type(norm) is SynchronizedBatchNorm for norm in norms)
     torch.manual_seed(3)

@@ -339,7 +339,11 @@ def test_stages_and_modalities_that_are_not_there_are_named() -> None:
     [
         (lambda: _cnns(IMAGES), {}, r"fusion channel \(mmtm\) is not defined for M = 1"),
         (list, {}, "M = 0"),
-        (_mlps, {"channel_mode": "cen"}, r"encoder 1 \(MLP\) has no stem and stages: use cnn or resnet18"),
+        (
+            _mlps,
+            {"channel_mode": "cen"},
+            r"encoder 1 \(MLP\) has no stem and stages: use cnn or conv1d",
+        ),
         (lambda: [_Stages(), _Stages(stages=1)], {}, r"equally many stages, these have \[2, 1\]"),
         (lambda: _cnns(IMAGES, IMAGES), {"mmtm_stages": []}, "from 1, got"),
         (lambda: _cnns(IMAGES, IMAGES), {"mmtm_stages": [0, 2]}, r"from 1, got \[0, 2\]"),

@@ -46,7 +46,7 @@ def test_only_encoders_that_take_the_samples_are_named() -> None:
     specs = {"a": {"name": "mlp"}, "b": {"name": "cnn"}}
     assert "give it resnet18 or resnet50, or use" in (channel_refusal("cen", specs, {"a": (3, 1, 9, 9)}) or "")
     assert "has none; use mmtm" in (channel_refusal("cen", specs, {"a": (32,)}) or "")
-    assert "give it cnn or resnet18 or resnet50, or use" in (channel_refusal("cen", specs, {}) or "")
+    assert "give it cnn or conv1d or resnet18 or resnet50, or use" in (channel_refusal("cen", specs, {}) or "")
 
 
 def test_channels_are_exchanged_between_maps_of_one_size() -> None:

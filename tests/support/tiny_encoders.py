@@ -15,6 +15,10 @@ HUB_TEXT = {**TEXT, "hidden": 24, "positions": 12}
 TINY: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "mlp": ({"width": 8}, (2, 5)),
     "cnn": ({"width": 4}, (1, 8, 9)),
+    "conv1d": ({"width": 4, "kernel": 3}, (3, 9)),
+    "gru": ({"width": 4}, (3, 7)),
+    "patch_transformer": ({**VIT, "patch": 4}, (3, 9)),
+    "vit": (VIT, (3, 8, 6)),
     "resnet18": ({}, (1, 32, 20)),
     "resnet50": ({}, (3, 32, 32)),
     "bert": (HUB_TEXT, (2, 10)),
