@@ -152,17 +152,19 @@ class GBlend(FusedMethod[GBlendHyperparameters]):
     through each alone, so that a run costs three times joint training; measuring adds four forwards an estimate. A copy
     of the network is held. With ``fixed_weights`` all this falls away.
 
-    State: the weights, the copy, and the losses measured so far."""
+    State: the weights, the copy, the losses measured so far, and what the last estimate found."""
 
     name = "gblend"
     title = "Gradient blending"
     paper = "Wang, Tran, Feiszli: What Makes Training Multi-Modal Classification Networks Hard?, CVPR 2020"
     stages = ("objective",)
-    helpers = ("copied", "weights", "measured")
+    helpers = ("copied", "weights", "measured", "changes")
     weights: Tensor
     """Of the losses, [K], the joint one last."""
     measured: Tensor
     """Mean losses of the copies, float64 [4, K]: of training and held-out samples before an estimate, and after it."""
+    changes: Tensor
+    """Gain and growth of overfitting, float64 [2, K], of the last estimate that has ended; NaN before there is one."""
 
     @classmethod
     def check(cls, hyperparameters: GBlendHyperparameters, modalities: tuple[str, ...]) -> None:
@@ -204,6 +206,7 @@ class GBlend(FusedMethod[GBlendHyperparameters]):
         self.heads = heads(self.dims, self.num_classes)
         self.register_buffer("weights", torch.tensor(hp.fixed_weights or [1 / count] * count))
         self.register_buffer("measured", torch.zeros(4, count, dtype=torch.float64))
+        self.register_buffer("changes", torch.full((2, count), torch.nan, dtype=torch.float64))
         self.copied = CopiedNetwork(self.encoders, self.heads, self.fusion) if hp.fixed_weights is None else None
 
     def groups(self) -> Mapping[str, Sequence[nn.Module | nn.Parameter]]:
@@ -233,6 +236,7 @@ class GBlend(FusedMethod[GBlendHyperparameters]):
         hp, (train_before, val_before, train_after, val_after) = self.hyperparameters, self.measured
         found = gb_weights(train_before, val_before, train_after, val_after, hp.negative, hp.eps)
         self.weights.copy_(found)
+        self.changes.copy_(torch.stack(gap_changes(*self.measured)))
 
     def on_epoch_end(self, context: Context) -> None:
         if self.copied is not None and context.phase.info is not None and context.phase_epoch == context.phase.epochs:
@@ -274,11 +278,12 @@ class GBlend(FusedMethod[GBlendHyperparameters]):
         return blended_loss(torch.stack([*own, joint]), self.weights)
 
     def diagnostics(self) -> dict[str, float]:
-        """For each modality's classifier and the joint one (multi): the weight of its loss and, of the last estimate,
-        its gain on held-out samples and the growth of its overfitting, whose ratio is the paper's OGR."""
-        if self.copied is None:
+        """For each modality's classifier and the joint one (multi), from the first estimate on: the weight of its loss
+        and, of the last estimate that has ended, its gain on held-out samples and the growth of its overfitting, whose
+        ratio is the paper's OGR."""
+        if self.copied is None or self.changes.isnan().any():
             return {}
-        gain, overfitting = gap_changes(*self.measured)
+        gain, overfitting = self.changes
         names = [*self.modalities, MULTI]
         rows = {"weight": self.weights, "gain": gain, "overfitting": overfitting}
         return {f"{row}_{names[k]}": value for row, found in rows.items() for k, value in enumerate(found.tolist())}

@@ -87,6 +87,9 @@ class UMT(FusedMethod[UMTHyperparameters]):
                 self.teachers[m] = nn.Sequential(copy.deepcopy(encoder), linear(dim, self.num_classes))
         self.register_buffer("stage", torch.tensor(STUDYING))
         self.accuracies: dict[str, float] = {}
+        """Of each teacher, on validation samples."""
+        self.compared: dict[str, float] = {}
+        """Accuracies by which ``auto`` chooses: of a linear classifier on the teachers' features, of the ensemble."""
         self.best = BestEpoch()
         self._probe_accuracies: dict[str, float] = {}
 
@@ -174,7 +177,7 @@ class UMT(FusedMethod[UMTHyperparameters]):
         logits = [teacher[1](f) for teacher, f in zip(self.teachers.values(), held, strict=True)]  # type: ignore[index]
         found = [accuracy(classifier(torch.cat(held, 1)), held_labels), accuracy(self.ensemble(logits), held_labels)]
         on_first = context.broadcast(torch.tensor(found, dtype=torch.float64, device=context.device)).tolist()
-        self.accuracies |= dict(zip(("linear", "ensemble"), on_first, strict=True))
+        self.compared = dict(zip(("linear", "ensemble"), on_first, strict=True))
         return choose_branch(*on_first)
 
     def teacher_features(self, batch: Batch) -> list[Tensor]:
@@ -213,13 +216,21 @@ class UMT(FusedMethod[UMTHyperparameters]):
         return {f"probe_accuracy_{m}": accuracy(logits, labels) for m, logits in scored}
 
     def get_extra_state(self) -> dict[str, Any]:
-        return {"accuracies": dict(self.accuracies), "best": self.best.state_dict()}
+        return {
+            "accuracies": dict(self.accuracies),
+            "compared": dict(self.compared),
+            "best": self.best.state_dict(),
+        }
 
     def set_extra_state(self, state: Any) -> None:
         self.accuracies = dict(state["accuracies"])
+        self.compared = dict(state["compared"])
         self.best.load_state_dict(state["best"])
 
     def diagnostics(self) -> dict[str, float]:
         """Best validation accuracy of each teacher, and that of a linear probe on the student's features; mean squared
-        distance between both features on training samples. With ``auto``: the two accuracies that decide."""
-        return {f"teacher_accuracy_{m}": value for m, value in self.accuracies.items()} | self._probe_accuracies
+        distance between both features on training samples. With ``auto`` the two validation accuracies that decide, of
+        a linear classifier on the teachers' features and of their ensemble."""
+        teachers = {f"teacher_accuracy_{m}": value for m, value in self.accuracies.items()}
+        compared = {f"accuracy_of_{kind}": value for kind, value in self.compared.items()}
+        return teachers | compared | self._probe_accuracies

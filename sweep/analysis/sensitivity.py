@@ -89,7 +89,10 @@ class Sensitivity:
             power = f"a range of {least:.1f} points would have been found with 80 % probability"
             if least > 100:
                 power = "no range at all would have been found with 80 % probability"
-            return f"No sensitivity shown: {against}; such a range is within chance, {p}; {power}."
+            chance = "such a range is within chance"
+            if math.isinf(least):
+                chance = "by chance so few seeds may all have collapsed at one of the values"
+            return f"No sensitivity shown: {against}; {chance}, {p}; {power}."
         degree = "Sensitive" if self.ratio >= 2 else "Weakly sensitive"
         ends = f"best at {_value_text(self.best)}, worst at {_value_text(self.worst)}"
         if self.selected:

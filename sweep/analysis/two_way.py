@@ -23,18 +23,22 @@ class Effect:
 
     p: of no effect, NaN where there is no measure of noise; noise: deviation of one run, beyond what its block shares
     where blocked; freedom: degrees of the factor and of the noise; runs: harmonic mean of the runs of a value; blocked:
-    whether seeds are blocks."""
+    whether seeds are blocks; least: below which p cannot be, whatever the runs give."""
 
     p: float
     noise: float
     freedom: tuple[int, int]
     runs: float
     blocked: bool
+    least: float = 0.0
 
     def detectable_range(self, level: float) -> float:
-        """Give the range of means, the others in its middle, that F at ``level`` finds with probability POWER."""
+        """Give the range of means, the others in its middle, that F at ``level`` finds with probability POWER; infinite
+        where p cannot be as small."""
         if math.isnan(self.p):
             return math.nan
+        if self.least >= level:
+            return math.inf
         from scipy.special import fdtri, ncfdtrinc
 
         noncentrality = ncfdtrinc(*self.freedom, 1 - POWER, fdtri(*self.freedom, 1 - level))
@@ -63,20 +67,24 @@ def value_effect(
     explained = float(((centred @ basis) ** 2).sum())
     rest = max(0.0, float(centred @ centred) - explained) / freedom[1]
     noise = max(math.sqrt(rest), floor)
+    least = 0.0
     if (
         blocks is seeds
         and len(np.unique(seeds)) < FEW_SEEDS
         and _permutations(seeds, len(counts)) >= LEAST_PERMUTATIONS
     ):
         p = _permutation_p(centred, basis, blocks, explained, draws)
-    elif explained < 1e-18:
-        p = 1.0
     else:
-        from scipy.special import fdtrc
+        least = min(1.0, len(counts) * COLLAPSE**runs)
+        p = 1.0 if explained < 1e-18 else max(_f_p(explained, noise, freedom), least)
+    return Effect(p, noise, freedom, runs, blocks is seeds, least)
 
-        p = float(fdtrc(*freedom, explained / freedom[0] / noise**2)) if noise else math.nan
-        p = max(p, min(1.0, len(counts) * COLLAPSE**runs))
-    return Effect(p, noise, freedom, runs, blocks is seeds)
+
+def _f_p(explained: float, noise: float, freedom: tuple[int, int]) -> float:
+    """Give the p-value of the F test; NaN without noise."""
+    from scipy.special import fdtrc
+
+    return float(fdtrc(*freedom, explained / freedom[0] / noise**2)) if noise else math.nan
 
 
 def _centred(columns: np.ndarray, blocks: np.ndarray) -> np.ndarray:

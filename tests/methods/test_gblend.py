@@ -210,6 +210,7 @@ def test_what_is_measured_is_the_mean_loss_of_the_copy() -> None:
     method = toy_method("gblend", dataset, {"super_epoch": 2, "holdout": 0.2})
     assert isinstance(method, GBlend)
     assert method.copied is not None
+    assert method.diagnostics() == {}
     context = hand_driven_context(method, dataset, Recipe(batch_size=16, lr=0.1))
     held = context.held_out
     others = torch.tensor([k for k in range(45) if k not in held.tolist()])
@@ -240,6 +241,10 @@ def test_what_is_measured_is_the_mean_loss_of_the_copy() -> None:
     assert found["weight_audio"] == pytest.approx(float(method.weights[0]))
     # Online, what is held out stays out.
     assert sorted(method.sampler(context).tolist()) == others.tolist()
+    # What one estimate found is told until the next one has ended.
+    move_to(context, method, 1)
+    method.on_phase_start(context)
+    assert method.diagnostics() == found
 
 
 def test_noise_weighs_less_than_what_tells_the_classes_apart() -> None:

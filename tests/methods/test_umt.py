@@ -193,7 +193,7 @@ def test_the_test_decides(classifier: float, phases: list[str], monkeypatch: pyt
     monkeypatch.setattr(chooses, lambda linear, ensemble: choose_branch(classifier, 0.5))
     training, records, states = trained(variant="auto", teacher_epochs=1.0, init_from_teacher=True)
     assert [r.phase for r in records[2:]] == phases
-    assert {"teacher_accuracy_linear", "teacher_accuracy_ensemble"} <= set(records[-1].diagnostics)
+    assert {"accuracy_of_linear", "accuracy_of_ensemble"} <= set(records[-1].diagnostics)
     # One pass over the training samples for the test.
     assert records[2].forward_passes == 48 + 48 + (96 if classifier else 0)
     assert training.result().selected_epoch > 2

@@ -39,6 +39,7 @@ from sweep.report.figures.style import (
     protocol,
     scale_logarithmically,
     seed_count,
+    turned,
 )
 
 INERT = {("igm", "rho"): ("weights_moved", "share of the float32 weights that a perturbation moves")}
@@ -207,9 +208,8 @@ def _mark_chosen(ax: Axes, whole: pd.DataFrame, rows: pd.DataFrame, axis: Axis, 
 def scale_axis(ax: Axes, axis: Axis) -> None:
     """Set up the x axis of a panel for an axis and its values."""
     if axis.scale == "category":
-        ax.set_xticks(
-            range(len(axis.values)), [str(v) for v in axis.values], rotation=20 if len(axis.values) > 4 else 0
-        )
+        words = [str(value) for value in axis.values]
+        ax.set_xticks(range(len(words)), words, **turned(words))
         ax.margins(x=0.15)
         return
     if axis.scale == "symlog":

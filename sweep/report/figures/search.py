@@ -14,7 +14,7 @@ from sweep.analysis.search_effects import dependences
 from sweep.analysis.search_results import IMPORTANCE_NOTE, Importance, SearchResult, importances, search_results
 from sweep.plan.objectives import DIRECTIONS
 from sweep.report.figures.dependences import draw_dependences
-from sweep.report.figures.style import COLOURS, GREY, Drawing, new_figure, scale_logarithmically, slug
+from sweep.report.figures.style import COLOURS, GREY, Drawing, new_figure, scale_logarithmically, slug, turned
 
 STOPPED = "pruned, or out of the race"
 
@@ -123,9 +123,8 @@ def _places(ax: Axes, search: SearchResult, name: str) -> Any:
         if getattr(distribution, "log", False):
             scale_logarithmically(ax)
         return lambda value: value
-    ax.set_xticks(
-        range(len(choices)), [str(c) for c in choices], rotation=30 if max(len(str(c)) for c in choices) > 4 else 0
-    )
+    words = [str(choice) for choice in choices]
+    ax.set_xticks(range(len(words)), words, **turned(words))
     ax.margins(x=0.2)
     return choices.index
 

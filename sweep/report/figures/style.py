@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -51,6 +51,8 @@ TEXT_WIDTHS = {"one-column": 3.3, "two-columns": 6.8}
 """Inches of the columns of a paper."""
 NARROW = 4.5
 """Inches below which panels stand one below the other."""
+LETTERS_ABREAST = 40
+"""Letters of tick labels that lie side by side below a panel, with the space between them."""
 _text_width: ContextVar[float | None] = ContextVar("text_width", default=None)
 
 
@@ -150,6 +152,13 @@ class PlainLogFormatter(LogFormatter):
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def turned(words: Sequence[str]) -> dict[str, Any]:
+    """Give what turns labels of ticks that would touch if they lay, long ones more; each then ends at its tick."""
+    if sum(len(word) + 2 for word in words) <= LETTERS_ABREAST:
+        return {}
+    return {"rotation": 45 if max(map(len, words)) > 12 else 20, "ha": "right", "rotation_mode": "anchor"}
 
 
 def scale_logarithmically(ax: Axes, scale: Literal["log", "symlog"] = "log", **options: Any) -> None:

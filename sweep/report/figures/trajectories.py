@@ -46,7 +46,7 @@ def draw_trajectories(parts: Parts, epochs: pd.DataFrame) -> Iterator[Drawing]:
     for (label, dataset), rows in groups:
         chosen, names = _drawn_runs(rows)
         own = epochs[epochs["hash"].isin(chosen["hash"])].drop_duplicates(["hash", "epoch"])
-        columns = [c for c in columns_of(own, "diag.") if own[c].notna().any() and own[c].nunique() > 1][:MOST_PANELS]
+        columns = [c for c in columns_of(own, "diag.") if own[c].notna().any() and own[c].nunique() > 1]
         if columns:
             words = [slug(str(word)) for word in (label, dataset)] if len(groups) > 1 else []
             thinned = len(names) < rows["configuration"].nunique()
@@ -63,7 +63,7 @@ def _drawn_runs(rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
         shown = shown.sort_values(varied[0], key=lambda values: values.astype(float), kind="stable")
         places = np.unique(np.linspace(0, len(shown) - 1, min(len(shown), MOST_LINES)).round().astype(int))
         shown = shown.iloc[places]
-        label = axis(rows, varied[0]).label.split(" ")[0]
+        label = axis(rows, varied[0]).label.partition(" (")[0]
         names = {r["configuration"]: f"{label} = {r[varied[0]]:g}" for r in shown.to_dict("records")}
     else:
         ranked = summarise(rows, ["configuration"], selection_metric(rows)).sort_values("mean", ascending=False)
@@ -82,6 +82,7 @@ def _draw(
     rows: pd.DataFrame, epochs: pd.DataFrame, columns: Sequence[str], names: dict[str, str], thinned: bool, stem: str
 ) -> Drawing:
     method, label, dataset = (str(rows[c].iloc[0]) for c in ("method", "label", "dataset"))
+    recorded, columns = len(columns), columns[:MOST_PANELS]
     courses = {column: _published_courses(method, column) for column in columns}
     printed = [c for found in courses.values() for c in found]
     # Budgets differ: beside a published course ours is drawn over the share of the training that has passed.
@@ -119,6 +120,10 @@ def _draw(
     points = rows.drop_duplicates("configuration").set_index("configuration")["point"]
     numbered = [f"{name}: {points[key]}" for key, name in names.items() if name.startswith("trial ")]
     shown += f" {'; '.join(numbered)}." if numbered else ""
+    shown += f" Of {recorded} diagnostics the first {MOST_PANELS} are drawn." if recorded > MOST_PANELS else ""
+    ends = epochs.groupby(["configuration", "hash"])["epoch"].max().groupby("configuration").nunique()
+    if ends.gt(1).any():
+        shown += " Where seeds end at different epochs, a line is drawn as far as all that have the number go."
     return Drawing(stem, f"{text}.{shown}{beside}", figure, "trajectory")
 
 
@@ -133,14 +138,17 @@ def _published_courses(method: str, column: str) -> list[Curve]:
 
 
 def _means(epochs: pd.DataFrame, columns: Sequence[str], relative: bool) -> dict[str, dict[str, pd.DataFrame]]:
-    """Map columns and configurations to tables of mean, half (of the interval) and x, an epoch a row."""
+    """Map columns and configurations to tables of mean, half (of the interval) and x, an epoch a row; only of epochs
+    that all seeds which tell the number have reached."""
     groups = epochs.groupby(["configuration", "epoch"])[list(columns)]
     mean, deviation, count = groups.mean(), groups.std(), groups.count()
     budget = epochs.groupby("configuration")["epochs"].first()
     found: dict[str, dict[str, pd.DataFrame]] = {}
     for column in columns:
         table = pd.DataFrame({"mean": mean[column], "half": half_width(deviation[column], count[column])})
-        table = table.dropna(subset="mean").reset_index()
+        # A mean over fewer seeds than before would jump where no run does.
+        whole = count[column].eq(count[column].groupby(level="configuration").transform("max"))
+        table = table[whole].dropna(subset="mean").reset_index()
         table["x"] = 100 * table["epoch"] / table["configuration"].map(budget) if relative else table["epoch"]
         found[column] = {str(key): part for key, part in table.groupby("configuration", sort=False)}
     return found

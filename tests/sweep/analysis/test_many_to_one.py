@@ -63,6 +63,20 @@ def test_equal_configurations_count_once() -> None:
     assert twice.p_adjusted[0] == twice.p_adjusted[3] == twice.p_adjusted[4]
 
 
+def test_what_repeats_another_is_no_evidence_of_little_noise() -> None:
+    values = np.random.default_rng(8).standard_normal((3, 4))
+    repeated = np.vstack([values, values[0], values[1], values[0]])
+    assert many_to_one(repeated).noise == pytest.approx(many_to_one(values).noise)
+    # Two of three are one: what is left of two seeds is one degree of freedom.
+    found = many_to_one(np.array([[0.5, 0.6], [0.5, 0.6], [0.52, 0.623]]))
+    assert found.mean == pytest.approx([0, 0.0215])
+    alone = stats.ttest_rel([0.52, 0.623], [0.5, 0.6]).pvalue
+    assert found.p[1] == pytest.approx(max(alone, 0.02))
+    assert found.p_adjusted[1] == pytest.approx(float(dunnett_p(stats.t.isf(alone / 2, 1), 2, 1)))
+    # Where all are one, nothing differs.
+    assert many_to_one(np.array([[0.5, 0.6], [0.5, 0.6]])).p.tolist() == [1]
+
+
 def test_step_down_of_two_by_hand() -> None:
     # The larger t is judged among two, the smaller alone.
     values = np.random.default_rng(4).normal([[0], [3], [1]], 1, (3, 8))

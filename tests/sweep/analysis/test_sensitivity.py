@@ -92,6 +92,13 @@ def test_no_sensitivity_is_never_said_without_what_would_have_been_found() -> No
     assert two.endswith("no range at all would have been found with 80 % probability.")
 
 
+def test_two_seeds_of_many_values_say_that_nothing_could_have_been_found() -> None:
+    rows = frame({value: [0.9, 0.91] for value in range(5)} | {5: [0.1, 0.11]})
+    said = sensitivity(rows, "x", "m").verdict()
+    assert "by chance so few seeds may all have collapsed at one of the values, p = 0.060" in said
+    assert said.endswith("no range at all would have been found with 80 % probability.")
+
+
 def test_sensitivity_is_judged_within_seeds() -> None:
     # Seeds differ by ten points, values by one within every seed.
     levels = np.array([0.5, 0.6, 0.7, 0.8])

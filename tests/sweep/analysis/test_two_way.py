@@ -55,7 +55,12 @@ def test_noise_is_no_smaller_than_its_floor() -> None:
 
 def test_two_seeds_are_no_proof_where_all_runs_of_a_value_may_have_collapsed() -> None:
     fallen = np.array([[0.9, 0.91], [0.9, 0.91], [0.9, 0.911], [0.1, 0.1], [0.9, 0.909]])
-    assert effect(fallen).p == pytest.approx(5 * 0.1**2)
+    found = effect(fallen)
+    assert (found.p, found.least) == pytest.approx((5 * 0.1**2, 5 * 0.1**2))
+    # So no range at all can be found, where four values leave room for one.
+    assert math.isinf(found.detectable_range(0.05))
+    assert math.isfinite(effect(fallen[1:]).detectable_range(0.05))
+    assert math.isinf(effect(np.full((5, 2), 0.5), floor=0.1).detectable_range(0.05))
 
 
 def test_the_detectable_range_is_found_in_four_of_five_cases() -> None:

@@ -119,3 +119,20 @@ def test_names_stand_at_even_distances() -> None:
     assert ax.get_xscale() == "linear"
     assert [label.get_text() for label in ax.get_xticklabels()] == ["a", "b", "c"]
     assert list(ax.get_xticks()) == [0, 1, 2]
+    assert {label.get_rotation() for label in ax.get_xticklabels()} == {0}
+
+
+@pytest.mark.parametrize(
+    ("words", "rotation"),
+    [
+        (("a", "b", "c", "d", "e", "f"), 0),
+        (("modality",) * 4, 0),  # 40 letters
+        (("modality",) * 5, 20),
+        (("[0.014, 0.63, 0.356]", "[0.0, 0.0, 1.0]", "[0.333]"), 45),
+    ],
+)
+def test_long_names_are_turned_and_end_at_their_ticks(words: tuple[str, ...], rotation: int) -> None:
+    ax = Figure().add_subplot()
+    figures.scale_axis(ax, Axis("vary.x", "x", "x", "", "category", words))
+    placed = {(label.get_rotation(), label.get_horizontalalignment()) for label in ax.get_xticklabels()}
+    assert placed == {(rotation, "right" if rotation else "center")}

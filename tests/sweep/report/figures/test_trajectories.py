@@ -8,7 +8,7 @@ import pytest
 from support.synthetic_results import Results
 
 from sweep.analysis.parts import Parts
-from sweep.report.figures.trajectories import MOST_LINES, draw_trajectories
+from sweep.report.figures.trajectories import MOST_LINES, MOST_PANELS, draw_trajectories
 from sweep.results.tables import load
 
 
@@ -38,6 +38,20 @@ def test_the_learned_weight_stands_beside_the_published_course(tmp_path: Path) -
     assert "LFM paper, Figure 3" in drawing.caption
 
 
+def test_a_line_ends_with_the_first_of_its_seeds(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for seed, epochs in ((0, 3), (1, 2)):
+        course = lambda epoch, s=seed: {"share": epoch + s, "late" if s else "early": float(epoch)}  # noqa: E731
+        results.run("one", "umt", seed, values={"variant": "auto"}, epochs=epochs, diagnostics=course)
+    (drawing,) = draw_trajectories(Parts(load(tmp_path / "one")), load(tmp_path / "one", "epoch"))
+    lines = {ax.get_title(loc="left"): ax.get_lines()[0] for ax in drawing.figure.axes}
+    assert list(lines["share"].get_ydata()) == pytest.approx([1.5, 2.5])
+    # What one seed alone tells is drawn of that seed.
+    assert list(lines["early"].get_ydata()) == [1, 2, 3]
+    assert drawing.caption.endswith("a line is drawn as far as all that have the number go.")
+
+
 def test_many_configurations_are_thinned_and_pruned_ones_left_out(tmp_path: Path) -> None:
     results = Results(tmp_path)
     results.sweep("one")
@@ -51,6 +65,19 @@ def test_many_configurations_are_thinned_and_pruned_ones_left_out(tmp_path: Path
     assert len(names) == MOST_LINES
     assert (names[0], names[-1]) == ("β = 0", "β = 2.8")
     assert entropy.get_xlabel() == "epoch"
+
+
+def test_of_more_diagnostics_than_panels_the_caption_tells(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for number in range(2):
+        course = lambda epoch, n=number: {f"row {place:02}": epoch * n + place for place in range(14)}  # noqa: E731
+        results.run("one", "olm", 0, values={"coeff_lr": 0.1 + number}, diagnostics=course)
+    (drawing,) = draw_trajectories(Parts(load(tmp_path / "one")), load(tmp_path / "one", "epoch"))
+    assert len(drawing.figure.axes) == MOST_PANELS
+    assert "Of 14 diagnostics the first 12 are drawn." in drawing.caption
+    names = [line.get_label() for line in drawing.figure.axes[0].get_lines()]
+    assert names == ["coeff lr = 0.1", "coeff lr = 1.1"]
 
 
 def test_a_method_without_diagnostics_has_no_such_figure(tmp_path: Path) -> None:
