@@ -62,6 +62,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gblend after its estimates": ("gblend", {"fixed_weights": [0.3, 0.3, 0.4]}),
     "inforeg": ("inforeg", {"when": "always"}),
     "mbsd": ("mbsd", {}),
+    "mla": ("mla", {}),
     "mmcosine": ("mmcosine", {}),
     "mmpareto": ("mmpareto", {}),
     "mslr": ("mslr", {}),

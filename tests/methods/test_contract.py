@@ -35,7 +35,7 @@ EQUATIONS = {
     "opm": "apply_drop discrepancy_ratios drop_probabilities drop_scale unimodal_scores",
     "reconboost": "boosting_loss ensemble_logits memory_loss pseudo_residual stage_plan",
     "umt": "choose_branch feature_distill_loss ume_probs umt_loss",
-    "mla": "fuse_logits fusion_weights prediction_entropy",
+    "mla": "fuse_logits fusion_weights prediction_entropy project_gradient projection_alpha update_projection",
 }
 
 
