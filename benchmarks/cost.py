@@ -72,6 +72,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "domfn": ("domfn", {"pretrain_epochs": 0}),
     "amco": ("amco", {"sigma": 0.0}),
     "reconboost": ("reconboost", {}),
+    "relearning": ("relearning", {"max_resets": 0}),
     "ogm": ("ogm", {}),
     "ogm without ge": ("ogm", {"ge": False}),
     "olm": ("olm", {}),

@@ -18,7 +18,7 @@ from data.base import Batch
 from methods.base import Context, MethodError, Outputs
 from methods.base.fused import FusedMethod, FusionHyperparameters, check_late_is_joint
 from methods.base.hyperparameters import Choice, LogUniform, Uniform, hyper
-from methods.base.modulation import parameters_in_scope
+from methods.base.modulation import parameters_in_scope, trained_parameters
 from models import unknown
 from models.fusion import Source
 
@@ -93,10 +93,6 @@ def regulated_gradient(grad: Tensor, weight: Tensor, anchor: Tensor, strength: f
     return grad + strength * (weight - anchor)
 
 
-def _trained(encoder: nn.Module) -> list[nn.Parameter]:
-    return [parameter for parameter in encoder.parameters() if parameter.requires_grad]
-
-
 # Method --------------------------------------------------------------------------------------------------------
 
 
@@ -158,7 +154,7 @@ class InfoReg(FusedMethod[InfoRegHyperparameters]):
         self.register_buffer("traces", torch.zeros(self.epochs, count, dtype=torch.float64))
         self.register_buffer("trace_sums", torch.zeros(count, dtype=torch.float64), persistent=False)
         for m, encoder in self.encoders.items():
-            for position, parameter in enumerate(_trained(encoder)):
+            for position, parameter in enumerate(trained_parameters(encoder)):
                 self.register_buffer(f"start_{m}_{position}", parameter.detach().clone(), persistent=False)
         self.changes: dict[str, float | None] = dict.fromkeys(self.modalities)
         self.regulated = dict.fromkeys(self.modalities, False)
@@ -166,7 +162,10 @@ class InfoReg(FusedMethod[InfoRegHyperparameters]):
 
     def weights(self, modality: str) -> list[tuple[nn.Parameter, Tensor]]:
         """Pair the trained parameters of an encoder with what they were at the epoch's start."""
-        return [(p, self.get_buffer(f"start_{modality}_{k}")) for k, p in enumerate(_trained(self.encoders[modality]))]
+        return [
+            (p, self.get_buffer(f"start_{modality}_{k}"))
+            for k, p in enumerate(trained_parameters(self.encoders[modality]))
+        ]
 
     # Epochs ------------------------------------------------------------------------------------------------------
 

@@ -75,6 +75,9 @@ class Context(Protocol):
         clipped: the method has clipped them itself, in the place of the recipe; the run's log says so where both
         would."""
 
+    def forget_momentum(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Clear what the run's optimizers remember of parameters (momentum, moments, counts), as if they were new."""
+
     def side_optimizer(
         self, name: str, parameters: Sequence[nn.Parameter], kind: str = "sgd", **options: Any
     ) -> torch.optim.Optimizer:

@@ -14,6 +14,11 @@ from models import unknown
 Scope = Literal["all", "conv", "matrix"]
 
 
+def trained_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """List the parameters that are not frozen, in the module's order."""
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
 def parameters_in_scope(encoder: nn.Module, scope: str = "all") -> list[nn.Parameter]:
     """List the parameters of an encoder whose gradients are modulated, in the encoder's order.
 

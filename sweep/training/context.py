@@ -239,6 +239,9 @@ class TrainingContext:
         self.phase_step += 1
         self.budget_step += int(self.phase.budget)
 
+    def forget_momentum(self, parameters: Sequence[nn.Parameter]) -> None:
+        self.groups.forget(parameters)
+
     # Side optimizers -------------------------------------------------------------------------------------------
 
     def side_optimizer(

@@ -61,6 +61,12 @@ class ParameterGroups:
             spec = self._recipe.schedule
             self._schedules[name] = Schedule(spec, self._recipe.lr, schedule_epochs(self._phases, name))
 
+    def forget(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Clear the state of parameters in every optimizer."""
+        for optimizer in self._optimizers.values():
+            for parameter in parameters:
+                optimizer.state.pop(parameter, None)
+
     def refresh(self) -> None:
         """Set the method to training, let the groups that the epoch does not train rest, and give the others their
         rates. Raises ValueError for a group that does not exist, and where two groups overlap."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import io
 import math
 from dataclasses import dataclass
@@ -49,7 +50,9 @@ def run(variant: Variant, state: dict[str, Any] | None = None, **options: Any) -
 
 @functools.cache
 def load_training() -> None:
-    """Train once in this process, and multiply by a Jacobian: what torch imports for that, no variant accounts for."""
+    """Train once in this process, multiply by a Jacobian and import k-means: what is imported for that, no variant
+    accounts for."""
+    importlib.import_module("sklearn.cluster")
     number = torch.ones(1, requires_grad=True)
     torch.autograd.grad(2 * number, number, torch.ones(1))
     run(Variant("first", method="joint", epochs=1), batch_size=12)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from methods.base.modulation import modulate_encoders, modulate_gradient, parameters_in_scope
+from methods.base.modulation import modulate_encoders, modulate_gradient, parameters_in_scope, trained_parameters
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -15,6 +15,13 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Conv3d(1, 1, 1, bias=False), nn.Linear(3, 2))
+
+
+def test_frozen_parameters_are_not_trained() -> None:
+    net = network()
+    assert trained_parameters(net) == list(net.parameters())
+    net[0].weight.requires_grad_(False)
+    assert trained_parameters(net) == list(net.parameters())[1:]
 
 
 def test_scopes_by_the_dimensions_of_a_parameter() -> None:

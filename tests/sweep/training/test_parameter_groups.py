@@ -62,6 +62,20 @@ def step_on(context: TrainingContext, *parameters: nn.Parameter) -> list[bool]:
     return [not torch.equal(p, old) for p, old in zip(parameters, before, strict=True)]
 
 
+def test_what_the_optimizer_remembers_of_parameters_can_be_forgotten() -> None:
+    method = grouped()
+    context = context_of(method, momentum=0.9)
+    step_on(context, *method.parameters())
+    context.forget_momentum([method.slow.weight])
+    optimizer = context.groups.optimizer
+    assert optimizer is not None
+    assert [bool(optimizer.state.get(p)) for p in (method.slow.weight, method.slow.bias)] == [False, True]
+    before = method.slow.weight.detach().clone()
+    step_on(context, method.slow.weight)
+    # A first step again: 0.01 times the gradient 2 w, and nothing of the step before.
+    torch.testing.assert_close(method.slow.weight, before - 0.01 * 2 * before)
+
+
 # Parameters that are made during training ------------------------------------------------------------------------
 
 
