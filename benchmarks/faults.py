@@ -1,9 +1,9 @@
 """What comes of a sweep while something happens to its driver, to its Ray cluster, to the machine, or to its code.
 
-    python -m benchmarks.faults [NAME ...] [--uri] [--epochs 100]
+    python -m benchmarks.faults [NAME ...] [--uri] [--epochs 200]
 
-Each fault strikes a sweep of six runs, as ``python -m sweep run`` trains it, once a run has a checkpoint; the same
-command is given again until it ends with 0. For each is printed
+Each fault strikes a sweep of six runs, as ``python -m sweep run`` trains it, once a run has a checkpoint or, for one
+"at the start", once Ray starts; the same command is given again until it ends with 0. For each is printed
 
 - what the sweep said of it, and the exit codes of the commands;
 - silence: the longest time after the fault without a line on the terminal or an epoch on record;
@@ -13,7 +13,9 @@ command is given again until it ends with 0. For each is printed
 - whether the table is that of an undisturbed sweep (must be so).
 
 --uri: the results lie at a URI. Without names all faults strike in turn, which takes about a minute each.
-"""
+
+"memory short" shows the sweep a /proc/meminfo of its own, so that it takes no memory and does not depend on what other
+programs hold; it needs Linux with user namespaces (unshare)."""
 
 from __future__ import annotations
 
@@ -21,30 +23,22 @@ import argparse
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import psutil
 import yaml
 
 from benchmarks.kills import COMMON, ROOT, ended, table
+from benchmarks.struck_sweep import PARTS, Struck, lives, said
 from sweep.runs.identity import PACKAGES
 
 SWEEP = COMMON | {"vary": {"alpha": {"grid": [0.1, 0.5, 0.9]}}, "seeds": [0, 1], "resources": {"cpus": 1}}
-PARTS = {
-    "raylet": r"raylet/raylet ",
-    "gcs": r"gcs_server ",
-    "actor": r"ray::(RunActor|GroupActor|ResourceTrainable)",
-    "worker": r"ray::\S*RayTrainWorker",
-}
-"""Of a cluster: what the command lines of its processes look like."""
 STOPPED, BEYOND_LEASE = 20.0, 75.0
 """Seconds for which a process is stopped."""
 OUTLIVE = 60.0
@@ -63,56 +57,22 @@ time.time = _jumped
 """As sitecustomize.py: a wall clock that jumps by what a file says."""
 
 
-@dataclass
-class Struck:
-    """A sweep under way. folder: of sweeps.yaml. environment: of the command, beside the usual."""
-
-    folder: Path
-    results: str
-    words: list[str] = field(default_factory=list)
-    environment: dict[str, str] = field(default_factory=dict)
-    told: list[str] = field(default_factory=list)
-    """What the fault itself has to tell."""
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "log.txt"
-
-    def start(self) -> subprocess.Popen[bytes]:
-        """Give the command."""
-        words = [sys.executable, "-m", "sweep", "run", "s", "--no-report", "--results", self.results, *self.words]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **self.environment}
-        with self.log.open("ab") as log:
-            return subprocess.Popen(words, cwd=self.folder, env=environment, stdout=log, stderr=log)
-
-    def begin(self) -> None:
-        """Start the sweep, up to the first checkpoint of a run."""
-        self.driver = self.start()
-        while self.driver.poll() is None and not any(self.folder.rglob("checkpoint.pt")):
-            time.sleep(0.05)
-        self.processes = [*psutil.Process(self.driver.pid).children(recursive=True)]
-
-    def part(self, name: str) -> psutil.Process:
-        """Find a process: the driver, or a part of its cluster."""
-        process = psutil.Process(self.driver.pid)
-        if name == "driver":
-            return process
-        children = process.children(recursive=True)
-        return next(child for child in children if re.search(PARTS[name], " ".join(child.cmdline())))
-
-    def signs(self) -> tuple[int, ...]:
-        """Sizes of all that tells that the sweep lives."""
-        return tuple(path.stat().st_size for path in [self.log, *sorted(self.folder.rglob("metrics.jsonl"))])
+Strike = Callable[[Struck], None]
 
 
-Fault = Callable[[Struck], None]
+@dataclass(frozen=True)
+class Fault:
+    """What happens to a sweep, once it is ready for it."""
+
+    strike: Strike
+    ready: Callable[[Struck], bool] = Struck.has_checkpoint
 
 
-def kill(part: str) -> Fault:
+def kill(part: str) -> Strike:
     return lambda struck: struck.part(part).kill()
 
 
-def stop(part: str, seconds: float) -> Fault:
+def stop(part: str, seconds: float) -> Strike:
     def strike(struck: Struck) -> None:
         process = struck.part(part)
         process.suspend()
@@ -122,20 +82,26 @@ def stop(part: str, seconds: float) -> Fault:
     return strike
 
 
-HOG = """
-import sys, time
-from sweep.engine.memory import is_short
-taken = []
-while not is_short() and len(taken) < 32:
-    taken.append(bytearray(b"x") * (64 << 20))
-time.sleep(20)
-"""
+MEMORY = 4 * 2**20
+"""KiB of memory that a sweep is shown: less than any container's limit, which would count in its place."""
+SHOWN = ["unshare", "--map-root-user", "--mount", "sh", "-c", 'mount --bind "$0" /proc/meminfo && exec "$@"']
+"""Runs a command that reads a file, which is named next, as /proc/meminfo."""
+
+
+def show_memory(struck: Struck, available: int) -> Path:
+    """Show a sweep so many KiB of memory as available, by a file that is written in place; returns the file."""
+    shown, known = Path("/proc/meminfo").read_text(), struck.folder / "meminfo"
+    for name, size in {"MemTotal": MEMORY, "MemFree": available, "MemAvailable": available}.items():
+        shown = re.sub(rf"(?m)^{name}:.*$", f"{name}: {size} kB", shown)
+    known.write_text(shown)
+    return known
 
 
 def take_memory(struck: Struck) -> None:
-    """Another program takes memory for a while, more than Ray's monitor allows, and at most 2 GiB."""
-    environment = {**os.environ, **struck.environment, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", HOG], env=environment, check=True)
+    """Another program takes nearly all memory for a while, as far as the sweep can tell."""
+    show_memory(struck, MEMORY // 100)
+    time.sleep(STOPPED)
+    show_memory(struck, MEMORY // 2)
 
 
 def start_second(struck: Struck) -> None:
@@ -151,19 +117,25 @@ def jump(struck: Struck) -> None:
 
 def rewrite(struck: Struck) -> None:
     """Change the method's file, then have new processes import it."""
-    with (struck.folder / "code" / "methods" / "iprm.py").open("a") as file:
-        file.write("\n# another comment\n")
+    edit(struck)
     kill("actor")(struck)
 
 
+def edit(struck: Struck) -> None:
+    """Change the method's file."""
+    with (struck.folder / "code" / "methods" / "iprm.py").open("a") as file:
+        file.write("\n# another comment\n")
+
+
 FAULTS: dict[str, Fault] = {
-    **{f"{part} killed": kill(part) for part in ("driver", *PARTS)},
-    **{f"{part} stopped": stop(part, STOPPED) for part in ("driver", *PARTS)},
-    "driver stopped beyond its lease": stop("driver", BEYOND_LEASE),
-    "second driver": start_second,
-    "memory short": take_memory,
-    "clock jumps": jump,
-    "method rewritten": rewrite,
+    **{f"{part} killed": Fault(kill(part)) for part in ("driver", *PARTS)},
+    **{f"{part} stopped": Fault(stop(part, STOPPED)) for part in ("driver", *PARTS)},
+    "driver stopped beyond its lease": Fault(stop("driver", BEYOND_LEASE)),
+    "second driver": Fault(start_second),
+    "memory short": Fault(take_memory),
+    "clock jumps": Fault(jump),
+    "method rewritten": Fault(rewrite),
+    "method rewritten at the start": Fault(edit, Struck.has_cluster),
 }
 
 
@@ -176,9 +148,7 @@ def prepared(name: str, struck: Struck) -> Struck:
     """Return a sweep ready for a fault."""
     struck.words += words_of(name)
     if name.startswith("memory"):
-        memory = psutil.virtual_memory()
-        threshold = (memory.total - memory.available + 2**30) / memory.total
-        struck.environment["RAY_memory_usage_threshold"] = f"{threshold:.4f}"
+        struck.before += [*SHOWN, str(show_memory(struck, MEMORY // 2))]
     if name.startswith("clock"):
         (struck.folder / "clock").mkdir()
         (struck.folder / "clock" / "sitecustomize.py").write_text(CLOCK)
@@ -195,10 +165,12 @@ def strike(name: str, folder: Path, uri: bool, whole: Path) -> bool:
     """Have a fault happen and print what came of it; True where all is as it must be."""
     results = folder / "results"
     struck = prepared(name, Struck(folder, results.as_uri() if uri else str(results)))
-    struck.begin()
+    if not struck.begin(FAULTS[name].ready):
+        print(f"\n{name}: the sweep ended with {struck.driver.returncode} before it could be struck")
+        print(*(f"    {line}" for line in said(struck.log)), sep="\n", flush=True)
+        return False
     known, began = ended(results), time.monotonic()
-    fault = threading.Thread(target=FAULTS[name], args=(struck,))
-    fault.start()
+    fault = ThreadPoolExecutor(1).submit(FAULTS[name].strike, struck)
     signs, sign, silence = struck.signs(), time.monotonic(), 0.0
     while struck.driver.poll() is None:
         time.sleep(0.05)
@@ -209,7 +181,8 @@ def strike(name: str, folder: Path, uri: bool, whole: Path) -> bool:
     while time.monotonic() - gone < OUTLIVE and any(map(lives, struck.processes)):
         time.sleep(0.05)
     left = time.monotonic() - gone
-    fault.join()
+    if missed := fault.exception():
+        struck.told.append(f"nothing was struck: {missed!r}")
     codes = [struck.driver.returncode]
     while codes[-1] != 0 and len(codes) < 5:
         codes.append(struck.start().wait())
@@ -224,27 +197,14 @@ def strike(name: str, folder: Path, uri: bool, whole: Path) -> bool:
         f"  silence {silence:.0f} s, left {left:.0f} s, {lost} lost or repeated, {starts} starts of {len(finals)} runs"
     )
     print(f"  table as of the undisturbed sweep: {same}", flush=True)
-    return same and not lost and codes[-1] == 0
-
-
-def lives(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def said(log: Path) -> list[str]:
-    """Lines of the commands but those that count runs."""
-    lines = log.read_text(errors="replace").splitlines()
-    return [line[:250] for line in lines if line.strip() and " runs ended" not in line]
+    return same and not lost and not missed and codes[-1] == 0
 
 
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(FAULTS)}")
     arguments.add_argument("--uri", action="store_true", help="results at a URI")
-    arguments.add_argument("--epochs", type=int, default=100, help="of a run")
+    arguments.add_argument("--epochs", type=int, default=200, help="of a run")
     options = arguments.parse_args()
     if unknown := set(options.names) - FAULTS.keys():
         arguments.error(f"no fault {sorted(unknown)}; there are {', '.join(FAULTS)}")
