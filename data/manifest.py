@@ -31,10 +31,10 @@ class Audio(_Kind):
     """Sound files, as log-magnitude spectrograms [1, n_fft // 2 + 1, T]."""
 
     kind: Literal["audio"]
-    rate: int = Field(16000, ge=1000, description="samples a second, resampled to")
-    seconds: float = Field(3.0, gt=0)
-    n_fft: int = Field(512, ge=16, multiple_of=2)
-    hop: int = Field(160, ge=1)
+    rate: int = Field(16000, ge=1000, le=192_000, description="samples a second, resampled to")
+    seconds: float = Field(3.0, gt=0, le=3600)
+    n_fft: int = Field(512, ge=16, le=65_536, multiple_of=2)
+    hop: int = Field(160, ge=1, le=65_536)
     fill: Literal["tile", "zero"] = "zero"
     crop: Literal["start", "centre", "random"] = "start"
 
@@ -47,8 +47,10 @@ class Picture(_Kind):
     """Image files, as [3, size, size]."""
 
     kind: Literal["image"]
-    size: int = Field(224, ge=8)
-    stored_size: int | None = Field(None, ge=8, description="edge of the squares that are kept (null: 8/7 of size)")
+    size: int = Field(224, ge=8, le=4_096)
+    stored_size: int | None = Field(
+        None, ge=8, le=8_192, description="edge of the squares that are kept (null: 8/7 of size)"
+    )
     normalise: Literal["imagenet", "clip"] | None = "imagenet"
     flip: bool = True
     crop_scale: tuple[float, float] | None = (0.08, 1.0)
@@ -68,11 +70,13 @@ class Video(_Kind):
     """Video files, or folders of jpg files, as [3, frames, size, size]."""
 
     kind: Literal["video"]
-    frames: int = Field(1, ge=1, description="of a sample")
-    size: int = Field(224, ge=8)
-    stored_size: int | None = Field(None, ge=8, description="edge of the squares that are kept (null: 8/7 of size)")
-    rate: float = Field(1.0, gt=0, description="frames a second to choose from")
-    most: int = Field(10, ge=1, description="frames to choose from, at most")
+    frames: int = Field(1, ge=1, le=10_000, description="of a sample")
+    size: int = Field(224, ge=8, le=4_096)
+    stored_size: int | None = Field(
+        None, ge=8, le=8_192, description="edge of the squares that are kept (null: 8/7 of size)"
+    )
+    rate: float = Field(1.0, gt=0, le=1_000, description="frames a second to choose from")
+    most: int = Field(10, ge=1, le=10_000, description="frames to choose from, at most")
     flip: bool = True
     random_crop: bool = True
 
@@ -87,7 +91,7 @@ class Words(_Kind):
 
     kind: Literal["text"]
     tokenizer: str = Field("bert-base-uncased", min_length=1, description="name on the hub, or a folder")
-    length: int = Field(64, ge=2)
+    length: int = Field(64, ge=2, le=100_000)
     special_tokens: bool = True
 
     def form(self) -> Form:

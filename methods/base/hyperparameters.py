@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from pydantic.fields import FieldInfo
 
 
@@ -59,10 +59,24 @@ class Choice:
 SearchRange = Uniform | LogUniform | Integer | Choice
 
 
+MOST = 100_000
+"""Whole numbers may be at most so large: what they count is held in memory."""
+MOST_EPOCHS = 100_000
+
+
 class Hyperparameters(BaseModel):
-    """Base of every method's hyperparameters: strict types, unknown names refused, immutable."""
+    """Base of every method's hyperparameters: strict types, unknown names refused, immutable, whole numbers of at most
+    :data:`MOST`."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _within_memory(cls, value: Any) -> Any:
+        for number in _parts(value):
+            if isinstance(number, int) and number > MOST:
+                raise ValueError(f"expected at most {MOST:,}, not {number}")
+        return value
 
 
 def hyper(
@@ -93,11 +107,17 @@ def hyper(
 
 def _countable_in_epochs(value: Any) -> Any:
     """Refuse what :func:`in_epochs` could not count: a number, or one of a list or a mapping."""
-    several = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else [value]
-    for number in several:
+    for number in _parts(value):
         if number is not None:
             in_epochs(number, 1)
+            if number > MOST_EPOCHS:
+                raise ValueError(f"expected at most {MOST_EPOCHS:,} epochs, not {number:g}")
     return value
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """Give the values of a list or a mapping, else the value itself."""
+    return value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else [value]
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ class TransformerOptions(AttentionOptions):
     """Sizes of a Transformer of pre-norm blocks; those of ViT-B."""
 
     pretrained: str | None = Field(None, min_length=1, description="null: random weights; or a local file")
-    width: int = Field(768, ge=4, multiple_of=4, description="numbers of a token, and of the feature")
-    depth: int = Field(12, ge=1, description="blocks")
-    heads: int = Field(12, ge=1, description="attention heads; they divide the width")
+    width: int = Field(768, ge=4, le=16_384, multiple_of=4, description="numbers of a token, and of the feature")
+    depth: int = Field(12, ge=1, le=1_000, description="blocks")
+    heads: int = Field(12, ge=1, le=1_000, description="attention heads; they divide the width")
 
 
 class Block(nn.Module):

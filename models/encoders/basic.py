@@ -16,8 +16,8 @@ from models.encoders.base import ACTIVATIONS, Encoder, EncoderOptions, Shape, al
 
 
 class MLPOptions(EncoderOptions):
-    width: int = Field(64, ge=1, description="units of every layer")
-    depth: int = Field(2, ge=1, description="layers; the last one is the feature")
+    width: int = Field(64, ge=1, le=16_384, description="units of every layer")
+    depth: int = Field(2, ge=1, le=1_000, description="layers; the last one is the feature")
     activation: Literal["relu", "gelu"] = Field("relu", description="after every layer")
 
 
@@ -52,8 +52,12 @@ class MLP(Encoder):
 
 
 class SmallCNNOptions(EncoderOptions):
-    width: int = Field(16, ge=1, description="channels of the first layer; the feature has four times as many numbers")
-    grid: int = Field(4, ge=1, description="the last map is pooled to grid x grid places; 1 forgets where things are")
+    width: int = Field(
+        16, ge=1, le=16_384, description="channels of the first layer; the feature has four times as many numbers"
+    )
+    grid: int = Field(
+        4, ge=1, le=256, description="the last map is pooled to grid x grid places; 1 forgets where things are"
+    )
 
 
 class SmallCNN(Encoder):

@@ -18,12 +18,12 @@ class BertOptions(HubOptions):
     text_feature: Literal["cls", "pooler"] = Field(
         "cls", description="last hidden state of the first token ([CLS]), or that through the pooler's layer and tanh"
     )
-    width: int = Field(768, ge=1, description="numbers of a token, and of the feature")
-    depth: int = Field(12, ge=1, description="layers")
-    heads: int = Field(12, ge=1, description="attention heads; they divide the width")
-    hidden: int = Field(3072, ge=1, description="units between the two linear layers of every layer")
-    vocabulary: int = Field(30522, ge=2, description="number of token ids")
-    positions: int = Field(512, ge=1, description="tokens that a text may have at most")
+    width: int = Field(768, ge=1, le=16_384, description="numbers of a token, and of the feature")
+    depth: int = Field(12, ge=1, le=1_000, description="layers")
+    heads: int = Field(12, ge=1, le=1_000, description="attention heads; they divide the width")
+    hidden: int = Field(3072, ge=1, le=65_536, description="units between the two linear layers of every layer")
+    vocabulary: int = Field(30522, ge=2, le=2_000_000, description="number of token ids")
+    positions: int = Field(512, ge=1, le=100_000, description="tokens that a text may have at most")
     dropout: float = Field(
         0.0,
         ge=0,

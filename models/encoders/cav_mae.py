@@ -17,13 +17,15 @@ from models.encoders.checkpoints import Renaming, load_weights, local_weights, r
 
 
 class CAVMAEOptions(TransformerOptions):
-    depth: int = Field(12, ge=1, description="blocks; in checkpoints the last one is shared with the picture branch")
+    depth: int = Field(
+        12, ge=1, le=1_000, description="blocks; in checkpoints the last one is shared with the picture branch"
+    )
     mean: float = Field(-5.081, description="taken from every number of the filter bank")
     deviation: float = Field(4.4849, gt=0, description="which every number is then divided by")
     positions: Literal["trainable", "frozen"] = Field(
         "trainable", description="table of positions: trained from sines and cosines on, as in fine-tuning, or fixed"
     )
-    patch: int = Field(16, ge=1, description="bands, and frames, of a patch")
+    patch: int = Field(16, ge=1, le=4_096, description="bands, and frames, of a patch")
 
 
 class CAVMAE(Encoder):

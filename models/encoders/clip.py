@@ -26,13 +26,13 @@ _FIXED = {"layer_norm_eps": 1e-5, "attention_dropout": 0.0}
 
 class CLIPImageOptions(HubOptions):
     feature: Feature = Field("projected", description=_FEATURE)
-    width: int = Field(768, ge=1, description="numbers of a token, and of the hidden feature")
-    depth: int = Field(12, ge=1, description="layers")
-    heads: int = Field(12, ge=1, description="attention heads; they divide the width")
-    hidden: int = Field(3072, ge=1, description="units between the two linear layers of every layer")
-    projection: int = Field(512, ge=1, description="numbers of the projected feature")
-    size: int = Field(224, ge=1, description="pixels of a side of the images")
-    patch: int = Field(16, ge=1, description="pixels of a side of a patch")
+    width: int = Field(768, ge=1, le=16_384, description="numbers of a token, and of the hidden feature")
+    depth: int = Field(12, ge=1, le=1_000, description="layers")
+    heads: int = Field(12, ge=1, le=1_000, description="attention heads; they divide the width")
+    hidden: int = Field(3072, ge=1, le=65_536, description="units between the two linear layers of every layer")
+    projection: int = Field(512, ge=1, le=16_384, description="numbers of the projected feature")
+    size: int = Field(224, ge=1, le=4_096, description="pixels of a side of the images")
+    patch: int = Field(16, ge=1, le=4_096, description="pixels of a side of a patch")
     activation: Literal["quick_gelu", "gelu"] = Field("quick_gelu", description="between two linear layers")
 
     architecture = Architecture(
@@ -59,13 +59,13 @@ class CLIPImageOptions(HubOptions):
 
 class CLIPTextOptions(HubOptions):
     feature: Feature = Field("projected", description=_FEATURE)
-    width: int = Field(512, ge=1, description="numbers of a token, and of the hidden feature")
-    depth: int = Field(12, ge=1, description="layers")
-    heads: int = Field(8, ge=1, description="attention heads; they divide the width")
-    hidden: int = Field(2048, ge=1, description="units between the two linear layers of every layer")
-    projection: int = Field(512, ge=1, description="numbers of the projected feature")
-    vocabulary: int = Field(49408, ge=2, description="number of token ids; the highest one ends a text")
-    positions: int = Field(77, ge=1, description="tokens that a text may have at most")
+    width: int = Field(512, ge=1, le=16_384, description="numbers of a token, and of the hidden feature")
+    depth: int = Field(12, ge=1, le=1_000, description="layers")
+    heads: int = Field(8, ge=1, le=1_000, description="attention heads; they divide the width")
+    hidden: int = Field(2048, ge=1, le=65_536, description="units between the two linear layers of every layer")
+    projection: int = Field(512, ge=1, le=16_384, description="numbers of the projected feature")
+    vocabulary: int = Field(49408, ge=2, le=2_000_000, description="number of token ids; the highest one ends a text")
+    positions: int = Field(77, ge=1, le=100_000, description="tokens that a text may have at most")
     activation: Literal["quick_gelu", "gelu"] = Field("quick_gelu", description="between two linear layers")
 
     architecture = Architecture(

@@ -29,14 +29,14 @@ _NAMES: list[Renaming] = [
 
 
 class M3AEImageOptions(TransformerOptions):
-    patch: int = Field(16, ge=1, description="pixels of a side of a patch")
+    patch: int = Field(16, ge=1, le=4_096, description="pixels of a side of a patch")
     patch_order: Literal["row_column_channel", "channel_row_column"] = Field(
         "row_column_channel", description="order of a patch's numbers: that of pretraining, or of the MLA experiments"
     )
 
 
 class M3AETextOptions(TransformerOptions):
-    vocabulary: int = Field(30522, ge=1, description="number of token ids; that of bert-base-uncased")
+    vocabulary: int = Field(30522, ge=1, le=2_000_000, description="number of token ids; that of bert-base-uncased")
     pool: Literal["mask", "all"] = Field(
         "mask", description="the feature is the mean of class token and real tokens, or of padding too"
     )

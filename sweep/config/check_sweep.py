@@ -21,7 +21,9 @@ from sweep.config.schema_errors import describe_value
 from sweep.runs.identity import canonical
 
 MOST_POINTS = 100_000
-"""Configurations of one study that a grid may have."""
+"""Configurations of one study that a grid may have, on all splits together."""
+MOST_RUNS = 1_000_000
+"""Runs that a grid may have."""
 
 
 def check(sweep: Sweep, broken: set[str]) -> list[Problem]:
@@ -164,10 +166,11 @@ def _check_varied(sweep: Sweep, name: str, broken: set[str]) -> Iterator[Problem
     wholes = [other for other in sweep.vary if _is_within(name, other) and target(other).path != target(name).path]
     if wholes and target(name).hyperparameter:
         yield sweep.problem(path, f"{wholes[0]} is varied too, and sets all of it", "keep one of them")
-    kept = [canonical(value) for value in found.values]
+    kept = set[str]()
     for position, value in enumerate(found.values):
-        if kept[position] in kept[:position]:
+        if (written := canonical(value)) in kept:
             yield sweep.problem((*path, found.kind, position), f"{describe_value(value)} stands twice", "keep one")
+        kept.add(written)
     owner = target(name).owner if target(name).section == "hyperparameters" else None
     for method in dict.fromkeys(entry.method for entry in sweep.methods if owner in (None, entry.method)):
         if found.kind == "each":
@@ -206,9 +209,7 @@ def _check_study(
     names = varied_names(sweep, entry.method, dataset)
     spaces = {name: range_of(sweep, name, entry.method, dataset) for name in names if name not in wrong}
     ends = {name: representative_values(space) for name, space in spaces.items() if space is not None}
-    size = math.prod(map(len, ends.values()))
-    if sweep.search is None and size > MOST_POINTS:
-        yield sweep.problem(("vary",), f"a grid of {size:,} configurations", "give fewer values, or a search")
+    yield from _check_size(sweep, math.prod(map(len, ends.values())))
     refused: list[tuple[Path, str | None]] = []
     entry_path = sweep.entry_path(entry)
     for path, values, at in attempts(sweep, entry, dataset, ends, points):
@@ -224,6 +225,20 @@ def _check_study(
     for path, message in refused:
         if message is not None:
             yield sweep.problem(entry_path if always else path, message)
+
+
+def _check_size(sweep: Sweep, points: int) -> Iterator[Problem]:
+    """Check that what a study lists, ``points`` on each split, can be listed."""
+    configurations = points * max(1, len(sweep.splits))
+    if sweep.search is not None:
+        return
+    if configurations > MOST_POINTS:
+        on_splits = f" on {len(sweep.splits)} splits" if sweep.splits else ""
+        yield sweep.problem(
+            ("vary",), f"a grid of {points:,} configurations{on_splits}", "give fewer values, or a search"
+        )
+    elif (runs := configurations * len(sweep.seeds)) > MOST_RUNS:
+        yield sweep.problem(("seeds",), f"{runs:,} runs of one method, of at most {MOST_RUNS:,}", "give fewer seeds")
 
 
 def attempts(

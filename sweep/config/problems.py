@@ -13,6 +13,9 @@ Path = tuple[str | int, ...]
 """Keys and list positions that lead to a value."""
 
 MANY_NAMES = 15
+MOST_SHOWN = 100
+LONGEST_KEY = 200
+"""Characters of a key, which is a whole word of the command line, that are shown."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,14 @@ class Problem:
 
     def __str__(self) -> str:
         place = self.origin if self.line is None else f"{self.origin}:{self.line}"
-        said = ": ".join(part for part in (place, self.key, self.message) if part)
+        key = self.key if len(self.key) <= LONGEST_KEY else f"{self.key[:LONGEST_KEY]}..."
+        said = ": ".join(part for part in (place, key, self.message) if part)
         return f"{said}; {self.suggestion}" if self.suggestion else said
 
 
 class ConfigError(Exception):
-    """A configuration cannot be used. ``problems`` holds every mistake found; the text has one a line. A mistake of no
-    place in particular may be given as text."""
+    """A configuration cannot be used. ``problems`` holds every mistake found; the text has one a line, the first
+    :data:`MOST_SHOWN`. A mistake of no place in particular may be given as text."""
 
     def __init__(self, problems: Iterable[Problem] | str) -> None:
         found = dict.fromkeys([Problem("", None, "", problems)] if isinstance(problems, str) else problems)
@@ -41,7 +45,9 @@ class ConfigError(Exception):
         super().__init__(self.problems)
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.problems))
+        more = len(self.problems) - MOST_SHOWN
+        rest = [f"and {more:,} more mistakes"] if more > 0 else []
+        return "\n".join([*map(str, self.problems[:MOST_SHOWN]), *rest])
 
 
 COMMAND_LINE = "command line"

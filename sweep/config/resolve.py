@@ -6,7 +6,8 @@ line (these three are one by now), the fixed hyperparameters of a method's entry
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -17,8 +18,8 @@ import data
 import methods
 from data.base import DatasetOptions, DatasetSource, SampleType
 from methods.base import FusionHyperparameters, MethodError
-from methods.base.hyperparameters import Hyperparameters
-from methods.base.phase import checked_phases
+from methods.base.hyperparameters import MOST_EPOCHS, Hyperparameters
+from methods.base.phase import Phase, checked_phases, total_epochs
 from models import encoders
 from models import fusion as fusions
 from sweep.config.conditions import with_idle_defaults
@@ -32,6 +33,9 @@ from sweep.training.recipe import Recipe
 
 EPOCHS = 30
 """Passes over the training set where neither sweep nor dataset says how many."""
+MOST_PHASES = 5_000
+MOST_NUMBERS = 2**28
+"""Numbers that one sample of a modality may have: 1 GiB."""
 
 
 @dataclass(frozen=True)
@@ -196,8 +200,9 @@ def resolve(sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, 
     train = build("train", Recipe, ("train",), "key of train")
     hyperparameters = build("hyperparameters", kind, own, f"hyperparameter of {entry.method}")
     epochs = values.get("epochs", epoch_budget(sweep, dataset))
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-        problems.append(sweep.problem(path_of("epochs"), f"expected a whole number of at least 1, not {epochs!r}"))
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or not 1 <= epochs <= MOST_EPOCHS:
+        wanted = f"a whole number from 1 to {MOST_EPOCHS:,}"
+        problems.append(sweep.problem(path_of("epochs"), f"expected {wanted}, not {epochs!r}"))
     if train is not None:
         problems += _check_batches(sweep, train, layers["train"])
     modalities: tuple[str, ...] = ()
@@ -206,7 +211,9 @@ def resolve(sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, 
         try:
             modalities = source.modalities(options)
             specs = _encoders(sweep, source.encoders(options), values, path_of, problems)
-            problems += encoder_problems(sweep, specs, source.samples(options), values, path_of)
+            samples = source.samples(options)
+            problems += _large_samples(sweep, dataset, samples)
+            problems += encoder_problems(sweep, specs, samples, values, path_of)
         except ValueError as error:
             problems.append(sweep.problem(("data", dataset), str(error)))
     if problems:
@@ -315,6 +322,14 @@ def encoder_problems(
             yield sweep.problem(path, reason)
 
 
+def _large_samples(sweep: Sweep, dataset: str, samples: Mapping[str, SampleType]) -> Iterator[Problem]:
+    """Find modalities a sample of which nobody's memory holds many times."""
+    for modality, sample in samples.items():
+        if (size := math.prod(sample.shape)) > MOST_NUMBERS:
+            what = f"a sample of {modality} would have {size:,} numbers ({list(sample.shape)})"
+            yield sweep.problem(("data", dataset), what, f"choose options that give at most {MOST_NUMBERS:,}")
+
+
 def _encoder_path(modality: str, values: Mapping[str, Any], path_of: PathOf) -> Path:
     """Tell where the encoder of a modality was written."""
     varied_here = [name for name in values if target(name).section == "encoders" and target(name).path[0] == modality]
@@ -343,7 +358,9 @@ def refusal(
     kind, found = methods.get(entry.method), settings.hyperparameters
     try:
         kind.check(found, settings.modalities)
-        phases = checked_phases(kind.phases_of(found, settings.modalities, settings.epochs))
+        phases = kind.phases_of(found, settings.modalities, settings.epochs)
+        _check_extent(phases)
+        phases = checked_phases(phases)
         check_schedule(phases, settings.train.schedule)
     except MethodError as error:
         return f"{error} (dataset {dataset})"
@@ -355,3 +372,11 @@ def refusal(
         reason = fusions.channel_refusal(found.channel_mode, settings.encoders, shapes)
         return reason and f"{reason} (dataset {dataset})"
     return None
+
+
+def _check_extent(phases: Sequence[Phase]) -> None:
+    """Check that a training can be gone through. Raises ValueError."""
+    if len(phases) > MOST_PHASES:
+        raise ValueError(f"its training would have {len(phases):,} phases, of at most {MOST_PHASES:,}")
+    if (epochs := total_epochs(phases)) > MOST_EPOCHS:
+        raise ValueError(f"its phases would have {epochs:,} epochs in all, of at most {MOST_EPOCHS:,}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -16,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from methods.base.hyperparameters import Choice, Integer, LogUniform, SearchRange, Uniform
+from methods.base.hyperparameters import MOST_EPOCHS, Choice, Integer, LogUniform, SearchRange, Uniform
 from sweep.config.problems import COMMAND_LINE, Path, Problem
 from sweep.config.yaml_lines import LocatedMapping
 
@@ -105,14 +106,14 @@ class SearchSpec(_Spec):
     ``{algorithm: grid}`` is the same as no search: every point is run."""
 
     algorithm: Literal["grid", "random", "tpe", "gp", "cmaes", "qmc", "nsga2"]
-    configurations: int = Field(ge=1)
+    configurations: int = Field(ge=1, le=1_000_000)
     seed: Seed = 0
     objectives: list[Objective] = Field([], max_length=3)
     """What is searched for, on validation data; empty: the sweep's metric alone. Several give a Pareto front."""
-    batch: int | None = Field(None, ge=1)
+    batch: int | None = Field(None, ge=1, le=10_000)
     """Configurations proposed at a time, the next ones when all of them have ended: the same proposals however many
     runs train at once. null: a new one whenever one can be trained."""
-    warm_start: list[Text] = []
+    warm_start: list[Text] = Field([], max_length=100)
     """Earlier sweeps of the same results folder whose configurations, the best first, are tried first."""
     racing: bool = False
     """Train further seeds only of configurations that the leader has not beaten clearly on the seeds so far."""
@@ -131,9 +132,9 @@ class ResourcesSpec(_Spec):
     """The resources that one run takes. cpus and gpus are those of one worker; a fraction of a GPU lets runs share
     it."""
 
-    workers: int = Field(1, ge=1)
-    cpus: float = Field(1.0, gt=0)
-    gpus: float = Field(0.0, ge=0)
+    workers: int = Field(1, ge=1, le=10_000)
+    cpus: float = Field(1.0, gt=0, le=100_000)
+    gpus: float = Field(0.0, ge=0, le=10_000)
     accelerator: Text | None = None
     """Kind of GPU that a worker must have, as Ray names it (A100, H100, T4)."""
     placement: Literal["pack", "spread", "strict_pack", "strict_spread"] = "pack"
@@ -200,32 +201,32 @@ class Sweep(_Spec):
     title: str | None = None
     description: str | None = None
     reproduces: str | None = None
-    methods: list[MethodSpec] = []
+    methods: list[MethodSpec] = Field([], max_length=1_000)
     hyperparameters: dict[str, Any] = {}
-    datasets: list[str] = []
+    datasets: list[str] = Field([], max_length=1_000)
     data: dict[str, dict[str, Any]] = {}
     vary: dict[str, Range] = {}
     not_applicable: Literal["refuse", "skip"] = "refuse"
     """A configuration that its method refuses: a mistake in the sweep, or left out and shown as N/A."""
     points: list[dict[str, Any]] = []
-    seeds: list[Seed] = Field([0, 1, 2], min_length=1)
-    splits: list[Seed] = []
+    seeds: list[Seed] = Field([0, 1, 2], min_length=1, max_length=10_000)
+    splits: list[Seed] = Field([], max_length=1_000)
     """Values of the datasets' ``split_seed`` that everything is repeated on, and every choice made anew; empty: the one
     of ``data``, or its default."""
-    report_seeds: list[Seed] = []
+    report_seeds: list[Seed] = Field([], max_length=10_000)
     """Fresh seeds for what a sweep has chosen; null: five for a search, none for a grid."""
-    epochs: int | None = Field(None, ge=1, le=1_000_000)
+    epochs: int | None = Field(None, ge=1, le=MOST_EPOCHS)
     train: dict[str, Any] = {}
     encoders: dict[str, dict[str, Any]] = {}
     search: SearchSpec | None = None
     scheduler: SchedulerSpec | None = None
     resources: ResourcesSpec = ResourcesSpec()
     metric: Literal["accuracy", "map", "macro_f1"] = "accuracy"
-    timeout: float | None = Field(None, gt=0)
+    timeout: float | None = Field(None, gt=0, le=1_000 * SECONDS["d"])
     """Seconds that one run may take; written as seconds, or as in 90s, 30m, 2h, 1d."""
     checkpoint_every: float = Field(1.0, ge=0)
     """Seconds of training after which the next epoch leaves a checkpoint (written as the timeout); 0: every epoch."""
-    retries: int = Field(1, ge=0)
+    retries: int = Field(1, ge=0, le=1_000)
     patience: int | None = Field(None, ge=1)
     budget: BudgetSpec | None = None
     keep: Literal["none", "best", "all"] = "best"
@@ -248,9 +249,9 @@ class Sweep(_Spec):
     @field_validator("seeds", "splits", "report_seeds")
     @classmethod
     def _distinct(cls, seeds: list[int], found: ValidationInfo) -> list[int]:
-        repeated = [seed for position, seed in enumerate(seeds) if seed in seeds[:position]]
-        if repeated:
-            raise ValueError(f"{'split' if found.field_name == 'splits' else 'seed'} {repeated[0]} stands twice")
+        for seed, count in Counter(seeds).items():
+            if count > 1:
+                raise ValueError(f"{'split' if found.field_name == 'splits' else 'seed'} {seed} stands twice")
         return seeds
 
     @model_validator(mode="before")

@@ -114,7 +114,8 @@ def _expected_form(details: ErrorDetails) -> str:
         return _EXPECTED[kind]
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
-        return f"a number {words} {context[key]:g}"
+        bound = context[key]
+        return f"a number {words} {int(bound):,}" if bound == int(bound) else f"a number {words} {bound:g}"
     if kind == "literal_error":
         return str(context["expected"])
     if kind == "too_short":

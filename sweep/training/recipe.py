@@ -34,9 +34,9 @@ class Recipe(_Strict):
         [0.9, 0.999], description="adam, adamw: decay of the two moments"
     )
     weight_decay: float = Field(1e-4, ge=0, description="L2 penalty (adamw: decoupled)")
-    batch_size: int = Field(64, ge=1, description="samples of a joint batch, over all workers")
+    batch_size: int = Field(64, ge=1, le=10_000_000, description="samples of a joint batch, over all workers")
     schedule: ScheduleSpec = Field(ScheduleSpec(), description="how the learning rate falls")
     gradient_clip: float | None = Field(None, gt=0, description="largest norm of the whole gradient; null: none")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast in forward passes and losses")
-    threads: int = Field(1, ge=1, description="intra-op threads of torch on the CPU")
+    threads: int = Field(1, ge=1, le=1_024, description="intra-op threads of torch on the CPU")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where the run has one")
