@@ -6,7 +6,8 @@ The modules of this folder are the datasets, and ``registry``, which finds them.
 
 from __future__ import annotations
 
-from data.base import Augmentation, Batch, DataError, Dataset, DatasetOptions, DatasetSource, Split
+from data.base import SPLIT_SEED, Augmentation, Batch, DataError, Dataset, DatasetOptions, DatasetSource, Split
+from data.base.corrupted import corrupted
 from data.registry import Registry
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "DatasetSource",
     "Split",
     "get",
+    "load",
     "names",
     "refusal",
 ]
@@ -36,6 +38,11 @@ def get(name: str) -> type[DatasetSource]:
     """Find the source called ``name``. Raises UnusableError where its file cannot be imported or another has its name,
     KeyError naming those that exist where there is none."""
     return DATASETS.get(name)
+
+
+def load(name: str, options: DatasetOptions) -> Dataset:
+    """Load the dataset called ``name``, corrupted as its options say. Raises DataError, and what :func:`get` raises."""
+    return corrupted(get(name).load(options.clean()), options.corrupt, getattr(options, SPLIT_SEED, 0))
 
 
 def refusal(name: str) -> str | None:

@@ -105,7 +105,7 @@ class Watch(DatasetSource[WatchOptions]):
 
     @classmethod
     def encoders(cls, options: WatchOptions) -> dict[str, Any]:
-        return dict.fromkeys(SENSORS, "mlp")
+        return dict.fromkeys(SENSORS, "patch_transformer")
 
     @classmethod
     def samples(cls, options: WatchOptions) -> dict[str, SampleType]:

@@ -4,24 +4,27 @@ them, and, below that, splits drawn by a seed and files that are read whole. Pat
 
 from __future__ import annotations
 
+from data.base.corruption import Corruption
 from data.base.dataset import (
-    SPLIT_SEED,
     AbsentDataError,
     Augmentation,
     Batch,
     Column,
     DataError,
     Dataset,
+    Split,
+    Streams,
+    check_labels,
+    sample_shape,
+)
+from data.base.source import (
+    SPLIT_SEED,
     DatasetOptions,
     DatasetSource,
     Description,
     SampleType,
-    Split,
     SplitDraws,
-    Streams,
-    check_labels,
     require_modalities,
-    sample_shape,
 )
 
 __all__ = [
@@ -30,6 +33,7 @@ __all__ = [
     "Augmentation",
     "Batch",
     "Column",
+    "Corruption",
     "DataError",
     "Dataset",
     "DatasetOptions",

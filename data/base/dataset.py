@@ -1,24 +1,16 @@
-"""What a dataset is: splits of model-ready tensors, gathered into batches without per-sample Python.
-
-A dataset is one module of this package with one :class:`DatasetSource`. The source declares what can be known
-without touching any media (name, modalities, options, default encoders); :meth:`DatasetSource.load` returns the
-:class:`Dataset` itself.
-"""
+"""What a dataset is: splits of model-ready tensors, gathered into batches without per-sample Python."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
-
-from data.registry import type_argument
 
 Augmentation = Callable[[dict[str, Tensor], torch.Generator], dict[str, Tensor]]
 """Maps the inputs of a whole batch, on the training device, to augmented inputs; all randomness comes from the
@@ -46,16 +38,33 @@ class Batch:
     """Samples on the training device.
 
     inputs: modality -> [B, ...]; labels: int64 [B]; index: int64 [B], positions in the split; tag: int64 [B], what the
-    method's sampler says of each sample (None: nothing).
+    method's sampler says of each sample (None: nothing); present: modality -> bool [B], which samples have it, of each
+    modality that some lack. What a sample lacks is blank among the inputs.
     """
 
     inputs: dict[str, Tensor]
     labels: Tensor
     index: Tensor
     tag: Tensor | None = None
+    present: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def at(self, rows: Tensor | slice) -> Batch:
+        """Take the samples at ``rows``."""
+        return Batch(
+            {m: x[rows] for m, x in self.inputs.items()},
+            self.labels[rows],
+            self.index[rows],
+            None if self.tag is None else self.tag[rows],
+            {m: there[rows] for m, there in self.present.items()},
+        )
+
+    def zero_absent(self, modality: str, features: Tensor) -> Tensor:
+        """Put zeros in the place of the features [B, d] of the samples that lack the modality; they get no gradient."""
+        there = self.present.get(modality)
+        return features if there is None else features.masked_fill(~there[:, None], 0.0)
 
 
 class Column(ABC):
@@ -67,6 +76,8 @@ class Column(ABC):
     """Columns of one stream draw the same numbers for a batch: a crop shared by two views of a scene. "": its own."""
     substituted: int = 0
     """Samples that stand for ones that could not be read."""
+    present: Tensor | None = None
+    """Which samples have the modality, bool [n] on the host. None: all."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -161,7 +172,12 @@ class Split:
 
     def _batch(self, inputs: dict[str, Tensor], index: Tensor, placed: Tensor) -> Batch:
         labels = self.labels[_beside(self.labels, index, placed)].to(placed.device, non_blocking=True)
-        return Batch(inputs, labels, placed)
+        present = {
+            m: x.present[index.cpu()].to(placed.device, non_blocking=True)
+            for m, x in self.inputs.items()
+            if isinstance(x, Column) and x.present is not None
+        }
+        return Batch(inputs, labels, placed, present=present)
 
     def to(self, device: torch.device | str) -> Split:
         """Return the same split with everything stored on ``device``."""
@@ -218,121 +234,3 @@ def check_labels(labels: NDArray[np.int64], classes: int, what: str) -> None:
         row = int(wrong[0])
         from_one = " (they seem to be counted from 1)" if labels.min() == 1 and labels.max() == classes else ""
         raise DataError(f"{what}[{row}] is {labels[row]}; labels go from 0 to {classes - 1}{from_one}")
-
-
-@dataclass(frozen=True)
-class SampleType:
-    """One model-ready sample of a modality: its shape, without the batch axis. tokens: it holds token ids and their
-    attention mask, whole numbers, instead of measured numbers."""
-
-    shape: tuple[int, ...]
-    tokens: bool = False
-
-
-@dataclass(frozen=True)
-class Description:
-    """A dataset as far as it is known before anything is decoded or loaded; what is not known is left out.
-
-    samples: modality -> its samples. labels: split -> int64 [n] in [0, classes)."""
-
-    samples: Mapping[str, SampleType] = field(default_factory=dict)
-    labels: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
-
-
-SPLIT_SEED = "split_seed"
-"""The option that draws a dataset's splits, where it has one."""
-
-SplitDraws = Literal["test", "validation", "nothing"]
-"""What a dataset's ``split_seed`` draws anew: the test samples and with them all others; which training samples
-validate, while the test samples stay; nothing, as the dataset brings all of its splits."""
-
-
-class DatasetOptions(BaseModel):
-    """Base of every dataset's options: typed, unknown keys refused. ``split_seed`` never is the run's seed."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-OptionsT = TypeVar("OptionsT", bound=DatasetOptions)
-
-
-class DatasetSource(ABC, Generic[OptionsT]):
-    """A dataset that can be loaded, ``class Digits(DatasetSource[DigitsOptions])``: the class attributes are its
-    declaration."""
-
-    name: ClassVar[str]
-    title: ClassVar[str]
-    paper: ClassVar[str] = ""
-    """Authors and year of the data; empty for a user's own."""
-    Options: ClassVar[type[DatasetOptions]]
-    """The argument of the generic base, unless a class says otherwise."""
-    paths: ClassVar[frozenset[str]] = frozenset()
-    """Names of options that hold paths: they say where the data lies, not what it is (no part of an identity)."""
-    recipe: ClassVar[Mapping[str, Any]] = {}
-    """Training defaults of this dataset, by the keys of a sweep's ``train`` (and ``epochs``)."""
-    test_peak: ClassVar[bool] = False
-    """True where the best test epoch is recorded by default, beside the honest number."""
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        given = type_argument(cls, DatasetOptions)
-        if given is not None and "Options" not in vars(cls):
-            cls.Options = given
-
-    @classmethod
-    @abstractmethod
-    def modalities(cls, options: OptionsT) -> tuple[str, ...]:
-        """List the modalities in the order in which every method sees them."""
-
-    @classmethod
-    @abstractmethod
-    def encoders(cls, options: OptionsT) -> dict[str, Any]:
-        """Give the default encoder of each modality: a name of ``models.encoders`` or {name: ..., options}."""
-
-    @classmethod
-    @abstractmethod
-    def fingerprint(cls, options: OptionsT) -> str:
-        """Digest the content that the options lead to: equal data, equal digest, wherever it lies.
-
-        Cheap (no decoding). Raises AbsentDataError when the data cannot be found."""
-
-    @classmethod
-    def samples(cls, options: OptionsT) -> dict[str, SampleType]:
-        """Map modality -> its samples, as far as the options alone decide them: an encoder that cannot take them is
-        refused before anything runs. No file is looked at. Default: nothing is known."""
-        return {}
-
-    @classmethod
-    def describe(cls, options: OptionsT) -> Description:
-        """Describe the data that the options lead to, without decoding or loading: from headers and lists. Default:
-        what :meth:`samples` says.
-
-        Raises AbsentDataError where the data cannot be found, DataError for everything that is wrong with what is
-        looked at."""
-        return Description(cls.samples(options))
-
-    @classmethod
-    def split_draws(cls, options: OptionsT) -> SplitDraws:
-        """Say what ``split_seed`` draws anew. Reads lists at most. Default: the test samples too; nothing where there
-        is no such option.
-
-        Raises AbsentDataError, DataError where that depends on files that cannot be read."""
-        return "test" if SPLIT_SEED in cls.Options.model_fields else "nothing"
-
-    @classmethod
-    @abstractmethod
-    def load(cls, options: OptionsT) -> Dataset:
-        """Read the data. Raises DataError naming the file and the remedy: every run of this dataset then fails of it.
-        AbsentDataError, and whatever an OSError caused, counts for one attempt on one machine alone."""
-
-
-def require_modalities(chosen: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """Put ``chosen`` in the order of ``known``. Raises ValueError naming the unknown or repeated one."""
-    unknown = [m for m in chosen if m not in known]
-    if unknown:
-        raise ValueError(f"unknown modality {unknown[0]!r}; there are: {', '.join(known)}")
-    if len(set(chosen)) != len(chosen):
-        raise ValueError("a modality is named twice")
-    if not chosen:
-        raise ValueError("name at least one modality")
-    return tuple(m for m in known if m in chosen)

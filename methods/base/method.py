@@ -217,8 +217,8 @@ class Method(nn.Module, ABC, Generic[HyperparametersT]):
     # Stage 2: feed-forward -------------------------------------------------------------------------------------
 
     def encode(self, batch: Batch) -> list[Tensor]:
-        """Give the features [B, d_m] of each modality."""
-        return [encoder(batch.inputs[modality]) for modality, encoder in self.encoders.items()]
+        """Give the features [B, d_m] of each modality: zeros for the samples that lack it."""
+        return [batch.zero_absent(m, encoder(batch.inputs[m])) for m, encoder in self.encoders.items()]
 
     def forward(self, batch: Batch) -> Outputs:
         """Give features and logits of a batch, as the objective needs them."""

@@ -15,6 +15,7 @@ from rich.table import Table
 
 import data
 import methods
+from data.base import Corruption, DatasetOptions
 from methods.base import Method
 from methods.base.hyperparameters import (
     Choice,
@@ -64,11 +65,14 @@ def datasets_table() -> Table:
         table.add_column(column, overflow="fold")
     for name in data.names():
         source = data.get(name)
-        fields = source.Options.model_fields.items()
+        fields = [item for item in source.Options.model_fields.items() if item[0] not in DatasetOptions.model_fields]
         options = (
             f"{key} ({'required' if field.is_required() else _yaml_text(field.default)})" for key, field in fields
         )
         table.add_row(name, source.title, ", ".join(options))
+    corruption = ", ".join(Corruption.model_fields)
+    table.caption = f"every dataset: corrupt ({{}}), modality -> {{{corruption}}}"
+    table.caption_justify = "left"
     return table
 
 

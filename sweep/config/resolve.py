@@ -22,6 +22,7 @@ from methods.base.hyperparameters import MOST_EPOCHS, Hyperparameters
 from methods.base.phase import Phase, checked_phases, total_epochs
 from models import encoders
 from models import fusion as fusions
+from sweep.config.check_corruption import CORRUPT, absence_refusal, corruption_problems
 from sweep.config.conditions import with_idle_defaults
 from sweep.config.merge import names_another
 from sweep.config.nested import spread_over, value_below, with_value_below
@@ -58,8 +59,9 @@ class Target:
 
 def target(name: str) -> Target:
     """Find what ``name`` sets: ``alpha``, ``iprm.alpha``, ``rho.audio``, ``igm.rho.audio``, ``train.lr``,
-    ``train.schedule.every``, ``data.image_noise``, ``data.av_digits.image_noise``, ``encoders.left.width``,
-    ``epochs``. What stands first is a method before it is a hyperparameter."""
+    ``train.schedule.every``, ``data.image_noise``, ``data.av_digits.image_noise``, ``data.corrupt.image.noise``,
+    ``data.av_digits.corrupt.image.noise``, ``encoders.left.width``, ``epochs``. What stands first is a method before it
+    is a hyperparameter."""
     first = name.partition(".")[0]
     return _target(name, first in methods.METHODS.found.usable or first in methods.METHODS.found.unusable)
 
@@ -74,7 +76,8 @@ def _target(name: str, owned: bool) -> Target:
     if first == "encoders":
         return Target("encoders", None, tuple(rest))
     if first == "data":
-        return Target("data", rest[0] if len(rest) > 1 else None, tuple(rest[-1:]))
+        owns = len(rest) > 1 and rest[0] != CORRUPT
+        return Target("data", rest[0] if owns else None, tuple(rest[owns:]))
     return (
         Target("hyperparameters", first, tuple(rest))
         if owned and rest
@@ -214,6 +217,9 @@ def resolve(sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, 
             samples = source.samples(options)
             problems += _large_samples(sweep, dataset, samples)
             problems += encoder_problems(sweep, specs, samples, values, path_of)
+            problems += corruption_problems(
+                sweep, options, modalities, samples, lambda path: layers["data"].path_of(path, ("data", dataset))
+            )
         except ValueError as error:
             problems.append(sweep.problem(("data", dataset), str(error)))
     if problems:
@@ -370,6 +376,7 @@ def refusal(
         samples = data.get(dataset).samples(settings.options) if samples is None else samples
         shapes = {modality: sample.shape for modality, sample in samples.items()}
         reason = fusions.channel_refusal(found.channel_mode, settings.encoders, shapes)
+        reason = reason or absence_refusal(settings.options)
         return reason and f"{reason} (dataset {dataset})"
     return None
 

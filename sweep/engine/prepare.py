@@ -34,7 +34,7 @@ def _preparations(planned: Plan) -> Iterator[Preparation]:
         source = data.get(run.dataset)
         if issubclass(source, PreparedSource) and (run.dataset, run.fingerprint) not in seen:
             seen.add((run.dataset, run.fingerprint))
-            yield source.preparation(source.Options.model_validate(with_later(source.Options, run.data)))
+            yield source.preparation(source.Options.model_validate(with_later(source.Options, run.data)).clean())
 
 
 def prepare(work: Preparation, local: bool, ray: RaySession, out: Console) -> Meta:

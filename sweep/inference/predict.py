@@ -85,7 +85,7 @@ def read_split(model: Model, name: SplitName, options: Mapping[str, Any]) -> Sam
     except ValidationError as error:
         wrong = error.errors()[0]
         raise ModelError(f"data.{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from error
-    dataset: Dataset = source.load(chosen)
+    dataset: Dataset = data.load(source.name, chosen)
     if dataset.classes != model.classes:
         raise ModelError(
             f"the data has classes {', '.join(dataset.classes)}; the model knows {', '.join(model.classes)}"

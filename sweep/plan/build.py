@@ -28,7 +28,7 @@ from sweep.plan.not_applicable import is_applicable, is_left_out, nothing_applie
 from sweep.plan.points import checked_settings, listed_points
 from sweep.plan.space import Space, value_in
 from sweep.plan.splits import default_split, each_split, split_of_data
-from sweep.runs.identity import NUMERICS, canonical, source_digest
+from sweep.runs.identity import NUMERICS, canonical, code_digests
 from sweep.runs.records import Run
 
 REFERENCES = (
@@ -36,7 +36,7 @@ REFERENCES = (
     MethodSpec(method="joint", label="joint + unimodal losses", hyperparameters={"unimodal_loss_weight": 1.0}),
 )
 """Those that every figure carries."""
-COMMON = ("train", "epochs")
+COMMON = ("train", "epochs", "data")
 """Sections of a configuration that a method and the references have in common."""
 
 
@@ -105,8 +105,8 @@ def _references(
     sweep: Sweep, studies: list[Study], workshop: _ConfigurationBuilder
 ) -> tuple[list[Configuration], list[Study]]:
     """Plan the references on every dataset that allows them, but for those that the sweep trains as its own. Where the
-    sweep is a search they are searched too, over those of its names that exist for them; where it varies the recipe or
-    the budget over a grid or by points, they are varied alike; else they are one configuration."""
+    sweep is a search they are searched too, over those of its names that exist for them; where it varies the data, the
+    recipe or the budget over a grid or by points, they are varied alike; else they are one configuration."""
     if not sweep.references:
         return [], []
     bases = (workshop.base(study.sweep, study.entry, study.dataset) for study in studies if study.space)
@@ -202,7 +202,7 @@ class _ConfigurationBuilder:
             patience=sweep.patience,
             test_peak=source.test_peak if sweep.test_peak is None else sweep.test_peak,
             seed=0,
-            source={"method": source_digest(method), "dataset": source_digest(source)},
+            source=code_digests(method, source, settings.options),
             workers=sweep.resources.workers,
             numerics=NUMERICS,
         )
@@ -214,6 +214,7 @@ class _ConfigurationBuilder:
         return Configuration(entry.label, shown, template, content=content)
 
     def _fingerprint(self, sweep: Sweep, dataset: str, options: DatasetOptions) -> str:
+        options = options.clean()
         key = f"{dataset}/{canonical(options.model_dump(mode='json'))}"
         if key not in self._fingerprints:
             try:

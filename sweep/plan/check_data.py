@@ -10,6 +10,7 @@ from typing import Any
 import data
 from data.base import AbsentDataError, DataError, DatasetOptions, Description
 from sweep.config import ConfigError, MethodSpec, Problem, Settings, Sweep, refusal
+from sweep.config.check_corruption import corruption_problems
 from sweep.config.resolve import encoder_problems
 from sweep.plan.not_applicable import is_left_out
 from sweep.plan.points import checked_settings, listed_points, search_examples
@@ -55,6 +56,9 @@ class DataChecks:
         if isinstance(found, DataError) or found.samples == data.get(dataset).samples(settings.options):
             return
         yield from encoder_problems(sweep, settings.encoders, found.samples, values, lambda name: (*key, name))
+        yield from corruption_problems(
+            sweep, settings.options, settings.modalities, found.samples, lambda path: ("data", dataset, *path)
+        )
         if (reason := refusal(entry, dataset, settings, found.samples)) is not None:
             yield sweep.problem(key, reason)
 
@@ -82,6 +86,7 @@ class DataChecks:
             yield from self.fit_problems(sweep, entry, dataset, settings, values, *key)
 
     def _description(self, dataset: str, options: DatasetOptions) -> Description | DataError:
+        options = options.clean()
         key = f"{dataset}/{canonical(options.model_dump(mode='json'))}"
         if key not in self._described:
             try:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import data
 import methods
+from data.base import corrupted
 from data.registry import Registry
 from sweep.runs.identity import code_digest, folder_digests, source_digest
 from sweep.runs.records import EnvironmentRecord, Run
@@ -38,6 +39,8 @@ def changed_code(run: Run, environment: EnvironmentRecord | None) -> tuple[str, 
         ("dataset", data.DATASETS, run.dataset),
     ]
     changed = [f"{room} {name}" for room, registry, name in kinds if not _is_current(run, room, registry, name)]
+    if "corruption" in run.source and run.source["corruption"] != source_digest(corrupted):
+        changed.append("how data are corrupted")
     if run.numerics != NUMERICS:
         changed.append(f"the numbers of training (version {run.numerics}, now {NUMERICS})")
     return (*changed, *(() if environment is None else changed_folders(environment)))

@@ -13,7 +13,7 @@ from typing import Any
 
 import data
 import methods
-from data.base import SPLIT_SEED
+from data.base import SPLIT_SEED, DatasetOptions, DatasetSource, corrupted
 from sweep.runs.later_options import without_later
 from sweep.runs.module_imports import PACKAGES
 from sweep.runs.reached_code import CONTRACT, COUNTED, DIGITS, hex_digest, source_digest
@@ -25,6 +25,7 @@ __all__ = [
     "canonical",
     "choices_hash",
     "code_digest",
+    "code_digests",
     "configuration_hash",
     "content_digest",
     "digest",
@@ -105,6 +106,13 @@ def _identity(run: Run) -> dict[str, Any]:
     if not method.world_size_matters(method.Hyperparameters.model_validate(run.hyperparameters)):
         del identity["workers"]
     return identity
+
+
+def code_digests(method: type[methods.Method], source: type[DatasetSource], options: DatasetOptions) -> dict[str, str]:
+    """Digest the code that a run reaches, for ``Run.source``: that of its method and of its dataset, and where the
+    options corrupt the data, that which does."""
+    found = {"method": source_digest(method), "dataset": source_digest(source)}
+    return found | ({"corruption": source_digest(corrupted)} if options.corrupt else {})
 
 
 def content_digest(path: Path) -> str:

@@ -39,7 +39,8 @@ class Run(Record):
     test_peak: bool
     seed: int
     source: dict[str, str]
-    """Digest of all that the method ("method") and the dataset ("dataset") reach, of ``source_digest``."""
+    """Digest of all that the method ("method") and the dataset ("dataset") reach, and of what corrupts the data
+    ("corruption") where they are corrupted, of ``source_digest``."""
     workers: int = 1
     numerics: int = Field(0, json_schema_extra={"as_before": 0})
     """``NUMERICS`` of the code that trains it; 0 of records from before it was counted."""

@@ -43,7 +43,7 @@ def load_dataset(run: Run) -> Dataset:
     if key not in _datasets:
         source = data.get(run.dataset)
         try:
-            dataset = source.load(source.Options.model_validate(with_later(source.Options, run.data)))
+            dataset = data.load(run.dataset, source.Options.model_validate(with_later(source.Options, run.data)))
             dataset.check()
         except DataError as error:
             # Of its own accord: what caused an error does not travel between the workers of a group.

@@ -201,7 +201,7 @@ class TrainingContext:
         # Augmenting the joint batch and keeping one's part lets any number of workers draw the same numbers.
         whole = split.draw(joint, self.device, streams)
         inputs = self._augment(whole.inputs, self.generator(name, self.epoch, number))
-        return Batch({m: x[mine] for m, x in inputs.items()}, whole.labels[mine], placed)
+        return replace(replace(whole, inputs=inputs).at(mine), index=placed)
 
     # Gradients -------------------------------------------------------------------------------------------------
 

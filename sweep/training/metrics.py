@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from math import factorial, prod
 
 import torch
 from torch import Tensor
 
-from data.base import Split, sample_shape
+from data.base import Batch, Split, sample_shape
 from methods.base import MULTI, Method, evaluating
 from sweep.training.workers import WorkerGroup, worker_slice
 
@@ -34,14 +35,35 @@ def predict_split(
     method: Method, split: Split, device: torch.device, workers: WorkerGroup, present: Sequence[str] | None = None
 ) -> dict[str, Tensor]:
     """Predict logits [n, C] in float32 of every sample of a split, for "multi" and each modality, in evaluation mode;
-    each worker predicts its share and all receive the whole."""
+    each worker predicts its share and all receive the whole. present: the modalities to use (default: all), of which
+    a sample may lack some."""
     mine = worker_slice(len(split), workers.size, workers.rank)
     parts = torch.arange(mine.start, mine.stop).split(_at_a_time(split))
     with evaluating(method):
-        batches = [method.predict(split.gather(part, device), present) for part in parts]
+        batches = [predict_present(method, split.gather(part, device), present) for part in parts]
     local = {name: torch.cat([batch[name].float() for batch in batches]) for name in batches[0]}
     counts = [worker_slice(len(split), workers.size, rank) for rank in range(workers.size)]
     return {name: workers.gather(logits, [c.stop - c.start for c in counts]) for name, logits in local.items()}
+
+
+def predict_present(method: Method, batch: Batch, present: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """Predict logits [B, C] of a batch in which samples may lack modalities: those that have the same ones together, as
+    the method predicts with these alone. A sample that has none gets equal logits."""
+    if not batch.present:
+        return method.predict(batch, present)
+    names = [m for m in method.modalities if present is None or m in present]
+    everywhere = torch.ones(len(batch), dtype=torch.bool, device=batch.labels.device)
+    there = torch.stack([batch.present.get(m, everywhere) for m in names], dim=1)
+    found = dict[str, Tensor]()
+    for pattern in there.unique(dim=0):
+        rows = (there == pattern).all(dim=1).nonzero().flatten()
+        had = [m for m, has in zip(names, pattern.tolist(), strict=True) if has]
+        alone = had if had and had != names else present
+        logits = method.predict(replace(batch.at(rows), present={}), alone)
+        for name, values in logits.items():
+            values = values if had else torch.zeros_like(values)
+            found.setdefault(name, values.new_zeros(len(batch), values.shape[1])).index_copy_(0, rows, values)
+    return found
 
 
 def _at_a_time(split: Split) -> int:

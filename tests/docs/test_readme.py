@@ -14,7 +14,7 @@ from sweep.commands.main import argument_parser, main
 from sweep.plan.validate import validate
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/cluster.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/cluster.md", "docs/embedded.md")
 SEARCHED = {
     "method": "iprm",
     "datasets": ["digits"],
@@ -84,8 +84,15 @@ def test_the_sweeps_of_own_data_are_valid(tmp_path: Path) -> None:
     assert [sweep.name for sweep in validate(path)] == ["of-arrays", "of-media"]
 
 
+@pytest.mark.parametrize("line", [line for line in blocks("yaml")[3].splitlines() if line])
+def test_what_the_readme_corrupts_is_valid(line: str, tmp_path: Path) -> None:
+    asked = {"method": "joint", "datasets": ["watch" if "watch" in line else "mfeat"]} | yaml.safe_load(line)
+    (sweep,) = validate(write(tmp_path, {"asked": asked}))
+    assert sweep.vary or sweep.data
+
+
 def test_every_yaml_block_is_tried() -> None:
-    assert len(blocks("yaml")) == 3
+    assert len(blocks("yaml")) == 4
 
 
 @pytest.mark.parametrize("page", PAGES)

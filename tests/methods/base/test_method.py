@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from support.toy_dataset import toy_dataset, toy_method
 from torch import Tensor, nn
 
 from methods.base import FusedMethod, FusionHyperparameters, Hyperparameters, Method, MethodError, hyper
@@ -122,3 +124,19 @@ def test_fused_methods_have_auxiliary_heads_where_unimodal_logits_come_from_thes
     assert list(logits) == ["multi", "a", "b"]
     for found, expected in zip(method.unimodal_logits(features), (logits["a"], logits["b"]), strict=True):
         assert torch.equal(found, expected)
+
+
+def test_a_sample_that_lacks_a_modality_has_a_zero_feature_and_trains_no_encoder() -> None:
+    dataset = toy_dataset()
+    method, batch = toy_method("joint", dataset), dataset.train.gather(torch.arange(6))
+    there = torch.tensor([True, False, True, True, False, True])
+    features = method.encode(replace(batch, present={"video": there}))
+    assert (features[1][~there] == 0).all()
+    torch.testing.assert_close(features[1][there], method.encode(batch)[1][there])
+    torch.testing.assert_close(features[0], method.encode(batch)[0])
+    found, expected = (
+        torch.autograd.grad(each.sum(), list(method.encoders["video"].parameters()), allow_unused=True)
+        for each in (features[1], method.encode(batch.at(there))[1])
+    )
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)

@@ -10,6 +10,7 @@ from support.small_runs import make_environment, make_run
 
 import data
 import methods
+from data.base import corrupted
 from sweep.runs.code_changes import UNKNOWN, changed_code, changed_folders, changes_text, earlier_runs
 from sweep.runs.identity import code_digest, folder_digests, source_digest
 from sweep.runs.records import FinalRecord, Run
@@ -64,9 +65,11 @@ def test_changes_are_told_in_words(changes: list[tuple[str, ...]], text: str) ->
     assert changes_text(changes) == text
 
 
+TODAY = {"method": source_digest(methods.get("iprm")), "dataset": source_digest(data.get("digits"))}
+
+
 def of_today(**changes: Any) -> Run:
-    source = {"method": source_digest(methods.get("iprm")), "dataset": source_digest(data.get("digits"))}
-    return make_run(**({"method": "iprm", "dataset": "digits", "source": source, "numerics": NUMERICS} | changes))
+    return make_run(**({"method": "iprm", "dataset": "digits", "source": TODAY, "numerics": NUMERICS} | changes))
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,8 @@ def of_today(**changes: Any) -> Run:
         ({"source": {"method": "0", "dataset": source_digest(data.get("digits"))}}, ("method iprm",)),
         ({"source": {"method": source_digest(methods.get("iprm")), "dataset": "0"}}, ("dataset digits",)),
         ({"method": "nobody"}, ("method nobody",)),
+        ({"source": {**TODAY, "corruption": source_digest(corrupted)}}, ()),
+        ({"source": {**TODAY, "corruption": "0"}}, ("how data are corrupted",)),
         ({"numerics": 0}, (f"the numbers of training (version 0, now {NUMERICS})",)),
     ],
 )

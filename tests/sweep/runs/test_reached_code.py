@@ -238,6 +238,22 @@ def test_modules_may_import_each_other(digest_of: Digest) -> None:
         assert digest_of(with_file(files, f"plug/{name}.py", "= 1", "= 2")) != before
 
 
+def test_a_further_contract_module_does_not_show_in_the_digest_of_a_circle(
+    digest_of: Digest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reached_code, "CONTRACT", CONTRACT | {"plug.base", "plug.further"})
+    files = {
+        "plug/__init__.py": "",
+        "plug/method.py": "from plug.base import B\nimport plug.a\n",
+        "plug/base.py": "B = 1\n",
+        "plug/further.py": "F = 1\n",
+        "plug/a.py": "import plug.c\nA = 1\n",
+        "plug/c.py": "import plug.a\nC = 1\n",
+    }
+    further = with_file(files, "plug/base.py", "B = 1", "from plug.further import F\nB = 1")
+    assert digest_of(files) == digest_of(further)
+
+
 def test_a_plug_in_counts_what_it_reaches_of_ours(digest_of: Digest) -> None:
     files = {"plug/__init__.py": "", "plug/method.py": "from methods.mla import prediction_entropy\nimport models\n"}
     digest_of(files, reached=["methods.equations.entropy", "plug.method"])

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score
 from support.toy_dataset import toy_dataset, toy_method
 
+from data.base import Batch, Corruption, Dataset
+from data.base.corrupted import corrupted
+from methods.base import evaluating
 from sweep.training import metrics
 from sweep.training.metrics import (
     absent_classes,
@@ -22,6 +25,35 @@ from sweep.training.metrics import (
     subset_metric,
 )
 from sweep.training.workers import WorkerGroup
+
+
+def lacking(**modalities: float) -> Dataset:
+    """The toy dataset, of whose test samples some lack a modality."""
+    return corrupted(toy_dataset(3), {m: Corruption.model_validate({"drop": d}) for m, d in modalities.items()}, 0)
+
+
+@pytest.mark.parametrize("name", ["joint", "aug", "domfn", "umt", "iprm"])
+@pytest.mark.parametrize("present", [None, ["audio", "text"]])
+def test_a_sample_that_lacks_a_modality_is_predicted_without_it(name: str, present: list[str] | None) -> None:
+    dataset = lacking(audio=0.4, video=0.5)
+    method = toy_method(name, dataset)
+    found = predict_split(method, dataset.test, torch.device("cpu"), WorkerGroup(), present)
+    with evaluating(method), torch.no_grad():
+        for row in range(len(dataset.test)):
+            batch = dataset.test.gather(torch.tensor([row]))
+            has = [m for m in present or dataset.modalities if m not in batch.present or bool(batch.present[m])]
+            alone = method.predict(Batch(batch.inputs, batch.labels, batch.index), has)
+            for key, logits in alone.items():
+                torch.testing.assert_close(found[key][row], logits[0].float(), rtol=1e-5, atol=1e-5)
+
+
+def test_a_sample_without_any_modality_that_is_asked_for_is_not_guessed() -> None:
+    dataset = lacking(audio=0.5)
+    method = toy_method("joint", dataset)
+    found = predict_split(method, dataset.test, torch.device("cpu"), WorkerGroup(), ["audio"])["multi"]
+    there = dataset.test.gather(torch.arange(len(dataset.test))).present["audio"]
+    assert (found[~there] == 0).all()
+    assert (found[there] != 0).any(dim=1).all()
 
 
 @settings(deadline=None, max_examples=25)

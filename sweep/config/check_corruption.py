@@ -1,0 +1,44 @@
+"""Check what a sweep corrupts: that the modalities exist, and that their samples can be corrupted so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from data.base import DatasetOptions, SampleType
+from data.base.corruption import sample_refusal
+from sweep.config.problems import Path, Problem, nearest
+from sweep.config.schema import Sweep
+
+CORRUPT = "corrupt"
+"""The option of every dataset that says which modalities are corrupted, and how."""
+
+
+def corruption_problems(
+    sweep: Sweep,
+    options: DatasetOptions,
+    modalities: Sequence[str],
+    samples: Mapping[str, SampleType],
+    path_of: Callable[[Path], Path],
+) -> Iterator[Problem]:
+    """Find what is wrong with ``corrupt`` of a dataset. samples: those that are known, by modality; path_of: where the
+    value at a path within the options was written."""
+    for modality, corruption in options.corrupt.items():
+        path = path_of((CORRUPT, modality))
+        if modality not in modalities:
+            yield sweep.problem(path, f"no modality called {modality!r}", nearest(modality, modalities))
+            continue
+        sample = samples.get(modality)
+        reason = sample and sample_refusal(corruption, sample.shape, sample.tokens)
+        if reason:
+            yield sweep.problem(path, reason)
+
+
+def absence_refusal(options: DatasetOptions) -> str | None:
+    """Say why encoders that run side by side cannot be trained on these data; None where they can."""
+    lacking = [m for m, c in options.corrupt.items() if c.drop and not c.segment and c.where == "all"]
+    if not lacking:
+        return None
+    return (
+        "fusion channel mixes what the encoders see, so it cannot be trained on samples that lack "
+        f"{lacking[0]}; corrupt the test split alone (where: test), or drop a segment"
+    )

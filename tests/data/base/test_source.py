@@ -1,0 +1,45 @@
+"""The option that every dataset has: it leaves no trace where nothing is corrupted."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+import data
+from data.digits import Digits, DigitsOptions
+
+
+def options(**given: object) -> DigitsOptions:
+    return DigitsOptions.model_validate(given)
+
+
+def test_records_of_clean_data_are_what_they_were_before_there_was_the_option() -> None:
+    assert "corrupt" not in options().model_dump(mode="json")
+    assert options(corrupt={"left": {"noise": 0}, "profile": {"noise": 1, "share": 0}}) == options()
+
+
+def test_records_of_corrupted_data_are_read_again() -> None:
+    given = options(corrupt={"left": {"noise": 1, "share": 0.5, "segment": True}})
+    assert given.model_dump(mode="json")["corrupt"] == {
+        "left": {"noise": 1.0, "share": 0.5, "drop": 0.0, "segment": False, "shuffle": 0.0, "where": "test"}
+    }
+    assert options(**given.model_dump(mode="json")) == given
+    assert given.clean() == options()
+
+
+def test_only_known_keys_are_taken() -> None:
+    with pytest.raises(ValidationError, match="nois"):
+        options(corrupt={"left": {"nois": 1}})
+
+
+def test_a_dataset_loads_clean_and_is_corrupted_as_its_options_say() -> None:
+    given = options(corrupt={"profile": {"noise": 1}}, split_seed=2, train_samples=50)
+    clean, corrupted = Digits.load(given), data.load("digits", given)
+    every = torch.arange(len(clean.test))
+    assert isinstance(clean.test.inputs["profile"], torch.Tensor)
+    assert torch.equal(clean.test.gather(every).inputs["left"], corrupted.test.gather(every).inputs["left"])
+    assert not torch.equal(clean.test.gather(every).inputs["profile"], corrupted.test.gather(every).inputs["profile"])
+    other = data.load("digits", given.model_copy(update={"split_seed": 3}))
+    key = (dataset.test.inputs["profile"].key for dataset in (corrupted, other))  # type: ignore[union-attr]
+    assert len(set(key)) == 2
