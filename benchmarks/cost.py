@@ -45,6 +45,8 @@ BUDGET = 30
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "joint": ("joint", {}),
     "joint + unimodal losses": ("joint", {"unimodal_loss_weight": 1.0}),
+    "joint, late_transformer": ("joint", {"fusion": "late_transformer"}),
+    "joint, attention over all tokens": ("joint", {"fusion": "attention", "tokens": "all"}),
     "iprm": ("iprm", {}),
     "bss": ("bss", {}),
     "aug": ("aug", {}),

@@ -145,6 +145,7 @@ class AGM(FusedMethod[AGMHyperparameters]):
     title = "Adaptive gradient modulation"
     paper = "Li, Li, Hu, Lei, Li, Zhou: Adaptive Gradient Modulation, ICCV 2023"
     stages = ("optimization",)
+    computes_with_features = True
     helpers = ("running_scores",)
     running_scores: Tensor
 

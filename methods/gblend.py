@@ -158,6 +158,7 @@ class GBlend(FusedMethod[GBlendHyperparameters]):
     title = "Gradient blending"
     paper = "Wang, Tran, Feiszli: What Makes Training Multi-Modal Classification Networks Hard?, CVPR 2020"
     stages = ("objective",)
+    computes_with_features = True
     helpers = ("copied", "weights", "measured", "changes")
     weights: Tensor
     """Of the losses, [K], the joint one last."""

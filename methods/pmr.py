@@ -204,6 +204,7 @@ class PMR(FusedMethod[PMRHyperparameters]):
     title = "Prototypical modal rebalance"
     paper = "Fan, Xu, Wang, Wang, Guo: Prototypical Modal Rebalance, CVPR 2023"
     stages = ("objective",)
+    computes_with_features = True
     helpers = ("prototypes",)
 
     def build(self) -> None:

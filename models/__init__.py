@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+import torch
 from torch import nn
 
-__all__ = ["linear", "unknown"]
+__all__ = ["linear", "small", "unknown"]
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
@@ -19,6 +20,11 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
     nn.init.xavier_normal_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def small(*shape: int) -> nn.Parameter:
+    """Make a trainable vector or table that starts from normal numbers of deviation 0.02."""
+    return nn.Parameter(torch.randn(shape) * 0.02)
 
 
 def unknown(kind: str, name: object, valid: Iterable[str]) -> ValueError:

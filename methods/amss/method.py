@@ -57,6 +57,7 @@ class AMSS(FusedMethod[AMSSHyperparameters]):
     title = "Adaptively masked subnetworks by modal significance"
     paper = "Yang, Pan, Jiang, Xu, Tang: Adaptively Mask Subnetworks considering Modal Significance, TPAMI 2025"
     stages = ("optimization",)
+    computes_with_features = True
     significance: Tensor
     ratios: Tensor
 

@@ -11,19 +11,26 @@ from torch import Tensor, nn
 
 from data.base import Batch
 from methods.base.context import Context
-from methods.base.hyperparameters import Choice, Hyperparameters, Integer, LogUniform, hyper
+from methods.base.hyperparameters import Choice, Hyperparameters, Integer, LogUniform, Uniform, hyper
 from methods.base.method import MULTI, Method, MethodError, Outputs
 from models import fusion as fusions
 from models.encoders import staged
 
-FusionName = Literal["concat", "sum", "weight", "affine", "gated", "channel", "ml_lstm", "etmc", "late"]
+FusionName = Literal[
+    "concat", "sum", "weight", "affine", "gated", "channel", "ml_lstm", "etmc", "late", "late_transformer", "attention"
+]
+_OF_TOKENS = ("fusion", fusions.TOKEN_FUSIONS)
+_OF_TRANSFORMER = ("fusion", "late_transformer")
 
 
 class FusionHyperparameters(Hyperparameters):
     """Hyperparameters of the fusion module (``models.fusion`` says what each does)."""
 
     fusion: FusionName = hyper(
-        "concat", search=Choice(("concat", "sum", "weight", "affine", "gated", "ml_lstm", "late"))
+        "concat",
+        search=Choice(
+            ("concat", "sum", "weight", "affine", "gated", "ml_lstm", "late", "late_transformer", "attention")
+        ),
     )
     """how the modalities' features become one prediction"""
     film_direction: Literal["first_conditions_second", "second_conditions_first"] = hyper(
@@ -80,6 +87,30 @@ class FusionHyperparameters(Hyperparameters):
         "probs", search=Choice(("probs", "logits")), only_if=("fusion", "late")
     )
     """what is averaged over modalities at inference"""
+    token_width: int | None = hyper(None, low=1, symbol="D", search=Choice((64, 128, 256, 512)), only_if=_OF_TOKENS)
+    """width of the tokens that the class token reads (null: of the widest feature)"""
+    tokens: Literal["one", "all"] = hyper("one", only_if=_OF_TOKENS)
+    """what of a modality is read: its feature, or all tokens of its encoder"""
+    transformer_depth: int = hyper(2, low=1, symbol="L", search=Integer(1, 6), only_if=_OF_TRANSFORMER)
+    """layers"""
+    transformer_heads: int = hyper(4, low=1, symbol="H", search=Choice((1, 2, 4, 8)), only_if=_OF_TRANSFORMER)
+    """attention heads of a layer"""
+    feedforward_width: int | None = hyper(None, low=1, symbol="F", only_if=_OF_TRANSFORMER)
+    """units between the two linear layers of a layer (null: twice the width of the tokens)"""
+    transformer_dropout: float = hyper(0.0, low=0.0, high=0.9, search=Uniform(0.0, 0.5), only_if=_OF_TRANSFORMER)
+    """share of weights and units dropped in training; above 0 every worker draws its own"""
+    norm: Literal["post", "pre"] = hyper("post", search=Choice(("post", "pre")), only_if=_OF_TRANSFORMER)
+    """layer norm after each sum, or before what is added"""
+    activation: Literal["relu", "gelu"] = hyper("relu", only_if=_OF_TRANSFORMER)
+    """between the two linear layers of a layer"""
+    positions: Literal["fixed", "learned"] = hyper(
+        "fixed", search=Choice(("fixed", "learned")), only_if=_OF_TRANSFORMER
+    )
+    """sines and cosines, or one vector a modality"""
+    heads: int = hyper(1, low=1, symbol="H", only_if=("fusion", "attention"))
+    """attention heads"""
+    fusion_dropout: float = hyper(0.0, low=0.0, high=0.9, search=Uniform(0.0, 0.5), only_if=("fusion", "attention"))
+    """share of attention weights, and of what is read, dropped in training; above 0 every worker draws its own"""
     unimodal_source: Literal["native", "zero", "aux"] | None = hyper(None)
     """where unimodal logits come from (null: the fusion's own way)"""
     aux_detach: bool = hyper(False)
@@ -103,6 +134,9 @@ class FusedMethod(Method[FusionT]):
 
     replaces_fusion_loss: ClassVar[bool] = True
     """Refuse fusions that only a loss of their own can train; False where :meth:`loss` is all that trains."""
+    computes_with_features: ClassVar[bool] = False
+    """Refuse ``tokens: all``, of which a modality's feature is no vector; False where features are but fused, or
+    replaced by zeros."""
 
     fusion: fusions.Fusion
     source: fusions.Source | None
@@ -112,6 +146,16 @@ class FusedMethod(Method[FusionT]):
     def check(cls, hyperparameters: FusionT, modalities: tuple[str, ...]) -> None:
         super().check(hyperparameters, modalities)
         check_fusion(hyperparameters, modalities, own_loss=not cls.replaces_fusion_loss, side_by_side=True)
+        if cls.computes_with_features and reads_tokens(hyperparameters):
+            raise MethodError(
+                f"{cls.name} computes with each modality's feature, which has to be one vector; use tokens: one"
+            )
+
+    @classmethod
+    def world_size_matters(cls, hyperparameters: FusionT) -> bool:
+        """Tell whether the fusion drops at random."""
+        dropout = {"late_transformer": hyperparameters.transformer_dropout, "attention": hyperparameters.fusion_dropout}
+        return dropout.get(hyperparameters.fusion, 0.0) > 0
 
     def build(self) -> None:
         """Make the fusion module, with auxiliary heads where unimodal logits come from these."""
@@ -124,8 +168,11 @@ class FusedMethod(Method[FusionT]):
         return None
 
     def encode(self, batch: Batch, present: Sequence[str] | None = None) -> list[Tensor]:
-        """Give the features [B, d_m] of each modality. present: the modalities of which ``channel`` lets the others
-        know (default: all)."""
+        """Give the features [B, d_m] of each modality; with ``tokens: all`` its tokens, [B, L_m, d_m + 1], the last
+        number of which is 0 where there is none. present: the modalities of which ``channel`` lets the others know
+        (default: all)."""
+        if reads_tokens(self.hyperparameters):
+            return [fusions.marked_tokens(*encoder.tokens(batch.inputs[m])) for m, encoder in self.encoders.items()]  # type: ignore[operator]
         if not isinstance(self.fusion, fusions.ChannelFusion):
             return super().encode(batch)
         kept = [present is None or m in present for m in self.modalities]
@@ -156,9 +203,20 @@ class FusedMethod(Method[FusionT]):
         return {MULTI: self.fusion.fuse(features).logits, **dict(zip(self.modalities, unimodal, strict=True))}
 
     def predict(self, batch: Batch, present: Sequence[str] | None = None) -> dict[str, Tensor]:
-        if not isinstance(self.fusion, fusions.ChannelFusion):
+        if isinstance(self.fusion, fusions.ChannelFusion):
+            return self.classify(self.encode(batch, present))
+        if present is None or not isinstance(self.fusion, fusions.TokenFusion):
             return super().predict(batch, present)
-        return self.classify(self.encode(batch, present))
+        kept = torch.ones(len(self.modalities), dtype=torch.bool, device=self.fusion.class_token.device)
+        for m, modality in enumerate(self.modalities):
+            kept[m] = modality in present
+        with self.fusion.only(kept):
+            return super().predict(batch, present)
+
+
+def reads_tokens(hyperparameters: FusionHyperparameters) -> bool:
+    """Tell whether the fusion reads all tokens of the encoders in the place of their features."""
+    return hyperparameters.fusion in fusions.TOKEN_FUSIONS and hyperparameters.tokens == "all"
 
 
 def check_fusion(
@@ -189,6 +247,10 @@ def check_fusion(
         target = getattr(hyperparameters, option)
         if target is not None and target not in modalities:
             raise MethodError(f"{option}: no modality {target!r}; the dataset gives {', '.join(modalities)}")
+    heads = hyperparameters.transformer_heads if hyperparameters.fusion == "late_transformer" else hyperparameters.heads
+    width = hyperparameters.token_width
+    if hyperparameters.fusion in fusions.TOKEN_FUSIONS and width is not None and width % heads:
+        raise MethodError(f"fusion {hyperparameters.fusion}: {heads} heads do not divide a token_width of {width}")
     source = hyperparameters.unimodal_source
     if source == "native" and not kind.has_native:
         raise MethodError(
@@ -251,6 +313,11 @@ def build_fusion(
         if options.get(option) is not None:
             options[option] = list(modalities).index(options[option])
     channel = hyperparameters.fusion == "channel"
+    if reads_tokens(hyperparameters):
+        for modality, encoder in zip(modalities, encoders, strict=True):
+            if not hasattr(encoder, "tokens"):
+                raise MethodError(f"tokens: all needs encoders with tokens, which {modality} does not have; use one")
+        dims = [encoder.token_dim for encoder in encoders]  # type: ignore[misc]
     if channel:
         options |= {"channel_mode": hyperparameters.channel_mode, "owns_encoders": False}
         for modality, encoder in zip(modalities, encoders, strict=True):

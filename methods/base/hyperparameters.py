@@ -95,8 +95,8 @@ def hyper(
 
     meaning: what it does (default: the string below the field). low, high: closed bounds; above: open lower bound.
     search: the range that ``auto`` in a sweep stands for (None: fixed). only_if: (name, value) of the hyperparameter
-    under which alone this one has an effect. epochs: counted in epochs, where a value in (0, 1) means that share of the
-    budget; values that :func:`in_epochs` does not take are refused.
+    under which alone this one has an effect; a tuple of values means any of these. epochs: counted in epochs, where a
+    value in (0, 1) means that share of the budget; values that :func:`in_epochs` does not take are refused.
     """
     extra: dict[str, Any] = {"symbol": symbol, "search": search, "only_if": only_if, "epochs": epochs}
     field = Field(default, ge=low, le=high, gt=above, description=meaning, json_schema_extra=extra)

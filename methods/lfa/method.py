@@ -63,6 +63,7 @@ class LFA(FusedMethod[LFAHyperparameters]):
     title = "Label fitting and alignment (LFM)"
     paper = "Yang, Wan, Jiang, Xu: Dynamically Learning Modality Gap, NeurIPS 2024"
     stages = ("objective",)
+    computes_with_features = True
 
     def build(self) -> None:
         super().build()

@@ -50,6 +50,7 @@ class UMT(FusedMethod[UMTHyperparameters]):
     title = "Uni-modal teachers, or the ensemble of these"
     paper = "Du, Teng, Li, Liu, Yuan, Wang, Yuan, Zhao: On Uni-Modal Feature Learning, ICML 2023"
     stages = ("objective",)
+    computes_with_features = True
     helpers = ("teachers", "_extra_state")
     stage: Tensor
 

@@ -1,13 +1,9 @@
-"""The blocks of Vision Transformers, and position tables of sines and cosines.
-
-Dosovitskiy et al., "An Image Is Worth 16x16 Words", ICLR 2021; tables as in He et al., "Masked Autoencoders Are
-Scalable Vision Learners", CVPR 2022."""
+"""The blocks of Vision Transformers: Dosovitskiy et al., "An Image Is Worth 16x16 Words", ICLR 2021."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -68,21 +64,3 @@ def xavier_uniform(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(module.bias)
-
-
-def sines(positions: Tensor, width: int) -> Tensor:
-    """Tabulate positions [L] as [L, width]: width / 2 sines of falling frequency, then as many cosines."""
-    frequencies = 10000.0 ** (-torch.arange(width // 2, dtype=torch.float64) / (width / 2))
-    angles = positions.double()[:, None] * frequencies
-    return torch.cat([angles.sin(), angles.cos()], dim=1).float()
-
-
-def grid_sines(rows: int, columns: int, width: int) -> Tensor:
-    """Tabulate a grid as [rows x columns, width], row by row: the first half tells the column, the second the row."""
-    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    return torch.cat([sines(column.flatten(), width // 2), sines(row.flatten(), width // 2)], dim=1)
-
-
-def small(*shape: int) -> nn.Parameter:
-    """Make a trainable vector or table that starts from normal numbers of deviation 0.02."""
-    return nn.Parameter(torch.randn(shape) * 0.02)

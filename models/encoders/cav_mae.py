@@ -11,9 +11,11 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from models.encoders._vit import Block, TransformerOptions, grid_sines, small
+from models import small
+from models.encoders._vit import Block, TransformerOptions
 from models.encoders.base import Encoder, Shape, all_count
 from models.encoders.checkpoints import Renaming, load_weights, local_weights, rename
+from models.positions import grid_sines
 
 
 class CAVMAEOptions(TransformerOptions):

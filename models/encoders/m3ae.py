@@ -12,10 +12,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models import small
 from models.encoders._text import TextEncoder
-from models.encoders._vit import Block, TransformerOptions, grid_sines, sines, small, xavier_uniform
+from models.encoders._vit import Block, TransformerOptions, xavier_uniform
 from models.encoders.base import Encoder, Shape, all_count
 from models.encoders.checkpoints import Renaming, load_weights, local_weights, rename
+from models.positions import grid_sines, sines
 
 _NAMES: list[Renaming] = [
     (r"cls_token$", "trunk.class_token"),

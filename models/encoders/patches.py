@@ -13,8 +13,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.encoders._vit import Block, grid_sines, sines, xavier_uniform
+from models.encoders._vit import Block, xavier_uniform
 from models.encoders.base import AttentionOptions, Encoder, Shape, all_count
+from models.positions import grid_sines, sines
 
 
 class ViTOptions(AttentionOptions):

@@ -25,6 +25,15 @@ from models.fusion.evidential import (
 from models.fusion.mmtm import MMTM, GateRecord, MMTMFusion, mmtm_gates, mmtm_squeeze_width
 from models.fusion.recurrent import MLLSTMFusion
 from models.fusion.stages import ChannelFusion, channel_refusal
+from models.fusion.token_equations import (
+    class_attention,
+    marked_tokens,
+    token_sequence,
+    transformer_layer,
+    transformer_logits,
+    transformer_unimodal_logits,
+)
+from models.fusion.tokens import AttentionFusion, LateTransformerFusion, TokenFusion
 from models.fusion.vectors import (
     ConcatFusion,
     LateFusion,
@@ -41,6 +50,8 @@ __all__ = [
     "FUSIONS",
     "MMTM",
     "NAMES",
+    "TOKEN_FUSIONS",
+    "AttentionFusion",
     "CENFusion",
     "ChannelFusion",
     "ConcatFusion",
@@ -51,15 +62,18 @@ __all__ = [
     "GateRecord",
     "GatedFusion",
     "LateFusion",
+    "LateTransformerFusion",
     "MLLSTMFusion",
     "MMTMFusion",
     "Source",
     "SumFusion",
+    "TokenFusion",
     "WeightFusion",
     "annealing_weight",
     "build",
     "channel_exchange",
     "channel_refusal",
+    "class_attention",
     "concat_unimodal_logits",
     "dempster_shafer",
     "dirichlet_evidence",
@@ -71,16 +85,22 @@ __all__ = [
     "fusion_class",
     "gated",
     "late_average",
+    "marked_tokens",
     "mmtm_gates",
     "mmtm_squeeze_width",
     "softmax_weights",
+    "token_sequence",
+    "transformer_layer",
+    "transformer_logits",
+    "transformer_unimodal_logits",
     "weighted_features",
 ]
 
 FUSIONS: dict[str, type[Fusion]] = {
     kind.name: kind
     for kind in (
-        ConcatFusion, SumFusion, WeightFusion, FiLMFusion, GatedFusion, MLLSTMFusion, ETMCFusion, LateFusion
+        ConcatFusion, SumFusion, WeightFusion, FiLMFusion, GatedFusion, MLLSTMFusion, ETMCFusion, LateFusion,
+        LateTransformerFusion, AttentionFusion,
     )
 }  # fmt: skip
 """The fusions of feature vectors."""
@@ -88,7 +108,12 @@ FUSIONS: dict[str, type[Fusion]] = {
 CHANNEL_FUSIONS: dict[str, type[ChannelFusion]] = {"mmtm": MMTMFusion, "cen": CENFusion}
 """The fusions between encoders that run side by side: what ``channel`` means, by its mode."""
 
-NAMES = ("concat", "sum", "weight", "affine", "gated", "channel", "ml_lstm", "etmc", "late")
+TOKEN_FUSIONS = tuple(name for name, kind in FUSIONS.items() if issubclass(kind, TokenFusion))
+"""Names of the fusions that read tokens."""
+
+NAMES = (
+    "concat", "sum", "weight", "affine", "gated", "channel", "ml_lstm", "etmc", "late", "late_transformer", "attention"
+)  # fmt: skip
 """Every fusion."""
 
 

@@ -80,10 +80,10 @@ class Fusion(nn.Module, ABC):
     def forward(self, features: list[Tensor]) -> FusionOutput:
         """Fuse features [B, d_m]."""
 
-    def fuse(self, features: list[Tensor]) -> FusionOutput:
+    def fuse(self, features: list[Tensor], present: Tensor | None = None) -> FusionOutput:
         """As ``forward``, of every fusion: from one vector [B, d_m] a modality (where ``forward`` takes raw inputs, the
-        pooled maps)."""
-        return self(features)
+        pooled maps). present: bool [M] or [B, M]; absent modalities are masked where the fusion can, else zeroed."""
+        return self(zeroed(features, present))
 
     def native_logits(self, features: list[Tensor]) -> list[Tensor]:
         """Compute logits [B, C] of each modality by the fusion's own parameters."""
@@ -128,6 +128,13 @@ def one_at_a_time(features: list[Tensor]) -> list[list[Tensor]]:
     """List for each modality all features, those of the others zeroed."""
     zeros = [torch.zeros_like(x) for x in features]
     return [[*zeros[:m], x, *zeros[m + 1 :]] for m, x in enumerate(features)]
+
+
+def zeroed(features: list[Tensor], present: Tensor | None) -> list[Tensor]:
+    """Put zeros in the place of absent features. present: bool [M] or [B, M]; None: all are."""
+    if present is None:
+        return features
+    return [torch.where(present[..., m, None], x, torch.zeros_like(x)) for m, x in enumerate(features)]
 
 
 def require(option: str, value: str, valid: Sequence[str]) -> None:

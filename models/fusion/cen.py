@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from models.fusion.base import FusionOutput
+from models.fusion.base import FusionOutput, zeroed
 from models.fusion.stages import ChannelFusion, keep
 
 # Equations -------------------------------------------------------------------------------------------------------
@@ -96,7 +96,8 @@ class CENFusion(ChannelFusion):
 
         return _side_by_side(stages, maps, exchange)
 
-    def fuse(self, features: list[Tensor]) -> FusionOutput:
+    def fuse(self, features: list[Tensor], present: Tensor | None = None) -> FusionOutput:
+        features = zeroed(features, present)
         logits = torch.stack(self.native_logits(features))
         average = (self.shares.softmax(0).view(-1, 1, 1) * logits.detach()).sum(0)
         return FusionOutput(average, features, {"heads": logits})

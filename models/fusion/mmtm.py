@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from models import linear, unknown
-from models.fusion.base import FusionOutput
+from models.fusion.base import FusionOutput, zeroed
 from models.fusion.stages import ChannelFusion, frames, keep, squeeze, squeeze_clips
 
 # Equations -------------------------------------------------------------------------------------------------------
@@ -177,7 +177,8 @@ class MMTMFusion(ChannelFusion):
         gates = self.gates[str(number)](keep([squeeze_clips(x, batch) for x in maps], present))
         return [_gate(x, gate) for x, gate in zip(maps, gates, strict=True)]
 
-    def fuse(self, features: list[Tensor]) -> FusionOutput:
+    def fuse(self, features: list[Tensor], present: Tensor | None = None) -> FusionOutput:
+        features = zeroed(features, present)
         return FusionOutput(torch.stack(self.native_logits(features)).mean(0), features)
 
 

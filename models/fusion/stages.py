@@ -112,8 +112,8 @@ class ChannelFusion(Fusion):
         return self.fuse(self.encode(inputs))
 
     @abstractmethod
-    def fuse(self, features: list[Tensor]) -> FusionOutput:
-        """Fuse the pooled maps [B, d_m] that ``encode`` gives."""
+    def fuse(self, features: list[Tensor], present: Tensor | None = None) -> FusionOutput:
+        """Fuse the pooled maps [B, d_m] that ``encode`` gives. present: bool [M] or [B, M], the others are zeroed."""
 
     def encode(self, inputs: list[Tensor], present: Sequence[bool] | None = None) -> list[Tensor]:
         """Compute the pooled last maps [B, d_m] of the M raw inputs [B, ...]. present: which modalities count; zeros

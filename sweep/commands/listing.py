@@ -28,6 +28,7 @@ from methods.base.hyperparameters import (
 )
 from models import encoders
 from sweep.config import load
+from sweep.config.conditions import values_under
 from sweep.config.problems import require_name
 from sweep.results.tables import index_entries
 from sweep.runs.code_changes import earlier_runs
@@ -147,7 +148,10 @@ def default_text(found: Declared) -> str:
 def meaning_text(found: Declared) -> str:
     """Write the meaning of a hyperparameter, its unit and its condition."""
     unit = " [epochs, or a share of the budget below 1]" if found.epochs else ""
-    condition = f" (only with {found.only_if[0]}: {_yaml_text(found.only_if[1])})" if found.only_if else ""
+    condition = ""
+    if found.only_if is not None:
+        values = " or ".join(_yaml_text(value) for value in values_under(found.only_if))
+        condition = f" (only with {found.only_if[0]}: {values})"
     return found.meaning + unit + condition
 
 

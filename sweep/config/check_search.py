@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import methods
-from sweep.config.conditions import applies, declarations, equality_test
+from sweep.config.conditions import applies, declarations, equality_test, values_under
 from sweep.config.problems import Path, Problem
 from sweep.config.ranges import contains, range_of
 from sweep.config.resolve import fixed_hyperparameters, target, varied_names
@@ -75,8 +75,8 @@ def check_effect(sweep: Sweep) -> Iterator[Problem]:
             method = studies[0][0].method
             condition = declarations(methods.get(method).Hyperparameters)[aim.path[0]].only_if
             assert condition is not None, "what has no condition has an effect"
-            other, value = condition
-            what = f"has no effect here: {method} uses it only with {other}: {value}"
+            other, values = condition[0], " or ".join(str(value) for value in values_under(condition))
+            what = f"has no effect here: {method} uses it only with {other}: {values}"
             yield sweep.problem(("vary", name), what, f"set {other} in hyperparameters, or vary it too")
 
 

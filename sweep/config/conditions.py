@@ -23,10 +23,15 @@ def applies(kind: Kind, name: str, may_be: Callable[[str, Any], bool]) -> bool:
     may_be: whether a hyperparameter can have a value."""
     known = declarations(kind)
     while (condition := known[name].only_if) is not None:
-        if not may_be(*condition):
+        if not any(may_be(condition[0], value) for value in values_under(condition)):
             return False
         name = condition[0]
     return True
+
+
+def values_under(condition: tuple[str, Any]) -> tuple[Any, ...]:
+    """List the values under which a condition holds."""
+    return condition[1] if isinstance(condition[1], tuple) else condition[1:]
 
 
 def equality_test(kind: Kind, values: Mapping[str, Any]) -> Callable[[str, Any], bool]:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from data.base import Dataset, Split
 from methods.base import MULTI, MethodError
-from methods.base.hyperparameters import Choice, Integer, LogUniform, declared
+from methods.base.hyperparameters import Choice, Integer, LogUniform, Uniform, declared
 from methods.joint import Joint, JointHyperparameters
 from models import fusion as fusions
 from sweep.training.context import TrainingContext
@@ -26,6 +26,8 @@ VARIANTS = [
     Variant("late-averaged-of-three", {"fusion": "late", "late_train": "joint"}, modalities=3),
     Variant("lstm", {"fusion": "ml_lstm", "lstm_hidden": 64, "lstm_layers": 1}, path="lstm"),
     Variant("lstm-of-three", {"fusion": "ml_lstm", "lstm_hidden": 64}, modalities=3, path="lstm", epochs_to_learn=20),
+    Variant("transformer", {"fusion": "late_transformer"}, path="tokens"),
+    Variant("attention-of-three", {"fusion": "attention", "tokens": "all"}, modalities=3, path="tokens"),
     Variant("evidence", {"fusion": "etmc", "unimodal_loss_weight": 0.5}),
     Variant("evidence-annealed", {"fusion": "etmc", "evidence": "exp", "annealing_epochs": 2}, modalities=3),
     Variant("own-losses", {"unimodal_loss_weight": 1.0}, path="own losses"),
@@ -148,7 +150,19 @@ def test_untrained_auxiliary_heads_are_warned_of():
 def test_search_ranges_of_the_fusion():
     found = {name: each.search for name, each in declared(JointHyperparameters).items()}
     choices = {
-        "fusion": ("concat", "sum", "weight", "affine", "gated", "channel", "ml_lstm", "etmc", "late"),
+        "fusion": (
+            "concat",
+            "sum",
+            "weight",
+            "affine",
+            "gated",
+            "channel",
+            "ml_lstm",
+            "etmc",
+            "late",
+            "late_transformer",
+            "attention",
+        ),
         "film_direction": ("first_conditions_second", "second_conditions_first"),
         "gate_direction": ("first_gates_second", "second_gates_first"),
         "weight_mode": ("softmax", "attention"),
@@ -159,13 +173,20 @@ def test_search_ranges_of_the_fusion():
         "evidence": ("softplus", "relu", "exp"),
         "late_train": ("separate", "joint"),
         "late_space": ("probs", "logits"),
+        "token_width": (64, 128, 256, 512),
+        "transformer_heads": (1, 2, 4, 8),
+        "norm": ("post", "pre"),
+        "positions": ("fixed", "learned"),
     }
     assert {name: found[name] for name in choices} == {name: Choice(values) for name, values in choices.items()}
     assert found["cen_threshold"] == LogUniform(1e-3, 1e-1)
     assert found["cen_l1"] == LogUniform(1e-5, 1e-2)
     assert found["lstm_layers"] == Integer(1, 3)
     assert found["annealing_epochs"] == Integer(1, 50, log=True)
+    assert found["transformer_depth"] == Integer(1, 6)
+    assert found["transformer_dropout"] == found["fusion_dropout"] == Uniform(0.0, 0.5)
     fixed = ("film_target", "gate_target", "gate_width", "additive", "mmtm_stages", "unimodal_source", "aux_detach")
+    fixed += ("tokens", "feedforward_width", "activation", "heads")
     assert all(found[name] is None for name in fixed)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from models.encoders import build, pad_to_multiple, patchify
-from models.encoders._vit import grid_sines, sines
+from models.positions import grid_sines, sines
 
 close = torch.testing.assert_close
 

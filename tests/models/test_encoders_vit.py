@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.encoders import build
-from models.encoders._vit import Block, grid_sines, sines
+from models.encoders._vit import Block
+from models.positions import grid_sines, sines
 
 # Blocks and positions ------------------------------------------------------------------------------------------
 

@@ -16,12 +16,14 @@ from models.fusion import (
     CHANNEL_FUSIONS,
     FUSIONS,
     NAMES,
+    AttentionFusion,
     CENFusion,
     ConcatFusion,
     ETMCFusion,
     FiLMFusion,
     GatedFusion,
     LateFusion,
+    LateTransformerFusion,
     MLLSTMFusion,
     MMTMFusion,
     SumFusion,
@@ -60,6 +62,11 @@ VARIANTS: list[tuple[str, list[int], dict[str, Any]]] = [
     ("late", [3, 5], {}),
     ("late", [3, 5, 2], {"late_space": "logits"}),
     ("late", [3, 5, 2], {"late_train": "joint"}),
+    ("late_transformer", [4, 4], {}),
+    ("late_transformer", [3, 5, 2], {"norm": "pre", "positions": "learned", "transformer_depth": 1}),
+    ("late_transformer", [3], {"transformer_heads": 2, "activation": "gelu", "feedforward_width": 7}),
+    ("attention", [4, 4], {}),
+    ("attention", [3, 5, 2], {"heads": 2, "token_width": 6}),
 ]
 everyone = pytest.mark.parametrize(("name", "dims", "options"), VARIANTS)
 
@@ -136,7 +143,7 @@ def test_unimodal_logits_of_every_source(name: str, dims: list[int], options: di
         assert torch.equal(found, expected)
     if module.additive:
         close(torch.stack(own).sum(0), module(features).logits)
-    elif module.has_native:
+    elif module.has_native and len(dims) > 1:
         assert not torch.allclose(torch.stack(own).sum(0), module(features).logits)
 
 
@@ -229,9 +236,13 @@ def test_the_loss_of_the_others_is_cross_entropy(name: str) -> None:
 
 def test_names_and_options_are_the_constructors() -> None:
     vectors = (ConcatFusion, SumFusion, WeightFusion, FiLMFusion, GatedFusion, MLLSTMFusion, ETMCFusion, LateFusion)
+    vectors += (LateTransformerFusion, AttentionFusion)
     assert tuple(FUSIONS.values()) == vectors
     assert {"mmtm": MMTMFusion, "cen": CENFusion} == CHANNEL_FUSIONS
-    assert NAMES == ("concat", "sum", "weight", "affine", "gated", "channel", "ml_lstm", "etmc", "late")
+    assert NAMES == (
+        "concat", "sum", "weight", "affine", "gated", "channel", "ml_lstm", "etmc", "late", "late_transformer",
+        "attention",
+    )  # fmt: skip
     assert [fusion_class(name) for name in NAMES] == [*vectors[:5], MMTMFusion, *vectors[5:]]
     assert fusion_class("channel", "cen") is CENFusion
     for kind in (*vectors, MMTMFusion, CENFusion):

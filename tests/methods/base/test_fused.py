@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from support.hand_driven_context import hand_driven_context
+from support.tiny_encoders import samples, tiny
+from support.toy_dataset import toy_dataset, toy_method
 from support.worker_processes import Workers
 
 import methods
 from data.base import Batch, Dataset, Split
 from methods.base import MethodError
-from methods.base.fused import FusionHyperparameters, check_fusion
+from methods.base.fused import FusedMethod, FusionHyperparameters, check_fusion
 from methods.joint import Joint, JointHyperparameters
 from models import encoders
 from models.batchnorm import SynchronizedBatchNorm
@@ -159,7 +162,91 @@ def test_channel_fusion_learns() -> None:
         assert losses[-1] < 0.8 * losses[0]
 
 
+# Fusions of tokens ---------------------------------------------------------------------------------------------
+
+OF_TOKENS: list[dict[str, Any]] = [
+    {"fusion": "late_transformer"},
+    {"fusion": "attention"},
+    {"fusion": "attention", "tokens": "all"},
+]
+NEED_LINEAR_HEADS = {"amco", "mmcosine"}
+NEED_VECTORS = {"agm", "amss", "bss", "cggm", "gblend", "lfa", "opm", "pmr", "relearning", "umt"}
+FUSED = [name for name in methods.names() if issubclass(methods.get(name), FusedMethod)]
+
+
+@pytest.mark.parametrize("name", [name for name in FUSED if name not in NEED_LINEAR_HEADS])
+@pytest.mark.parametrize("options", OF_TOKENS, ids=lambda options: "-".join(options.values()))
+def test_fused_methods_train_fusions_of_tokens(name: str, options: dict[str, Any]) -> None:
+    dataset = toy_dataset()
+    if name in NEED_VECTORS and options.get("tokens") == "all":
+        with pytest.raises(MethodError, match=f"{name} computes with each modality's feature, .*; use tokens: one"):
+            toy_method(name, dataset, options)
+        return
+    method = toy_method(name, dataset, options)
+    context = hand_driven_context(method, dataset, Recipe(batch_size=16))
+    batch = next(context.training_batches(torch.arange(16), drop_last=False))
+    before = [parameter.clone() for parameter in method.parameters()]
+    assert method.training_step(batch, context).isfinite()
+    assert any(not torch.equal(old, new) for old, new in zip(before, method.parameters(), strict=True))
+    method.eval()
+    alone = method.predict(batch, present=["audio"])
+    changed = Batch({"audio": batch.inputs["audio"], "video": batch.inputs["video"] + 1}, batch.labels, batch.index)
+    same(method.predict(changed, present=["audio"]), alone)
+    assert not torch.equal(method.predict(batch)["multi"], alone["multi"])
+
+
+def test_absent_modalities_are_masked_and_not_zeroed() -> None:
+    dataset = toy_dataset(modalities=3)
+    for options in OF_TOKENS:
+        method: Any = toy_method("joint", dataset, options).eval()
+        batch = dataset.test.gather(torch.arange(5))
+        features = method.encode(batch)
+        found = method.predict(batch, present=["video"])
+        torch.testing.assert_close(found["multi"], method.fusion.native_logits(features)[1])
+        torch.testing.assert_close(found["video"], found["multi"])
+
+
+def test_all_tokens_of_a_text_but_its_padding_are_read() -> None:
+    built = {m: tiny("bert", seed=seed) for seed, m in enumerate(("text", "speech"))}
+    hyperparameters = JointHyperparameters(fusion="attention", tokens="all", unimodal_source="aux")
+    method: Any = Joint(built, 3, hyperparameters, epochs=2).eval()
+    x = samples("bert", 4)
+    other = x.clone()
+    other[:, 0][x[:, 1] == 0] = 7
+    label = torch.zeros(4, dtype=torch.int64)
+    batch, changed = (Batch({"text": each, "speech": each}, label, label) for each in (x, other))
+    same(method.predict(changed), method.predict(batch))
+    tokens, mask = built["text"].tokens(x)
+    mean = (tokens * mask.unsqueeze(2)).sum(1) / mask.sum(1, keepdim=True)
+    torch.testing.assert_close(method.predict(batch)["text"], method.fusion.aux_heads[0](mean))
+
+
+def test_dropout_of_a_fusion_depends_on_the_number_of_workers() -> None:
+    for options, expected in (
+        ({"fusion": "attention"}, False),
+        ({"fusion": "attention", "fusion_dropout": 0.2}, True),
+        ({"fusion": "late_transformer", "transformer_dropout": 0.2}, True),
+        ({"fusion": "concat", "transformer_dropout": 0.2, "fusion_dropout": 0.2}, False),
+    ):
+        assert Joint.world_size_matters(JointHyperparameters(**options)) is expected
+
+
 # What is refused -----------------------------------------------------------------------------------------------
+
+
+def test_heads_of_attention_divide_the_width_of_tokens() -> None:
+    for options in ({"fusion": "attention", "heads": 3}, {"fusion": "late_transformer", "transformer_heads": 3}):
+        with pytest.raises(MethodError, match=f"fusion {options['fusion']}: 3 heads do not divide a token_width of 64"):
+            Joint.check(JointHyperparameters(token_width=64, **options), ("audio", "video"))
+    Joint.check(JointHyperparameters(token_width=64, heads=3), ("audio", "video"))
+
+
+def test_all_tokens_need_encoders_that_have_them() -> None:
+    class Plain(torch.nn.Linear):
+        out_dim = 3
+
+    with pytest.raises(MethodError, match="tokens: all needs encoders with tokens, which video does not have"):
+        Joint({"video": Plain(2, 3), "text": Plain(2, 3)}, 3, JointHyperparameters(fusion="attention", tokens="all"), 2)
 
 
 def test_encoders_without_stages_are_refused_by_name() -> None:

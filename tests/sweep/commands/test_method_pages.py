@@ -110,8 +110,9 @@ def test_hyperparameters_tell_default_values_range_and_condition():
 
 def test_fusions_passes_and_modalities():
     joint, lfa, igm = (method_pages.method_page(methods.get(name)) for name in ("joint", "lfa", "igm"))
-    assert "| fusions | concat, sum, weight, affine, gated, channel, ml_lstm, etmc, late |" in joint
-    assert "| fusions | concat, sum, weight, affine, gated, channel, ml_lstm |" in lfa
+    vectors = "concat, sum, weight, affine, gated, channel, ml_lstm"
+    assert f"| fusions | {vectors}, etmc, late, late_transformer, attention |" in joint
+    assert f"| fusions | {vectors}, late_transformer, attention |" in lfa
     assert "- `late`: lfa: fusion late needs late_train: joint" in lfa
     assert "| fusions | its own |" in igm
     assert "| forward passes a training sample | 1 |" in joint

@@ -15,6 +15,11 @@ from sweep.config.conditions import (
 )
 
 
+class Either(Hyperparameters):
+    kind: Literal["round", "flat", "bent"] = hyper("round", meaning="shape")
+    angle: int = hyper(1, only_if=("kind", ("flat", "bent")), meaning="of what is not round")
+
+
 class Chain(Hyperparameters):
     width: int = hyper(2, low=1, only_if=("smooth", True), meaning="of the smoothing")
     smooth: bool = hyper(False, only_if=("kind", "flat"), meaning="smooth it")
@@ -26,6 +31,11 @@ def test_a_condition_holds_only_with_all_above_it() -> None:
     assert not applies(Chain, "width", equality_test(Chain, {"kind": "flat"}))
     assert applies(Chain, "width", equality_test(Chain, {"kind": "flat", "smooth": True}))
     assert applies(Chain, "kind", equality_test(Chain, {}))
+
+
+def test_a_condition_may_name_several_values() -> None:
+    held = {kind: applies(Either, "angle", equality_test(Either, {"kind": kind})) for kind in ("round", "flat", "bent")}
+    assert held == {"round": False, "flat": True, "bent": True}
 
 
 def test_what_has_no_effect_gets_its_default() -> None:
