@@ -104,7 +104,8 @@ class ReconBoost(Method[ReconBoostHyperparameters]):
 
     def on_epoch_start(self, context: Context) -> None:
         turn = self.turn(context)
-        self._turn = {"stage": turn.stage, "modality": self.modalities.index(turn.modality)}
+        stage = {} if turn.part == "pretrain" else {"stage": turn.stage}
+        self._turn = {"modality": self.modalities.index(turn.modality), **stage}
 
     def on_validation(self, validation: Validation, context: Context) -> None:
         """Keep the best of a pretraining's epochs, to which the learner goes back in the end."""
@@ -191,6 +192,7 @@ class ReconBoost(Method[ReconBoostHyperparameters]):
         self.best.load_state_dict(state)
 
     def diagnostics(self) -> dict[str, float]:
-        """Number of the stage and place of its modality in the dataset, both from 0; factor of the sum; in turns the
-        probability that the others give the true class, and the distance to the learner of the stage before."""
+        """Place in the dataset of the modality that is trained, and number of its stage, both from 0 (a pretraining is
+        no stage); factor of the sum; in turns the probability that the others give the true class, and the distance to
+        the learner of the stage before."""
         return {**self._turn, "boost_rate": float(self.boost_rate.detach())}

@@ -213,6 +213,7 @@ def test_pretrained_learners_take_the_shared_head_in_their_first_turn() -> None:
     assert isinstance(method, ReconBoost)
     assert [r.phase for r in records][::3] == ["pretrain audio", "pretrain video", "boost 0 audio"]
     assert [r.forward_passes for r in records[:7]] == [24, 48, 72, 96, 120, 144, 192]
+    assert ["stage" in r.diagnostics for r in records] == [False] * 6 + [True] * 2
     for m, own in (("audio", records[:3]), ("video", records[3:6])):
         best = max(r.metrics[f"validation_accuracy_{m}"] for r in own)
         method.load_state_dict(states[5])

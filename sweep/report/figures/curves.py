@@ -32,6 +32,7 @@ from sweep.report.figures.style import (
     FUSED,
     GREY,
     MARKERS,
+    TURNED,
     Drawing,
     add_legend,
     new_figure,
@@ -219,11 +220,8 @@ def scale_axis(ax: Axes, axis: Axis) -> None:
     if len(axis.values) <= 9 and not (
         axis.scale != "linear" and max(axis.values) / min(v for v in axis.values if v > 0) > 1e5
     ):
-        ax.set_xticks(
-            axis.values,
-            [f"{v:g}" for v in axis.values],
-            rotation=35 if axis.scale != "linear" and (len(axis.values) > 6 or _has_crowded_labels(axis.values)) else 0,
-        )
+        crowded = axis.scale != "linear" and (len(axis.values) > 6 or _has_crowded_labels(axis.values))
+        ax.set_xticks(axis.values, [f"{v:g}" for v in axis.values], **(TURNED | {"rotation": 35} if crowded else {}))
         ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_minor_formatter(NullFormatter())
 

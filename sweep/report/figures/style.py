@@ -51,6 +51,8 @@ TEXT_WIDTHS = {"one-column": 3.3, "two-columns": 6.8}
 """Inches of the columns of a paper."""
 NARROW = 4.5
 """Inches below which panels stand one below the other."""
+TURNED: dict[str, Any] = {"ha": "right", "rotation_mode": "anchor"}
+"""Lets a label that is turned end at its tick."""
 LETTERS_ABREAST = 40
 """Letters of tick labels that lie side by side below a panel, with the space between them."""
 _text_width: ContextVar[float | None] = ContextVar("text_width", default=None)
@@ -158,7 +160,7 @@ def turned(words: Sequence[str]) -> dict[str, Any]:
     """Give what turns labels of ticks that would touch if they lay, long ones more; each then ends at its tick."""
     if sum(len(word) + 2 for word in words) <= LETTERS_ABREAST:
         return {}
-    return {"rotation": 45 if max(map(len, words)) > 12 else 20, "ha": "right", "rotation_mode": "anchor"}
+    return TURNED | {"rotation": 45 if max(map(len, words)) > 12 else 20}
 
 
 def scale_logarithmically(ax: Axes, scale: Literal["log", "symlog"] = "log", **options: Any) -> None:
