@@ -24,6 +24,7 @@ from data.base.source import (
     Description,
     SampleType,
     SplitDraws,
+    check_sizes,
     require_modalities,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "SplitDraws",
     "Streams",
     "check_labels",
+    "check_sizes",
     "require_modalities",
     "sample_shape",
 ]

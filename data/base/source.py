@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +11,10 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from data.base.corruption import Corruption
-from data.base.dataset import Dataset
+from data.base.dataset import DataError, Dataset
 from data.registry import type_argument
 
 
@@ -24,6 +25,22 @@ class SampleType:
 
     shape: tuple[int, ...]
     tokens: bool = False
+
+
+MOST = 1_000_000
+"""Whole numbers among a dataset's options may be at most so large: what they count is held in memory."""
+MOST_NUMBERS = 2**28
+"""Numbers that one sample of a modality may have: 1 GiB."""
+
+
+def check_sizes(samples: Mapping[str, SampleType]) -> None:
+    """Check that memory holds samples, by modality. Raises DataError."""
+    for modality, sample in samples.items():
+        if (size := math.prod(sample.shape)) > MOST_NUMBERS:
+            raise DataError(
+                f"a sample of {modality} would have {size:,} numbers, {list(sample.shape)}; choose options that give "
+                f"at most {MOST_NUMBERS:,}"
+            )
 
 
 @dataclass(frozen=True)
@@ -45,12 +62,20 @@ validate, while the test samples stay; nothing, as the dataset brings all of its
 
 
 class DatasetOptions(BaseModel):
-    """Base of every dataset's options: typed, unknown keys refused. ``split_seed`` never is the run's seed."""
+    """Base of every dataset's options: typed, unknown keys refused, whole numbers of at most :data:`MOST`.
+    ``split_seed`` never is the run's seed."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     # Left out of records where nothing is corrupted: what a run is does not change by the option's being there.
     corrupt: dict[str, Corruption] = Field({}, exclude_if=not_, description="modality -> how it is corrupted")
+
+    @field_validator("*")
+    @classmethod
+    def _within_memory(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, int) and value > MOST and info.field_name != SPLIT_SEED:
+            raise ValueError(f"expected at most {MOST:,}, not {value}")
+        return value
 
     @field_validator("corrupt")
     @classmethod

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 import data
-from data.base import DatasetOptions
+from data.base import DatasetOptions, check_sizes
 from data.prepared.cache.folder import size
 from data.prepared.source import PreparedSource
 from sweep.commands.exit_codes import DONE
@@ -40,6 +40,7 @@ def prepare_dataset(
     """Prepare one dataset, and say all about its cache. Raises ConfigError, DataError."""
     options = _options(dataset, root, words)
     source = data.get(dataset)
+    check_sizes(source.samples(options))
     if not issubclass(source, PreparedSource):
         loaded = source.load(options)
         counts = ", ".join(f"{len(s)} {n}" for n, s in zip(("training", "validation", "test"),

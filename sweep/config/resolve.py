@@ -6,7 +6,6 @@ line (these three are one by now), the fixed hyperparameters of a method's entry
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +15,7 @@ from pydantic import ValidationError
 
 import data
 import methods
-from data.base import DatasetOptions, DatasetSource, SampleType
+from data.base import DatasetOptions, DatasetSource, SampleType, check_sizes
 from methods.base import FusionHyperparameters, MethodError
 from methods.base.hyperparameters import MOST_EPOCHS, Hyperparameters
 from methods.base.phase import Phase, checked_phases, total_epochs
@@ -35,8 +34,6 @@ from sweep.training.recipe import Recipe
 EPOCHS = 30
 """Passes over the training set where neither sweep nor dataset says how many."""
 MOST_PHASES = 5_000
-MOST_NUMBERS = 2**28
-"""Numbers that one sample of a modality may have: 1 GiB."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +212,7 @@ def resolve(sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, 
             modalities = source.modalities(options)
             specs = _encoders(sweep, source.encoders(options), values, path_of, problems)
             samples = source.samples(options)
-            problems += _large_samples(sweep, dataset, samples)
+            check_sizes(samples)
             problems += encoder_problems(sweep, specs, samples, values, path_of)
             problems += corruption_problems(
                 sweep, options, modalities, samples, lambda path: layers["data"].path_of(path, ("data", dataset))
@@ -326,14 +323,6 @@ def encoder_problems(
         if (reason := encoders.refusal(spec, sample.shape, sample.tokens)) is not None:
             path = _encoder_path(modality, values, path_of)
             yield sweep.problem(path, reason)
-
-
-def _large_samples(sweep: Sweep, dataset: str, samples: Mapping[str, SampleType]) -> Iterator[Problem]:
-    """Find modalities a sample of which nobody's memory holds many times."""
-    for modality, sample in samples.items():
-        if (size := math.prod(sample.shape)) > MOST_NUMBERS:
-            what = f"a sample of {modality} would have {size:,} numbers ({list(sample.shape)})"
-            yield sweep.problem(("data", dataset), what, f"choose options that give at most {MOST_NUMBERS:,}")
 
 
 def _encoder_path(modality: str, values: Mapping[str, Any], path_of: PathOf) -> Path:

@@ -61,6 +61,10 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "epochs of all phases": (
         {"method": "umt", "epochs": 60_000}, "its phases would have 180,000 epochs in all, of at most 100,000"
     ),
+    "samples of a split": (
+        {"datasets": ["av_digits"], "data": {"av_digits": {"root": "fsdd", "train_samples": HUGE}}},
+        "train_samples: expected at most 1,000,000",
+    ),
     "samples of a window": (media(n_fft=HUGE), "n_fft: expected a number at most 65,536"),
     "sound": (media(seconds=HUGE), "seconds: expected a number at most 3,600"),
     "pixels": (media(size=HUGE), "size: expected a number at most 4,096"),
