@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sweep.analysis.statistics import CONFIDENCE, repeat_of
+from sweep.results.columns import TEST_SAMPLES
 from sweep.runs.predictions import SamplePredictions, read_predictions
 
 DRAWS = 2000
@@ -25,12 +26,16 @@ Right = NDArray[np.float64]
 
 def right_by_repeat(runs: pd.DataFrame, folder: Path, head: str = FUSED_HEAD) -> dict[tuple[int, int], Right]:
     """Map split and seed of finished runs of one configuration to which test samples are classified rightly, [n]; what
-    has no predictions is left out. folder: that of all runs."""
+    has no predictions, or those of another number of samples than it was tested on, is left out. folder: that of all
+    runs."""
     done = runs[runs["status"].eq("done")].drop_duplicates("hash")
+    sizes = done[TEST_SAMPLES] if TEST_SAMPLES in done else pd.Series(math.nan, done.index)
     found = dict[tuple[int, int], Right]()
-    for repeat, name in zip(repeat_of(done), done["hash"], strict=True):
+    for repeat, name, size in zip(repeat_of(done), done["hash"], sizes, strict=True):
         predictions = read_predictions(folder / str(name))
-        if predictions is not None and head in predictions.heads:
+        if predictions is None or head not in predictions.heads or not len(predictions.labels):
+            continue
+        if pd.isna(size) or size == len(predictions.labels):
             found.setdefault(repeat, _right(predictions, head))
     return found
 
@@ -42,8 +47,8 @@ def _right(predictions: SamplePredictions, head: str) -> Right:
 
 def sampling_deviation(right: Sequence[Right], draws: int = DRAWS) -> float:
     """Give the deviation of the accuracy, averaged over runs on one split, that drawing other test samples would cause:
-    by resampling the samples. NaN for none."""
-    if not right:
+    by resampling the samples. NaN for none, or where they were not tested on as many samples."""
+    if len({len(each) for each in right}) != 1:
         return math.nan
     return float(_resampled_means(np.mean(right, axis=0), draws).std(ddof=1))
 
@@ -74,9 +79,9 @@ class ItemComparison:
 
 def compare_items(first: Mapping[int, Right], second: Mapping[int, Right], draws: int = DRAWS) -> ItemComparison | None:
     """Compare by seed -> which samples are right, [n], of two configurations on one split; None without a common
-    seed."""
+    seed, or where they were not tested on as many samples, as their data differ."""
     seeds = [seed for seed in first if seed in second]
-    if not seeds:
+    if len({len(each[seed]) for seed in seeds for each in (first, second)}) != 1:
         return None
     apart = np.mean([first[seed] - second[seed] for seed in seeds], axis=0)
     difference = float(apart.mean())

@@ -33,7 +33,7 @@ def write_paper(results: Path, name: str, to: Path | None = None) -> Path:
         _write_block(target, name, block)
     save_for_paper(folder, parts, load(folder, "epoch"), target)
     file = folder / "sweep.yaml"
-    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     (target / "checklist.txt").write_text(checklist(parts, request, text), encoding="utf-8")
     return target
 

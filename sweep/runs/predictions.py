@@ -3,6 +3,7 @@ opens them."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from sweep.storage.files import guarded
@@ -15,7 +16,8 @@ PREDICTIONS = "predictions.npz"
 
 
 def read_predictions(folder: Path) -> SamplePredictions | None:
-    """Read the predictions of a run in its folder; None where an earlier version trained it, or they are damaged."""
+    """Read the predictions of a run in its folder; None where an earlier version trained it, or, with a warning, where
+    they are damaged."""
     path = folder / PREDICTIONS
     with guarded("read", path):
         try:
@@ -24,5 +26,6 @@ def read_predictions(folder: Path) -> SamplePredictions | None:
             return None
     try:
         return SamplePredictions.from_bytes(content)
-    except ValueError:
+    except ValueError as error:
+        warnings.warn(f"{path}: {error}; the report does without, --force trains the run again", stacklevel=2)
         return None

@@ -54,7 +54,8 @@ class SamplePredictions:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as found:
                 heads = tuple(map(str, found["heads"]))
-                return cls(heads, found["classes"], found["log_probabilities"], found["labels"])
+                classes, labels = (found[name].astype(np.int32, casting="same_kind") for name in ("classes", "labels"))
+                return cls(heads, classes, found["log_probabilities"].astype(np.float32, casting="same_kind"), labels)
         except Exception as error:  # zipfile and numpy raise whatever damaged bytes lead to
             raise ValueError(f"no predictions: {error}") from error
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,10 +34,39 @@ def test_predictions_are_found_by_split_and_seed_and_may_be_missing(tmp_path: Pa
     runs = pd.DataFrame(
         {"hash": [*"abcd"], "seed": [0, 1, 2, 3], "split": 4, "status": ["done", "done", "done", "done"]}
     )
-    found = right_by_repeat(runs, tmp_path)
+    with pytest.warns(UserWarning, match=r"d/predictions.npz: no predictions: .*; the report does without"):
+        found = right_by_repeat(runs, tmp_path)
     assert {key: right.tolist() for key, right in found.items()} == {(4, 0): [1, 0, 1], (4, 1): [1, 1, 1]}
-    assert right_by_repeat(runs, tmp_path, "video") == {}
-    assert read_predictions(tmp_path / "d") is None
+    assert right_by_repeat(runs[:2], tmp_path, "video") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("labels", np.array(["x", "y"])),
+        ("labels", np.array(3)),
+        ("classes", np.array([[0.5, 1.0]] * 2)),
+        ("heads", None),
+    ],
+)
+def test_predictions_that_hold_something_else_are_told(tmp_path: Path, name: str, values: Any) -> None:
+    whole = SamplePredictions(
+        ("multi", "audio"), np.zeros((2, 2), np.int32), np.zeros((2, 2), np.float32), np.zeros(2, np.int32)
+    )
+    arrays = {**np.load(io.BytesIO(whole.to_bytes())), name: values}
+    np.savez(tmp_path / PREDICTIONS, **{key: array for key, array in arrays.items() if array is not None})
+    with pytest.warns(UserWarning, match="no predictions"):
+        assert read_predictions(tmp_path) is None
+
+
+def test_runs_on_other_test_samples_are_not_compared_sample_by_sample(tmp_path: Path) -> None:
+    for name, right in {"a": [1, 0, 1], "b": [1, 1, 1], "c": []}.items():
+        write(tmp_path, name, right)
+    runs = pd.DataFrame({"hash": [*"abc"], "seed": [0, 1, 2], "split": 0, "status": "done", "test_samples": [3, 4, 0]})
+    assert list(right_by_repeat(runs, tmp_path)) == [(0, 0)]
+    three, four = np.ones(3), np.ones(4)
+    assert compare_items({0: three, 1: three}, {0: four, 1: three}) is None
+    assert np.isnan(sampling_deviation([three, four]))
 
 
 def test_mcnemars_test_is_the_binomial_test_of_discordant_samples() -> None:
