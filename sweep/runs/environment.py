@@ -70,12 +70,17 @@ def check_code(planned: str) -> None:
     imported = sum(name.partition(".")[0] in OURS for name in sys.modules)
     if _checked.get(planned) == imported:
         return
+    check_files(planned)
+    _checked[planned] = imported
+
+
+def check_files(planned: str) -> None:
+    """Check that the files of the four packages are those of a plan. Raises ChangedCodeError."""
     if read_code_digest() != planned:
         raise ChangedCodeError(
             f"the code in {ROOT} (on {socket.gethostname()}) was rewritten after the sweep was planned, so nothing "
             "more is trained: its runs would be filed under the hash of the code before"
         )
-    _checked[planned] = imported
 
 
 def check_code_of(run: Run, planned: str) -> None:

@@ -169,5 +169,8 @@ def _text_digests() -> dict[str, str]:
 def _read_text_digests() -> dict[str, str]:
     """Digest the text of each module, by its path from the root."""
     root = Path(__file__).resolve().parents[2]
-    files = sorted(file for package in PACKAGES for file in (root / package).rglob("*.py"))
-    return {file.relative_to(root).as_posix(): hex_digest(file.read_text(encoding="utf-8")) for file in files}
+    found = sorted(file for package in PACKAGES for file in (root / package).rglob("*.py"))
+    # Hidden files are those of editors, which may lead nowhere; half a file may hold half a character.
+    files = [file for file in found if not file.name.startswith(".")]
+    texts = {file: file.read_text(encoding="utf-8", errors="replace") for file in files}
+    return {file.relative_to(root).as_posix(): hex_digest(text) for file, text in texts.items()}

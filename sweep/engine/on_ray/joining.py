@@ -115,5 +115,5 @@ def shipped_code() -> Iterator[dict[str, str]]:
         return
     with scratch_folder("sweep-code-") as folder:
         for package in PACKAGES:
-            shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", ".*"))
         yield {"working_dir": str(folder)}

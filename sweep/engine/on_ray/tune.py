@@ -33,6 +33,7 @@ from sweep.engine.progress import Progress, describe, end_task
 from sweep.engine.recovery import ExecutorError, executor_error
 from sweep.engine.tasks import Task
 from sweep.engine.watchdog import forced_end, overtime_error
+from sweep.runs.environment import check_files
 from sweep.runs.failures import error_of_lost_process, oom_kills
 from sweep.runs.identity import code_digest
 from sweep.runs.records import FinalRecord
@@ -199,6 +200,7 @@ class AgendaCallback(Unsaved, Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         with self.stopper:
             self.watch.check()  # no run has failed where all are gone
+            check_files(code_digest())  # nor where its process met half an edit
         self._conclude(trial, lambda folder: commit_failure(folder, self._cause_of_death(trial)))
 
     def _conclude(self, trial: Trial, commit: Callable[[RunFolder], FinalRecord]) -> None:

@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.small_runs import make_run
 
-from sweep.runs.identity import canonical, choices_hash, code_digest, configuration_hash, digest, run_hash
+from sweep.runs import identity
+from sweep.runs.identity import (
+    canonical,
+    choices_hash,
+    code_digest,
+    configuration_hash,
+    digest,
+    read_code_digest,
+    run_hash,
+)
+from sweep.runs.module_imports import PACKAGES
 from sweep.runs.records import Run
 from sweep.training.recipe import Recipe
 
@@ -156,7 +166,21 @@ def test_the_number_of_workers_counts_where_it_matters():
 
 def test_the_code_has_one_digest():
     assert code_digest() == code_digest()
+    assert read_code_digest() == code_digest()
     assert len(code_digest()) == 16
+
+
+def test_files_of_editors_are_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in PACKAGES:
+        (tmp_path / package).mkdir()
+    (tmp_path / "sweep" / "runs").mkdir()
+    (tmp_path / "methods" / "mine.py").write_bytes(b"x = '\xc3")  # half a character, as of a file that is being written
+    monkeypatch.setattr(identity, "__file__", str(tmp_path / "sweep" / "runs" / "identity.py"))
+    before = read_code_digest()
+    (tmp_path / "methods" / ".#mine.py").symlink_to("user@host.1234")
+    assert read_code_digest() == before
+    (tmp_path / "methods" / "mine.py").write_text("x = 'é'")
+    assert read_code_digest() != before
 
 
 def test_weights_to_start_from_count_by_their_content(tmp_path: Path) -> None:

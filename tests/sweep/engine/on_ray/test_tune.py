@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -19,9 +20,11 @@ from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from support.command_desk import Desk
 
-from sweep.engine.on_ray.tune import SweepStopper, _ActorManager
+from sweep.engine.on_ray.tune import AgendaCallback, SweepStopper, _ActorManager
 from sweep.engine.process_watch import ClusterWatch, LostClusterError
 from sweep.engine.recovery import ExecutorError
+from sweep.runs import environment
+from sweep.runs.environment import ChangedCodeError
 from sweep.runs.failures import ProcessMemoryError, error_of_lost_process
 from sweep.storage.files import StoreError
 
@@ -103,6 +106,17 @@ def test_a_disk_that_is_full_for_the_workers_stops_the_sweep_with_one_message(de
     # Without Ray, which would train them no differently and takes its time to start.
     code, _, err = desk.run("run", "s", "--local", "--no-report")
     assert (code, err) == (0, "")
+
+
+def test_a_worker_that_met_half_an_edit_has_failed_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    agenda, stopper = SimpleNamespace(task=lambda run_hash: None), SweepStopper()
+    monkeypatch.setattr(AgendaCallback, "serves", (agenda, None, stopper, ClusterWatch([], print)), raising=False)
+    trial = SimpleNamespace(config={"hash": "a"})
+    AgendaCallback().on_trial_error(1, [], trial)
+    assert stopper.reason is None
+    monkeypatch.setattr(environment, "read_code_digest", lambda: "rewritten")
+    AgendaCallback().on_trial_error(1, [], trial)
+    assert isinstance(stopper.reason, ChangedCodeError)
 
 
 ASK = """
