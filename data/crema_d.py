@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -51,6 +52,13 @@ class CremaDOptions(PreparedOptions):
     root: str = Field(min_length=1, description="folder with AudioWAV and VideoFlash (or Image-01-FPS)")
     lists: str | None = Field(None, min_length=1, description="folder of the split lists (null: in root)")
     profile: Literal["3s", "20s", "iprm"] = Field("3s", description="sound of 3 s, or 20 s; iprm: and two frames")
+    frames: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_FRAMES,
+        description="frames of a clip, some repeated where it has fewer (null: as the profile says)",
+        json_schema_extra={"as_before": None},
+    )
     split: Literal["author", "official", "speakers"] = Field(
         "author", description="author: my_train, val, test; official: train (validation carved), test; speakers: own"
     )
@@ -107,7 +115,10 @@ class CremaD(PreparedSource[CremaDOptions]):
 
     @classmethod
     def forms(cls, options: CremaDOptions) -> dict[str, Form]:
-        return dict(PROFILES[options.profile])
+        found, video = dict(PROFILES[options.profile]), PROFILES[options.profile]["video"]
+        if options.frames is not None and isinstance(video, Frames):
+            found["video"] = replace(video, frames=options.frames)
+        return found
 
     @classmethod
     def listing(cls, options: CremaDOptions) -> Listing:

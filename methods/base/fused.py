@@ -274,6 +274,11 @@ def check_fused_loss_alone(name: str, hyperparameters: FusionHyperparameters) ->
     """Raise MethodError where a method called ``name``, whose only loss is that of the fused logits, would leave heads
     untrained, or train heads of fusion ``late`` apart."""
     check_late_is_joint(name, hyperparameters)
+    check_no_auxiliary_heads(name, hyperparameters)
+
+
+def check_no_auxiliary_heads(name: str, hyperparameters: FusionHyperparameters) -> None:
+    """Raise MethodError where a method called ``name``, which trains none, is asked for auxiliary heads."""
     if hyperparameters.unimodal_source == "aux" or hyperparameters.aux_detach:
         raise MethodError(f"{name} trains no auxiliary heads: use unimodal_source native or zero, aux_detach: false")
 

@@ -87,6 +87,8 @@ class Method(nn.Module, ABC, Generic[HyperparametersT]):
     reads_in_a_step: ClassVar[int] = 0
     """Numbers that a step reads off the device to decide something on the host: copied without waiting a step before,
     so that the decision lags by that step on every device alike."""
+    clips_apart: ClassVar[bool] = False
+    """The recipe's ``gradient_clip`` bounds the norm of each parameter group's gradient, not that of all together."""
     helpers: ClassVar[tuple[str, ...]] = ()
     """Modules and buffers that training alone needs (teachers, copies): neither kept with the selected weights nor
     exported. ``_extra_state`` stands for what ``get_extra_state`` gives."""

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sweep.analysis.parts import Parts, rows_of_each_choice, selection_metric, shown_metric, under_same_seeds
+from sweep.analysis.parts import (
+    REBALANCE_NOTHING,
+    Parts,
+    rows_of_each_choice,
+    selection_metric,
+    shown_metric,
+    under_same_seeds,
+)
 from sweep.analysis.statistics import Estimate, estimate_quantity, holm, repeat_of, split_of, summarise
 from sweep.analysis.two_way import SIGNIFICANCE
 from sweep.plan.objectives import pareto_front
@@ -66,6 +73,7 @@ def balances(parts: Parts, rows: pd.DataFrame, metric: str) -> list[Balance]:
         references = under_same_seeds(rows_of_each_choice(parts.references), part)
         references = references[references["dataset"].eq(str(dataset)) & ~references["label"].isin(part["label"])]
         runs = pd.concat([part, references])
+        runs = runs[runs["method"].ne("unimodal")]  # of one modality alone there is no imbalance
         table = _table(runs, column, imbalance)
         if len(table) >= LEAST_CONFIGURATIONS:
             found.append(_balance(str(dataset), runs, table, column, imbalance))
@@ -86,7 +94,7 @@ def _table(runs: pd.DataFrame, column: str, imbalance: str) -> pd.DataFrame:
         named = {"mean": name, "low": f"{name}_low", "high": f"{name}_high"}
         parts.append(summarise(runs, KEY, found).set_index(KEY)[list(named)].rename(columns=named))
     table = pd.concat(parts, axis=1).dropna(subset=["accuracy", "imbalance"]).reset_index()
-    baselines = runs[runs["method"].isin(["joint", "unimodal"])]
+    baselines = runs[runs["method"].isin(REBALANCE_NOTHING)]
     values = table[["accuracy", "imbalance"]].to_numpy().tolist()
     front = pareto_front(values, ["maximize", "minimize"])
     return table.assign(baseline=table["label"].isin(baselines["label"]), front=table.index.isin(front))

@@ -18,6 +18,9 @@ from sweep.results.tables import METRICS, columns_of, point_text
 
 CHOICE = "chosen on each split"
 
+REBALANCE_NOTHING = ("joint", "unimodal", "ensemble")
+"""Methods that are baselines."""
+
 METRIC_NAMES = {"accuracy": "accuracy", "map": "MAP", "macro_f1": "macro-F1"}
 
 

@@ -12,6 +12,7 @@ from sweep.analysis.differences import differences
 from sweep.analysis.many_to_one import least_p
 from sweep.analysis.parts import (
     CHOICE,
+    REBALANCE_NOTHING,
     Parts,
     by_split,
     modalities,
@@ -25,8 +26,12 @@ from sweep.analysis.two_way import SIGNIFICANCE
 
 BETTER, WORSE = "better", "worse"
 NO_DIFFERENCE, NOT_JUDGED, NOT_CLAIMED = "no difference shown", "cannot be judged", "not claimed"
-BASELINES = ("joint", "unimodal")
-"""What each line is compared with: joint training, plain and with unimodal losses."""
+BASELINES = {
+    "joint": "joint training",
+    "unimodal": "joint training with unimodal losses",
+    "ensemble": "the ensemble of unimodal models",
+}
+"""What each line is compared with, as far as the sweep has it: name in the columns -> words."""
 
 
 def standings(parts: Parts) -> pd.DataFrame:
@@ -52,7 +57,8 @@ def standings(parts: Parts) -> pd.DataFrame:
     table = _with_weak_branch(table, runs, column)
     table["cost"] = _costs(runs, parts)
     table = _with_tuning(table, parts, column)
-    for name, baseline in zip(BASELINES, (_plain(runs, parts), _with_unimodal_losses(runs)), strict=True):
+    baselines = (_plain(runs, parts), _with_unimodal_losses(runs), _of_first_label(runs[runs["method"].eq("ensemble")]))
+    for name, baseline in zip(BASELINES, baselines, strict=True):
         table = _with_differences(table, runs, baseline, column, name)
     place = {dataset: number for number, dataset in enumerate(dict.fromkeys(parts.runs["dataset"]))}
     order = table.assign(place=table["dataset"].map(place)).sort_values(
@@ -76,10 +82,9 @@ def _leader_sentence(dataset: str, best: pd.Series, rows: pd.DataFrame) -> str:
     reached = f"{interval_text(best['validation'], best['validation_low'], best['validation_high'])} % on validation"
     tested = f", {interval_text(best['test'], best['test_low'], best['test_high'])} % on test"
     text = f"On {dataset} {best['label']} leads: {what}{reached}{'' if math.isnan(best['test']) else tested}"
-    against = {"joint": "joint training", "unimodal": "joint training with unimodal losses"}
     said = [
         f"{_verdict_words(str(best[f'{name}_verdict']))} {words} ({100 * best[name]:+.2f} points)"
-        for name, words in against.items()
+        for name, words in BASELINES.items()
         if best[f"{name}_verdict"] and not math.isnan(best[name])
     ]
     better = rows[rows["joint_verdict"].eq(BETTER) & ~rows["baseline"]]
@@ -121,7 +126,7 @@ def _line(rows: pd.DataFrame, parts: Parts) -> dict[str, Any]:
         "label": first["label"],
         "dataset": first["dataset"],
         "point": first["point"],
-        "baseline": first["method"] in ("joint", "unimodal"),
+        "baseline": first["method"] in REBALANCE_NOTHING,
         "of": int(studied["configuration"].nunique()),
         "fresh": first["role"] == "report",
         "n": int(rows.loc[rows["status"].eq("done"), "hash"].nunique()),
@@ -181,11 +186,14 @@ def _plain(runs: pd.DataFrame, parts: Parts) -> pd.DataFrame:
 
 
 def _with_unimodal_losses(runs: pd.DataFrame) -> pd.DataFrame:
-    """Select the runs of joint training with unimodal losses, of the first label that has them."""
+    """Select the runs of joint training with unimodal losses."""
     if "hp.unimodal_loss_weight" not in runs:
         return runs.iloc[:0]
-    found = runs[runs["method"].eq("joint") & runs["hp.unimodal_loss_weight"].fillna(0).gt(0)]
-    return found[found["label"].eq(found["label"].iloc[0])] if len(found) else found
+    return _of_first_label(runs[runs["method"].eq("joint") & runs["hp.unimodal_loss_weight"].fillna(0).gt(0)])
+
+
+def _of_first_label(runs: pd.DataFrame) -> pd.DataFrame:
+    return runs[runs["label"].eq(runs["label"].iloc[0])] if len(runs) else runs
 
 
 def _with_differences(

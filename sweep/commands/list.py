@@ -1,4 +1,4 @@
-"""``python -m sweep list``: methods, datasets, encoders, sweeps, hyperparameters, or all about a method."""
+"""``python -m sweep list``: methods, datasets, encoders, recipes, sweeps, hyperparameters, or all about a method."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ TABLES: dict[str, tuple[Callable[[], Table], Sequence[Registry[Any]]]] = {
     "methods": (listing.methods_table, [methods.METHODS]),
     "datasets": (listing.datasets_table, [data.DATASETS]),
     "encoders": (listing.encoders_table, []),
+    "recipes": (listing.recipes_table, []),
 }
 
 

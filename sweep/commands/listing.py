@@ -1,11 +1,11 @@
-"""Tables of all that there is to choose from: methods, datasets, encoders, sweeps, hyperparameters.
+"""Tables of all that there is to choose from: methods, datasets, encoders, recipes, sweeps, hyperparameters.
 
 They are read off declarations alone."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -27,9 +27,10 @@ from methods.base.hyperparameters import (
     declared,
 )
 from models import encoders
-from sweep.config import load
+from sweep.config import Recipe, load
 from sweep.config.conditions import values_under
 from sweep.config.problems import require_name
+from sweep.config.recipes import PublishedRecipe, published_recipes
 from sweep.results.tables import index_entries
 from sweep.runs.code_changes import earlier_runs
 from sweep.runs.store import Store
@@ -92,6 +93,32 @@ def encoders_table() -> Table:
         for option, field in model.model_fields.items():
             table.add_row("", option, _yaml_text(field.default), values_text(model, option), field.description)
     return table
+
+
+def recipes_table() -> Table:
+    """List every recipe of a paper: what it sets, and which source says so."""
+    table = Table(title="recipes", box=None, title_justify="left", padding=(0, 2, 0, 0))
+    for column in ("name", "what it is", "settings", "source"):
+        table.add_column(column, overflow="fold")
+    for name, recipe in published_recipes().items():
+        table.add_row(name, recipe.title, settings_text(recipe), recipe.source)
+    return table
+
+
+def settings_text(recipe: PublishedRecipe) -> str:
+    """Write the values that a recipe sets, those of the schedule and of each dataset together."""
+    settings = recipe.settings()
+    parts = [_setting_text(name, value) for name, value in settings["train"].items()]
+    parts += [_setting_text("epochs", settings["epochs"])] if "epochs" in settings else []
+    parts += [_setting_text(dataset, options) for dataset, options in settings.get("data", {}).items()]
+    return ", ".join(parts)
+
+
+def _setting_text(name: str, value: Any) -> str:
+    words = name.replace("_", " ") if name in Recipe.model_fields else name
+    if isinstance(value, Mapping):
+        return f"{words} ({', '.join(_setting_text(part, inner) for part, inner in value.items())})"
+    return f"{words} {value:g}" if isinstance(value, float) else f"{words} {_yaml_text(value)}"
 
 
 def sweeps_table(path: Path, results: str) -> Table:

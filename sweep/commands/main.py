@@ -21,6 +21,7 @@ EXAMPLES = """examples:
   python -m sweep run iprm-alpha bss-beta --dry-run   what would be trained
   python -m sweep run compare epochs=10 seeds=[0,1]   with other values, for this time
   python -m sweep run compare splits=[0,1,2]          everything on several splits of the data
+  python -m sweep run compare recipe=ogm-2022         trained as that paper does (list recipes)
   python -m sweep run compare datasets=[av_digits] data.av_digits.root=path/to/fsdd
   ray job submit --working-dir . -- python -m sweep run compare --results /shared/results
 
@@ -73,9 +74,11 @@ def argument_parser() -> argparse.ArgumentParser:
     seeds.add_argument("names", nargs="+", metavar="NAME", help="sweeps that have run before")
     seeds.add_argument("--difference", type=float, default=1.0, help="in points (default: 1)")
 
-    about = "list methods, datasets, encoders, sweeps or hyperparameters, or tell all about a method"
+    about = "list methods, datasets, encoders, recipes, sweeps or hyperparameters, or tell all about a method"
     listing = command("list", about)
-    listing.add_argument("what", choices=["methods", "method", "datasets", "encoders", "sweeps", "hyperparameters"])
+    listing.add_argument(
+        "what", choices=["methods", "method", "datasets", "encoders", "recipes", "sweeps", "hyperparameters"]
+    )
     listing.add_argument("of", nargs="*", metavar="METHOD", help="method, hyperparameters: which (default: all)")
 
     validate = command("validate", "check the whole file; names every mistake with its line")

@@ -12,6 +12,7 @@ from sweep.config.auto_ranges import expand_auto
 from sweep.config.check_sweep import check
 from sweep.config.merge import KEYS, Override, merge, normalise
 from sweep.config.problems import COMMAND_LINE, ConfigError, Problem, nearest
+from sweep.config.recipes import recipe_layer
 from sweep.config.schema import (
     Sweep,
 )
@@ -109,6 +110,11 @@ def _build(
     merged.places[()] = written.places[()]
     for override in overrides:
         problems += override.apply(merged)
+    recipe, unknown = recipe_layer(merged)
+    problems += unknown
+    if recipe.values:
+        merged = merge(recipe, merged)
+        merged.places[()] = written.places[()]
     values = dict(merged.values)
     if values.get("search") == {"algorithm": "grid"}:
         values["search"] = None

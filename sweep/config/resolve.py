@@ -1,7 +1,8 @@
 """Settings of one method on one dataset, from a sweep: every default filled in.
 
-Weakest first: the platform's defaults, the recipe of the dataset, the defaults of the file, the sweep, the command
-line (these three are one by now), the fixed hyperparameters of a method's entry, the varied values.
+Weakest first: the platform's defaults, the recipe of the dataset, the paper's recipe that a sweep names, the defaults
+of the file, the sweep, the command line (these four are one by now), the fixed hyperparameters of a method's entry, the
+varied values.
 """
 
 from __future__ import annotations

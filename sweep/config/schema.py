@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -28,6 +28,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Text = Annotated[str, Field(min_length=1)]
 RangeKind = Literal["grid", "uniform", "loguniform", "int", "choice", "auto", "each"]
 RANGE_KINDS: tuple[RangeKind, ...] = ("grid", "uniform", "loguniform", "int", "choice")
+ReferenceName = Literal["joint", "joint + unimodal losses", "ensemble", "best unimodal"]
+REFERENCE_NAMES: tuple[ReferenceName, ...] = get_args(ReferenceName)
 
 
 class _Spec(BaseModel):
@@ -201,6 +203,8 @@ class Sweep(_Spec):
     title: str | None = None
     description: str | None = None
     reproduces: str | None = None
+    recipe: str | None = None
+    """Name of a paper's recipe, over which ``train``, ``epochs`` and ``data`` lie."""
     methods: list[MethodSpec] = Field([], max_length=1_000)
     hyperparameters: dict[str, Any] = {}
     datasets: list[str] = Field([], max_length=1_000)
@@ -231,7 +235,8 @@ class Sweep(_Spec):
     budget: BudgetSpec | None = None
     keep: Literal["none", "best", "all"] = "best"
     test_peak: bool | None = None
-    references: bool = True
+    references: list[ReferenceName] = Field(list(REFERENCE_NAMES), max_length=len(REFERENCE_NAMES))
+    """What stands beside the methods; written as a list, or as true (all of them) or false (none)."""
     loggers: LoggersSpec = LoggersSpec()
 
     _written: LocatedMapping = PrivateAttr(default_factory=lambda: LocatedMapping({}))
@@ -245,6 +250,25 @@ class Sweep(_Spec):
         if not found:
             raise ValueError(f"{value!r} is no time; write seconds, or a number with s, m, h or d, as in 2h")
         return float(found[1]) * SECONDS[found[2]]
+
+    @field_validator("references", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            return list(REFERENCE_NAMES) if value else []
+        if not isinstance(value, list):
+            raise ValueError(
+                f"{value!r} is not possible: expected true, false, or a list of {', '.join(REFERENCE_NAMES)}"
+            )
+        return value
+
+    @field_validator("references")
+    @classmethod
+    def _each_once(cls, names: list[ReferenceName]) -> list[ReferenceName]:
+        """Bring them into the order of REFERENCE_NAMES, in which figures and tables have them."""
+        if twice := [name for position, name in enumerate(names) if name in names[:position]]:
+            raise ValueError(f"{twice[0]} stands twice")
+        return [name for name in REFERENCE_NAMES if name in names]
 
     @field_validator("seeds", "splits", "report_seeds")
     @classmethod

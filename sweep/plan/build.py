@@ -18,7 +18,6 @@ from sweep.config import (
     Problem,
     Settings,
     Sweep,
-    search_range,
 )
 from sweep.config.conditions import idle_names
 from sweep.config.resolve import target
@@ -26,18 +25,11 @@ from sweep.plan.check_data import DataChecks
 from sweep.plan.configurations import Configuration, Plan, Role, Study
 from sweep.plan.not_applicable import is_applicable, is_left_out, nothing_applies
 from sweep.plan.points import checked_settings, listed_points
+from sweep.plan.references import REFERENCES, reference_sweep
 from sweep.plan.space import Space, value_in
 from sweep.plan.splits import default_split, each_split, split_of_data
 from sweep.runs.identity import NUMERICS, canonical, code_digests
 from sweep.runs.records import Run
-
-REFERENCES = (
-    MethodSpec(method="joint", label="joint", hyperparameters={"unimodal_loss_weight": 0.0}),
-    MethodSpec(method="joint", label="joint + unimodal losses", hyperparameters={"unimodal_loss_weight": 1.0}),
-)
-"""Those that every figure carries."""
-COMMON = ("train", "epochs", "data")
-"""Sections of a configuration that a method and the references have in common."""
 
 
 def plan(sweep: Sweep) -> Plan:
@@ -114,40 +106,20 @@ def _references(
     own = {configuration.key for configuration in [*listed, *filter(None, bases)]}
     names = {study.name for study in studies}
     single, searched = [], []
-    for entry, dataset in itertools.product(REFERENCES, sweep.datasets):
-        plain = _reference_sweep(sweep, entry)
-        base = workshop.base(plain, entry, dataset)
-        if base is None or (base.key in own and not (plain.vary or plain.points)):
+    for name, dataset in itertools.product(sweep.references, sweep.datasets):
+        reference = REFERENCES[name]
+        plain = reference_sweep(sweep, reference)
+        base, refused = workshop.base(plain, reference.entry, dataset), list[Problem]()
+        if not reference.vary and (base is None or (base.key in own and not (plain.vary or plain.points))):
             continue
-        study = _study(plain, entry, dataset, "reference", workshop, [])
-        if study.space and study.name not in names and base.key not in own:
+        study = _study(plain, reference.entry, dataset, "reference", workshop, refused)
+        if study.space and not refused and study.name not in names and (base is None or base.key not in own):
             searched.append(study)
         elif not study.space:
-            single += [each for each in study.configurations if each.key not in own]
+            fresh = [each for each in study.configurations if each.key not in own]
+            # The best of several is the best of all of them, also of those that the sweep trains as its own.
+            single += study.configurations if reference.vary and fresh else fresh
     return single, searched
-
-
-def _reference_sweep(sweep: Sweep, entry: MethodSpec) -> Sweep:
-    """Make the sweep a reference's own: without points and fixed hyperparameters, varying what exists for the
-    reference."""
-    known = methods.get(entry.method).Hyperparameters.model_fields.keys() - entry.hyperparameters.keys()
-    kept = {
-        name: found
-        for name, found in sweep.vary.items()
-        if target(name).section != "hyperparameters"
-        or (
-            target(name).owner is None
-            and target(name).hyperparameter in known
-            and (found.kind == "each" or search_range(found, name, entry.method) is not None)
-        )
-    }
-    points = list[dict[str, Any]]()
-    if not sweep.search:
-        kept = {name: found for name, found in kept.items() if target(name).section in COMMON}
-        listed = [{n: v for n, v in point.items() if target(n).section in COMMON} for point in sweep.points]
-        points = [point for at, point in enumerate(listed) if point and point not in listed[:at]]
-    update = {"methods": [entry], "hyperparameters": {}, "points": points, "vary": kept}
-    return sweep.model_copy(update=update)
 
 
 class _ConfigurationBuilder:

@@ -8,9 +8,9 @@ from collections.abc import Sequence, Set
 import numpy as np
 import pandas as pd
 
-from sweep.analysis.standings import BASELINES, BETTER, WORSE
+from sweep.analysis.standings import BETTER, WORSE
 from sweep.report.blocks import Table
-from sweep.report.standings import HEADINGS, shown_columns, standing_rows
+from sweep.report.standings import DIFFERENCES, HEADINGS, shown_columns, standing_rows
 
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -49,12 +49,11 @@ def latex_standings(table: pd.DataFrame, note: str, label: str) -> str:
                 best = rows.index[np.isclose(rows[name], rows[name].max(), rtol=0, atol=1e-9)]
                 bold |= {(int(row), name) for row in best}
     shown, lines = shown_columns(table), []
-    differences = dict(zip(("minus joint", "minus joint + unimodal losses"), BASELINES, strict=True))
     for at, row in enumerate(standing_rows(table)):
         cells = []
         for place in shown:
             name, text = HEADINGS[place], row[place]
-            if (baseline := differences.get(name)) and text != "–":
+            if (baseline := DIFFERENCES.get(name)) and text != "–":
                 verdict = table.loc[at, f"{baseline}_verdict"]
                 cells.append(escaped(text.split(",")[0]) + ("" if verdict in (BETTER, WORSE) else NOT_SHOWN))
             else:

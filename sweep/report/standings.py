@@ -12,9 +12,10 @@ from sweep.analysis.standings import BASELINES, NO_DIFFERENCE, NOT_JUDGED
 from sweep.analysis.statistics import interval_text
 from sweep.report.blocks import Block, Table
 
+DIFFERENCES = {"minus joint": "joint", "minus joint + unimodal losses": "unimodal", "minus ensemble": "ensemble"}
+"""Heading of a difference -> the baseline."""
 HEADINGS = (
-    "method", "dataset", "n", "validation", "test", "minus joint", "minus joint + unimodal losses", "weak branch",
-    "imbalance", "cost", "tuning gave",
+    "method", "dataset", "n", "validation", "test", *DIFFERENCES, "weak branch", "imbalance", "cost", "tuning gave",
 )  # fmt: skip
 TUNING = (
     " Tuning gave: the test metric of what the search chose less that of its first configuration (the defaults, where "
@@ -43,7 +44,7 @@ def _row(row: dict[Any, Any]) -> list[str]:
     return [
         method_text(row), row["dataset"], f"{row['n']}" + (f" (of {row['seeds']})" if row["n"] < row["seeds"] else ""),
         *(interval_text(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in ("validation", "test")),
-        *(_difference_text(row, name) for name in BASELINES),
+        *(_difference_text(row, name) for name in DIFFERENCES.values()),
         f"{row['weak_modality']} {weak}" if row["weak_modality"] else "–",
         interval_text(row["imbalance"], row["imbalance_low"], row["imbalance_high"]),
         "–" if math.isnan(row["cost"]) else f"{row['cost']:.2f}",
@@ -82,7 +83,7 @@ def _note(table: pd.DataFrame) -> str:
         )
     powers = [
         (words, power_text(table[[f"{name}_detectable"]].rename(columns={f"{name}_detectable": "detectable"})))
-        for name, words in zip(BASELINES, ("joint", "joint + unimodal losses"), strict=True)
+        for name, words in BASELINES.items()
     ]
     found = "; ".join(f"to {words} {text}" for words, text in powers if text)
     return (
@@ -96,7 +97,11 @@ def _note(table: pd.DataFrame) -> str:
 
 
 def shown_columns(table: pd.DataFrame) -> list[int]:
-    """Give the places in HEADINGS of the columns that say something: the dataset where there are several, what tuning
-    gave where something was searched."""
-    idle = {"dataset": table["dataset"].nunique() < 2, "tuning gave": table["tuning"].isna().all()}
+    """Give the places in HEADINGS of the columns that say something: the dataset where there are several, differences
+    to the ensemble where there is one, what tuning gave where something was searched."""
+    idle = {
+        "dataset": table["dataset"].nunique() < 2,
+        "minus ensemble": table["ensemble"].isna().all(),
+        "tuning gave": table["tuning"].isna().all(),
+    }
     return [place for place, name in enumerate(HEADINGS) if not idle.get(name, False)]

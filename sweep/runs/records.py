@@ -143,7 +143,7 @@ def is_sweep_name(text: str) -> bool:
 class IndexEntry(Record):
     """One run as a sweep sees it, a line of index.jsonl in the folder of the sweep.
 
-    role: sweep, one of its configurations; reference, a baseline beside them; report, the chosen configuration of a
+    role: sweep, one of its configurations; reference, one beside them; report, the chosen configuration of a
     search under fresh seeds. A run may belong to several sweeps, and to one sweep in several roles."""
 
     hash: str

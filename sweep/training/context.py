@@ -233,7 +233,9 @@ class TrainingContext:
         if clipped and limit is not None:
             self.warn(f"{self._method.name} clips gradients itself, in the place of train.gradient_clip: {limit:g}")
         elif limit is not None:
-            nn.utils.clip_grad_norm_(self.groups.parameters, limit)
+            apart = self._method.clips_apart
+            for parameters in self.groups.by_group.values() if apart else [self.groups.parameters]:
+                nn.utils.clip_grad_norm_(parameters, limit)
         if self.groups.optimizer is not None:
             self.groups.optimizer.step()
         self.phase_step += 1

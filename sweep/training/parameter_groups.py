@@ -18,11 +18,12 @@ from sweep.training.recipe import Recipe
 class ParameterGroups:
     """A method's groups under the phases of a run.
 
-    rates: group -> factor beside the phase's, written by the method between epochs. parameters: those that the present
-    epoch trains, in the order of the groups, alike on every worker."""
+    rates: group -> factor beside the phase's, written by the method between epochs. by_group: group -> the parameters
+    that the present epoch trains, alike on every worker; parameters: all of them, in the order of the groups."""
 
     def __init__(self, method: Method, recipe: Recipe) -> None:
         self.rates: dict[str, float] = {}
+        self.by_group: dict[str, list[nn.Parameter]] = {}
         self.parameters: list[nn.Parameter] = []
         self.learning_rates: dict[str, float] = {}
         """Of each group that learns in the present epoch."""
@@ -75,12 +76,13 @@ class ParameterGroups:
         groups = self._method.groups()
         factors = self._factors(groups)
         self._join(self.phase, groups)
-        self.parameters = []
+        self.by_group = {}
         for name, members in groups.items():
             if factors[name] > 0:
-                self.parameters += [p for p in _parameters_of(members) if p.requires_grad]
+                self.by_group[name] = [p for p in _parameters_of(members) if p.requires_grad]
             else:
                 self._rest(members)
+        self.parameters = [parameter for parameters in self.by_group.values() for parameter in parameters]
         self.learning_rates = {
             name: self.schedule.rate * factor for name, factor in factors.items() if factor > 0 and groups[name]
         }

@@ -60,6 +60,14 @@ def test_extracted_frames_are_taken_where_they_are(tree: Path) -> None:
     assert video == (folder / "00000.jpg", folder / "00029.jpg")
 
 
+def test_other_frames_than_the_profiles_are_served_of_the_same_clips(tree: Path) -> None:
+    frames(tree, 1)
+    three = CremaDOptions(root=str(tree), frames=3)
+    assert CremaD.forms(three)["video"].sample().shape == (3, 3, 224, 224)
+    assert CremaD.forms(three)["audio"] == CremaD.forms(CremaDOptions(root=str(tree)))["audio"]
+    assert ids(listing(tree, frames=3)) == ids(listing(tree))
+
+
 def test_a_clip_needs_as_many_frames_as_its_profile_takes(tree: Path) -> None:
     frames(tree, 1)
     assert len(listing(tree).splits["train"]) == 12

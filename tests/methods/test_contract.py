@@ -17,6 +17,8 @@ EQUATIONS = {
     "cml": "cml_loss confidence rank_loss rank_mask subset_logits",
     "di_mml": "certainty_weights dimension_scores duc_loss fuse_logits transfer_dims",
     "domfn": "amended_loss domfn_loss fuse_gate penalties select_prediction",
+    "dropout": "apply_keep effective_rates keep_mask scale_factors",
+    "ensemble": "combine fit_weights member_losses scale_weights",
     "gblend": "blended_loss gap_changes gb_weights needs_estimate ogr",
     "igm": "accumulate_cov layers_in_scope project_gradient projection_matrix sam_perturbation source_modality",
     "inforeg": "fisher_trace performance_gaps performance_scores regulated_gradient regulation_strength "

@@ -61,6 +61,28 @@ class Ranker(_Fake):
         beta: float = hyper(0.6, low=0.0, high=1.0, meaning="memory")
 
 
+class Unimodal(_Fake):
+    name = "unimodal"
+    min_modalities = 1
+
+    class Hyperparameters(Hyperparameters):
+        modality: str | None = hyper(None, meaning="which")
+
+    @classmethod
+    def check(cls, hyperparameters: Any, modalities: tuple[str, ...]) -> None:
+        super().check(hyperparameters, modalities)
+        if hyperparameters.modality is None:
+            raise MethodError("say which modality")
+
+
+class Ensemble(_Fake):
+    name = "ensemble"
+    min_modalities = 1
+
+    class Hyperparameters(Hyperparameters):
+        ridge: float = hyper(0.5, low=0.0, search=LogUniform(0.1, 1.0), meaning="pull")
+
+
 class ToyOptions(DatasetOptions):
     noise: float = Field(0.0, ge=0, description="noise")
     views: list[str] = Field(["left", "right"], description="views")
@@ -118,7 +140,7 @@ class Files(DatasetSource):
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fakes above in place of every real method and dataset."""
-    kinds = {kind.name: kind for kind in (Joint, Mixer, Ranker)}
+    kinds = {kind.name: kind for kind in (Joint, Mixer, Ranker, Unimodal, Ensemble)}
     sources = {source.name: source for source in (Toy, Files)}
     monkeypatch.setattr(methods.METHODS, "found", Found(kinds))
     monkeypatch.setattr(data.DATASETS, "found", Found(sources))

@@ -61,8 +61,15 @@ def reference_lines(parts: Parts, beside: pd.DataFrame, column: str, across: str
         found = estimate_runs(rows, column)
         if found.n and label not in own:
             over = curve(curves[label], str(across), column) if label in curves else None
-            lines.append(ReferenceLine(label, found, places[label], over))
+            lines.append(ReferenceLine(_name(label, rows), found, places[label], over))
     return lines
+
+
+def _name(label: str, rows: pd.DataFrame) -> str:
+    """Name a reference, and of unimodal models the modality that is the best (one on each split)."""
+    if not rows["method"].eq("unimodal").all():
+        return label
+    return f"{label}: {' or '.join(dict.fromkeys(rows['hp.modality']))}"
 
 
 def references_text(lines: Sequence[ReferenceLine]) -> str:

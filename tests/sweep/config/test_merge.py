@@ -56,7 +56,7 @@ sweeps:
     [
         ("epochs=5", "epochs", 5),
         ("epochs=null", "epochs", None),
-        ("references=false", "references", False),
+        ("references=false", "references", []),
         ("retries=0", "retries", 0),
         ("encoders={}", "encoders", {}),
         ("timeout=30m", "timeout", 1800),

@@ -12,6 +12,7 @@ from sweep.engine.tasks import Task
 from sweep.runs.records import FinalRecord
 from sweep.search.proposals import Nothing
 
+BOTH = ["joint", "joint + unimodal losses"]
 GRID = {"vary": {"alpha": {"grid": [0.1, 0.5, 0.9]}}}
 
 
@@ -128,7 +129,7 @@ def test_what_an_interrupted_driver_held_is_free_again(tmp_path: Path) -> None:
 
 
 def test_references_are_part_of_a_sweep_and_sweeps_share_runs(tmp_path: Path) -> None:
-    driver = Driver(tmp_path, references=True, seeds=[0], **GRID)
+    driver = Driver(tmp_path, references=BOTH, seeds=[0], **GRID)
     done = driver.run_all()
     assert sorted(t.configuration.label for t in done) == ["iprm"] * 3 + ["joint", "joint + unimodal losses"]
     chosen = Driver(tmp_path, points=[{"alpha": 0.1}, {"alpha": 0.1, "ema": "on"}], seeds=[0])
@@ -137,7 +138,7 @@ def test_references_are_part_of_a_sweep_and_sweeps_share_runs(tmp_path: Path) ->
 
 
 def test_the_best_configuration_and_the_references_run_under_report_seeds(tmp_path: Path) -> None:
-    driver = Driver(tmp_path, references=True, report_seeds=[7, 8], **GRID)
+    driver = Driver(tmp_path, references=BOTH, report_seeds=[7, 8], **GRID)
     done = driver.run_all({0.1: 0.3, 0.5: 0.9, 0.9: 0.6})
     late = [t for t in done if t.configuration.role == "report"]
     assert [t.run.seed for t in late] == [7, 8] * 3
@@ -145,6 +146,14 @@ def test_the_best_configuration_and_the_references_run_under_report_seeds(tmp_pa
     assert {(t.configuration.label, t.configuration.values.get("alpha")) for t in late} == {
         ("joint", None), ("joint + unimodal losses", None), ("iprm", 0.5)
     }  # fmt: skip
+
+
+def test_the_best_of_the_unimodal_models_runs_under_report_seeds(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, references=["best unimodal"], report_seeds=[7], seeds=[0], **GRID)
+    while isinstance(task := driver.agenda.next(), Task):
+        driver.end(task, 0.8 if task.run.hyperparameters.get("modality") == "profile" else 0.5)
+    last = {e.label: e.values for e in driver.index if e.role == "report"}
+    assert last["best unimodal"] == {"modality": "profile"}
 
 
 def test_early_stopping_looks_at_the_first_seed_and_a_pruned_configuration_has_no_further_seeds(tmp_path: Path) -> None:
@@ -276,7 +285,7 @@ def test_searched_references_have_the_budget_of_the_method_and_are_chosen_for_re
     keys = {
         "vary": {"alpha": {"uniform": [0.1, 0.9]}, "train.lr": {"loguniform": [0.01, 0.1]}},
         "search": {"algorithm": "qmc", "configurations": 3},
-        "references": True,
+        "references": BOTH,
         "report_seeds": [7],
     }
     driver = Driver(tmp_path, **keys)
@@ -391,7 +400,7 @@ def test_a_run_that_has_ended_is_held_by_nobody(tmp_path: Path, status: str) -> 
 
 
 def test_further_seeds_come_before_those_of_configurations_that_have_not_begun(tmp_path: Path) -> None:
-    keys = {"references": True, "seeds": [0, 1, 2], "scheduler": {"name": "asha", "grace": 1}}
+    keys = {"references": BOTH, "seeds": [0, 1, 2], "scheduler": {"name": "asha", "grace": 1}}
     driver = Driver(tmp_path, vary={"alpha": {"grid": [0.1, 0.9]}}, **keys)
     handed = [driver.next()]
     while handed[-1].configuration.values.get("alpha") != 0.1:

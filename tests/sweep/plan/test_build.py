@@ -143,8 +143,12 @@ def test_references_follow_the_base_settings(made):
     assert [(r.label, r.role, r.dataset, r.values) for r in found.references] == [
         ("joint", "reference", "toy", {}),
         ("joint + unimodal losses", "reference", "toy", {}),
+        ("ensemble", "reference", "toy", {}),
+        ("best unimodal", "reference", "toy", {"modality": "left"}),
+        ("best unimodal", "reference", "toy", {"modality": "right"}),
     ]
-    assert [r.template.hyperparameters["unimodal_loss_weight"] for r in found.references] == [0.0, 1.0]
+    joint = found.references[:2]
+    assert [r.template.hyperparameters["unimodal_loss_weight"] for r in joint] == [0.0, 1.0]
     assert {(r.template.epochs, r.template.train.lr, r.template.train.batch_size) for r in found.references} == {
         (4, 0.2, 8)
     }
@@ -155,13 +159,18 @@ def test_what_a_grid_varies_of_the_recipe_it_varies_for_the_references(made):
     found = made(f"method: mixer, datasets: [toy], {vary}, report_seeds: [7]")
     assert [(r.label, *r.values.values()) for r in found.references] == [
         (label, lr, epochs)
-        for label in ("joint", "joint + unimodal losses")
+        for label in ("joint", "joint + unimodal losses", "ensemble")
         for lr in (0.1, 0.2, 0.4)
         for epochs in (2, 3)
+    ] + [
+        ("best unimodal", lr, epochs, modality)
+        for lr in (0.1, 0.2, 0.4)
+        for epochs in (2, 3)
+        for modality in ("left", "right")
     ]
     assert {r.template.epochs for r in found.references} == {2, 3}
-    assert found.report_runs() == 3  # the choice, and one of each reference
-    assert found.expected_runs() == (12 + 12) * 3 + 3
+    assert found.report_runs() == 5  # the choice, and one of each reference
+    assert found.expected_runs() == (12 + 3 * 6 + 12) * 3 + 5
 
 
 def test_what_points_set_of_the_recipe_they_set_for_the_references(made):
@@ -172,14 +181,34 @@ def test_what_points_set_of_the_recipe_they_set_for_the_references(made):
 
 def test_references_are_varied_only_where_the_sweep_does_not_train_them(made):
     found = made("methods: [joint, mixer], datasets: [toy], vary: {train.lr: {grid: [0.1, 0.4]}}")
-    assert {r.label for r in found.references} == {"joint + unimodal losses"}
+    assert {r.label for r in found.references} == {"joint + unimodal losses", "ensemble", "best unimodal"}
 
 
 def test_references_do_not_repeat_what_the_sweep_trains(made):
-    found = made("methods: [joint, mixer], datasets: [toy]")
-    assert [r.label for r in found.references] == ["joint + unimodal losses"]
+    found = made("methods: [joint, ensemble, mixer], datasets: [toy]")
+    assert [r.label for r in found.references] == ["joint + unimodal losses", "best unimodal", "best unimodal"]
     found = made("method: joint, datasets: [toy], vary: {unimodal_loss_weight: {grid: [0, 1, 2]}}")
-    assert found.references == []
+    assert [r.label for r in found.references] == ["ensemble", "best unimodal", "best unimodal"]
+
+
+def test_the_best_of_the_unimodal_models_is_the_best_of_all_of_them(made):
+    """A sweep that trains one of them has all of them as the reference, one that trains all has none."""
+    one = made("methods: [mixer, {method: unimodal, hyperparameters: {modality: left}}], datasets: [toy]")
+    every = made("methods: [mixer, unimodal], datasets: [toy], vary: {unimodal.modality: each}")
+    assert [r.values for r in one.references if r.method == "unimodal"] == [{"modality": "left"}, {"modality": "right"}]
+    assert [r.label for r in every.references] == ["joint", "joint + unimodal losses", "ensemble"]
+
+
+def test_unimodal_runs_are_the_same_in_every_sweep(made):
+    several = [made(f"{text}, datasets: [toy]") for text in ("method: mixer", "methods: [mixer, ranker]")]
+    keys = [{r.key for r in found.references if r.label == "best unimodal"} for found in several]
+    assert keys[0] == keys[1]
+    assert len(keys[0]) == 2
+
+
+def test_references_are_those_that_are_named_in_the_order_of_the_tables(made):
+    found = made("method: mixer, datasets: [toy], references: [best unimodal, joint]")
+    assert [r.label for r in found.references] == ["joint", "best unimodal", "best unimodal"]
 
 
 def test_references_can_be_left_out(made):
@@ -191,7 +220,8 @@ def test_references_are_left_out_where_they_are_not_defined(made, monkeypatch):
 
     monkeypatch.setattr(fakes.Ranker, "min_modalities", 1)
     found = made("method: ranker, datasets: [toy], data: {toy: {views: [left]}}")
-    assert (len(found.studies[0].configurations), found.references) == (1, [])
+    assert len(found.studies[0].configurations) == 1
+    assert [r.label for r in found.references] == ["ensemble", "best unimodal"]
 
 
 def test_data_that_cannot_be_found_is_named_with_the_line_of_its_options(made):
@@ -224,7 +254,8 @@ def test_fingerprints_are_taken_once(made, monkeypatch):
 
 def test_the_shipped_sweeps_validate_and_plan():
     validate(SHIPPED)
-    plans = {sweep.name: plan(sweep) for sweep in load(SHIPPED)}
+    embedded = (sweep for sweep in load(SHIPPED) if not any(data.get(name).paths for name in sweep.datasets))
+    plans = {sweep.name: plan(sweep) for sweep in embedded}
     needed = "iprm-alpha bss-alpha bss-beta bss-pace lfa-alpha lfa-tau igm-rho igm-tau compare igm-search quickstart"
     assert set(needed.split()) <= set(plans)
     for name, found in plans.items():
@@ -242,11 +273,14 @@ def test_the_shipped_grids_are_those_of_the_papers():
     assert [p["alpha"] for p in points if p["strategy"] == "stepwise"] == [0, 1, 0.05, 0.95]
 
 
-def test_the_shipped_comparison_carries_both_references():
+def test_the_shipped_comparison_carries_all_references():
     found = plan(load(SHIPPED, ["compare"])[0])
-    labels = [study.label for study in found.studies]
-    assert [label for label, once in itertools.groupby(labels)][:2] == ["joint", "joint + unimodal losses"]
-    assert found.references == []
+    assert [study.label for study in found.studies][:3] == ["joint", "joint + unimodal losses", "ensemble"]
+    unimodal = [(r.label, r.dataset, r.values["modality"]) for r in found.references]
+    assert unimodal == [
+        ("best unimodal", *each)
+        for each in (("digits", "left"), ("digits", "profile"), ("mfeat", "fou"), ("mfeat", "mor"))
+    ]
 
 
 # Conditions -------------------------------------------------------------------------------------------------------
@@ -302,24 +336,28 @@ def test_references_are_searched_over_those_names_that_exist_for_them(made):
         "train.lr: {loguniform: [0.1, 1]}, data.noise: {uniform: [0, 1]}, epochs: {int: [2, 9]}}"
     )
     assert [(study.label, study.role, list(study.space)) for study in found.searched_references] == [
-        (label, "reference", ["train.lr", "data.noise", "epochs"]) for label in ("joint", "joint + unimodal losses")
+        ("joint", "reference", ["train.lr", "data.noise", "epochs"]),
+        ("joint + unimodal losses", "reference", ["train.lr", "data.noise", "epochs"]),
+        ("ensemble", "reference", ["train.lr", "data.noise", "epochs"]),
+        ("best unimodal", "reference", ["train.lr", "data.noise", "epochs", "modality"]),
     ]
     assert found.references == []
-    assert [s.configuration({"train.lr": 0.5}).template.hyperparameters for s in found.searched_references] == [
+    *plain, unimodal = found.searched_references
+    assert [s.configuration({"train.lr": 0.5}).template.hyperparameters for s in plain[:2]] == [
         {"unimodal_loss_weight": 0.0}, {"unimodal_loss_weight": 1.0}
     ]  # fmt: skip
-    assert all(
-        study.first == [{"train.lr": 0.2, "data.noise": 0.0, "epochs": 7}] for study in found.searched_references
-    )
-    assert (found.searched_runs(), found.report_runs()) == (3 * 5 * 3, 3)
-    assert found.expected_runs() == 48
-    assert len(found.searches) == 3
+    assert all(study.first == [{"train.lr": 0.2, "data.noise": 0.0, "epochs": 7}] for study in plain)
+    chosen = unimodal.configuration({"modality": "right", "train.lr": 0.5})
+    assert chosen.template.hyperparameters == {"modality": "right"}
+    assert (found.searched_runs(), found.report_runs()) == (5 * 5 * 3, 5)
+    assert found.expected_runs() == 80
+    assert len(found.searches) == 5
 
 
 def test_references_for_which_nothing_varies_are_one_configuration_each(made):
     found = made(f"method: mixer, datasets: [toy], {SEARCH}, vary: {{alpha: auto}}")
-    assert (len(found.references), found.searched_references) == (2, [])
-    assert found.expected_runs() == 5 * 3 + 2 * 3 + 3
+    assert (len(found.references), found.searched_references) == (5, [])
+    assert found.expected_runs() == 5 * 3 + 5 * 3 + 5
     without = made(
         f"method: mixer, datasets: [toy], {SEARCH}, vary: {{train.lr: {{uniform: [0.1, 1]}}}}, references: false"
     )
@@ -328,7 +366,8 @@ def test_references_for_which_nothing_varies_are_one_configuration_each(made):
 
 def test_a_search_of_a_reference_itself_is_not_repeated(made):
     found = made(f"methods: [joint, mixer], datasets: [toy], {SEARCH}, vary: {{train.lr: {{uniform: [0.1, 1]}}}}")
-    assert [study.label for study in found.searched_references] == ["joint + unimodal losses"]
+    labels = [study.label for study in found.searched_references]
+    assert labels == ["joint + unimodal losses", "ensemble", "best unimodal"]
 
 
 def test_a_search_on_data_that_cannot_be_found_is_refused_before_anything_runs(made):

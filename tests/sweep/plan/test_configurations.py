@@ -7,7 +7,7 @@ pytest_plugins = ["support.sweep_files"]
 
 def test_how_many_runs_a_plan_expects(made):
     grid = made("method: mixer, datasets: [toy], seeds: [0, 1], vary: {steps: {grid: [1, 2, 3]}}")
-    assert (grid.searched_runs(), grid.report_runs(), grid.expected_runs()) == (0, 0, (3 + 2) * 2)
+    assert (grid.searched_runs(), grid.report_runs(), grid.expected_runs()) == (0, 0, (3 + 3 + 2) * 2)
     search = made(
         "methods: [mixer, joint], datasets: [toy], seeds: [0, 1], report_seeds: [5], references: false, points: [{}], "
         "search: {algorithm: tpe, configurations: 4}, vary: {mixer.alpha: auto}"

@@ -11,8 +11,9 @@ from support.small_runs import make_plan
 from sweep.config import ConfigError
 from sweep.runs.identity import run_hash
 
-GRID = {"vary": {"alpha": {"grid": [0.1, 0.5]}}, "references": True}
-SEARCH = {"vary": {"alpha": "auto"}, "search": {"algorithm": "random", "configurations": 2}, "references": True}
+BOTH = ["joint", "joint + unimodal losses"]
+GRID = {"vary": {"alpha": {"grid": [0.1, 0.5]}}, "references": BOTH}
+SEARCH = {"vary": {"alpha": "auto"}, "search": {"algorithm": "random", "configurations": 2}, "references": BOTH}
 
 
 def test_every_configuration_and_reference_is_planned_on_each_split_and_is_the_same_on_all(tmp_path: Path) -> None:
@@ -40,9 +41,7 @@ def test_a_search_is_a_study_of_its_own_on_each_split_and_so_are_its_references(
     found = make_plan(tmp_path, splits=[0, 1], report_seeds=[7], **keys)
     names = [study.name for study in found.searches]
     assert names[:2] == ["s/iprm/digits/split 0", "s/iprm/digits/split 1"]
-    assert names[2:] == [
-        f"s/{label}/digits/split {n}" for n in (0, 1) for label in ("joint", "joint + unimodal losses")
-    ]
+    assert names[2:] == [f"s/{label}/digits/split {n}" for n in (0, 1) for label in BOTH]
     assert {study.configuration(study.first[0]).split for study in found.searches if study.split == 1} == {1}
     assert make_plan(tmp_path, **SEARCH).searches[0].name == "s/iprm/digits"
     assert found.report_runs() == 6
