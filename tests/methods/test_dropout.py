@@ -17,7 +17,7 @@ from methods.dropout import Dropout, apply_keep, effective_rates, keep_mask, sca
 from sweep.training.recipe import Recipe
 
 VARIANTS = [
-    Variant("token", {"fill": "token", "rescale": "count", "fusion": "gated"}, modalities=3, epochs_to_learn=16),
+    Variant("token", {"fill": "token", "rescale": "count", "unimodal_source": "zero"}, modalities=3),
     Variant("batch", {"granularity": "batch", "rates": {"audio": 0.8}, "rescale": "inverted"}),
     Variant("batch-token", {"granularity": "batch", "fill": "token", "rate": 0.6}, path="batch"),
     Variant("late-start", {"start_epoch": 1.0, "end_epoch": 2.0, "rescale": "inverted"}, path="defaults"),

@@ -54,6 +54,15 @@ def test_the_interval_by_hand_and_its_coverage() -> None:
     assert np.mean([p < 0.05 for _, _, p in found]) <= 0.07
 
 
+def test_a_model_of_one_modality_has_no_balance(tmp_path: Path) -> None:
+    parts = compared(tmp_path, slope=-0.02)
+    runs = parts.runs.copy()
+    runs.loc[runs["method"].eq("joint"), ["method", "label"]] = ["unimodal", "best unimodal"]
+    (with_joint,) = balances(parts, parts.points, "accuracy")
+    (without,) = balances(Parts(runs), Parts(runs).points, "accuracy")
+    assert [len(found.table) for found in (with_joint, without)] == [7, 6]
+
+
 def test_balance_pays_where_the_balanced_are_more_accurate(tmp_path: Path) -> None:
     parts = compared(tmp_path, slope=-0.02)
     (found,) = balances(parts, parts.points, "accuracy")

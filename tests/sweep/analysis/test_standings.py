@@ -67,6 +67,34 @@ def test_each_method_is_its_best_on_validation_and_the_best_comes_first(tmp_path
     assert "baseline" not in sentence
 
 
+def test_an_ensemble_is_a_baseline_and_everything_is_compared_with_it(tmp_path: Path) -> None:
+    table = standings(sweep_of(tmp_path, iprm=0.9, ensemble=0.85))
+    found = table.set_index("label")
+    assert found["baseline"].to_dict() == {
+        "iprm": False, "ensemble": True, "joint + unimodal losses": True, "joint": True
+    }  # fmt: skip
+    assert found["ensemble"]["iprm"] == pytest.approx(0.05, abs=0.005)
+    assert found["ensemble_verdict"].to_dict() == {
+        "iprm": "better", "ensemble": "", "joint + unimodal losses": "worse", "joint": "worse"
+    }  # fmt: skip
+    (sentence,) = leader_sentences(table)
+    assert "better beyond chance than the ensemble of unimodal models (+" in sentence
+    assert standings(sweep_of(tmp_path / "without", iprm=0.9))["ensemble"].isna().all()
+
+
+def test_the_better_unimodal_model_stands_for_all_of_them(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for seed in range(3):
+        results.run("one", "iprm", seed, {"multi": 0.9})
+        for modality, level in (("left", 0.6), ("profile", 0.8)):
+            kept = {"label": "best unimodal", "role": "reference", "values": {"modality": modality}}
+            results.run("one", "unimodal", seed, {"multi": level, modality: level}, **kept)
+    table = standings(Parts(load(tmp_path / "one"))).set_index("label")
+    assert table["point"]["best unimodal"] == "modality=profile"
+    assert (table["of"]["best unimodal"], table["test"]["best unimodal"]) == (2, pytest.approx(0.8))
+
+
 def test_a_baseline_that_leads_is_said_to_lead(tmp_path: Path) -> None:
     table = standings(sweep_of(tmp_path, iprm=0.701, bss=0.75))
     (sentence,) = leader_sentences(table)

@@ -15,6 +15,7 @@ from methods.base.hyperparameters import Hyperparameters, hyper
 from models import encoders
 from sweep.commands import listing
 from sweep.config import ConfigError
+from sweep.config.recipes import published_recipes
 
 
 def printed(table: Table) -> str:
@@ -64,6 +65,15 @@ def test_encoders_are_listed_with_the_shapes_that_they_take() -> None:
     assert "takes [C, H, W] with H and W of at least 4; 3 stages for fusion: channel" in said
     assert "takes [3, 224, 224]" in said
     assert "takes any with at least one number" in said
+
+
+def test_every_recipe_is_listed_with_what_it_sets_and_its_source() -> None:
+    text = printed(listing.recipes_table())
+    assert all(name in text for name in published_recipes())
+    assert listing.settings_text(published_recipes()["inforeg-2025"]) == (
+        "optimizer sgd, lr 0.002, momentum 0.9, weight decay 0.0001, batch size 64, schedule (name step, every 30), "
+        "epochs 50, crema_d (frames 3)"
+    )
 
 
 def test_every_dataset_is_listed() -> None:

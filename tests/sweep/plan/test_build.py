@@ -275,7 +275,8 @@ def test_the_shipped_grids_are_those_of_the_papers():
 
 def test_the_shipped_comparison_carries_all_references():
     found = plan(load(SHIPPED, ["compare"])[0])
-    assert [study.label for study in found.studies][:3] == ["joint", "joint + unimodal losses", "ensemble"]
+    labels = list(dict.fromkeys(study.label for study in found.studies))
+    assert labels[:3] == ["joint", "joint + unimodal losses", "ensemble"]
     unimodal = [(r.label, r.dataset, r.values["modality"]) for r in found.references]
     assert unimodal == [
         ("best unimodal", *each)

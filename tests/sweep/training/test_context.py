@@ -45,6 +45,21 @@ def test_a_method_that_clips_itself_takes_the_place_of_the_recipe() -> None:
     assert lines == ["parameters-alone clips gradients itself, in the place of train.gradient_clip: 1"]
 
 
+def test_groups_that_are_clipped_apart_keep_their_own_norms(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gradients_left(apart: bool) -> list[float]:
+        method = ParametersAlone([torch.nn.Parameter(torch.zeros(1)), torch.nn.Parameter(torch.zeros(1))])
+        monkeypatch.setattr(ParametersAlone, "clips_apart", apart)
+        monkeypatch.setattr(ParametersAlone, "groups", lambda self: {f"{k}": [p] for k, p in enumerate(self.held)})
+        context = hand_driven_context(method, toy_dataset(), Recipe(batch_size=16, gradient_clip=1.0))
+        for parameter, size in zip(method.held, (3.0, 4.0), strict=True):
+            parameter.grad = torch.full((1,), size)
+        context.optimizer_step()
+        return [float(parameter.grad) for parameter in method.held]
+
+    assert gradients_left(False) == pytest.approx([0.6, 0.8], rel=1e-5)
+    assert gradients_left(True) == pytest.approx([1, 1], rel=1e-5)
+
+
 def test_a_warning_is_written_once() -> None:
     lines: list[str] = []
     context = hand_driven_context(ParametersAlone(), toy_dataset(), Recipe(batch_size=16), warn=lines.append)

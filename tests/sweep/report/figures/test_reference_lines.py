@@ -53,6 +53,22 @@ def test_a_reference_that_varies_the_axis_is_drawn_as_a_curve(tmp_path: Path) ->
     assert (list(trace.x), list(trace.y)) == ([0.1, 0.2], pytest.approx([70, 80]))
 
 
+def test_of_unimodal_models_the_best_on_validation_is_the_line(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for seed in (0, 1):
+        results.run("one", "iprm", seed, {"multi": 0.9, "left": 0.5})
+        for modality, level in (("left", 0.7), ("profile", 0.6)):
+            kept = {"label": "best unimodal", "role": "reference", "values": {"modality": modality}}
+            results.run("one", "unimodal", seed, {"multi": level, modality: level}, **kept)
+    parts = Parts(load(tmp_path / "one"))
+    lines = reference_lines(parts, parts.planned, "test_accuracy")
+    assert [(line.title, line.found.mean) for line in lines] == [("best unimodal: left (n = 2)", pytest.approx(0.7))]
+    (line,) = reference_lines(parts, parts.planned, "test_accuracy_left")
+    assert line.found.mean == pytest.approx(0.7)
+    assert reference_lines(parts, parts.planned, "test_accuracy_profile") == []
+
+
 def test_a_reference_keeps_its_dash_where_another_has_no_line(searched: Parts) -> None:
     lines = reference_lines(searched, searched.searched, "test_accuracy")
     assert [(line.label, line.dash_word) for line in lines] == [
