@@ -46,7 +46,7 @@ sweeps:
     assert freeze(load_frozen("sweep.yaml")) == text
     assert sweep != load_frozen(write(freeze(sweep.model_copy(update={"epochs": 5}))))
     found = problem_lines(load_frozen, write(text.replace("method: mixer", "method: mixr"), "sweep.yaml"))
-    assert found[0].startswith("sweep.yaml:7: sweeps.a.methods[0]: no method called 'mixr'")
+    assert found[0].startswith("sweep.yaml:8: sweeps.a.methods[0]: no method called 'mixr'")
 
 
 def test_a_frozen_file_holds_one_sweep(write):
