@@ -6,7 +6,8 @@ Malik, Feichtenhofer, "Audiovisual SlowFast Networks for Video Recognition", 202
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Literal, get_args
 
 import torch
@@ -15,9 +16,16 @@ from torch import Tensor, nn
 
 from data.base import Batch
 from methods.base import MULTI, Context, MethodError, Outputs, Phase
-from methods.base.fused import FusedMethod, FusionHyperparameters, check_fusion, check_no_auxiliary_heads
+from methods.base.fused import (
+    FusedMethod,
+    FusionHyperparameters,
+    check_fusion,
+    check_no_auxiliary_heads,
+    reads_tokens,
+)
 from methods.base.hyperparameters import Choice, Uniform, epoch_window, hyper
 from models import unknown
+from models.fusion import TokenFusion
 
 Rescale = Literal["none", "inverted", "count"]
 STREAM = "modality dropout"
@@ -143,47 +151,57 @@ class Dropout(FusedMethod[DropoutHyperparameters]):
         """Give what stands for absent modalities, [d_m] each; None: zeros."""
         return None if self.tokens is None else list(self.tokens)
 
+    def masking(self, keep: Tensor) -> AbstractContextManager[None]:
+        """Mask absent modalities, by keep bits [M] or [B, M], where the fusion can and no token stands for them."""
+        if self.tokens is None and isinstance(self.fusion, TokenFusion):
+            return self.fusion.only(keep)
+        return nullcontext()
+
     # Training ----------------------------------------------------------------------------------------------------
 
     def training_outputs(self, batch: Batch, context: Context) -> Outputs:
         """Fuse what is kept in this step. Numbers are drawn in every epoch and for every modality, so that all settings
         share them."""
-        if self.hyperparameters.granularity == "batch":
-            features = self.features_of_kept_encoders(batch, context)
-        else:
-            features = self.kept_features(batch, context)
-        output = self.fusion.fuse(features)
+        of_batch = self.hyperparameters.granularity == "batch"
+        features, keep = (self.kept_modalities if of_batch else self.kept_features)(batch, context)
+        with self.masking(keep):
+            output = self.fusion.fuse(features)
         return Outputs(features, output.logits, extra=output.extra)
 
-    def kept_features(self, batch: Batch, context: Context) -> list[Tensor]:
-        """Drop modalities of samples: features [B, d_m]."""
+    def kept_features(self, batch: Batch, context: Context) -> tuple[list[Tensor], Tensor]:
+        """Drop modalities of samples: features [B, d_m], and which of them are kept, bool [B, M]."""
         uniform = context.sample_numbers(STREAM, len(self.dims))
         if context.epoch - 1 not in self.window:
-            return self.encode(batch)
+            return self.encode(batch), torch.ones_like(uniform, dtype=torch.bool)
         keep = keep_mask(uniform, self.rates)
         for m, kept in zip(self.modalities, keep.float().mean(0), strict=True):
             context.log(f"dropped_{m}", 1 - kept)
-        return apply_keep(self.encode(batch), keep, self.fills, self.scale(keep, self.rates))
+        return apply_keep(self.encode(batch), keep, self.fills, self.scale(keep, self.rates)), keep
 
-    def features_of_kept_encoders(self, batch: Batch, context: Context) -> list[Tensor]:
-        """Drop modalities of the batch, whose encoders do not run: features [B, d_m]."""
+    def kept_modalities(self, batch: Batch, context: Context) -> tuple[list[Tensor], Tensor]:
+        """Drop modalities of the batch, whose encoders do not run: features [B, d_m], and which are kept, bool [M]."""
         if context.epoch - 1 not in self.window:
-            return self.encode(batch)
+            return self.encode(batch), self.rates >= 0
         # The host decides which encoders run, by numbers of its own: nothing waits for the device.
         rates = drop_rates(self.hyperparameters, self.modalities)
         keep = keep_mask(torch.rand(1, len(rates), generator=context.generator(STREAM, context.step)), rates)
-        for m, kept in zip(self.modalities, keep[0].tolist(), strict=True):
-            context.log(f"dropped_{m}", 1.0 - kept)
         factors = [1.0] * len(rates) if (scale := self.scale(keep, rates)) is None else scale[0].tolist()
         found = {
             m: self.encoders[m](batch.inputs[m]) * factor
             for m, kept, factor in zip(self.modalities, keep[0].tolist(), factors, strict=True)
             if kept
         }
+        for m in self.modalities:
+            context.log(f"dropped_{m}", float(m not in found))
         like = next(iter(found.values()))
         fills = [like.new_zeros(size) for size in self.dims] if self.fills is None else self.fills
         absent = {m: fill.to(like.dtype).expand(len(like), -1) for m, fill in zip(self.modalities, fills, strict=True)}
-        return [found.get(m, absent[m]) for m in self.modalities]
+        return [found.get(m, absent[m]) for m in self.modalities], self.keep_bits(found)
+
+    def keep_bits(self, present: Collection[str]) -> Tensor:
+        """Tell on the device which modalities are present, bool [M]."""
+        flags = [torch.full_like(self.rates[:1], float(m in present), dtype=torch.bool) for m in self.modalities]
+        return torch.cat(flags)
 
     def scale(self, keep: Tensor, rates: Tensor) -> Tensor | None:
         """Compute the scale of kept features, [n, M]; None: 1."""
@@ -196,24 +214,27 @@ class Dropout(FusedMethod[DropoutHyperparameters]):
         features = self.encode(batch)
         if present is None:
             return self.classify(features)
-        fused = self.fusion.fuse(self.shown(features, present, self.hyperparameters.rescale == "count"))
-        unimodal = self.unimodal_logits(self.shown(features, present))
-        return {MULTI: fused.logits, **dict(zip(self.modalities, unimodal, strict=True))}
+        fused = self.fused_alone(features, present)
+        with self.masking(self.keep_bits(present)):
+            unimodal = self.unimodal_logits(self.shown(features, present))
+        return {MULTI: fused, **dict(zip(self.modalities, unimodal, strict=True))}
 
-    def shown(self, features: list[Tensor], present: Sequence[str], rescaled: bool = False) -> list[Tensor]:
+    def fused_alone(self, features: list[Tensor], present: Collection[str]) -> Tensor:
+        """Compute the fused logits [B, C] with all modalities absent that are not ``present``."""
+        with self.masking(self.keep_bits(present)):
+            return self.fusion.fuse(self.shown(features, present, self.hyperparameters.rescale == "count")).logits
+
+    def shown(self, features: list[Tensor], present: Collection[str], rescaled: bool = False) -> list[Tensor]:
         """Put the fill in the place of features of absent modalities. rescaled: multiply the others by modalities over
         those present."""
-        keep = torch.tensor([[m in present for m in self.modalities]], device=features[0].device)
-        scale = scale_factors(keep, self.rates, "count") if rescaled else None
-        rows = len(features[0])
-        return apply_keep(features, keep.expand(rows, -1), self.fills, scale)
+        keep = self.keep_bits(present).expand(len(features[0]), -1)
+        return apply_keep(features, keep, self.fills, scale_factors(keep, self.rates, "count") if rescaled else None)
 
     def unimodal_logits(self, features: list[Tensor]) -> list[Tensor]:
         """Give the fusion's native logits, [B, C] each, else the fused ones with all other modalities absent."""
         if self.source == "native" or (self.source is None and self.fusion.has_native):
             return super().unimodal_logits(features)
-        rescaled = self.hyperparameters.rescale == "count"
-        return [self.fusion.fuse(self.shown(features, [m], rescaled)).logits for m in self.modalities]
+        return [self.fused_alone(features, [m]) for m in self.modalities]
 
     # Checks, warnings, diagnostics -------------------------------------------------------------------------------
 
@@ -222,6 +243,14 @@ class Dropout(FusedMethod[DropoutHyperparameters]):
         super().check(hyperparameters, modalities)
         check_fusion(hyperparameters, modalities, own_loss=True)
         check_no_auxiliary_heads(cls.name, hyperparameters)
+        if reads_tokens(hyperparameters) and (
+            hyperparameters.granularity == "batch" or hyperparameters.fill == "token"
+        ):
+            raise MethodError(
+                "dropout: with tokens: all a fusion reads as many tokens as an encoder gives, which granularity: batch "
+                "does not ask, and for which fill: token has one vector; use tokens: one, or granularity: sample with "
+                "fill: absent"
+            )
         if hyperparameters.rates is None:
             return
         if unknown_names := [m for m in hyperparameters.rates if m not in modalities]:

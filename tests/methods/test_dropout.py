@@ -20,6 +20,7 @@ VARIANTS = [
     Variant("token", {"fill": "token", "rescale": "count", "unimodal_source": "zero"}, modalities=3),
     Variant("batch", {"granularity": "batch", "rates": {"audio": 0.8}, "rescale": "inverted"}),
     Variant("batch-token", {"granularity": "batch", "fill": "token", "rate": 0.6}, path="batch"),
+    Variant("masked", {"fusion": "late_transformer", "token_width": 8}, epochs=2),
     Variant("late-start", {"start_epoch": 1.0, "end_epoch": 2.0, "rescale": "inverted"}, path="defaults"),
 ]
 HALF = torch.tensor([0.5, 0.5])
@@ -152,6 +153,19 @@ def test_at_inference_an_absent_modality_is_what_it_was_in_training() -> None:
     torch.testing.assert_close(whole["audio"], alone)
 
 
+@pytest.mark.parametrize("keys", [{}, {"granularity": "batch"}, {"tokens": "all"}], ids=str)
+def test_a_fusion_of_tokens_never_sees_what_is_dropped(keys: dict[str, Any]) -> None:
+    """Its logits are those of the other modalities alone, in training as at inference."""
+    dataset = toy_dataset()
+    own = {"fusion": "attention", "rates": {"video": 1.0}, **keys}
+    method = toy_method("dropout", dataset, own)
+    context = hand_driven_context(method, dataset, Recipe(batch_size=16))
+    batch = next(context.training_batches(torch.arange(45), drop_last=False))
+    trained = method.training_outputs(batch, context).logits
+    torch.testing.assert_close(trained, method.predict(batch, present=["audio"])[MULTI])
+    torch.testing.assert_close(trained, method.predict(batch)["audio"])
+
+
 # Checks --------------------------------------------------------------------------------------------------------
 
 
@@ -160,6 +174,8 @@ def test_at_inference_an_absent_modality_is_what_it_was_in_training() -> None:
     [
         ({"rates": {"sound": 0.5}}, "rates: no modality called 'sound'"),
         ({"rates": {"audio": 0.5}, "rate": 0.4}, "keep one of them"),
+        ({"fusion": "attention", "tokens": "all", "granularity": "batch"}, "use tokens: one, or granularity: sample"),
+        ({"fusion": "attention", "tokens": "all", "fill": "token"}, "use tokens: one, or granularity: sample"),
         ({"fusion": "channel"}, "fusion channel runs the encoders of all modalities together"),
         ({"unimodal_source": "aux"}, "dropout trains no auxiliary heads"),
     ],
