@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections import Counter
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
@@ -22,26 +22,33 @@ os.environ |= {"RAY_raylet_start_wait_time_s": "60"}
 settings.register_profile("certain", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("certain")
 
+RAY = "ray"
+"""The marker of tests that start a Ray."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(ProcessorBudget(), "processor budget")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None]:
+    """Look for no garbage meanwhile, nor afterwards among what is there: modules and tests live as long as we do."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.hookimpl(wrapper=True)  # before xdist looks at the groups, which it does first of all
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
-    """A file's tests share its fixtures, so they stay together, those that start Ray apart from the others of the file.
-    Those take longest, so they come first, and of them the files with the most: no process is left with one at the
-    end while the others have nothing to do."""
-    on_ray = Counter(_file(item) for item in items if item.get_closest_marker("ray"))
+    """A file's tests share its fixtures, so they stay together. Those that start Ray are one group, and the first: each
+    keeps several processes busy and then waits for some, so one at a time beside tests of the other kind leaves no core
+    idle, and at the end there are small groups enough for all."""
     for item in items:
-        group = f"ray {_file(item)}" if item.get_closest_marker("ray") else _file(item)
+        group = RAY if item.get_closest_marker(RAY) else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: -on_ray[_file(item)] if item.get_closest_marker("ray") else 0)
+    items.sort(key=lambda item: item.get_closest_marker(RAY) is None)
     yield
-
-
-def _file(item: pytest.Item) -> str:
-    return item.nodeid.partition("::")[0]
 
 
 @pytest.fixture(autouse=True, scope="session")

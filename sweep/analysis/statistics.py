@@ -113,7 +113,8 @@ def summarise(frame: pd.DataFrame, by: Sequence[str], metric: str, share: bool =
     repeats = n.where(splits.lt(2), splits)
     if share:
         keys = frame["dataset"] if "dataset" in frame else pd.Series("", frame.index)
-        steps = {dataset: resolution(part, metric) for dataset, part in frame.groupby(keys)}
+        told = frame[[column for column in frame if column in ("status", metric, TEST_SAMPLES)]]
+        steps = {dataset: resolution(part, metric) for dataset, part in told.groupby(keys)}
         rows["step"] = keys.map(steps).astype(float)
         spread = np.maximum(
             deviation, rounding_noise(rows.groupby(list(by), sort=False, dropna=False)["step"].first().fillna(0))
@@ -191,10 +192,10 @@ def is_numeric(values: pd.Series) -> bool:
 def resolution(runs: pd.DataFrame, metric: str) -> float:
     """Give the step in which a share moves: 1 / samples of the test split, the fewest of several, where the finished
     runs tell them and ``metric`` is of it; else the smallest step between the values, 0 where there is none."""
-    done = runs[runs["status"].eq("done")]
-    if metric.startswith("test_") and TEST_SAMPLES in done and len(sizes := done[TEST_SAMPLES].dropna()):
+    done = runs["status"].eq("done")
+    if metric.startswith("test_") and TEST_SAMPLES in runs and len(sizes := runs.loc[done, TEST_SAMPLES].dropna()):
         return 1 / float(sizes.min())
-    return smallest_step(done[metric]) if metric in done else 0.0
+    return smallest_step(runs.loc[done, metric]) if metric in runs else 0.0
 
 
 def smallest_step(values: Sequence[float] | np.ndarray | pd.Series) -> float:

@@ -19,10 +19,13 @@ from sweep.training.loop import Training
 
 @dataclass
 class ToyRun:
-    """A training to its end: the record and the saved state of each epoch, the metrics of the test split."""
+    """A training to its end: the record and the saved state of each epoch; of the selected epoch its number, the
+    weights that would be exported, and the metrics of the test split."""
 
     records: list[EpochRecord]
     states: list[bytes]
+    selected_epoch: int
+    weights: dict[str, torch.Tensor]
     test: dict[str, float]
 
     def state(self, number: int) -> dict[str, Any]:
@@ -45,7 +48,9 @@ def run(variant: Variant, state: dict[str, Any] | None = None, **options: Any) -
         buffer = io.BytesIO()
         torch.save(trained.state_dict(), buffer)
         states.append(buffer.getvalue())
-    return ToyRun(records, states, trained.result().test)
+    result = trained.result()
+    weights = {name: value for name, value in trained.method.inference_state().items() if torch.is_tensor(value)}
+    return ToyRun(records, states, result.selected_epoch, weights, result.test)
 
 
 @functools.cache

@@ -19,6 +19,10 @@ PATIENCE = timedelta(minutes=10)
 """Longest wait of one worker for the others, after which a function that makes them part ends with an error."""
 
 
+IMPORTED = ["sweep.training.loop", "methods", "data"]
+"""What is imported once, for all processes of all groups."""
+
+
 class WorkerError(RuntimeError):
     """A function failed in one of the processes; the message has its traceback."""
 
@@ -52,7 +56,9 @@ class Workers:
             self._folder.cleanup()
 
     def _start(self) -> None:
-        context = mp.get_context("spawn")
+        # Each of them begins where the imports of one process end, which no thread of this one's has ever run in.
+        context = mp.get_context("forkserver")
+        context.set_forkserver_preload(IMPORTED)
         # It lasts as long as the processes, for they meet there for each further process group.
         self._folder = tempfile.TemporaryDirectory()
         for rank in range(self.size):

@@ -42,7 +42,7 @@ def test_a_sweep_in_process_from_command_to_report(desk: Desk) -> None:
     assert [row["status"] for row in desk.table()] == ["done"] * 6
 
     before = {path: path.stat().st_mtime_ns for path in desk.finished()}
-    code, out, _ = desk.run("run", "s", "--local")
+    code, out, _ = desk.run("run", "s", "--local", "--no-report")
     assert code == 0
     assert "6 kept from earlier" in out
     assert {path: path.stat().st_mtime_ns for path in desk.finished()} == before
@@ -86,7 +86,7 @@ def test_what_a_method_refuses_is_left_out_and_shown_as_not_applicable(desk: Des
 
 def test_a_run_that_diverges_is_recorded_and_the_others_go_on(desk: Desk) -> None:
     desk.write(s=SWEEP | {"vary": {"train.lr": {"grid": [0.05, 1e30]}}, "seeds": [0]})
-    code, out, _ = desk.run("run", "s", "--local")
+    code, out, _ = desk.run("run", "s", "--local", "--no-report")
     assert code == 1
     assert "diverged: training loss is" in out
     assert sorted(row["status"] for row in desk.table()) == ["diverged", "done"]
@@ -98,7 +98,7 @@ def test_a_run_that_diverges_is_recorded_and_the_others_go_on(desk: Desk) -> Non
 def test_a_method_that_raises_is_a_failed_run_with_its_traceback(desk: Desk) -> None:
     # BSS drops incomplete batches, and 200 samples make no batch of 256.
     desk.write(s=SWEEP | {"vary": {"train.batch_size": {"grid": [64, 256]}}, "method": "bss", "seeds": [0]})
-    code, out, _ = desk.run("run", "s", "--local")
+    code, out, _ = desk.run("run", "s", "--local", "--no-report")
     assert code == 1
     assert "choose a smaller train.batch_size" in out
     failed = next(row for row in desk.table() if row["status"] == "failed")
@@ -264,7 +264,7 @@ def test_a_search_on_ray_retrains_its_choice_under_report_seeds(desk: Desk) -> N
         "scheduler": {"name": "asha", "grace": 1, "reduction": 2},
     }
     desk.write(s=SWEEP | keys)
-    code, _, err = desk.run("run", "s")
+    code, _, err = desk.run("run", "s", "--no-report")
     assert (code, err) == (0, "")
     rows = desk.table()
     searched = [row for row in rows if row["role"] == "sweep"]

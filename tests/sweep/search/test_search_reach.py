@@ -20,20 +20,21 @@ def watch(event, arguments):
         if flags is None or flags & (os.O_WRONLY | os.O_RDWR) == 0:
             reads.append(str(arguments[0]))
 sys.addaudithook(watch)
-code = 0
+def count():
+    print("READ", len(reads))
+    reads.clear()
 """
-COMMAND = "from sweep.commands.main import main; code = main(sys.argv[1:])\n"
-LOADING = "from sweep.results import load; load(sys.argv[1])\n"
-COUNT = "print('READ', len(reads)); sys.exit(code)\n"
+RUN = "from sweep.commands.main import main; assert main({words}) == 0; count()\n"
+LOAD = "from sweep.results import load; load({words}[0]); count()\n"
 
 
-def watched(folder: Path, doing: str, *words: str) -> int:
-    """How often a process opens a test.json or predictions.npz for reading."""
+def watched(folder: Path, *doing: str) -> list[int]:
+    """How often each of some pieces of code opens a test.json or predictions.npz for reading, in one process."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", WATCH + doing + COUNT, *words]
+    command = [sys.executable, "-c", WATCH + "".join(doing)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return int(done.stdout.rpartition("READ ")[2])
+    return [int(line.removeprefix("READ ")) for line in done.stdout.splitlines() if line.startswith("READ ")]
 
 
 def test_a_search_with_early_stopping_and_report_seeds_never_opens_a_test_metric(tmp_path: Path) -> None:
@@ -50,12 +51,15 @@ def test_a_search_with_early_stopping_and_report_seeds_never_opens_a_test_metric
         "epochs": 2,
     }
     Desk(tmp_path).write(s=sweep)
-    assert watched(tmp_path, COMMAND, "run", "s", "--local", "--no-report") == 0
+    words = ["run", "s", "--local", "--no-report"]
     # Resuming reads what has been done, extending the search goes on from it.
-    assert watched(tmp_path, COMMAND, "run", "s", "--local", "--no-report", "search.configurations=4") == 0
+    resumed = RUN.format(words=[*words, "search.configurations=4"])
+    tables = LOAD.format(words=["results/s"])
+    searched, extended, loaded = watched(tmp_path, RUN.format(words=words), resumed, tables)
+    assert (searched, extended) == (0, 0)
     tests = list((tmp_path / "results/runs").glob("*/test.json"))
     assert len(tests) >= 4
     assert all(path.with_name("predictions.npz").exists() for path in tests)
     assert "test_accuracy" in json.loads(tests[0].read_text())["metrics"]
     # Tables of results do, so the watch sees what it should.
-    assert watched(tmp_path, LOADING, "results/s") >= len(tests)
+    assert loaded >= len(tests)
