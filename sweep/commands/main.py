@@ -6,13 +6,13 @@ sweep, 130 interrupted. Each command lies in the module of its name and is impor
 from __future__ import annotations
 
 import argparse
-import gc
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
 from sweep.commands.exit_codes import FAILED, INTERRUPTED, LOCKED, MISTAKE
 from sweep.commands.output import make_outputs_unfailing, print_warnings_as_lines, say_what_was_lost
+from sweep.engine.first_imports import without_collection
 
 EXAMPLES = """examples:
   python -m sweep list sweeps                         what sweeps.yaml holds
@@ -147,18 +147,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _exit_code(options: argparse.Namespace) -> int:
-    # Importing torch makes a million objects that live for ever: looking through them for garbage again and again takes
-    # a third of the start-up.
-    gc.disable()
-    from data.base import DataError
-    from data.registry import UnusableError
-    from sweep.commands.terminal import print_interruption, print_mistake
-    from sweep.config import ConfigError
-    from sweep.results.tables import ResultsError
-    from sweep.storage.files import LockedError, StoreError, refusal_text
-
-    gc.freeze()
-    gc.enable()
+    with without_collection():
+        from data.base import DataError
+        from data.registry import UnusableError
+        from sweep.commands.terminal import print_interruption, print_mistake
+        from sweep.config import ConfigError
+        from sweep.results.tables import ResultsError
+        from sweep.storage.files import LockedError, StoreError, refusal_text
     try:
         return int(import_module(f"sweep.commands.{options.command}").run_command(options))
     except (ConfigError, DataError, UnusableError) as mistake:

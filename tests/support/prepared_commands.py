@@ -6,7 +6,6 @@ code; it only begins where the imports end. Ray alone is left to the command, wh
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import pkgutil
@@ -19,6 +18,8 @@ import tempfile
 from importlib import import_module
 from pathlib import Path
 from typing import IO
+
+from sweep.engine.first_imports import without_collection
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 900
@@ -63,15 +64,13 @@ commands = PreparedCommands()
 
 def serve(requests: IO[str]) -> None:
     """Fork for each request, a line of JSON; tell the process's id, and its exit code when it has ended."""
-    gc.disable()
-    for package in ("data", "models", "methods", "sweep"):
-        for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
-            if not {"on_ray", "__main__"} & set(module.name.split(".")):
-                import_module(module.name)
-    for name in LAZILY_IMPORTED:
-        import_module(name)
-    gc.freeze()
-    gc.enable()
+    with without_collection():
+        for package in ("data", "models", "methods", "sweep"):
+            for module in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
+                if not {"on_ray", "__main__"} & set(module.name.split(".")):
+                    import_module(module.name)
+        for name in LAZILY_IMPORTED:
+            import_module(name)
     assert "ray" not in sys.modules
     while line := requests.readline():
         pid = os.fork()

@@ -9,17 +9,20 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ray import tune
+from sweep.engine.first_imports import without_collection
 
-from sweep.engine.mailbox import RunRequest
-from sweep.engine.watchdog import Watchdog
-from sweep.runs.environment import check_code_of, check_packages
-from sweep.runs.open_store import join_store
-from sweep.runs.records import Run
-from sweep.runs.run_folder import RunFolder
-from sweep.runs.train import commit_failure, train
-from sweep.storage.files import StoreError
-from sweep.training.epoch_record import EpochRecord
+with without_collection():
+    from ray import tune
+
+    from sweep.engine.mailbox import RunRequest
+    from sweep.engine.watchdog import Watchdog
+    from sweep.runs.environment import check_code_of, check_packages
+    from sweep.runs.open_store import join_store
+    from sweep.runs.records import Run
+    from sweep.runs.run_folder import RunFolder
+    from sweep.runs.train import commit_failure, train
+    from sweep.storage.files import StoreError
+    from sweep.training.epoch_record import EpochRecord
 
 if TYPE_CHECKING:
     from sweep.engine.on_ray.worker_group import TrialWorkers
