@@ -32,7 +32,7 @@ class SynchronizedBatchNorm(_BatchNorm):
             raise ValueError(f"batch norm needs [B, C, ...], got an input of shape {tuple(input.shape)}")
 
     def forward(self, input: Tensor) -> Tensor:
-        if not (self.training and _worker_count() > 1):
+        if not (self.training and worker_count() > 1):
             return super().forward(input)
         self._check_input_dim(input)
         # At least single precision, as in torch: sums over a batch in half precision lose digits.
@@ -90,7 +90,8 @@ def frozen_statistics(module: nn.Module) -> Iterator[None]:
             norm.track_running_stats = tracked
 
 
-def _worker_count() -> int:
+def worker_count() -> int:
+    """Count the workers that share a batch."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 

@@ -3,7 +3,7 @@
     encoder = build({"name": "cnn", "width": 16}, shape=(1, 28, 28))
     encoder(torch.randn(5, 1, 28, 28))  # [5, encoder.out_dim]
 
-A module a family; torchvision and transformers are imported when one of their networks is built."""
+A module a family; torchvision, transformers and timm are imported when one of their networks is built."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from models.encoders.patches import (
 )
 from models.encoders.resnet import ResNet18, ResNet18Options, ResNet50, ResNet50Options
 from models.encoders.sequences import GRU, Conv1d, Conv1dOptions, GRUOptions, downsampled_length, last_states
+from models.encoders.timm_networks import Timm, TimmOptions
 
 __all__ = [
     "CAVMAE",
@@ -69,6 +70,8 @@ __all__ = [
     "ShapeError",
     "SmallCNN",
     "SmallCNNOptions",
+    "Timm",
+    "TimmOptions",
     "ViT",
     "ViTOptions",
     "build",
@@ -95,6 +98,7 @@ _KINDS: tuple[type[Encoder], ...] = (
     ViT,
     ResNet18,
     ResNet50,
+    Timm,
     Bert,
     I3D,
     CLIPImage,
@@ -136,6 +140,8 @@ def refusal(spec: str | Mapping[str, Any], shape: Shape, tokens: bool = False) -
         reason = kind.refusal(shape, options)
     elif tokens and not kind.reads_tokens:
         reason = f"encoder {kind.name} cannot take token ids, whole numbers {list(shape)}; it takes measured numbers"
+    elif (misfit := kind.misfit(shape, options)) is not None:
+        reason = misfit
     else:
         return None
     others = [name for name in fitting(shape, tokens) if name != kind.name]
@@ -145,7 +151,7 @@ def refusal(spec: str | Mapping[str, Any], shape: Shape, tokens: bool = False) -
 def fitting(shape: Shape, tokens: bool = False) -> list[str]:
     """List the encoders that take samples of ``shape`` by their default options. tokens: as for :func:`refusal`."""
     kinds = (ENCODERS[name] for name in names())
-    return [k.name for k in kinds if k.reads_tokens == tokens and k.fits(tuple(shape), k.Options())]
+    return [k.name for k in kinds if k.reads_tokens == tokens and k.fits(tuple(shape), k.described_by())]
 
 
 def stage_count(spec: str | Mapping[str, Any]) -> int:
@@ -157,7 +163,7 @@ def stage_count(spec: str | Mapping[str, Any]) -> int:
 
 def staged() -> list[str]:
     """List the encoders that can be run in parts, by their default options."""
-    return [name for name in names() if ENCODERS[name].stage_count(ENCODERS[name].Options())]
+    return [name for name in names() if ENCODERS[name].stage_count(ENCODERS[name].described_by())]
 
 
 def describe(spec: str | Mapping[str, Any], shape: Shape) -> dict[str, Any]:
@@ -199,4 +205,8 @@ def _parse(spec: str | Mapping[str, Any]) -> tuple[type[Encoder], EncoderOptions
         if not first["loc"]:
             raise ValueError(f"encoder {name}: {message}") from None
         where = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            raise ValueError(
+                f"encoder {name} needs its option {where}: {kind.Options.model_fields[where].description}"
+            ) from None
         raise ValueError(f"encoder {name}, {where}: {message}, got {first['input']!r}") from None

@@ -56,6 +56,17 @@ class Encoder(nn.Module):
         return True
 
     @classmethod
+    def misfit(cls, shape: Shape, options: Any) -> str | None:
+        """Say why the encoder cannot take samples of a ``shape`` that :meth:`fits`, where only trying can tell; None
+        where it can."""
+        return None
+
+    @classmethod
+    def described_by(cls) -> Any:
+        """Give the options by which lists describe the encoder: the defaults."""
+        return cls.Options()
+
+    @classmethod
     def takes(cls, options: Any) -> str:
         """Say in words which shapes the encoder with these options takes."""
         return "any shape"

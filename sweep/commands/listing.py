@@ -86,12 +86,13 @@ def encoders_table() -> Table:
         table.add_column(column, overflow="fold")
     for name in encoders.names():
         kind = encoders.ENCODERS[name]
-        model, defaults = kind.Options, kind.Options()
+        model, defaults = kind.Options, kind.described_by()
         count = kind.stage_count(defaults)
         parts = f"; {count} stages for fusion: channel" if count else ""
         table.add_row(name, "", "", "", f"takes {kind.takes(defaults)}{parts}")
         for option, field in model.model_fields.items():
-            table.add_row("", option, _yaml_text(field.default), values_text(model, option), field.description)
+            default = "required" if field.is_required() else _yaml_text(field.default)
+            table.add_row("", option, default, values_text(model, option), field.description)
     return table
 
 

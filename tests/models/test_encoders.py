@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.tiny_encoders import TINY
 
 from models import encoders
 from models.encoders import MLP, ResNet18, SmallCNN, build, resolve
@@ -16,7 +17,7 @@ from models.encoders import MLP, ResNet18, SmallCNN, build, resolve
 def test_names() -> None:
     assert encoders.names() == [
         "bert", "cav_mae", "clip_image", "clip_text", "cnn", "conv1d", "gru", "i3d", "m3ae_image", "m3ae_text", "mlp",
-        "patch_transformer", "resnet18", "resnet50", "vit",
+        "patch_transformer", "resnet18", "resnet50", "timm", "vit",
     ]  # fmt: skip
     assert [encoders.ENCODERS[name] for name in ("cnn", "mlp", "resnet18")] == [SmallCNN, MLP, ResNet18]
 
@@ -26,8 +27,9 @@ def test_resolve_fills_in_every_default() -> None:
     assert resolve("mlp") == resolve({"name": "mlp"}) == mlp
     assert resolve({"name": "mlp", "depth": 1}) == {**mlp, "depth": 1}
     assert resolve("resnet18") == {"name": "resnet18", "pretrained": None, "activation": "relu"}
-    for name in encoders.names():
-        assert resolve(resolve(name)) == resolve(name)
+    for name in TINY:
+        spec = {"name": name, **TINY[name][0]}
+        assert resolve(resolve(spec)) == resolve(spec)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,7 @@ def test_shapes_that_do_not_fit_are_named(name: str, shape: tuple[int, ...], mes
 def test_declarations_import_no_heavy_library() -> None:
     code = (
         "import sys, models.encoders, models.fusion; models.encoders.resolve('resnet18');"
-        "heavy = {'ray', 'torchvision', 'torchaudio', 'transformers', 'sklearn', 'scipy'};"
+        "heavy = {'ray', 'torchvision', 'torchaudio', 'transformers', 'timm', 'sklearn', 'scipy'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
     root = Path(encoders.__file__).parents[1]

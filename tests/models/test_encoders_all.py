@@ -13,13 +13,14 @@ from models import encoders
 TEXTS = ["bert", "clip_text", "m3ae_text"]
 LENGTHS = {"mlp": 1, "cnn": 4, "resnet18": 1, "resnet50": 1, "i3d": 1, "bert": 10, "clip_text": 10, "m3ae_text": 11}
 LENGTHS |= {"clip_image": 5, "m3ae_image": 7, "cav_mae": 8, "conv1d": 3, "gru": 7, "patch_transformer": 3, "vit": 4}
+LENGTHS |= {"timm": 6}
 """Number of tokens of a sample of the tiny encoders."""
 
-every = pytest.mark.parametrize("name", encoders.names())
+every = pytest.mark.parametrize("name", TINY)
 
 
 def test_every_encoder_is_here() -> None:
-    assert sorted(TINY) == encoders.names()
+    assert sorted({*TINY, "timm"}) == encoders.names()
 
 
 @every
@@ -252,7 +253,7 @@ def test_tokens_of_another_vocabulary_are_named(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n in TINY if "pretrained" in encoders.ENCODERS[n].Options.model_fields])
 def test_weights_to_start_from_have_a_name(name: str) -> None:
     with pytest.raises(ValueError, match=f"encoder {name}, pretrained: .*at least 1 character"):
-        encoders.resolve({"name": name, "pretrained": ""})
+        encoders.resolve({"name": name, **TINY[name][0], "pretrained": ""})
 
 
 @pytest.mark.parametrize("name", [name for name in TINY if "heads" in encoders.ENCODERS[name].Options.model_fields])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ TINY: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "cav_mae": (VIT, (1, 64, 32)),
 }
 """Options and shape of a sample."""
+if find_spec("timm") is not None:  # an extra, and so of the tests
+    TINY["timm"] = ({"model": "test_vit"}, (3, 32, 48))
 
 
 def tiny(name: str, seed: int = 0, **options: Any) -> Encoder:

@@ -65,6 +65,7 @@ def test_encoders_are_listed_with_the_shapes_that_they_take() -> None:
     assert "takes [C, H, W] with H and W of at least 4; 3 stages for fusion: channel" in said
     assert "takes [3, 224, 224]" in said
     assert "takes any with at least one number" in said
+    assert "model required text name of a network" in said
 
 
 def test_every_recipe_is_listed_with_what_it_sets_and_its_source() -> None:
