@@ -65,6 +65,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "cml": ("cml", {}),
     "cml by zeros": ("cml", {"removal": "zero"}),
     "gblend after its estimates": ("gblend", {"fixed_weights": [0.3, 0.3, 0.4]}),
+    "greedy": ("greedy", {"utilization": False}),
     "inforeg": ("inforeg", {"when": "always"}),
     "mbsd": ("mbsd", {}),
     "mla": ("mla", {}),

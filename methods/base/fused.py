@@ -116,6 +116,10 @@ class FusionHyperparameters(Hyperparameters):
     aux_detach: bool = hyper(False)
     """auxiliary heads do not reach the encoders"""
 
+    @property
+    def mixes_channels(self) -> str | None:
+        return self.channel_mode if self.fusion == "channel" else None
+
     @field_validator("mmtm_stages")
     @classmethod
     def _numbers_from_one(cls, value: list[int]) -> list[int]:

@@ -78,6 +78,11 @@ class Hyperparameters(BaseModel):
                 raise ValueError(f"expected at most {MOST:,}, not {number}")
         return value
 
+    @property
+    def mixes_channels(self) -> str | None:
+        """Name how the encoders' maps are mixed between their stages (mmtm, cen); None where they are not."""
+        return None
+
 
 def hyper(
     default: Any,

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 import data
 import methods
 from data.base import DatasetOptions, DatasetSource, SampleType, check_sizes
-from methods.base import FusionHyperparameters, MethodError
+from methods.base import MethodError
 from methods.base.hyperparameters import MOST_EPOCHS, Hyperparameters
 from methods.base.phase import Phase, checked_phases, total_epochs
 from models import encoders
@@ -362,10 +362,10 @@ def refusal(
         return f"{error} (dataset {dataset})"
     except ValueError as error:
         return f"{entry.method}: {error} (dataset {dataset})"
-    if isinstance(found, FusionHyperparameters) and found.fusion == "channel":
+    if found.mixes_channels is not None:
         samples = data.get(dataset).samples(settings.options) if samples is None else samples
         shapes = {modality: sample.shape for modality, sample in samples.items()}
-        reason = fusions.channel_refusal(found.channel_mode, settings.encoders, shapes)
+        reason = fusions.channel_refusal(found.mixes_channels, settings.encoders, shapes)
         reason = reason or absence_refusal(settings.options)
         return reason and f"{reason} (dataset {dataset})"
     return None

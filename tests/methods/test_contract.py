@@ -20,6 +20,8 @@ EQUATIONS = {
     "dropout": "apply_keep effective_rates keep_mask scale_factors",
     "ensemble": "combine fit_weights member_losses scale_weights",
     "gblend": "blended_loss gap_changes gb_weights needs_estimate ogr",
+    "greedy": "conditional_learning_speed conditional_utilization frozen_branch running_gate speed_gap "
+    "update_magnitude",
     "igm": "accumulate_cov layers_in_scope project_gradient projection_matrix sam_perturbation source_modality",
     "inforeg": "fisher_trace performance_gaps performance_scores regulated_gradient regulation_strength "
     "relative_trace_change",
