@@ -105,9 +105,11 @@ class CopiedNetwork(nn.Module):
 
     def logits(self, name: str, batch: Batch) -> Tensor:
         """Give the logits [B, C] of the modality called ``name`` alone, or of the joint classifier (multi)."""
+        wanted = list(self.encoders) if name == MULTI else [name]
+        features = [batch.zero_absent(m, self.encoders[m](batch.inputs[m])) for m in wanted]
         if name == MULTI:
-            return self.fusion.fuse([encoder(batch.inputs[m]) for m, encoder in self.encoders.items()]).logits
-        return self.heads[list(self.encoders).index(name)](self.encoders[name](batch.inputs[name]))
+            return self.fusion.fuse(features).logits
+        return self.heads[list(self.encoders).index(name)](features[0])
 
 
 class GBlendHyperparameters(FusionHyperparameters):

@@ -162,7 +162,7 @@ class MLA(Method[MLAHyperparameters]):
         hp, first = self.hyperparameters, context.step == 0
         context.zero_grad()
         with context.autocast():
-            feature = self.adapted(modality, self.encoders[modality](batch.inputs[modality]))
+            feature = self.adapted(modality, self.feature_of(modality, batch))
             loss = F.cross_entropy(self.head(feature), batch.labels)
         context.backward(loss)
         if hp.gradient_modification:

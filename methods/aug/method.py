@@ -159,10 +159,10 @@ class AUG(Method[AUGHyperparameters]):
     def _alternating_step(self, batch: Batch, context: Context) -> Tensor:
         """Step for each modality, one after the other, as the official code does. Returns the sum of their losses."""
         losses = []
-        for owner, (modality, encoder) in enumerate(self.encoders.items()):
+        for owner, modality in enumerate(self.modalities):
             context.zero_grad()
             with context.autocast():
-                logits = self.head_logits(owner, encoder(batch.inputs[modality]))
+                logits = self.head_logits(owner, self.feature_of(modality, batch))
                 loss = self.modality_loss(modality, logits, batch.labels, context)
             context.backward(loss)
             context.optimizer_step()

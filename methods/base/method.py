@@ -220,7 +220,11 @@ class Method(nn.Module, ABC, Generic[HyperparametersT]):
 
     def encode(self, batch: Batch) -> list[Tensor]:
         """Give the features [B, d_m] of each modality: zeros for the samples that lack it."""
-        return [batch.zero_absent(m, encoder(batch.inputs[m])) for m, encoder in self.encoders.items()]
+        return [self.feature_of(modality, batch) for modality in self.modalities]
+
+    def feature_of(self, modality: str, batch: Batch) -> Tensor:
+        """Give the feature [B, d_m] of one modality by its encoder alone: zeros for the samples that lack it."""
+        return batch.zero_absent(modality, self.encoders[modality](batch.inputs[modality]))
 
     def forward(self, batch: Batch) -> Outputs:
         """Give features and logits of a batch, as the objective needs them."""

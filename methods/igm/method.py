@@ -206,7 +206,7 @@ class IGM(Method[IGMHyperparameters]):
 
     def branch_logits(self, modality: str, batch: Batch) -> Tensor:
         """Give the logits [B, C] of one branch; the others are not touched."""
-        return self.heads[modality](self.encoders[modality](batch.inputs[modality]))
+        return self.heads[modality](self.feature_of(modality, batch))
 
     def weight(self, modality: str, path: str) -> nn.Parameter:
         return self.branch(modality).get_parameter(f"{path}.weight")

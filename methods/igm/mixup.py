@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import NamedTuple
 
@@ -33,4 +34,4 @@ def mixed_batch(batch: Batch, modality: str, alpha: float, context: Context) -> 
     order = context.gather(context.sample_numbers("igm mixup", 1)).squeeze(1).argsort()
     partner = order[context.offset : context.offset + len(batch)]
     inputs = {**batch.inputs, modality: share * x + (1 - share) * context.gather(x)[partner]}
-    return Mixed(Batch(inputs, batch.labels, batch.index), context.gather(batch.labels)[partner], share)
+    return Mixed(replace(batch, inputs=inputs), context.gather(batch.labels)[partner], share)

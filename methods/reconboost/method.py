@@ -131,7 +131,7 @@ class ReconBoost(Method[ReconBoostHyperparameters]):
 
     def learner(self, modality: str, batch: Batch, turn: Turn) -> Tensor:
         """Give the logits z [B, C] of one modality's learner."""
-        return self.head_of(modality, self.sharing_in(turn, modality))(self.encoders[modality](batch.inputs[modality]))
+        return self.head_of(modality, self.sharing_in(turn, modality))(self.feature_of(modality, batch))
 
     def training_outputs(self, batch: Batch, context: Context) -> Outputs:
         """Give the logits of the learner whose turn it is, and of the rest of the ensemble: with gradients only where

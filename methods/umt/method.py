@@ -102,7 +102,7 @@ class UMT(FusedMethod[UMTHyperparameters]):
     def training_outputs(self, batch: Batch, context: Context) -> Outputs:
         """Give the logits of the teacher in training, or what the student's objective needs."""
         m = context.phase.info
-        return self(batch) if m is None else Outputs([], self.teachers[m](batch.inputs[m]))
+        return self(batch) if m is None else Outputs([], self.teacher_logits(m, batch))
 
     def objective_logits(self, features: list[Tensor]) -> list[Tensor]:
         """Give none: teachers speak to the features."""
@@ -183,7 +183,18 @@ class UMT(FusedMethod[UMTHyperparameters]):
 
     def teacher_features(self, batch: Batch) -> list[Tensor]:
         """Give the teachers' features [B, D_m]."""
-        return [teacher[0](batch.inputs[m]) for m, teacher in self.teachers.items()]  # type: ignore[index]
+        return [self.teacher_feature(m, batch) for m in self.modalities]
+
+    def teacher_feature(self, modality: str, batch: Batch) -> Tensor:
+        """Give the feature [B, D_m] of one teacher: zeros for the samples that lack the modality."""
+        encoder: nn.Module = self.teachers[modality][0]  # type: ignore[index]
+        return batch.zero_absent(modality, encoder(batch.inputs[modality]))
+
+    def teacher_logits(self, modality: str, batch: Batch) -> Tensor:
+        """Give the logits [B, C] of one teacher."""
+        head: nn.Module = self.teachers[modality][1]  # type: ignore[index]
+        logits: Tensor = head(self.teacher_feature(modality, batch))
+        return logits
 
     # Prediction --------------------------------------------------------------------------------------------------
 
@@ -193,7 +204,7 @@ class UMT(FusedMethod[UMTHyperparameters]):
         if int(self.stage) == STUDYING:
             return super().predict(batch, present)
         if int(self.stage) == TEACHING:
-            logits = [teacher(batch.inputs[m]) for m, teacher in self.teachers.items()]
+            logits = [self.teacher_logits(m, batch) for m in self.modalities]
         else:
             logits = apply(self.heads, self.present_features(batch, present))
         return {MULTI: self.ensemble(logits, present), **dict(zip(self.modalities, logits, strict=True))}

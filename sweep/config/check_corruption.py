@@ -39,6 +39,6 @@ def absence_refusal(options: DatasetOptions) -> str | None:
     if not lacking:
         return None
     return (
-        "fusion channel mixes what the encoders see, so it cannot be trained on samples that lack "
+        "what encoders see is mixed between their stages, so they cannot be trained on samples that lack "
         f"{lacking[0]}; corrupt the test split alone (where: test), or drop a segment"
     )

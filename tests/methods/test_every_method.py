@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 import torch
@@ -187,6 +188,28 @@ def test_a_step_never_waits_for_the_device(variant: Variant, monkeypatch: pytest
         with counted_waits() as waits:
             method.training_step(next(batches), context)
     assert sum(waits.values()) <= method.reads_in_a_step, dict(waits)
+
+
+@every_path
+def test_what_stands_in_the_place_of_an_absent_modality_does_not_matter(variant: Variant) -> None:
+    """A sample that lacks a modality holds any numbers there; training does not see them."""
+    dataset = toy_dataset(variant.modalities)
+    states = []
+    for garbage in (0.0, 3.0):
+        method = toy_method(variant.method, dataset, variant.hyperparameters, variant.epochs)
+        if method.hyperparameters.mixes_channels is not None:
+            pytest.skip("refused: encoders see each other's inputs")
+        context = hand_driven_context(method, dataset, Recipe(batch_size=16))
+        method.on_fit_start(context)
+        context.begin_epoch(1)
+        for batch in islice(context.training_batches(torch.arange(45), method.drop_last), 2):
+            there = torch.arange(len(batch)) % 3 != 0
+            video = batch.inputs["video"].where(there[:, None], garbage)
+            method.training_step(
+                replace(batch, inputs=batch.inputs | {"video": video}, present={"video": there}), context
+            )
+        states.append({name: p.detach().clone() for name, p in method.named_parameters()})
+    assert_same(*states, "parameters")
 
 
 # Prediction ----------------------------------------------------------------------------------------------------
