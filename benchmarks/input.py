@@ -200,7 +200,7 @@ def main() -> None:
         work = Manifest.preparation(options(file))
         workers = processors()
         spent = seconds(lambda: prepare(work, pool_runner(workers)))
-        print(f"prepare: {spent:.1f} s in {workers} processes, {size(work.folder.disk())} for {work.size} clips")
+        print(f"prepare: {spent:.1f} s in {workers} processes, {size(work.ending([]).bytes)} for {work.size} clips")
         dataset, samples = Manifest.load(options(file)), Decoding(work.listing.splits["train"], options(file))
         torch.set_num_threads(chosen.threads)
         cached_epoch(dataset, 0)

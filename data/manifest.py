@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from data.base import DataError, SplitDraws
+from data.media.text import BUILT_IN
 from data.prepared.forms import Form, Frames, Image, Spectrogram, Tokens
 from data.prepared.lists.items import SPLITS, Item, Listing, Medium, SplitName
 from data.prepared.lists.rows import read_text
@@ -90,7 +91,9 @@ class Words(_Kind):
     """Texts that stand in the CSV file itself, as token ids and attention mask [2, length]."""
 
     kind: Literal["text"]
-    tokenizer: str = Field("bert-base-uncased", min_length=1, description="name on the hub, or a folder")
+    tokenizer: str = Field(
+        "words", min_length=1, description="words or bytes, which are built in; a name on the hub, or a folder"
+    )
     length: int = Field(64, ge=2, le=100_000)
     special_tokens: bool = True
 
@@ -99,7 +102,16 @@ class Words(_Kind):
 
 
 Kind = Annotated[Audio | Picture | Video | Words, Field(discriminator="kind")]
-_ENCODERS = {"audio": "resnet18", "image": "resnet18", "video": "resnet18", "text": "bert"}
+_SMALL_BERT = {"name": "bert", "width": 128, "depth": 2, "heads": 2, "hidden": 512}
+"""For token ids of no pretrained network."""
+
+
+def _encoder(kind: Audio | Picture | Video | Words) -> Any:
+    if not isinstance(kind, Words):
+        return "resnet18"
+    if kind.tokenizer not in BUILT_IN:
+        return "bert"
+    return {**_SMALL_BERT, "vocabulary": BUILT_IN[kind.tokenizer], "positions": kind.length}
 
 
 def _stored(size: int, given: int | None) -> int:
@@ -119,6 +131,9 @@ class ManifestOptions(PreparedOptions):
     classes: list[str] | None = Field(None, min_length=2, description="names of the labels (null: as the file says)")
     validation_share: float = Field(0.1, gt=0, lt=0.5, description="of the training samples, where split names none")
     test_share: float = Field(0.2, gt=0, lt=0.5, description="of all samples, where no column says the split")
+    allow_repeats: bool = Field(
+        False, description="one file may stand in two splits", json_schema_extra={"as_before": True}
+    )
 
     @field_validator("modalities")
     @classmethod
@@ -158,11 +173,15 @@ class Manifest(PreparedSource[ManifestOptions]):
 
     @classmethod
     def encoders(cls, options: ManifestOptions) -> dict[str, Any]:
-        return {modality: _ENCODERS[kind.kind] for modality, kind in options.modalities.items()}
+        return {modality: _encoder(kind) for modality, kind in options.modalities.items()}
 
     @classmethod
     def forms(cls, options: ManifestOptions) -> dict[str, Form]:
         return {modality: kind.form() for modality, kind in options.modalities.items()}
+
+    @classmethod
+    def allows_repeats(cls, options: ManifestOptions) -> bool:
+        return options.allow_repeats
 
     @classmethod
     def split_draws(cls, options: ManifestOptions) -> SplitDraws:

@@ -109,7 +109,7 @@ def _corrupted_split(
             kind.mean,
             sample_shape(values),
             present.get(modality),
-            *((values.stream, values.substituted) if isinstance(values, Column) else ()),
+            values.stream if isinstance(values, Column) else "",
         )
     return Split(inputs, split.labels)
 
@@ -202,7 +202,6 @@ class CorruptedColumn(Column):
     shape: tuple[int, ...]
     present: Tensor | None = None
     stream: str = ""
-    substituted: int = 0
 
     def __len__(self) -> int:
         return len(self.shown)

@@ -74,8 +74,6 @@ class Column(ABC):
     """Of one model-ready sample."""
     stream: str = ""
     """Columns of one stream draw the same numbers for a batch: a crop shared by two views of a scene. "": its own."""
-    substituted: int = 0
-    """Samples that stand for ones that could not be read."""
     present: Tensor | None = None
     """Which samples have the modality, bool [n] on the host. None: all."""
 

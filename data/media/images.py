@@ -45,8 +45,8 @@ def read_image(path: Path, allow_truncated: bool = False) -> Image:
 
 
 def resized(picture: Image | NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Stretch the picture (an array is [H, W] or [H, W, 3]) to [C, height, width], bilinear with antialiasing:
-    what torchvision's Resize makes of a Pillow image, to the bit."""
+    """Stretch the picture (an array is [H, W] or [H, W, 3]) to [height, width, C], bilinear with antialiasing: what
+    torchvision's Resize makes of a Pillow image, to the bit."""
     from PIL import Image
 
     if isinstance(picture, np.ndarray):
@@ -54,7 +54,7 @@ def resized(picture: Image | NDArray[np.uint8], height: int, width: int) -> NDAr
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
     pixels = np.asarray(picture)
-    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def grey_levels(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:

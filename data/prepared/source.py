@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -25,9 +25,9 @@ from data.base import (
     SplitDraws,
 )
 from data.prepared.cache.decoding import prepare
-from data.prepared.cache.folder import read_only
 from data.prepared.cache.preparation import NAMED, Preparation
 from data.prepared.cache.records import Meta
+from data.prepared.cache.store import SampleStore
 from data.prepared.forms.base import Form
 from data.prepared.lists.items import SPLITS, Listing, SplitName
 
@@ -70,17 +70,26 @@ class PreparedSource(DatasetSource[PreparedT]):
         return Path(options.root).expanduser().absolute()
 
     @classmethod
+    def allows_repeats(cls, options: PreparedT) -> bool | None:
+        """Tell whether a file may stand in two splits; None where nobody is to look, as the owners chose the splits."""
+        return None
+
+    @classmethod
     def preparation(cls, options: PreparedT) -> Preparation:
         """Give what is to be decoded. Raises DataError, also for more missing files than are allowed."""
         parts = cls.profile(options), cls.folder(options), cls.listing(options), cls.forms(options)
-        work = Preparation(cls.name, *parts, options.allowed_missing)
+        work = Preparation(cls.name, *parts, options.allowed_missing, cls.allows_repeats(options))
         work.check_listing()
         return work
 
     @classmethod
     def fingerprint(cls, options: PreparedT) -> str:
-        """Digest classes, splits, ids, labels and texts, names and sizes of the media, and the forms."""
-        return cls.preparation(options).key
+        """Digest classes, splits, ids, labels and texts, content of the media, and the forms.
+
+        Raises DataError, also for files in two splits where that is not allowed."""
+        work = cls.preparation(options)
+        work.repeats()
+        return work.key
 
     @classmethod
     def samples(cls, options: PreparedT) -> dict[str, SampleType]:
@@ -109,8 +118,15 @@ class PreparedSource(DatasetSource[PreparedT]):
 
 def open_dataset(work: Preparation, meta: Meta) -> Dataset:
     """Open the dataset in a complete cache. Raises DataError."""
-    train, validation, test = splits = [_split(work, name) for name in SPLITS]
-    said = (*notes(work, meta), *_substituted(splits))
+    splits, remarks = [], list[str]()
+    for name in SPLITS:
+        lost = {skip.row for skip in meta.skipped if skip.split == name}
+        kept = [position for position in range(len(work.listing.splits[name])) if position not in lost]
+        split, found = _split(work, name, kept)
+        splits.append(split)
+        remarks += found
+    train, validation, test = splits
+    said = (*notes(work, meta), *work.repeats(), *remarks)
     return Dataset(work.dataset, tuple(work.forms), work.listing.classes, train, validation, test, notes=said)
 
 
@@ -126,46 +142,22 @@ def notes(work: Preparation, meta: Meta) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _substituted(splits: Sequence[Split]) -> Iterator[str]:
-    for name, split in zip(SPLITS, splits, strict=True):
-        for modality, column in split.inputs.items():
-            if isinstance(column, Column) and column.substituted:
-                yield f"{name}: {column.substituted} of {len(split)} samples of {modality} are grey, unreadable"
-
-
-class _Kept(Column):
-    """The samples of a column that were not skipped."""
-
-    def __init__(self, column: Column, rows: Tensor) -> None:
-        self._column, self._rows = column, rows
-        self.shape, self.stream, self.substituted = column.shape, column.stream, column.substituted
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def gather(self, index: Tensor, device: torch.device | str) -> Tensor:
-        return self._column.gather(self._rows[index.cpu()], device)
-
-    def draw(
-        self, index: Tensor, device: torch.device | str, generator: torch.Generator, part: slice = slice(None)
-    ) -> Tensor:
-        return self._column.draw(self._rows[index.cpu()], device, generator, part)
-
-    def resident(self, device: torch.device | str) -> Column:
-        return _Kept(self._column.resident(device), self._rows)
-
-    @property
-    def nbytes(self) -> int:
-        return self._column.nbytes
-
-
-def _split(work: Preparation, name: SplitName) -> Split:
-    samples, arrays = work.folder.samples(name), work.folder.arrays(name)
+def _split(work: Preparation, name: SplitName, kept: Sequence[int]) -> tuple[Split, list[str]]:
+    """Open a split's samples at ``kept``, with what a reader of results must know of them."""
     columns: dict[str, Tensor | Column] = {}
+    remarks = list[str]()
     for modality, form in work.forms.items():
-        if modality not in arrays:
-            raise DataError(f"{work.folder.path}: {modality} of the {name} split is gone; remove the folder")
-        column = form.column(arrays[modality], name)
-        whole = len(samples.rows) == len(samples.ids)
-        columns[modality] = column if whole else _Kept(column, torch.from_numpy(samples.rows.copy()))
-    return Split(columns, read_only(samples.labels))
+        store = SampleStore.of(form, name)
+        keys = work.keys[name][modality]
+        rows, written = store.find([keys[position] for position in kept])
+        if not written.all():
+            raise DataError(f"{store.folder.path}: samples of the {name} split are gone; run again, to decode them")
+        arrays, places = store.arrays(int(rows.max()) + 1), torch.from_numpy(rows)
+        columns[modality] = form.column(arrays, places, name)
+        remarks += [
+            f"{name}: {count} of {len(kept)} samples of {modality} {what}"
+            for count, what in form.remarks(arrays, places)
+            if count
+        ]
+    labels = [work.listing.splits[name][position].label for position in kept]
+    return Split(columns, torch.tensor(labels, dtype=torch.int64)), remarks

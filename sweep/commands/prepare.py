@@ -12,7 +12,7 @@ from rich.console import Console
 
 import data
 from data.base import DatasetOptions, check_sizes
-from data.prepared.cache.folder import size
+from data.prepared.cache.folder import cache_root, size
 from data.prepared.source import PreparedSource
 from sweep.commands.exit_codes import DONE
 from sweep.commands.terminal import terminal
@@ -49,12 +49,13 @@ def prepare_dataset(
         return
     work = source.preparation(options)
     meta = prepare(work, local, ray, out)
-    kept, there = sum(meta.samples.values()), work.folder.meta() is not None
-    total = work.size + len(work.listing.missing)
-    where = f"{work.folder.path}, {size(work.folder.disk())}" if there else f"every node, {size(meta.bytes)}"
-    out.print(f"{preparation_name(work)}: {kept} of {total} samples in {where}", soft_wrap=True)
+    kept, total = sum(meta.samples.values()), work.size + len(work.listing.missing)
+    where = cache_root() if work.folder.meta() is not None else "every node"
+    out.print(f"{preparation_name(work)}: {kept} of {total} samples in {where}, {size(meta.bytes)}", soft_wrap=True)
+    for note in [*work.listing.notes, *work.repeats()]:
+        out.print(f"  {note}", soft_wrap=True, highlight=False, markup=False)
     for name, why in [*work.listing.missing, *((s.id, s.reason) for s in meta.skipped)]:
-        out.print(f"  left out: {name} ({why})", soft_wrap=True)
+        out.print(f"  left out: {name} ({why})", soft_wrap=True, highlight=False, markup=False)
 
 
 def _options(dataset: str, root: Path | None, words: Sequence[str]) -> DatasetOptions:

@@ -41,8 +41,6 @@ def prepare(work: Preparation, local: bool, ray: RaySession, out: Console) -> Me
     """Make the cache where it is missing: in processes of this machine, or on every node of Ray's. Raises DataError;
     LostClusterError where the cluster ends meanwhile."""
     if local:
-        if work.folder.meta() is not None:
-            return prepare_here(work)
         with PreparationDisplay(out, work) as display:
             return prepare_here(work, pool_runner(processors()), display)
     ray.ensure()

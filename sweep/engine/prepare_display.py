@@ -21,33 +21,36 @@ def preparation_name(work: Preparation) -> str:
 
 
 class PreparationDisplay(Watcher):
-    """Context manager around the preparation of a dataset: one line at its begin and its end, in between a bar on a
-    terminal, a line now and then in a log."""
+    """Context manager around the preparation of a dataset: a line when it is known what is to be decoded and one at
+    the end, in between a bar on a terminal, a line now and then in a log. Nothing where all is there."""
 
     def __init__(self, console: Console, work: Preparation) -> None:
         self._console, self._work = console, work
-        self._done, self._total = 0, work.size
+        self._done = self._total = 0
         self._began = self._last_line = time.monotonic()
         self._live = Live(console=console, refresh_per_second=4, transient=True, get_renderable=self._render)
 
     def __enter__(self) -> PreparationDisplay:
-        near = next(self._work.folder.siblings(self._work.dataset, self._work.profile), None)
-        changed = near and near.content.changes(self._work.content)
-        why = f"; changed since the cache {near.key}: {', '.join(changed)}" if near and changed else ""
-        self._say(f"{preparation_name(self._work)}: preparing {self._work.size} samples{why}")
-        if self._console.is_terminal:
-            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._console.is_terminal:
+        if self._live.is_started:
             self._live.stop()
-        self._say(f"{preparation_name(self._work)}: {self._counts()}, {time.monotonic() - self._began:.0f} s")
+        if self._total:
+            self._say(f"{preparation_name(self._work)}: {self._counts()}, {time.monotonic() - self._began:.0f} s")
 
     def expect(self, total: int) -> None:
         self._total = total
+        near = next(self._work.folder.siblings(self._work.dataset, self._work.profile), None)
+        changed = near and near.content.changes(self._work.content)
+        why = f"; changed since the cache {near.key}: {', '.join(changed)}" if near and changed else ""
+        size = self._work.size
+        what = f"preparing {total} of {size} samples" if total else f"all {size} samples are there"
+        self._say(f"{preparation_name(self._work)}: {what}{why}")
+        if total and self._console.is_terminal:
+            self._live.start()
 
     def advance(self, samples: int) -> None:
         self._done += samples

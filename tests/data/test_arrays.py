@@ -128,7 +128,7 @@ def test_equal_samples_are_told_and_in_two_splits_allowed_where_asked(write: Mak
     again = write("again", audio=audio, image=image, split=split)
     with pytest.raises(DataError, match=r"\(sample 1 of train and sample 39 of test\)"):
         load(again)
-    assert load(again, allow_repeats=True).notes == ("samples in two splits: 1 (allow_repeats)",)
+    assert load(again, allow_repeats=True).notes == ("samples in two splits: 1, as allow_repeats says",)
 
 
 def test_files_that_a_mac_leaves_behind_are_no_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def write(root: Path, **columns: list[str] | None) -> Path:
         with wave.open(str(root / f"{k}.wav"), "wb") as sound:
             sound.setparams((1, 2, 8000, 0, "NONE", ""))
             sound.writeframes(
-                (np.sin(2 * np.pi * 1000 * time) * (1000 if k % 2 == 0 else 20000)).astype("<i2").tobytes()
+                (np.sin(2 * np.pi * 1000 * time) * (1000 if k % 2 == 0 else 20000) + k).astype("<i2").tobytes()
             )
         Image.new("RGB", (24, 20), (10 * k, 0, 0)).save(root / f"{k}.png")
     table: dict[str, Any] = {
@@ -96,6 +96,52 @@ def test_texts_stand_in_the_file_and_videos_may_be_folders(tmp_path: Path) -> No
     assert item.media["words"] == "word 3"
     assert item.media["clip"] == tuple(frames / f"{k:03d}.jpg" for k in (1, 2, 10))
     assert Manifest.encoders(found) == {"words": "bert", "clip": "resnet18"}
+
+
+def test_texts_need_no_file_and_no_network(tmp_path: Path) -> None:
+    file = write(tmp_path / "set", words=["a fine day", "one. two"] * (N // 2))
+    found = options(file, modalities={"sound": AUDIO, "words": {"kind": "text", "length": 6}})
+    dataset = Manifest.load(found)
+    assert dataset.shapes()["words"] == (2, 6)
+    tokens = dataset.train.gather(torch.tensor([0, 1, 2])).inputs["words"]
+    assert tokens[:, 1].tolist() == [[1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 0]]
+    assert torch.equal(tokens[0], tokens[2])
+    encoder = Manifest.encoders(found)["words"]
+    assert (encoder["name"], encoder["vocabulary"], encoder["positions"]) == ("bert", 16384, 6)
+    assert int(tokens.max()) < encoder["vocabulary"]
+
+
+def test_a_file_in_two_splits_is_refused_unless_allowed(tmp_path: Path) -> None:
+    file = write(tmp_path / "set")
+    shutil.copy(tmp_path / "set/0.png", tmp_path / "set/1.png")
+    shutil.copy(tmp_path / "set/0.wav", tmp_path / "set/19.wav")
+    message = (
+        r"manifest: sound: samples in two splits: 1 \(line 2 of train and line 21 of test\); .*set allow_repeats: true"
+    )
+    for act in (Manifest.fingerprint, Manifest.load):
+        with pytest.raises(DataError, match=message):
+            act(options(file))  # type: ignore[operator]
+    notes = Manifest.load(options(file, allow_repeats=True)).notes
+    assert "sound: samples in two splits: 1, as allow_repeats says" in notes
+    assert "photo: samples that stand more than once within their split: 1" in notes
+
+
+def test_equal_texts_are_told_as_whole_samples_alone(tmp_path: Path) -> None:
+    file = write(tmp_path / "set", words=["yes", "no"] * (N // 2), more=[f"word {k % 19}" for k in range(N)])
+    kinds = {"words": {"kind": "text"}, "more": {"kind": "text"}}
+    assert Manifest.fingerprint(options(file, modalities=kinds))
+    file.write_text(file.read_text().replace("19.png,loud,test,no", "19.png,soft,test,yes"))
+    with pytest.raises(DataError, match=r"manifest: words and more: samples in two splits: 1 \(line 2 of train and"):
+        Manifest.fingerprint(options(file, modalities=kinds))
+
+
+def test_loud_sounds_are_told(tmp_path: Path) -> None:
+    from scipy.io import wavfile
+
+    file = write(tmp_path / "set")
+    wavfile.write(tmp_path / "set/3.wav", 8000, np.sin(np.arange(800) / 5).astype(np.float32) * 20000)
+    note = "train: 1 of 12 samples of sound have floating-point samples beyond full scale, which were clipped or scaled"
+    assert note in Manifest.load(options(file)).notes
 
 
 def test_missing_and_corrupt_files_share_one_allowance(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_the_default_profiles_have_the_published_shapes_of_the_others(tmp_path: 
                 array: torch.from_numpy(np.zeros((1, *stored.shape), stored.dtype))
                 for array, stored in form.stored("test").items()
             }
-            found[modality] = form.column(empty, "test").shape
+            found[modality] = form.column(empty, torch.zeros(1, dtype=torch.int64), "test").shape
         assert found == expected, (name, profile)
 
 

@@ -19,6 +19,7 @@ from data.media import MediaError
 from data.prepared import SPLITS, Arrays, Form, Item, Listing, Medium, SplitName, Stored
 from data.prepared.cache.decoding import Watcher
 from data.prepared.cache.preparation import Preparation
+from data.prepared.cache.store import SampleStore
 from data.prepared.source import PreparedOptions, PreparedSource
 
 LENGTH = 64
@@ -45,8 +46,8 @@ class Bytes(Form):
         time.sleep(self.pause)
         return {"bytes": np.frombuffer(content, np.uint8), "count": np.array(len(content), np.int64)}
 
-    def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> Column:
-        return BytesColumn(arrays["bytes"])
+    def column(self, arrays: Mapping[str, Tensor], rows: Tensor, split: SplitName) -> Column:
+        return BytesColumn(arrays["bytes"][rows])
 
 
 class BytesColumn(Column):
@@ -113,10 +114,10 @@ class Shelf(PreparedSource):
 
 def write_shelf(root: Path, train: int = 40, others: int = 6) -> Path:
     """Files of different lengths and content."""
-    for split, count in zip(SPLITS, (train, others, others), strict=True):
+    for split, count, first in zip(SPLITS, (train, others, others), (0, 100, 200), strict=True):
         (root / split).mkdir(parents=True)
         for number in range(count):
-            content = bytes((number + k) % 251 + 1 for k in range(LENGTH - number % 7))
+            content = bytes((first + number + k) % 251 + 1 for k in range(LENGTH - number % 7))
             (root / split / f"{number:03d}_{number % 2}.bin").write_bytes(content)
     return root
 
@@ -125,13 +126,21 @@ def shelf(root: Path, **options: Any) -> Preparation:
     return Shelf.preparation(ShelfOptions(root=str(root), **options))
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a cache but for its locks."""
+def contents(caches: Path) -> dict[str, bytes]:
+    """Every file of a folder of caches but for locks, and for the times of media that it remembers."""
     return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "lock"
+        path.relative_to(caches).as_posix(): path.read_bytes()
+        for path in sorted(caches.rglob("*"))
+        if path.is_file() and path.name != "lock" and path.parent.name != "media-digests"
     }
+
+
+def decoded(work: Preparation, split: SplitName, modality: str = "bytes") -> dict[str, Tensor]:
+    """What is stored of the samples of a split, in the order of the list."""
+    store = SampleStore.of(work.forms[modality], split)
+    rows, written = store.find(work.keys[split][modality])
+    assert written.all()
+    return {name: values[torch.from_numpy(rows)] for name, values in store.arrays(int(rows.max()) + 1).items()}
 
 
 def write_pictures(root: Path, count: int = 20) -> Path:

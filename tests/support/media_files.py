@@ -116,4 +116,4 @@ def serve(form: Form, media: Iterable[Medium], split: SplitName, folder: Path) -
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             arrays[name] = torch.from_numpy(np.load(file, mmap_mode="r"))
-    return form.column(arrays, split)
+    return form.column(arrays, torch.arange(len(samples)), split)

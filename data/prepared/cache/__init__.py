@@ -1,6 +1,7 @@
-"""Decoded media on the disk: one folder a dataset, profile and content, written in shards by as many processes as there
-are and mapped by all that read. A :class:`Preparation` comes in; a complete :class:`CacheFolder` goes out, the same to
-the byte whoever made it, however often the work was killed. Nothing else writes in these folders."""
+"""Decoded media on the disk: a :class:`SampleStore` a form, where each medium is decoded once whatever lists it stands
+in, written in shards by as many processes as there are and mapped by all that read. A :class:`Preparation` comes in;
+stores with all its samples go out, the same to the byte whoever made them, however often the work was killed. Nothing
+else writes in these folders."""
 
 from __future__ import annotations
 
@@ -13,9 +14,8 @@ from data.prepared.cache.decoding import (
     Advance,
     Runner,
     Watcher,
-    finish,
-    markers_and_pending,
     prepare,
+    reserve,
     run_here,
 )
 from data.prepared.cache.folder import (
@@ -39,9 +39,9 @@ from data.prepared.cache.records import (
     Content,
     Marker,
     Meta,
-    Samples,
     Skipped,
 )
+from data.prepared.cache.store import SampleStore
 
 __all__ = [
     "VARIABLE",
@@ -55,18 +55,17 @@ __all__ = [
     "Meta",
     "Preparation",
     "Runner",
-    "Samples",
+    "SampleStore",
     "Shard",
     "Skipped",
     "Watcher",
     "cache_root",
     "cached_splits",
-    "finish",
-    "markers_and_pending",
     "pool_runner",
     "prepare",
     "processors",
     "read_only",
+    "reserve",
     "run_here",
     "size",
     "stored_bytes",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from data.base import Split
 from data.base.files import digest
 from data.prepared.cache.folder import CacheFolder, read_only, stored_bytes
-from data.prepared.cache.records import Content, Meta, Samples
+from data.prepared.cache.records import Content, Meta
 from data.prepared.cache.threads import one_thread
 from data.prepared.forms.base import Stored
 from data.prepared.lists.items import SplitName
@@ -50,12 +50,11 @@ def cached_splits(
     for name in meta.samples:
         arrays = folder.arrays(name)
         inputs = {modality: found["values"] for modality, found in arrays.items()}
-        splits[name] = Split(inputs, read_only(folder.samples(name).labels))
+        splits[name] = Split(inputs, read_only(folder.labels(name)))
     return splits, meta.notes
 
 
 def _write(folder: CacheFolder, dataset: str, key: str, found: Computed) -> Meta:
-    samples: dict[SplitName, Samples] = {}
     for name, split in found.splits.items():
         arrays = {f"{name}.{m}.values": Stored(str(x.dtype), x.shape[1:]) for m, x in split.inputs.items()}
         needed = len(split.labels) * stored_bytes(arrays)
@@ -63,11 +62,9 @@ def _write(folder: CacheFolder, dataset: str, key: str, found: Computed) -> Meta
         with folder.writing(needed), folder.writer(arrays, len(split.labels)) as writer:
             for modality, values in split.inputs.items():
                 writer.put(f"{name}.{modality}.values", 0, values)
-        rows = np.arange(len(split.labels))
-        samples[name] = Samples(rows, split.labels, rows.astype(str))
     content = Content(manifest=key, media=key, forms=key)
     counts: dict[str, int] = {name: len(split.labels) for name, split in found.splits.items()}
     meta = Meta(dataset=dataset, profile="computed", key=key, content=content, samples=counts, bytes=0,
                 notes=found.notes)  # fmt: skip
     with folder.writing(0):
-        return folder.finish(meta, samples)
+        return folder.finish(meta, {name: split.labels for name, split in found.splits.items()})

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
 
-from data.prepared.cache.folder import CacheFolder
 from data.prepared.cache.preparation import Preparation, Shard
-from data.prepared.cache.records import Marker, Meta, Skipped
+from data.prepared.cache.records import Marker, Meta
 
 Advance = Callable[[int], None]
 """Is told how many samples have just been prepared."""
@@ -31,59 +29,27 @@ class Watcher:
 def prepare(work: Preparation, run: Runner | None = None, watcher: Watcher | None = None) -> Meta:
     """Make the cache, as far as it is not there; in this process, where no other ``run`` is given. Raises DataError."""
     watcher = watcher or Watcher()
-    folder = work.folder
-    if (meta := folder.meta()) is not None:
-        work.check(meta.skipped)
-        return meta
-    work.check()
-    found, pending = markers_and_pending(folder, work.shards, again=True)
-    watcher.expect(sum(len(shard.items) for shard in pending))
-    folder.check_room(sum(shard.bytes for shard in pending))
-    while pending:
-        skipped = list[Skipped]()
-        for marker in (run or run_here)(pending, watcher.advance):
-            skipped += marker.skipped
-            work.check(skipped)
-        # Another process may have taken back what was skipped, to try that again.
-        found, pending = markers_and_pending(folder, work.shards)
-    return finish(work, found)
-
-
-def finish(work: Preparation, markers: Iterable[Marker]) -> Meta:
-    """Complete the cache, all of whose shards are there. Raises DataError."""
-    skipped = [skip for marker in markers for skip in marker.skipped]
+    meta = work.folder.meta()
+    skipped = list(meta.skipped) if meta else []
     work.check(skipped)
+    work.repeats()
+    pending = work.pending(skipped)
+    if meta is not None and not pending:
+        return meta
+    work.require()
+    watcher.expect(sum(len(shard.items) for shard in pending))
+    reserve(work, pending)
+    for marker in (run or run_here)(pending, watcher.advance):
+        skipped += marker.skipped
+        work.check(skipped)
     with work.folder.writing(0):
-        return work.folder.finish(*work.ending(skipped))
+        return work.folder.finish(work.ending(skipped))
 
 
-class Located(Protocol):
-    """A shard, or what says where it belongs."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def bytes(self) -> int: ...
-
-
-L = TypeVar("L", bound=Located)
-
-
-def markers_and_pending(folder: CacheFolder, shards: Iterable[L], again: bool = False) -> tuple[list[Marker], list[L]]:
-    """List what the cache has of the shards, and those that are to be decoded. again: with those that have skipped
-    samples, for what was wrong may be mended."""
-    found, pending = list[Marker](), list[L]()
-    for shard in shards:
-        marker = folder.marker(shard.name)
-        if marker is not None and marker.skipped and again:
-            with folder.writing(shard.bytes):
-                folder.forget(shard.name)
-            marker = None
-        if marker is None:
-            pending.append(shard)
-        else:
-            found.append(marker)
-    return found, pending
+def reserve(work: Preparation, pending: Sequence[Shard]) -> None:
+    """Give what is to be decoded its places on this machine. Raises CacheError, also where there is no room for it."""
+    work.folder.check_room(sum(shard.bytes for shard in pending))
+    work.allocate(pending)
 
 
 def run_here(shards: Sequence[Shard], advance: Advance) -> Iterator[Marker]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from data.base import DataError
 from data.prepared.forms.base import Stored
+
+_LINKLESS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+"""What file systems without hard links say."""
 
 
 def row_bytes(stored: Stored) -> int:
@@ -37,16 +43,44 @@ def write_at(handle: int, content: bytes | memoryview, offset: int) -> None:
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write so that either everything is at ``path`` or what was there before, whenever the machine stops."""
+    with _temporary(path, content) as temporary:
+        temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+def write_new(path: Path, content: bytes) -> bool:
+    """Write a file as :func:`write_atomic` does, where there is none: False where there is one. Raises OSError."""
+    with _temporary(path, content) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _LINKLESS:
+                raise
+            if path.exists():
+                return False
+            temporary.replace(path)
+    _sync_folder(path.parent)
+    return True
+
+
+@contextmanager
+def _temporary(path: Path, content: bytes) -> Iterator[Path]:
+    """Write a file beside ``path`` that is on the disk, and goes at the end if it is still there."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

@@ -1,10 +1,11 @@
-"""The folder of one cache: arrays written in place, markers of what is written, and meta.json, which says that all is.
+"""A folder of the cache, and the record in it that says that everything is there: meta.json, written last.
 
     ROOT/DATASET-PROFILE-KEY/
-        SPLIT.MODALITY.ARRAY.npy    every sample of a split; holes where a sample was skipped or an array is shorter
-        shards/SPLIT-FIRST.json     these samples are on the disk; which of them were skipped, and why
-        SPLIT.rows.npy, ...         rows that can be used, the labels of these, the ids of all rows
-        meta.json                   written last
+        meta.json                   the samples, which lie in the stores of their forms, are all on the disk
+    ROOT/DATASET-computed-KEY/
+        SPLIT.MODALITY.values.npy   every sample of a split
+        SPLIT.labels.npy            the labels of these
+        meta.json
 
 Files are written through file handles, never through a map: a full disk is then an error and no SIGBUS."""
 
@@ -31,7 +32,7 @@ from torch import Tensor
 from data.base import DataError
 from data.base.files import distrust
 from data.prepared.cache.disk import array_header, read_if_there, row_bytes, write_at, write_atomic
-from data.prepared.cache.records import Marker, Meta, Samples
+from data.prepared.cache.records import Meta
 from data.prepared.forms.base import Stored
 from data.prepared.lists.items import SplitName
 
@@ -84,24 +85,19 @@ class CacheFolder:
 
     # Standing --------------------------------------------------------------------------------------------------
 
-    def meta(self) -> Meta | None:
-        """Read meta.json; None where the cache is not complete. Raises CacheError where others may have written it."""
+    def require_own(self) -> None:
+        """Check who may write in the folder: raises CacheError where others may have written what lies there."""
         if why := distrust(self.path):
             raise CacheError(f"{why}: what is prepared there is not to be trusted; set {VARIABLE} to a folder of yours")
+
+    def meta(self) -> Meta | None:
+        """Read meta.json; None where the cache is not complete. Raises CacheError where others may have written it."""
+        self.require_own()
         content = read_if_there(self.path / "meta.json")
         try:
             return None if content is None else Meta.model_validate_json(content)
         except ValidationError as error:
             raise DataError(f"{self.path / 'meta.json'}: damaged; remove the folder, it is made again") from error
-
-    def marker(self, shard: str) -> Marker | None:
-        """Read the marker of a shard; None where the shard has not been written, or where a power cut damaged what says
-        so."""
-        content = read_if_there(self.path / "shards" / f"{shard}.json")
-        try:
-            return None if content is None else Marker.model_validate_json(content)
-        except ValidationError:
-            return None
 
     def siblings(self, dataset: str, profile: str) -> Iterator[Meta]:
         """List the complete caches of the same dataset and profile with another key, the latest first."""
@@ -180,41 +176,26 @@ class CacheFolder:
             for handle, _, _ in writer.files.values():
                 os.fsync(handle)
 
-    def mark(self, shard: str, marker: Marker) -> None:
-        """Say that a shard is on the disk. Raises OSError."""
-        (self.path / "shards").mkdir(exist_ok=True)
-        write_atomic(self.path / "shards" / f"{shard}.json", marker.model_dump_json().encode())
-
-    def forget(self, shard: str) -> None:
-        """Take a marker back. Raises OSError."""
-        (self.path / "shards" / f"{shard}.json").unlink(missing_ok=True)
-
-    def finish(self, meta: Meta, samples: Mapping[SplitName, Samples]) -> Meta:
-        """Say that everything is on the disk; returns what was said. Raises OSError."""
-        for split, found in samples.items():
-            for name, values in vars(found).items():
-                buffer = io.BytesIO()
-                np.save(buffer, values, allow_pickle=False)
-                write_atomic(self.path / f"{split}.{name}.npy", buffer.getvalue())
-        total = sum(file.stat().st_size for file in self.path.glob("*.npy"))
-        complete = meta.model_copy(update={"bytes": total})
-        write_atomic(self.path / "meta.json", complete.model_dump_json(indent=2).encode() + b"\n")
-        return complete
+    def finish(self, meta: Meta, labels: Mapping[SplitName, NDArray[np.int64]] | None = None) -> Meta:
+        """Say that everything is on the disk; returns what was said. labels: of each split of what was computed. Raises
+        OSError."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for split, found in (labels or {}).items():
+            buffer = io.BytesIO()
+            np.save(buffer, found, allow_pickle=False)
+            write_atomic(self.path / f"{split}.labels.npy", buffer.getvalue())
+        write_atomic(self.path / "meta.json", meta.model_dump_json(indent=2).encode() + b"\n")
+        return meta
 
     # Reading ---------------------------------------------------------------------------------------------------
 
-    def disk(self) -> int:
-        """Count the bytes on the disk, without the holes."""
-        return sum(512 * file.stat().st_blocks for file in self.path.rglob("*") if file.is_file())
-
-    def samples(self, split: str) -> Samples:
-        """Open the samples. Raises DataError."""
-        rows, labels, ids = (self._load(f"{split}.{name}.npy") for name in ("rows", "labels", "ids"))
-        return Samples(rows, labels, ids)
+    def labels(self, split: str) -> NDArray[np.int64]:
+        """Open the labels. Raises DataError."""
+        return self._load(f"{split}.labels.npy")
 
     def arrays(self, split: str) -> dict[str, dict[str, Tensor]]:
-        """modality -> array -> [n, ...] of all rows of a split, mapped: every process of a machine reads the same
-        pages, and none can write. Raises DataError."""
+        """Map modality -> array -> [n, ...] of a split: every process of a machine reads the same pages, and none can
+        write. Raises DataError."""
         found: dict[str, dict[str, Tensor]] = {}
         for path in sorted(self.path.glob(f"{split}.*.*.npy")):
             _, modality, array, _ = path.name.split(".")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel
+
+LAYOUT = "2"
+"""Of the files of a cache; whoever changes how these are to be read raises it: caches of earlier ones are not used.
+2: samples in the stores of their forms, pictures with the channels last."""
 
 
 class Skipped(BaseModel, frozen=True):
@@ -19,17 +19,18 @@ class Skipped(BaseModel, frozen=True):
 
 
 class Marker(BaseModel, frozen=True):
-    """What became of a shard."""
+    """Tells what became of a shard."""
 
     skipped: tuple[Skipped, ...] = ()
 
 
 class Content(BaseModel, frozen=True):
-    """Digests of all that decides what a cache holds: the lists, the media's names and sizes, the forms."""
+    """Digests of all that decides what a cache holds: the lists, the media, the forms. layout: of its files."""
 
     manifest: str
     media: str
     forms: str
+    layout: str = "1"
 
     def changes(self, other: Content) -> list[str]:
         """Name what differs."""
@@ -48,15 +49,6 @@ class Meta(BaseModel, frozen=True):
     samples: dict[str, int]
     """Split -> samples that can be used."""
     bytes: int
-    """Size of the arrays, holes included."""
+    """Size of the samples, each once, holes included."""
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Of one split. rows: int64 [n], places in the arrays; labels: int64 [n]; ids: of all rows, skipped ones too."""
-
-    rows: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    ids: NDArray[np.str_]

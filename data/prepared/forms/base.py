@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -32,13 +32,17 @@ class Form(ABC):
     version: ClassVar[int] = 1
     """Raised whenever the same parameters give other numbers: caches of earlier versions are not used."""
 
+    def require(self) -> None:  # noqa: B027, most forms need nothing
+        """Check, before anything is decoded, that all that decoding needs is there. Raises DataError."""
+
     def sample(self) -> SampleType | None:
         """Tell what is served of one sample in training; None where the parameters do not decide it."""
         return None
 
     @abstractmethod
     def stored(self, split: SplitName) -> Mapping[str, Stored]:
-        """List the arrays kept for each sample of ``split``, by name."""
+        """List the arrays kept for each sample of ``split``, by name. Splits with the same arrays share what is
+        decoded: a form that decodes them otherwise declares another array."""
 
     @abstractmethod
     def decode(self, medium: Medium, split: SplitName) -> Arrays:
@@ -46,5 +50,11 @@ class Form(ABC):
         hole that nobody reads. Raises :class:`data.media.MediaError` where the file cannot be used."""
 
     @abstractmethod
-    def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> Column:
-        """Serve model-ready batches from the arrays of all samples [n, ...], memory-mapped and read-only."""
+    def column(self, arrays: Mapping[str, Tensor], rows: Tensor, split: SplitName) -> Column:
+        """Serve model-ready batches of the samples at ``rows`` (int64 [n]) of the arrays [N, ...], which are
+        memory-mapped and read-only, and hold other samples, too."""
+
+    def remarks(self, arrays: Mapping[str, Tensor], rows: Tensor) -> Iterator[tuple[int, str]]:
+        """Yield how many of the samples at ``rows`` a reader of results must know something of, and what: "are
+        grey"."""
+        yield from ()

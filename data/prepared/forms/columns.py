@@ -19,30 +19,41 @@ Device = torch.device | str
 
 @dataclass(frozen=True, eq=False)
 class ArrayColumn(Column, Generic[F]):
-    """Arrays [n, ...] of a form by name. training: whether they are those of a training split; shape: of one
-    model-ready sample; substituted: how many samples stand for ones that could not be read."""
+    """Samples of a form. arrays: [N, ...] by name; rows: int64 [n], where in them the samples lie; training: whether
+    they are those of a training split; shape: of one model-ready sample."""
 
     form: F
     arrays: Mapping[str, Tensor]
+    rows: Tensor
     training: bool
     shape: tuple[int, ...]
-    substituted: int = 0
 
     facts: ClassVar[frozenset[str]] = frozenset()
     """Arrays of a few numbers a sample that random numbers are drawn by: they stay on the host."""
 
     def __len__(self) -> int:
-        return len(next(iter(self.arrays.values())))
+        return len(self.rows)
 
-    def take(self, name: str, device: Device, *index: Tensor) -> Tensor:
-        """Take ``arrays[name][index]`` to ``device``, in one gather."""
+    def take(self, name: str, device: Device, index: Tensor, *within: Tensor) -> Tensor:
+        """Take an array's values of the samples at ``index``, and ``within`` these, to ``device``, in one gather.
+        index: of any shape."""
         values = self.arrays[name]
-        return moved(values[tuple(moved(part, values.device) for part in index)], device)
+        at = (self.located(index, values.device), *(moved(part, values.device) for part in within))
+        return moved(values[at], device)
+
+    def located(self, index: Tensor, device: Device = "cpu") -> Tensor:
+        """Find the rows of the samples at ``index``, for a gather on ``device``."""
+        return moved(self.rows[index.cpu()], device)
+
+    def fact(self, name: str, index: Tensor) -> Tensor:
+        """Take one of the ``facts`` of the samples at ``index``."""
+        return self.arrays[name][self.located(index)]
 
     def resident(self, device: Device) -> Self:
-        there = {name: values if name in self.facts else values.to(device) for name, values in self.arrays.items()}
-        return replace(self, arrays=there)
+        there = {name: values[self.rows] for name, values in self.arrays.items()}
+        there = {name: values if name in self.facts else values.to(device) for name, values in there.items()}
+        return replace(self, arrays=there, rows=torch.arange(len(self.rows)))
 
     @property
     def nbytes(self) -> int:
-        return sum(values.nbytes for values in self.arrays.values())
+        return len(self.rows) * sum(values[:1].nbytes for values in self.arrays.values())

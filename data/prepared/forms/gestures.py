@@ -31,7 +31,8 @@ def read_clip(clip: Clip, frames: int, edge: int) -> NDArray[np.uint8]:
     """Read the clip's window stretched to [frames, 3, edge, edge]. Raises MediaError where it has another length."""
     if clip.end - clip.start != frames:
         raise MediaError(clip.path, f"a window of {clip.end - clip.start} frames, expected {frames}")
-    return np.stack([resized(frame, edge, edge) for frame in read_window(clip.path, clip.start, clip.end)])
+    pictures = [resized(frame, edge, edge) for frame in read_window(clip.path, clip.start, clip.end)]
+    return np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2))
 
 
 def centre(values: NDArray[np.generic], size: int) -> NDArray[np.generic]:
@@ -84,9 +85,9 @@ class GestureClip(Form):
         clip = read_clip(medium, self.length, self.stored_size)[:, : self.channels]
         return {"clip": np.ascontiguousarray(clip if split == "train" else centre(clip, self.size))}
 
-    def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> GestureColumn:
+    def column(self, arrays: Mapping[str, Tensor], rows: Tensor, split: SplitName) -> GestureColumn:
         shape = (self.channels, self.frames if split == "train" else self.length, self.size, self.size)
-        return GestureColumn(self, arrays, split == "train", shape)
+        return GestureColumn(self, arrays, rows, split == "train", shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +123,8 @@ class Flow(Form):
         flow = np.concatenate([flow, flow[-1:]]).astype(np.float16)
         return {"clip": np.ascontiguousarray(flow if split == "train" else centre(flow, self.size))}
 
-    def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> FlowColumn:
-        return FlowColumn(self, arrays, split == "train", self.sample().shape)
+    def column(self, arrays: Mapping[str, Tensor], rows: Tensor, split: SplitName) -> FlowColumn:
+        return FlowColumn(self, arrays, rows, split == "train", self.sample().shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +152,7 @@ class GestureColumn(ArrayColumn[GestureClip]):
         stored = self.arrays["clip"]
         start, top, left = moved(corners, stored.device).unbind(1)
         view = crops(stored, self.form.frames, self.form.size)
-        return self._finish(moved(view[moved(index, stored.device), start, :, top, left], device))
+        return self._finish(moved(view[self.located(index, stored.device), start, :, top, left], device))
 
     def _finish(self, clip: Tensor) -> Tensor:
         return standardise(clip.float(), *IMAGENET) if self.form.channels == 3 else clip.float().div_(255)
@@ -178,8 +179,8 @@ class FlowColumn(ArrayColumn[Flow]):
     def _cut(self, index: Tensor, top: Tensor, left: Tensor, device: Device) -> Tensor:
         stored = self.arrays["clip"]
         view = crops(stored, self.form.frames, self.form.size)[:, 0]
-        at = [moved(part, stored.device) for part in (index, top, left)]
-        return self._finish(moved(view[at[0], :, at[1], at[2]], device))
+        rows, top, left = self.located(index, stored.device), moved(top, stored.device), moved(left, stored.device)
+        return self._finish(moved(view[rows, :, top, left], device))
 
     def _finish(self, flow: Tensor) -> Tensor:
         return flow.float().clamp_(-self.form.bound, self.form.bound).div_(self.form.bound)

@@ -1,15 +1,16 @@
 """Pictures: single ones, and the frames of clips.
 
-Training arrays hold whole pictures, stretched to a square of ``stored_size``, with the size they had: a random resized
-crop is drawn in the picture's own pixels. Other arrays hold what evaluation needs, to the bit."""
+Pixels are stored with their channels last, as Pillow gives them. Training arrays hold whole pictures, stretched to a
+square of ``stored_size``, with the size they had: a random resized crop is drawn in the picture's own pixels. Other
+arrays hold what evaluation needs, to the bit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -52,6 +53,11 @@ def _standard(mean: Colour, std: Colour, device: torch.device) -> tuple[Tensor, 
     return 1 / (255 * deviation), centre / deviation
 
 
+def channels_first(pictures: Tensor) -> Tensor:
+    """View pictures [N, H, W, 3], as they are stored, as [N, 3, H, W]."""
+    return pictures.permute(0, 3, 1, 2)
+
+
 def middles(count: int, segments: int) -> list[int]:
     """Pick the middle one of ``count`` frames in each of as many equal ``segments``."""
     return [(2 * segment + 1) * count // (2 * segments) for segment in range(segments)]
@@ -69,8 +75,10 @@ class Image(Form):
 
     Training: random resized crop (``crop_scale``: share of the picture's area; null: the whole picture), flip, and two
     operations of RandAugment of strength 7 of 30. Evaluation: stretched to the square. allow_truncated: a broken-off
-    file is used as far as it goes. grey_if_unreadable: a file that cannot be used becomes a grey picture, and
-    ``ImageColumn.substituted`` counts it."""
+    file is used as far as it goes. grey_if_unreadable: a file that cannot be used becomes a grey picture, and the
+    dataset's notes count it."""
+
+    version: ClassVar[int] = 2
 
     size: int = 224
     stored_size: int = 256
@@ -90,7 +98,7 @@ class Image(Form):
 
     def stored(self, split: SplitName) -> Mapping[str, Stored]:
         edge = self.stored_size if split == "train" else self.size
-        arrays = {"picture": Stored("uint8", (3, edge, edge)), "grey": Stored("bool", (1,))}
+        arrays = {"picture": Stored("uint8", (edge, edge, 3)), "grey": Stored("bool", (1,))}
         return arrays | ({"size": Stored("int32", (2,))} if split == "train" else {})
 
     def decode(self, medium: Medium, split: SplitName) -> Arrays:
@@ -103,13 +111,15 @@ class Image(Form):
         except MediaError:
             if not self.grey_if_unreadable:
                 raise
-            grey, pixels = True, np.full((3, edge, edge), GREY, np.uint8)
+            grey, pixels = True, np.full((edge, edge, 3), GREY, np.uint8)
         arrays: Arrays = {"picture": pixels, "grey": np.array([grey])}
         return arrays | ({"size": np.array(size, np.int32)} if split == "train" else {})
 
-    def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> ImageColumn:
-        grey = int(arrays["grey"].sum())
-        return ImageColumn(self, arrays, split == "train", self.sample().shape, substituted=grey)
+    def column(self, arrays: Mapping[str, Tensor], rows: Tensor, split: SplitName) -> ImageColumn:
+        return ImageColumn(self, arrays, rows, split == "train", self.sample().shape)
+
+    def remarks(self, arrays: Mapping[str, Tensor], rows: Tensor) -> Iterator[tuple[int, str]]:
+        yield int(arrays["grey"][rows].sum()), "are grey, unreadable"
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,17 +129,17 @@ class ImageColumn(ArrayColumn[Image]):
     facts = frozenset({"size", "grey"})
 
     def gather(self, index: Tensor, device: Device) -> Tensor:
-        pictures = self.take("picture", device, index)
+        pictures = channels_first(self.take("picture", device, index))
         if self.training and self.form.size != self.form.stored_size:
             return self._finish(crop(pictures, whole(len(index)), self.form.size))
-        return self._finish(pictures.float())
+        return self._finish(pictures.to(torch.float32, memory_format=torch.contiguous_format))
 
     def draw(self, index: Tensor, device: Device, generator: Generator, part: slice = slice(None)) -> Tensor:
         if not (self.training and self.form.augmented):
             return self.gather(index[part], device)
         form = self.form
-        boxes, flips = _views(self.arrays["size"][index], generator, form.crop_scale, form.flip)
-        pictures = self.take("picture", device, index[part])
+        boxes, flips = _views(self.fact("size", index), generator, form.crop_scale, form.flip)
+        pictures = channels_first(self.take("picture", device, index[part]))
         pictures = crop(pictures, boxes[part], form.size, None if flips is None else flips[part])
         if form.randaugment:
             operations = draw_operations(len(index), generator)[part]
@@ -152,6 +162,8 @@ class Frames(Form):
     than are served repeats some; one of fewer than ``least`` is refused. most: frames kept for training, evenly
     spread."""
 
+    version: ClassVar[int] = 2
+
     frames: int
     size: int = 224
     stored_size: int = 256
@@ -168,9 +180,9 @@ class Frames(Form):
 
     def stored(self, split: SplitName) -> Mapping[str, Stored]:
         if split != "train":
-            return {"frames": Stored("uint8", (self.frames, 3, self.size, self.size))}
+            return {"frames": Stored("uint8", (self.frames, self.size, self.size, 3))}
         return {
-            "frames": Stored("uint8", (self.most, 3, self.stored_size, self.stored_size)),
+            "frames": Stored("uint8", (self.most, self.stored_size, self.stored_size, 3)),
             "count": Stored("int32", (1,)),
             "size": Stored("int32", (2,)),
         }
@@ -190,14 +202,14 @@ class Frames(Form):
     def _read(self, path: Path) -> Sequence[NDArray[np.uint8]]:
         return list(read_frames(path, self.rate))
 
-    def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> FramesColumn:
-        return FramesColumn(self, arrays, split == "train", self.sample().shape)
+    def column(self, arrays: Mapping[str, Tensor], rows: Tensor, split: SplitName) -> FramesColumn:
+        return FramesColumn(self, arrays, rows, split == "train", self.sample().shape)
 
 
 def _resized(
     found: Sequence[Path] | Sequence[NDArray[np.uint8]], positions: Sequence[int], edge: int
 ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Give the pictures at ``positions`` as squares [n, 3, edge, edge], and height and width of the first."""
+    """Give the pictures at ``positions`` as squares [n, edge, edge, 3], and height and width of the first."""
     chosen = [found[position] for position in positions]
     pictures = [read_image(picture) if isinstance(picture, Path) else picture for picture in chosen]
     first = np.asarray(pictures[0])
@@ -212,9 +224,10 @@ class FramesColumn(ArrayColumn[Frames]):
 
     def gather(self, index: Tensor, device: Device) -> Tensor:
         if not self.training:
-            return self._finish(self.take("frames", device, index).flatten(0, 1).float())
+            frames = channels_first(self.take("frames", device, index).flatten(0, 1))
+            return self._finish(frames.to(torch.float32, memory_format=torch.contiguous_format))
         places = self._places(index, torch.full((len(index), self.form.frames), 0.5))
-        frames = self.take("frames", device, index.unsqueeze(1), places).flatten(0, 1)
+        frames = channels_first(self.take("frames", device, index.unsqueeze(1), places).flatten(0, 1))
         return self._finish(crop(frames, whole(len(frames)), self.form.size))
 
     def draw(self, index: Tensor, device: Device, generator: Generator, part: slice = slice(None)) -> Tensor:
@@ -222,16 +235,16 @@ class FramesColumn(ArrayColumn[Frames]):
             return self.gather(index[part], device)
         form, each = self.form, (len(index), self.form.frames)
         places = self._places(index, uniform(each, (0, 1), generator))
-        sizes = self.arrays["size"][index].repeat_interleave(form.frames, 0)
+        sizes = self.fact("size", index).repeat_interleave(form.frames, 0)
         boxes, flips = _views(sizes, generator, (0.08, 1.0) if form.random_crop else None, form.flip)
         boxes = boxes.view(*each, 4)[part].flatten(0, 1)
         flips = None if flips is None else flips.view(each)[part].flatten()
-        frames = self.take("frames", device, index[part].unsqueeze(1), places[part]).flatten(0, 1)
+        frames = channels_first(self.take("frames", device, index[part].unsqueeze(1), places[part]).flatten(0, 1))
         return self._finish(crop(frames, boxes, form.size, flips))
 
     def _places(self, index: Tensor, within: Tensor) -> Tensor:
         """Choose frames [B, T], one a segment, at the share ``within`` [B, T] of each."""
-        count = self.arrays["count"][index]
+        count = self.fact("count", index)
         segments = torch.arange(self.form.frames)
         return ((segments + within) * count / self.form.frames).long().minimum(count - 1)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -17,12 +17,14 @@ from data.augment.masks import draw_spans, mask
 from data.base import SampleType
 from data.base.placement import moved
 from data.media import MediaError
-from data.media.audio import read_audio
+from data.media.audio import read_sound
 from data.prepared.forms.base import Arrays, Form, Stored
 from data.prepared.forms.columns import ArrayColumn, Device
 from data.prepared.lists.items import Medium, SplitName
 
 FloatName = Literal["float16", "float32"]
+_BEYOND = {"beyond": Stored("bool", (1,))}
+_REMARK = "have floating-point samples beyond full scale, which were clipped or scaled"
 
 
 def log_stft(wave: Tensor, n_fft: int, hop: int) -> Tensor:
@@ -62,6 +64,7 @@ class Spectrogram(Form):
     dtype: FloatName = "float16"
     mask_bands: int = 0
     mask_frames: int = 0
+    version: ClassVar[int] = 2
 
     @property
     def bands(self) -> int:
@@ -82,11 +85,12 @@ class Spectrogram(Form):
         frames = self.frames
         if self.crop == "random" and split == "train":
             frames = 1 + self.source_samples() // self.hop
-        return {"spectrogram": Stored(self.dtype, (self.bands, frames))}
+        return {"spectrogram": Stored(self.dtype, (self.bands, frames)), **_BEYOND}
 
     def decode(self, medium: Medium, split: SplitName) -> Arrays:
         assert isinstance(medium, Path)
-        wave = read_audio(medium, self.rate)
+        sound = read_sound(medium, self.rate)
+        wave = sound.wave
         if len(wave) < self.n_fft:
             raise MediaError(
                 medium, f"{len(wave) / self.rate:.3f} s of sound, less than one window of {self.n_fft} samples"
@@ -97,10 +101,14 @@ class Spectrogram(Form):
             samples = len(wave) if split == "train" else samples
         wave = fill_up(wave, samples, self.fill)
         start = 0 if self.crop == "start" else (len(wave) - samples) // 2
-        return {"spectrogram": _as(log_stft(wave[start : start + samples], self.n_fft, self.hop), self.dtype)}
+        spectrogram = log_stft(wave[start : start + samples], self.n_fft, self.hop)
+        return {"spectrogram": _as(spectrogram, self.dtype), "beyond": np.array([sound.beyond])}
 
-    def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> SpectrogramColumn:
-        return SpectrogramColumn(self, arrays, split == "train", self.sample().shape)
+    def remarks(self, arrays: Mapping[str, Tensor], rows: Tensor) -> Iterator[tuple[int, str]]:
+        yield int(arrays["beyond"][rows].sum()), _REMARK
+
+    def column(self, arrays: Mapping[str, Tensor], rows: Tensor, split: SplitName) -> SpectrogramColumn:
+        return SpectrogramColumn(self, arrays, rows, split == "train", self.sample().shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +131,8 @@ class SpectrogramColumn(ArrayColumn[Spectrogram]):
         stored = self.arrays["spectrogram"]
         # A view of every crop there is: one gather reads those that are wanted, and no more.
         crops = stored.unfold(2, self.form.frames, 1)
-        at = moved(index, stored.device), moved(starts, stored.device)
-        return moved(crops[at[0], :, at[1]], device).float().unsqueeze(1)
+        rows, starts = self.located(index, stored.device), moved(starts, stored.device)
+        return moved(crops[rows, :, starts], device).float().unsqueeze(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,18 +150,20 @@ class FilterBank(Form):
     dtype: FloatName = "float16"
     mask_bands: int = 0
     mask_frames: int = 0
+    version: ClassVar[int] = 2
 
     def sample(self) -> SampleType:
         return SampleType((1, self.frames, self.mels))
 
     def stored(self, split: SplitName) -> Mapping[str, Stored]:
-        return {"bank": Stored(self.dtype, (self.frames, self.mels))}
+        return {"bank": Stored(self.dtype, (self.frames, self.mels)), **_BEYOND}
 
     def decode(self, medium: Medium, split: SplitName) -> Arrays:
         from torchaudio.compliance.kaldi import fbank
 
         assert isinstance(medium, Path)
-        wave = read_audio(medium, self.rate)
+        sound = read_sound(medium, self.rate)
+        wave = sound.wave
         if len(wave) < round(0.025 * self.rate):
             raise MediaError(medium, f"{len(wave) / self.rate:.3f} s of sound, less than one window of 0.025 s")
         bank = fbank(
@@ -166,10 +176,14 @@ class FilterBank(Form):
             dither=0.0,
             frame_shift=10,
         )[: self.frames]
-        return {"bank": _as(torch.nn.functional.pad(bank, (0, 0, 0, self.frames - len(bank))), self.dtype)}
+        bank = torch.nn.functional.pad(bank, (0, 0, 0, self.frames - len(bank)))
+        return {"bank": _as(bank, self.dtype), "beyond": np.array([sound.beyond])}
 
-    def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> FilterBankColumn:
-        return FilterBankColumn(self, arrays, split == "train", self.sample().shape)
+    def remarks(self, arrays: Mapping[str, Tensor], rows: Tensor) -> Iterator[tuple[int, str]]:
+        yield int(arrays["beyond"][rows].sum()), _REMARK
+
+    def column(self, arrays: Mapping[str, Tensor], rows: Tensor, split: SplitName) -> FilterBankColumn:
+        return FilterBankColumn(self, arrays, rows, split == "train", self.sample().shape)
 
 
 @dataclass(frozen=True, eq=False)

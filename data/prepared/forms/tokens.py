@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from data.base import SampleType
-from data.media.text import encode, padding
+from data.media.text import encode, padding, require_tokenizer
 from data.prepared.forms.base import Arrays, Form, Stored
 from data.prepared.forms.columns import ArrayColumn, Device
 from data.prepared.lists.items import Medium, SplitName
@@ -19,7 +19,8 @@ from data.prepared.lists.items import Medium, SplitName
 @dataclass(frozen=True, kw_only=True)
 class Tokens(Form):
     """The text itself, served as int64 [2, length]: token ids, and the attention mask (1 = real token, 0 = padding
-    behind them). tokenizer: a local folder or a name known to transformers; length: at most, special tokens included.
+    behind them). tokenizer: ``bytes`` or ``words`` (built in), a local folder or a name known to transformers; length:
+    at most, special tokens included.
 
     pair: the medium is two texts with a tab between them, which the tokenizer joins as it joins pairs. A text of no
     token at all counts as one padding token, as attention over nothing is undefined."""
@@ -28,6 +29,9 @@ class Tokens(Form):
     length: int
     special_tokens: bool = True
     pair: bool = False
+
+    def require(self) -> None:
+        require_tokenizer(self.tokenizer)
 
     def sample(self) -> SampleType:
         return SampleType((2, self.length), tokens=True)
@@ -45,8 +49,8 @@ class Tokens(Form):
         ids[: len(found)] = found
         return {"ids": ids, "count": np.array([max(1, len(found))], np.int32)}
 
-    def column(self, arrays: Mapping[str, Tensor], split: SplitName) -> TokensColumn:
-        return TokensColumn(self, arrays, split == "train", self.sample().shape)
+    def column(self, arrays: Mapping[str, Tensor], rows: Tensor, split: SplitName) -> TokensColumn:
+        return TokensColumn(self, arrays, rows, split == "train", self.sample().shape)
 
 
 @dataclass(frozen=True, eq=False)

@@ -126,7 +126,7 @@ def repeat_notes(
         )
     notes = []
     if shared:
-        notes.append(f"samples in two splits: {len(shared)} (allow_repeats)")
+        notes.append(f"samples in two splits: {len(shared)}, as allow_repeats says")
     if within := len(repeated) - len(shared):
         notes.append(f"samples that stand more than once within their split: {within}")
     return tuple(notes)
@@ -198,9 +198,13 @@ def _held_out(
     of: dict[int, set[str]] = {}
     for row in rows:
         of.setdefault(row.label, set()).add(row.group)
-    alone = sum(len(groups) == 1 for groups in of.values())
+    count, alone = len(set().union(*of.values())), sum(len(groups) == 1 for groups in of.values())
+    why = f"no choice of the {count} groups leaves every class for training"
+    if count == 1:
+        why = "one group is left, and three splits need three"
+    elif alone:
+        why = f"{alone} of {len(of)} classes are in one of the {count} groups alone, and would be lost for training"
     raise DataError(
-        f"{where}: none of the {len({row.group for row in rows})} groups left can be held out for the {name} split: "
-        f"{alone} of {len(of)} classes are in one group alone, and would be lost for training; name the split of each "
-        "sample, make the groups finer, or leave the group out"
+        f"{where}: no whole group can be held out for the {name} split: {why}; name the split of each sample, make the "
+        "groups finer, or leave the group out"
     )

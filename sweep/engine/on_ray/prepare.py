@@ -4,7 +4,6 @@ of caches; nodes that share it share the work."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +12,10 @@ from ray.exceptions import NodeDiedError, RayError, RayTaskError, TaskUnschedula
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from data.base import DataError
-from data.prepared.cache.decoding import markers_and_pending
+from data.prepared.cache.decoding import reserve
 from data.prepared.cache.folder import CacheFolder
 from data.prepared.cache.preparation import Preparation, Shard
-from data.prepared.cache.records import Marker, Meta, Samples, Skipped
-from data.prepared.lists.items import SplitName
+from data.prepared.cache.records import Marker, Meta, Skipped
 from sweep.config import ConfigError
 from sweep.engine.prepare_display import PreparationDisplay
 
@@ -26,21 +24,11 @@ AHEAD = 2
 
 
 @dataclass(frozen=True)
-class ShardPlace:
-    """Says where a shard belongs: all that a node needs to find out whether it has it."""
-
-    name: str
-    number: int
-    bytes: int
-
-
-@dataclass(frozen=True)
 class Survey:
-    """Tells what a node has of a cache."""
+    """Tells what a node has of a cache. pending: numbers of shards, with the places in them of what is missing."""
 
     meta: Meta | None
-    pending: list[int]
-    skipped: list[Skipped]
+    pending: dict[int, tuple[int, ...]]
 
 
 def prepare_nodes(work: Preparation, display: PreparationDisplay) -> Meta:
@@ -49,44 +37,42 @@ def prepare_nodes(work: Preparation, display: PreparationDisplay) -> Meta:
     nodes = {node: processors for node, processors in nodes.items() if processors}
     if not nodes:
         raise ConfigError("no node of the Ray cluster has a processor to decode with; use --local, or other nodes")
-    found = _survey(work, nodes, again=True)
-    if complete := [survey.meta for survey in found.values() if survey.meta]:
-        work.check(complete[0].skipped)
-    if len(complete) == len(found):
-        return complete[0]
+    work.repeats()  # with the keys of the media, which no node needs to compute again
+    shared = ray.put(work)
+    asked = {node: _look.options(**_on(node)).remote(shared) for node in nodes}
+    found: dict[str, Survey] = {node: _result(awaited) for node, awaited in asked.items()}
+    for survey in found.values():
+        work.check(survey.meta.skipped if survey.meta else ())
+    lacking = {node: survey for node, survey in found.items() if survey.meta is None or survey.pending}
+    if not lacking:
+        return next(survey.meta for survey in found.values() if survey.meta)
+    work.require()
     with display:
-        display.expect(sum(len(work.shards[number].items) for s in found.values() for number in s.pending))
-        while pending := {node: survey.pending for node, survey in found.items() if survey.pending}:
-            _decode(work, {node: nodes[node] for node in pending}, pending, display)
-            found = _survey(work, found, again=False)
-        for survey in found.values():
-            work.check(survey.skipped)
-        ending = {node: _finish.options(**_on(node)).remote(work.folder.name, *work.ending(survey.skipped))
-                  for node, survey in found.items() if survey.meta is None}  # fmt: skip
+        display.expect(sum(len(places) for survey in lacking.values() for places in survey.pending.values()))
+        skipped = _decode(work, {node: nodes[node] for node in lacking}, lacking, display)
+        ending = {node: _finish.options(**_on(node)).remote(work.folder.name, work.ending(skipped[node]))
+                  for node in lacking}  # fmt: skip
         return [_result(awaited) for awaited in ending.values()].pop()
 
 
-def _survey(work: Preparation, nodes: Iterable[str], again: bool) -> dict[str, Survey]:
-    places = ray.put([ShardPlace(shard.name, shard.number, shard.bytes) for shard in work.shards])
-    asked = {node: _look.options(**_on(node)).remote(work.folder.name, places, again) for node in nodes}
-    return {node: _result(awaited) for node, awaited in asked.items()}
-
-
 def _decode(
-    work: Preparation, nodes: dict[str, int], pending: dict[str, list[int]], display: PreparationDisplay
-) -> None:
-    """Decode in one task a shard and node. Nodes begin at different shards: some may share their folder."""
-    ahead = {node: deque((number, False) for number in _rotated(pending[node], k / len(nodes)))
+    work: Preparation, nodes: dict[str, int], found: dict[str, Survey], display: PreparationDisplay
+) -> dict[str, list[Skipped]]:
+    """Decode in one task a shard and node; returns what each node skipped. Nodes begin at different shards: some may
+    share their folder."""
+    ahead = {node: deque((number, False) for number in _rotated(list(found[node].pending), k / len(nodes)))
              for k, node in enumerate(nodes)}  # fmt: skip
     running: dict[Any, tuple[str, int]] = {}
     busy = dict.fromkeys(nodes, 0)
-    skipped: dict[str, list[Skipped]] = {node: [] for node in nodes}
+    metas = {node: found[node].meta for node in nodes}
+    skipped = {node: list(meta.skipped) if meta else [] for node, meta in metas.items()}
     try:
         while running or any(ahead.values()):
             for node, queue in ahead.items():
                 while queue and busy[node] < AHEAD * nodes[node]:
                     number, wait = queue.popleft()
-                    running[_run.options(**_on(node, 1)).remote(work.shards[number], wait)] = (node, number)
+                    shard = work.shards[number].only(found[node].pending[number])
+                    running[_run.options(**_on(node, 1)).remote(shard, wait)] = (node, number)
                     busy[node] += 1
             for done in ray.wait(list(running), num_returns=1)[0]:
                 node, number = running.pop(done)
@@ -95,12 +81,13 @@ def _decode(
                 if marker is None:
                     ahead[node].append((number, True))
                     continue
-                display.advance(len(work.shards[number].items))
+                display.advance(len(found[node].pending[number]))
                 skipped[node] += marker.skipped
                 work.check(skipped[node])
     finally:
         for awaited in running:
             ray.cancel(awaited)
+    return skipped
 
 
 def _rotated(numbers: list[int], share: float) -> list[int]:
@@ -134,13 +121,14 @@ def _result(awaited: Any, shard: Shard | None = None) -> Any:
 
 
 @ray.remote
-def _look(cache: str, places: list[ShardPlace], again: bool) -> Survey:
-    folder = CacheFolder(cache)
-    if (meta := folder.meta()) is not None:
-        return Survey(meta, [], list(meta.skipped))
-    markers, pending = markers_and_pending(folder, places, again)
-    folder.check_room(sum(place.bytes for place in pending))
-    return Survey(None, [place.number for place in pending], [skip for marker in markers for skip in marker.skipped])
+def _look(work: Preparation) -> Survey:
+    meta = work.folder.meta()
+    pending = work.pending(meta.skipped if meta else ())
+    if pending:
+        reserve(work, pending)
+    first = {shard.number: shard.positions[0] for shard in work.shards}
+    places = {shard.number: tuple(p - first[shard.number] for p in shard.positions) for shard in pending}
+    return Survey(meta, places)
 
 
 @ray.remote
@@ -149,7 +137,7 @@ def _run(shard: Shard, wait: bool) -> Marker | None:
 
 
 @ray.remote
-def _finish(cache: str, meta: Meta, samples: dict[SplitName, Samples]) -> Meta:
+def _finish(cache: str, meta: Meta) -> Meta:
     folder = CacheFolder(cache)
     with folder.writing(0):
-        return folder.finish(meta, samples)
+        return folder.finish(meta)

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from rich.console import Console
 from support.binary_files_dataset import write_pictures
 from support.command_desk import Desk
@@ -49,16 +50,22 @@ def command(dataset: str, root: Path | None, *words: str) -> list[str]:
 def test_preparing_tells_what_it_does_and_where_the_cache_is(file: Path) -> None:
     first, second, third = command("manifest", file, WORD)
     folder = work(file).folder
-    assert first == "manifest (own): preparing 20 samples"
+    assert first == "manifest (own): preparing 20 of 20 samples"
     assert second.startswith("manifest (own): 20 of 20 samples prepared, ")
     assert "a second" in second
-    assert third.startswith(f"manifest (own): 20 of 20 samples in {folder.path}, ")
+    assert third.startswith(f"manifest (own): 20 of 20 samples in {folder.path.parent}, ")
     assert third.endswith("KiB")
     assert command("manifest", file, WORD) == [third]
 
     file.write_text(file.read_text().replace("1.png,bright", "1.png,dark"))
-    again = command("manifest", file, WORD)[0]
-    assert again == f"manifest (own): preparing 20 samples; changed since the cache {folder.name[-16:]}: manifest"
+    again, last = command("manifest", file, WORD)
+    assert again == f"manifest (own): all 20 samples are there; changed since the cache {folder.name[-16:]}: manifest"
+    assert last == third
+    file.write_text(file.read_text().replace("2.png,dark,train\n", ""))
+    (file.parent / "2.png").rename(file.parent / "new.png")
+    Image.new("RGB", (20, 16), (1, 2, 3)).save(file.parent / "new.png")
+    file.write_text(file.read_text() + "new.png,dark,train\n")
+    assert command("manifest", file, WORD)[0].startswith("manifest (own): preparing 1 of 20 samples; changed since")
 
 
 def test_files_that_are_left_out_are_listed(file: Path) -> None:
@@ -109,7 +116,7 @@ def test_every_node_of_a_cluster_prepares_what_it_lacks(tmp_path: Path, file: Pa
         code, out, err = desk.run(*words)
         assert (code, err) == (0, "")
         assert "manifest (own): 20 of 20 samples prepared" in out
-        assert f"20 of 20 samples in {work(file).folder.path}" in out
+        assert f"20 of 20 samples in {work(file).folder.path.parent}" in out
         assert len(work(file).shards) == 3
         meta = CacheFolder(work(file).folder.name).meta()
         assert meta is not None

@@ -29,7 +29,7 @@ def test_the_display_knows_rate_and_time_left(tmp_path: Path, monkeypatch: pytes
         now[0] += 10
         display.advance(25)
     assert out.getvalue().splitlines() == [
-        "shelf (short): preparing 52 samples",
+        "shelf (short): preparing 40 of 52 samples",
         "shelf (short): 15 of 40 samples prepared, 0.5 a second, 50 s left",
         "shelf (short): 40 of 40 samples prepared, 1 a second, 40 s",
     ]

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.binary_files_dataset import LENGTH, CountingWatcher, shelf, write_shelf
+from support.binary_files_dataset import LENGTH, CountingWatcher, decoded, shelf, write_shelf
 
 from data.base import DataError
 from data.prepared.cache.decoding import prepare
 from data.prepared.cache.folder import CacheError, CacheFolder, size
 from data.prepared.cache.records import Marker
+from data.prepared.cache.store import SampleStore
 
 if TYPE_CHECKING:
     from support.recorded_disk import RecordedDisk
@@ -28,10 +29,10 @@ pytest_plugins = ["support.recorded_disk"]
 
 
 def test_arrays_are_maps_that_processes_share_and_none_can_write(root: Path) -> None:
-    folder = shelf(root).folder
     prepare(shelf(root))
-    arrays = folder.arrays("train")["bytes"]
-    maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if str(folder.path) in line]
+    store = SampleStore.of(shelf(root).forms["bytes"], "train")
+    arrays = store.arrays(52)
+    maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if str(store.folder.path) in line]
     assert [words[1] for words in maps] == ["r--s"] * len(arrays)
 
 
@@ -90,7 +91,13 @@ def test_damage_is_an_error_with_a_remedy(root: Path) -> None:
     prepare(shelf(root))
     (folder.path / "train.labels.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(DataError, match=r"train.labels.npy: cannot be read .*remove the folder"):
-        folder.samples("train")
+        folder.labels("train")
+    store = SampleStore.of(shelf(root).forms["bytes"], "train")
+    (store.folder.path / "count.bin").write_bytes(b"cut")
+    with pytest.raises(
+        DataError, match=rf"count.bin: cannot be read .*remove the folder {store.folder.path}, it is made"
+    ):
+        store.arrays(52)
     (folder.path / "meta.json").write_text("{")
     with pytest.raises(DataError, match=r"meta.json: damaged; remove the folder"):
         folder.meta()
@@ -119,7 +126,7 @@ def test_another_user_reads_a_complete_cache_and_is_told_of_an_incomplete_one(mo
         meta = prepare(shelf(root))
         with another_user():
             assert prepare(shelf(root)) == meta
-            assert len(shelf(root).folder.arrays("test")["bytes"]["bytes"]) == 6
+            assert len(decoded(shelf(root), "test")["bytes"]) == 6
         os.chmod(shelf(root).folder.path, 0o700)
         with another_user(), pytest.raises(DataError, match=r"Permission denied|cannot be read"):
             prepare(shelf(root))
@@ -139,20 +146,18 @@ def test_sizes_in_words() -> None:
 # Crash safety -----------------------------------------------------------------------------------------------------
 
 
-def test_a_shard_is_marked_only_when_its_arrays_are_on_the_disk(root: Path, disk: RecordedDisk) -> None:
+def test_a_row_is_marked_only_when_its_arrays_are_on_the_disk(root: Path, disk: RecordedDisk) -> None:
     assert shelf(root).shards[0].run() == Marker()
-    assert disk.renamed() == ["train-0000000.json"]
-    names = {path.name for path in disk.synced(before="train-0000000.json")}
-    assert {"train.bytes.bytes.npy", "train.bytes.count.npy"} <= names
-    assert disk.synced()[-1] == shelf(root).folder.path / "shards"
+    assert disk.renamed() == []
+    order = [path.name for path in disk.synced()]
+    assert order[-3:] == ["bytes.bin", "count.bin", "written.bin"]
+    assert order[0].startswith(".keys-000000.bin")
 
 
 def test_a_cache_says_that_it_is_complete_last_of_all(root: Path, disk: RecordedDisk) -> None:
     prepare(shelf(root))
     assert disk.renamed()[-1] == "meta.json"
-    assert {f"{s}.{n}.npy" for s in ("train", "validation", "test") for n in ("rows", "labels", "ids")} <= set(
-        disk.renamed()
-    )
+    assert "written.bin" in {path.name for path in disk.synced(before="meta.json")}
 
 
 def test_no_file_stays_open_after_a_preparation(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,17 +178,16 @@ def test_a_shard_can_be_decoded_where_nothing_has_been_made_before(root: Path, c
     assert not caches.exists()
     shard = shelf(root).shards[1]
     assert shard.run(wait=False) == Marker()
-    assert shelf(root).folder.marker(shard.name) == Marker()
+    assert shard not in shelf(root).pending()
 
 
-@pytest.mark.parametrize("name", ["meta.json", "test.ids.npy"])
 def test_a_disk_that_is_full_at_the_very_end_is_an_error_with_a_remedy(
-    root: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rename = Path.replace
 
     def replace(self: Path, target: Path) -> Path:
-        if Path(target).name == name:
+        if Path(target).name == "meta.json":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return rename(self, target)
 
@@ -230,14 +234,15 @@ def test_a_shard_belongs_to_one_process_at_a_time(root: Path, monkeypatch: pytes
     folder.path.mkdir(parents=True)
     other = Holder(folder, first.number)
     assert first.run(wait=False) is None
-    assert folder.marker(first.name) is None
+    assert first in shelf(root).pending()
     assert second.run(wait=False) == Marker()
     lock, waits = fcntl.lockf, list[bool]()
 
     def lockf(file: Any, flags: int, length: int, start: int) -> None:
-        waits.append(not flags & fcntl.LOCK_NB)
-        if waits[-1]:
-            other.let_go()
+        if Path(file.name).parent == folder.path:  # not a lock of a store
+            waits.append(not flags & fcntl.LOCK_NB)
+            if waits[-1]:
+                other.let_go()
         lock(file, flags, length, start)
 
     monkeypatch.setattr(fcntl, "lockf", lockf)
@@ -281,19 +286,3 @@ def test_of_several_caches_beside_it_the_latest_comes_first(root: Path) -> None:
         keys.append(work.key)
     (root / "train/000_0.bin").write_bytes(b"newest of all")
     assert [near.key for near in shelf(root).folder.siblings("shelf", "short")] == keys[::-1]
-
-
-def test_a_damaged_marker_is_none(root: Path) -> None:
-    shard, folder = shelf(root).shards[0], shelf(root).folder
-    shard.run()
-    (folder.path / "shards" / f"{shard.name}.json").write_bytes(b"")
-    assert folder.marker(shard.name) is None
-    folder.forget(shard.name)
-    folder.forget(shard.name)
-    assert not (folder.path / "shards" / f"{shard.name}.json").exists()
-
-
-def test_the_size_of_a_cache_is_that_of_its_arrays_and_on_the_disk_holes_count_for_nothing(root: Path) -> None:
-    meta, folder = prepare(shelf(root)), shelf(root).folder
-    assert meta.bytes == sum(path.stat().st_size for path in folder.path.glob("*.npy"))
-    assert folder.disk() == sum(512 * path.stat().st_blocks for path in folder.path.rglob("*") if path.is_file()) > 0

@@ -55,7 +55,7 @@ def test_a_changed_manifest_medium_profile_or_version_is_another_cache(
     assert shelf(moved).key == first.key
 
     (moved / "train/000_0.bin").rename(moved / "train/000_1.bin")
-    assert first.content.changes(shelf(moved).content) == ["manifest", "media"]
+    assert first.content.changes(shelf(moved).content) == ["manifest"]
     (moved / "train/000_1.bin").rename(moved / "train/000_0.bin")
     (moved / "train/000_0.bin").write_bytes(b"longer or shorter")
     assert first.content.changes(shelf(moved).content) == ["media"]
@@ -65,17 +65,23 @@ def test_a_changed_manifest_medium_profile_or_version_is_another_cache(
     assert len({shelf(root).key, shelf(moved).key, shelf(root, profile="long").key, first.key}) == 4
 
 
-def test_media_beside_the_root_count_by_their_way_from_it(tmp_path: Path) -> None:
-    def key(top: str, medium: str) -> str:
-        path = tmp_path / top / medium
+def test_media_count_by_what_they_hold_wherever_they_lie(tmp_path: Path) -> None:
+    def key(medium: str, content: bytes) -> str:
+        path = tmp_path / medium
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
+        path.write_bytes(content)
         splits = {split: (Item(split, 0, {"sound": path}),) for split in ("train", "validation", "test")}
-        listing = Listing(("a",), splits, ())  # type: ignore[arg-type]
-        return Preparation("d", "p", tmp_path / top / "data", listing, {"sound": Bytes()}).key
+        return Preparation("d", "p", tmp_path / "data", Listing(("a",), splits, ()), {"sound": Bytes()}).key  # type: ignore[arg-type]
 
-    assert key("one", "near/x.wav") == key("another", "near/x.wav")
-    assert len({key("one", medium) for medium in ("near/x.wav", "here/x.wav", "data/x.wav", "data/here/x.wav")}) == 4
+    assert key("near/x.wav", b"x") == key("data/y.wav", b"x") != key("data/y.wav", b"z")
+
+
+def test_a_cache_of_an_earlier_layout_is_another_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = shelf(root)
+    key = now.key
+    monkeypatch.setattr(preparation, "LAYOUT", "1")
+    before = shelf(root)
+    assert (before.key != key, before.content.changes(now.content)) == (True, ["layout"])
 
 
 def listed(train: int, missing: tuple[tuple[str, str], ...] = (), allowed: float = 0.0) -> Preparation:
@@ -96,25 +102,23 @@ def test_shards_hold_every_sample_once_and_are_few_however_many_there_are(
     work = listed(train)
     own = [shard for shard in work.shards if shard.split == "train"]
     assert [item for shard in own for item in shard.items] == list(work.listing.splits["train"])
-    assert [shard.first for shard in own] == list(range(0, train, step))
+    assert [shard.positions for shard in own] == [tuple(range(k, min(k + step, train))) for k in range(0, train, step)]
     assert {len(shard.items) for shard in own[:-1]} <= {step}
-    assert {shard.rows for shard in own} == {train}
     assert [shard.number for shard in work.shards] == list(range(len(own) + 2))
     assert len(own) <= 8
-    assert len({shard.name for shard in work.shards}) == len(work.shards)
 
 
-def test_shards_begin_where_they_always_did(root: Path) -> None:
-    """A cache that an earlier version began is gone on with: its markers are named by the first samples."""
-    assert [shard.name for shard in shelf(root).shards] == [
-        "train-0000000",
-        "train-0000016",
-        "train-0000032",
-        "validation-0000000",
-        "test-0000000",
-    ]
-    many = 2048 * 20 + 1  # one more than as many shards of 20 hold
-    assert [shard.first for shard in listed(many - 2).shards[:3]] == [0, 21, 42]
+def test_what_is_pending_are_the_shards_with_what_is_missing_alone(root: Path) -> None:
+    work = shelf(root)
+    assert work.pending() == list(work.shards)
+    work.shards[1].run()
+    work.shards[0].only([0, 2]).run()
+    first, third, *_ = work.pending([Skipped(split="train", row=35, id="", reason="")])
+    assert first.positions == (1, *range(3, 16))
+    assert [item.id for item in first.items][:2] == ["train/001_1", "train/003_1"]
+    assert first.keys["bytes"] == tuple(work.keys["train"]["bytes"][position] for position in first.positions)
+    assert third.positions == (32, 33, 34, 36, 37, 38, 39)
+    assert (first.number, third.number) == (0, 2)
 
 
 def test_nothing_may_be_missing_unless_it_is_said() -> None:
@@ -127,7 +131,8 @@ def test_a_shard_waits_for_another_process_unless_told_not_to(root: Path, monkey
     waits, locked = list[bool](), CacheFolder.locked
 
     def asked(folder: CacheFolder, number: int, wait: bool) -> AbstractContextManager[bool]:
-        waits.append(wait)
+        if folder.name.startswith("shelf"):
+            waits.append(wait)
         return locked(folder, number, wait)
 
     monkeypatch.setattr(CacheFolder, "locked", asked)
@@ -140,13 +145,10 @@ def test_a_shard_waits_for_another_process_unless_told_not_to(root: Path, monkey
 def test_the_ending_of_a_cache_counts_and_lists_what_can_be_used() -> None:
     lost = [Skipped(split="train", row=row, id=f"train-{row}", reason="empty") for row in (2, 0)]
     work = listed(4, allowed=0.5)
-    meta, samples = work.ending(lost)
+    meta = work.ending(lost)
     assert (meta.dataset, meta.profile, meta.key, meta.content) == ("d", "p", work.key, work.content)
     assert meta.samples == {"train": 2, "validation": 1, "test": 1}
     assert [skip.row for skip in meta.skipped] == [0, 2]
-    assert samples["train"].rows.tolist() == [1, 3]
-    assert samples["train"].labels.tolist() == [0, 0]
-    assert samples["train"].ids.tolist() == [f"train-{n}" for n in range(4)]
 
 
 def test_as_many_samples_as_allowed_may_be_missing_and_the_first_of_too_many_are_named() -> None:
@@ -179,12 +181,12 @@ def test_a_list_that_contradicts_itself_is_refused() -> None:
 
 
 def test_a_sample_may_be_shorter_than_its_array_but_not_empty_longer_or_of_another_type(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, caches: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for length, fits in ((LENGTH, True), (1, True), (0, False), (LENGTH + 1, False)):
         values = {"bytes": np.zeros(length, np.uint8), "count": np.array(length, np.int64)}
         monkeypatch.setattr(Bytes, "decode", lambda self, medium, split, values=values: values)
-        shutil.rmtree(shelf(root).folder.path, ignore_errors=True)
+        shutil.rmtree(caches, ignore_errors=True)
         if fits:
             assert shelf(root).shards[0].run() is not None
         else:

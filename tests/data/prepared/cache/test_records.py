@@ -13,7 +13,7 @@ META = Meta(dataset="d", profile="p", key="k", content=CONTENT, forms={"face": "
             samples={"train": 4}, bytes=7, skipped=(SKIPPED,), notes=("read from a list",))  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["manifest", "media", "forms"])
+@pytest.mark.parametrize("name", ["manifest", "media", "forms", "layout"])
 def test_a_change_of_the_content_is_named(name: str) -> None:
     other = CONTENT.model_copy(update={name: "z"})
     assert CONTENT.changes(other) == other.changes(CONTENT) == [name]

@@ -9,6 +9,7 @@ from support.media_files import noise, serve, shaded, write_picture, write_video
 
 from data.media import MediaError
 from data.prepared.forms import Frames, Image
+from data.prepared.forms.columns import ArrayColumn
 from data.prepared.forms.pictures import IMAGENET, STANDARDS, middles
 
 MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in IMAGENET)
@@ -110,17 +111,17 @@ def test_unreadable_pictures_become_grey_and_are_counted_where_that_is_allowed(t
     with pytest.raises(MediaError, match=r"b\.jpg: not a picture"):
         Image(size=8).decode(bad, "test")
     for split in ("train", "test"):
-        column = serve(
-            Image(size=8, stored_size=8, normalise=None, grey_if_unreadable=True), [good, bad], split, tmp_path
-        )  # type: ignore[arg-type]
-        assert column.substituted == 1
+        form = Image(size=8, stored_size=8, normalise=None, grey_if_unreadable=True)
+        column = serve(form, [good, bad], split, tmp_path)  # type: ignore[arg-type]
+        assert isinstance(column, ArrayColumn)
+        assert list(form.remarks(column.arrays, torch.tensor([1, 1, 0]))) == [(2, "are grey, unreadable")]
         assert torch.allclose(column.draw(torch.tensor([1]), "cpu", seeded()), torch.tensor(128 / 255))
 
 
 def test_a_truncated_picture_is_refused_only_on_request(tmp_path: Path) -> None:
     path = write_picture(tmp_path / "a.jpg", noise(64, 64))
     path.write_bytes(path.read_bytes()[:1500])
-    assert Image(size=8).decode(path, "test")["picture"].shape == (3, 8, 8)
+    assert Image(size=8).decode(path, "test")["picture"].shape == (8, 8, 3)
     with pytest.raises(MediaError, match="truncated"):
         Image(size=8, allow_truncated=False).decode(path, "test")
 
@@ -150,7 +151,7 @@ def test_evaluation_serves_the_middle_frames(tmp_path: Path) -> None:
 def test_evaluation_opens_only_the_frames_it_serves(tmp_path: Path) -> None:
     clip = folder(tmp_path, 5)
     clip[0].write_bytes(b"")
-    assert Frames(frames=1, size=16).decode(clip, "test")["frames"].shape == (1, 3, 16, 16)
+    assert Frames(frames=1, size=16).decode(clip, "test")["frames"].shape == (1, 16, 16, 3)
     with pytest.raises(MediaError, match=r"00000\.png: the file is empty"):
         Frames(frames=1, size=16).decode(clip, "train")
 

@@ -165,4 +165,4 @@ def test_a_resident_column_serves_the_same(tmp_path: Path) -> None:
     resident = column.resident("cpu")
     assert torch.equal(resident.draw(index, "cpu", seeded()), column.draw(index, "cpu", seeded()))
     assert len(resident) == 3
-    assert column.nbytes == resident.nbytes == 3 * 33 * 21 * 4
+    assert column.nbytes == resident.nbytes == 3 * (33 * 21 * 4 + 1)

@@ -81,7 +81,7 @@ def test_samples_in_two_splits_are_refused_unless_allowed() -> None:
         match=r"table: samples in two splits: 1 \(sample 1 of train and sample 4 of test\); .*set allow_repeats: true",
     ):
         repeat_notes("abcdbe", parts, "table", False)  # type: ignore[arg-type]
-    assert repeat_notes("abcdbe", parts, "table", True) == ("samples in two splits: 1 (allow_repeats)",)  # type: ignore[arg-type]
+    assert repeat_notes("abcdbe", parts, "table", True) == ("samples in two splits: 1, as allow_repeats says",)  # type: ignore[arg-type]
 
 
 def test_six_speakers_of_fifty_rows_are_held_out_whole() -> None:
@@ -102,9 +102,14 @@ def test_groups_that_lack_a_class_are_held_out_where_no_other_can_be() -> None:
 
 
 def test_what_stands_in_the_way_of_holding_out_is_said() -> None:
-    with pytest.raises(DataError, match=r"table: none of the 4 groups left can be held out for the test split: 4 of 4 "
-                       r"classes are in one group alone.*or leave the group out"):  # fmt: skip
+    with pytest.raises(
+        DataError,
+        match=r"table: no whole group can be held out for the test split: 4 of 4 classes are in one of the 4 groups "
+        r"alone, and would be lost for training; .* or leave the group out",
+    ):
         carve_splits(np.arange(40) % 4, None, [f"g{k % 4}" for k in range(40)], (0.1, 0.2), 0, "table")
+    with pytest.raises(DataError, match="for the validation split: one group is left, and three splits need three"):
+        carve_splits(np.arange(40) % 4, None, [f"g{k // 20}" for k in range(40)], (0.1, 0.2), 0, "table")
     with pytest.raises(
         DataError, match=r"no sample can be held out for the test split, .*give each class three samples"
     ):

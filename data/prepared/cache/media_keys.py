@@ -1,0 +1,102 @@
+"""Media by their content: the digest of each file, computed once as long as its size and its times stay."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from data.prepared.cache.disk import read_if_there, write_atomic
+from data.prepared.cache.folder import CacheFolder
+from data.prepared.lists.items import Clip, Medium
+
+KEY_BYTES = 16
+
+_PIECE, _PIECES = 2**16, 64
+"""Bytes of a piece, and pieces, by which a large file is known; a smaller one is known by all of its bytes."""
+_SETTLED = 2 * 10**9
+"""Nanoseconds after which a further change shows in a file's times, on every file system."""
+_AT_ONCE = 8
+"""Files that are read at a time, as each may be a question to a server."""
+
+
+def medium_key(medium: Medium, digest: Callable[[Path], bytes] | None = None) -> bytes:
+    """Give 16 bytes that depend on the content of a medium alone. digest: of a file (default: of what it holds now)."""
+    if isinstance(medium, str):
+        return _short(b"text", medium.encode(errors="surrogatepass"))
+    window = f"frames {medium.start} to {medium.end}" if isinstance(medium, Clip) else ""
+    return _short(window.encode(), *map(digest or file_digest, medium_files(medium)))
+
+
+def medium_files(medium: Medium) -> tuple[Path, ...]:
+    """List the files of a medium."""
+    if isinstance(medium, str):
+        return ()
+    return medium if isinstance(medium, tuple) else (medium.path if isinstance(medium, Clip) else medium,)
+
+
+def file_digest(path: Path) -> bytes:
+    """Digest a file by its size and its content, 16 bytes; by its path where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size <= _PIECE * _PIECES:
+                return _short(size.to_bytes(8), file.read())
+            pieces = []
+            for number in range(_PIECES):
+                file.seek(number * (size - _PIECE) // (_PIECES - 1))
+                pieces.append(file.read(_PIECE))
+            return _short(size.to_bytes(8), *pieces)
+    except OSError:
+        return _short(b"unreadable", os.fsencode(path))
+
+
+def remembered_digests(root: Path, paths: Iterable[Path]) -> dict[Path, bytes]:
+    """Map file -> :func:`file_digest`. Those whose size and times are as they were at an earlier call are not read
+    again. root: folder of the dataset, for which they are remembered, as far as the cache can be written. Raises
+    CacheError where others may have written there."""
+    folder = CacheFolder("media-digests")
+    folder.require_own()
+    file = folder.path / f"{_short(os.fsencode(root)).hex()}.json"
+    known, wanted = _known(file), list(dict.fromkeys(paths))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = list(pool.map(lambda path: _entry(path, known), wanted))
+    latest = time.time_ns() - _SETTLED
+    entries = {str(path): entry for path, entry in zip(wanted, found, strict=True)}
+    new = {name: entry for name, entry in entries.items() if max(entry[1:3]) < latest and known.get(name) != entry}
+    if new:
+        with suppress(OSError):  # the cache of another user: the files are read again the next time
+            folder.path.mkdir(parents=True, exist_ok=True)
+            write_atomic(file, json.dumps(known | new).encode())
+    return {path: bytes.fromhex(entry[3]) for path, entry in zip(wanted, found, strict=True)}
+
+
+def _entry(path: Path, known: Mapping[str, Any]) -> list[Any]:
+    """Give size, times in nanoseconds and digest of a file."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return [-1, 0, 0, file_digest(path).hex()]
+    times = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+    before = known.get(str(path))
+    return before if before and before[:3] == times else [*times, file_digest(path).hex()]
+
+
+def _known(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(read_if_there(file) or b"{}"))
+    except ValueError:  # damaged by a crash of the machine
+        return {}
+
+
+def _short(*parts: bytes) -> bytes:
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(len(part).to_bytes(8) + part)
+    return state.digest()[:KEY_BYTES]

@@ -1,0 +1,103 @@
+"""Media are known by what they hold."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from data.prepared.cache import media_keys
+from data.prepared.cache.media_keys import file_digest, medium_key, remembered_digests
+from data.prepared.lists.items import Clip
+
+
+def written(path: Path, content: bytes, seconds_ago: float = 10.0) -> Path:
+    path.write_bytes(content)
+    then = path.stat().st_mtime_ns - int(seconds_ago * 1e9)
+    os.utime(path, ns=(then, then))
+    return path
+
+
+def test_equal_media_have_equal_keys_and_others_have_not(tmp_path: Path) -> None:
+    a, b, c = (written(tmp_path / name, content) for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")))
+    assert medium_key(a) == medium_key(b)
+    others = [
+        a,
+        c,
+        (a,),
+        (a, b),
+        (a, c),
+        (c, a),
+        Clip(a, 0, 2),
+        Clip(a, 1, 2),
+        Clip(c, 0, 2),
+        "1",
+        "2",
+        tmp_path / "no",
+    ]
+    # One picture is a clip of one frame.
+    assert len({medium_key(medium) for medium in others}) == len(others) - 1
+    assert len(medium_key("caf\udce9")) == 16
+
+
+@pytest.mark.parametrize("place", [0, 100, 2**12 - 1])
+def test_a_large_file_is_known_by_pieces_from_end_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    monkeypatch.setattr(media_keys, "_PIECE", 128)
+    monkeypatch.setattr(media_keys, "_PIECES", 4)
+    content = bytearray(2**12)
+    before = file_digest(written(tmp_path / "a", content))
+    content[place] = 1
+    assert file_digest(written(tmp_path / "b", content)) != before
+    assert file_digest(written(tmp_path / "c", bytes(2**12 + 1))) != before
+    assert file_digest(written(tmp_path / "d", bytes(2**12))) == before
+
+
+def test_files_are_read_again_only_where_they_may_have_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, digest = list[str](), media_keys.file_digest
+
+    def told(path: Path) -> bytes:
+        read.append(path.name)
+        return digest(path)
+
+    monkeypatch.setattr(media_keys, "file_digest", told)
+    monkeypatch.setattr(media_keys, "_SETTLED", -(10**12))  # times of changes cannot be set back
+    paths = [written(tmp_path / name, name.encode()) for name in "abc"]
+    first = remembered_digests(tmp_path, [*paths, *paths])
+    assert sorted(read) == ["a", "b", "c"]
+    assert remembered_digests(tmp_path, paths) == first
+    assert len(read) == 3
+    written(paths[1], b"x")
+    second = remembered_digests(tmp_path, [*paths, tmp_path / "absent"])
+    assert sorted(read[3:]) == ["absent", "b"]
+    assert second[paths[1]] != first[paths[1]]
+    assert second[paths[0]] == first[paths[0]]
+
+
+def test_what_has_just_changed_may_change_again_unseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(media_keys, "_SETTLED", 10**15)
+    path = written(tmp_path / "a", b"1")
+    before, stat = remembered_digests(tmp_path, [path]), path.stat()
+    path.write_bytes(b"2")
+    os.utime(path, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
+    assert remembered_digests(tmp_path, [path]) != before
+
+
+def test_what_is_remembered_may_be_damaged_or_impossible_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caches: Path
+) -> None:
+    monkeypatch.setattr(media_keys, "_SETTLED", -(10**12))
+    path = written(tmp_path / "a", b"1")
+    found = remembered_digests(tmp_path, [path])
+    (memory,) = (caches / "media-digests").iterdir()
+    memory.write_bytes(b"{cut")
+    assert remembered_digests(tmp_path, [path]) == found
+
+    def refuse(file: Path, content: bytes) -> None:
+        raise PermissionError
+
+    memory.unlink()
+    monkeypatch.setattr(media_keys, "write_atomic", refuse)
+    assert remembered_digests(tmp_path, [path]) == found
