@@ -207,9 +207,9 @@ class AMSS(FusedMethod[AMSSHyperparameters]):
             )
 
     def on_fit_start(self, context: Context) -> None:
-        masked = {layer.modality for layer in self.layers}
+        masked = {layer.modality for layer in self.layers if not layer.by_row}
         if bare := [m for k, m in enumerate(self.modalities) if k not in masked and self.hyperparameters.mask_backbone]:
-            context.warn(f"amss finds nothing to mask in the network of {', '.join(bare)}, which is trained as a whole")
+            context.warn(f"amss finds nothing to mask in the encoder of {', '.join(bare)}, which is trained as a whole")
 
     def on_epoch_end(self, context: Context) -> None:
         means = context.logged()

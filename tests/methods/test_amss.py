@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -323,6 +324,22 @@ def test_units_of_plain_encoders() -> None:
     assert [unit for units in cnn for _, unit in units] == ["filter"] * 3 + ["element"]
     assert found_units(nn.Sequential(nn.BatchNorm1d(3), nn.Embedding(4, 3), nn.LSTM(3, 3))) == []
     assert found_units(nn.Linear(2, 3)) == [[("weight", "element")]]
+
+
+def test_units_of_encoders_of_sequences() -> None:
+    convolutions = found_units(encoders.build({"name": "conv1d", "width": 2}, (3, 8)))
+    assert [unit for units in convolutions for _, unit in units] == ["filter"] * 9
+    for name, shape in (("patch_transformer", (3, 20)), ("vit", (3, 8, 8))):
+        blocks = found_units(encoders.build({"name": name, "depth": 2}, shape))
+        assert [[unit for _, unit in block] for block in blocks] == [["head_rows"] * 3 + ["head_cols"]] * 2
+    assert found_units(encoders.build("gru", (3, 8))) == []
+
+
+def test_an_encoder_in_which_nothing_is_masked_is_told() -> None:
+    parts = {"audio": encoders.build("gru", (3, 8)), "video": encoders.build("conv1d", (3, 8))}
+    method, told = AMSS(parts, 3, AMSSHyperparameters(), 1), list[str]()
+    method.on_fit_start(SimpleNamespace(warn=told.append))  # type: ignore[arg-type]
+    assert told == ["amss finds nothing to mask in the encoder of audio, which is trained as a whole"]
 
 
 class BertAttention(nn.Module):
