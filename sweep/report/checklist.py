@@ -60,9 +60,9 @@ def _budgets(ended: pd.DataFrame, request: SweepRequest) -> str:
     lines = []
     for label, rows in ended.groupby("label", sort=False):
         epochs = _listed(rows["epochs"]) if "epochs" in rows else "?"
-        lines.append(
-            f"{label} {rows['configuration'].nunique()} configurations, {len(rows)} runs, {epochs} epochs a run"
-        )
+        configurations = rows["configuration"].nunique()
+        said = f"{configurations} configuration{'s' if configurations > 1 else ''}"
+        lines.append(f"{label} {said}, {len(rows)} run{'s' if len(rows) > 1 else ''}, {epochs} epochs a run")
     limit = f" A driver stops after {request.budget}." if request.budget else ""
     return "; ".join(lines) + "." + limit
 

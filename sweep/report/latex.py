@@ -15,7 +15,8 @@ from sweep.report.standings import DIFFERENCES, HEADINGS, shown_columns, standin
 SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "×": r"$\times$", "<": "$<$",
-    ">": "$>$", "α": r"$\alpha$", "β": r"$\beta$", "λ": r"$\lambda$", "ρ": r"$\rho$", "τ": r"$\tau$",
+    ">": "$>$", "|": r"\textbar{}", "[": "{[}", "*": "{*}",
+    "α": r"$\alpha$", "β": r"$\beta$", "λ": r"$\lambda$", "ρ": r"$\rho$", "τ": r"$\tau$",
 }  # fmt: skip
 NOT_SHOWN = r"$^{\circ}$"
 """Mark of a difference that chance may give, or that cannot be judged."""
@@ -23,7 +24,8 @@ PREAMBLE = "% \\usepackage{booktabs} in the preamble; written by python -m sweep
 
 
 def escaped(text: str) -> str:
-    """Write text so that LaTeX prints it as it is."""
+    """Write text so that LaTeX prints it as it is: also a bracket or a star after the end of a row, which takes both
+    for its own."""
     written = re.sub("|".join(map(re.escape, SPECIAL)), lambda found: SPECIAL[found[0]], text)
     return re.sub(r"(?<!\S)-(?=\d)", "$-$", written)
 

@@ -23,6 +23,7 @@ from sweep.results.tables import load
         ("p < 0.001", "p $<$ 0.001"),
         ("joint-x {1}", r"joint-x \{1\}"),
         ("\\", r"\textbackslash{}"),
+        ("[mine]* | yours", r"{[}mine]{*} \textbar{} yours"),
     ],
 )
 def test_text_is_printed_as_it_is(text: str, written: str) -> None:
