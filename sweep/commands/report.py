@@ -56,7 +56,8 @@ def publish_report(store: Store, name: str, console: Console, tex: bool = False,
         page = write_report(store.results, name, target)
         paper = write_paper(store.results, name, target) if tex else None
     except OSError as error:
-        raise StoreError(f"cannot write the report: {error}; free space, change permissions, or {ELSEWHERE}") from error
+        said = f"cannot write the report to {error.filename or target}: {error.strerror or error}"
+        raise StoreError(f"{said}; free space, change permissions, or {ELSEWHERE}") from error
     if to is None:
         store.publish(name)
     left_out, runs = left_out_configurations(store.results / name), load(store.results / name)

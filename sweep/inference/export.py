@@ -70,7 +70,8 @@ def _run_of_hash(rows: pd.DataFrame, run: str) -> pd.Series:
     found = rows[rows["hash"].str.startswith(run)]
     if found["hash"].nunique() != 1:
         why = f"{found['hash'].nunique()} runs begin with it" if len(found) else nearest(run, rows["hash"].tolist())
-        raise ModelError(f"no single run {run!r} in this sweep: {why}; python -m sweep show lists them")
+        said = f"no single run {run!r} in this sweep{': ' if why else ''}{why}"
+        raise ModelError(f"{said}; python -m sweep show lists them")
     return found.iloc[0]
 
 

@@ -62,7 +62,7 @@ def test_who_may_only_read_the_results_has_the_report_elsewhere(capsys: pytest.C
             os.seteuid(0)
         said = capsys.readouterr()
         assert f"report: {theirs}/mine/one/report/index.html" in said.out
-        assert f"cannot write the report: [Errno 13] Permission denied: '{shared}/another'" in said.err
+        assert f"cannot write the report to {shared}/another: Permission denied; free space" in said.err
         assert sorted(results.path.rglob("*")) == before
         files = {path.relative_to(theirs / "mine" / "one").as_posix() for path in theirs.rglob("*") if path.is_file()}
         assert {"report/index.html", "report/figures/captions.txt", "runs.csv", "epochs.parquet"} <= files
