@@ -30,6 +30,9 @@ SEARCHES = "searches"
 AGAIN = "again"
 """User attribute of a study: what an earlier one in its place had proposed, to be proposed again first."""
 
+ATTRIBUTES = {JournalOperation.CREATE_TRIAL: "user_attrs", JournalOperation.SET_TRIAL_USER_ATTR: "user_attr"}
+"""Operation on a trial -> what its line calls user attributes."""
+
 
 def open_storage(journal: Path) -> BaseStorage:
     """Open the storage of a sweep's studies. The caller holds the sweep, so whatever a killed driver left half done is
@@ -107,15 +110,18 @@ def _intact_length(journal: Path, content: bytes) -> int:
             entry = json.loads(line)
             if not isinstance(entry, dict) or not isinstance(entry.get("op_code"), int):
                 raise ValueError("it is no operation of a study")
+            attributes = entry.get(ATTRIBUTES.get(entry["op_code"], ""), {})
+            if not isinstance(attributes, dict):
+                raise ValueError("its attributes are no mapping")
         except ValueError as error:
             if number == len(lines):
                 break
             raise _broken_journal(journal, f"line {number} is broken ({error})") from error
         if not line.endswith(b"\n"):
             break
-        if entry["op_code"] == JournalOperation.CREATE_TRIAL and PROPOSAL not in entry.get("user_attrs", {}):
+        if entry["op_code"] == JournalOperation.CREATE_TRIAL and PROPOSAL not in attributes:
             asked = position
-        elif entry["op_code"] == JournalOperation.SET_TRIAL_USER_ATTR and PROPOSAL in entry["user_attr"]:
+        elif entry["op_code"] == JournalOperation.SET_TRIAL_USER_ATTR and PROPOSAL in attributes:
             asked = None
         position += len(line)
     return position if asked is None else asked

@@ -54,7 +54,17 @@ def test_a_look_at_a_study_disturbs_nobody_who_writes_to_it(tmp_path: Path) -> N
     assert os.path.lexists(f"{journal}.lock")
 
 
-@pytest.mark.parametrize("line", [b"[1]\n", b'{"op_code": "x"}\n', b'{"op_code": 99}\n', b'{"op_code": 4}\n'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[1]\n",
+        b'{"op_code": "x"}\n',
+        b'{"op_code": 99}\n',
+        b'{"op_code": 4}\n',
+        b'{"op_code": 4, "user_attrs": null}\n',
+        b'{"op_code": 8, "user_attr": 3}\n',
+    ],
+)
 def test_a_journal_of_wrong_operations_is_named(tmp_path: Path, line: bytes) -> None:
     make_search(tmp_path).propose()
     journal = tmp_path / "study.journal"
