@@ -21,7 +21,7 @@ from models import linear, unknown
 
 
 def mix_features(x: Tensor, y: Tensor, lam_x: float | Tensor, kind: str = "geodesic") -> Tensor:
-    """Mix of two features, [n, d] each -> [n, d]; λ = ``lam_x`` in [0, 1] is the share of x (float or 0-d tensor).
+    """Mix two features, [n, d] each -> [n, d]; λ = ``lam_x`` in [0, 1] is the share of x (float or 0-d tensor).
 
     geodesic: spherical interpolation of the normalised rows, sin(λθ)/sin(θ) x + sin((1-λ)θ)/sin(θ) y (eq. 2), of
     norm 1; rows that are nearly parallel or opposite (|cosine| > 1 - 1e-6) are mixed linearly. linear: λx + (1-λ)y
@@ -43,7 +43,7 @@ def mix_features(x: Tensor, y: Tensor, lam_x: float | Tensor, kind: str = "geode
 
 
 def kl_divergence(logits_p: Tensor, logits_q: Tensor, reduction: str = "mean") -> Tensor:
-    """KL(softmax p || softmax q) of logits [n, K], in nats, summed over classes.
+    """Compute KL(softmax p || softmax q) of logits [n, K], in nats, summed over classes.
 
     reduction over the batch: mean or sum (0-d), none ([n]). Raises ValueError for another one."""
     log_p, log_q = logits_p.log_softmax(-1), logits_q.log_softmax(-1)
@@ -58,7 +58,8 @@ def kl_divergence(logits_p: Tensor, logits_q: Tensor, reduction: str = "mean") -
 
 
 def strength_weights(kl_x: Any, kl_y: Any) -> tuple[Any, Any]:
-    """ω_x = D_y / (D_x + D_y) and ω_y = 1 - ω_x (eq. 5): the modality nearer to the mixed prediction weighs more.
+    """Compute ω_x = D_y / (D_x + D_y) and ω_y = 1 - ω_x (eq. 5): the modality nearer to the mixed prediction weighs
+    more.
 
     Floats give floats, 0-d tensors 0-d tensors; (0.5, 0.5) where the sum is at most 1e-12."""
     total = kl_x + kl_y
@@ -70,18 +71,19 @@ def strength_weights(kl_x: Any, kl_y: Any) -> tuple[Any, Any]:
 
 
 def update_probe_weight(lam: Any, omega: Any, alpha: float) -> Any:
-    """λ_{t+1} = α λ_t + (1 - α) ω_t (eq. 8), floats or tensors; ω alone before the first step (``lam`` None)."""
+    """Compute λ_{t+1} = α λ_t + (1 - α) ω_t (eq. 8), floats or tensors; ω alone before the first step (``lam``
+    None)."""
     return omega if lam is None else alpha * lam + (1 - alpha) * omega
 
 
 def mixed_targets(targets_x: Tensor, targets_y: Tensor, lam_x: float | Tensor, num_classes: int) -> Tensor:
-    """λ onehot(x) + (1 - λ) onehot(y): int64 [n] each -> float32 [n, K]."""
+    """Compute λ onehot(x) + (1 - λ) onehot(y): int64 [n] each -> float32 [n, K]."""
     x, y = F.one_hot(targets_x, num_classes).float(), F.one_hot(targets_y, num_classes).float()
     return lam_x * x + (1 - lam_x) * y
 
 
 def combine_logits(uni_logits: list[Tensor], mix_logits: list[Tensor]) -> Tensor:
-    """Sum of the unimodal logits plus mean of the pairs' mixed logits, [n, K] each -> [n, K]."""
+    """Add the sum of the unimodal logits and the mean of the pairs' mixed logits, [n, K] each -> [n, K]."""
     return torch.stack(uni_logits).sum(0) + torch.stack(mix_logits).mean(0)
 
 

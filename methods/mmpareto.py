@@ -22,7 +22,7 @@ from models.fusion import Source
 
 
 def min_norm_weight(g1: Tensor, g2: Tensor, edge: float = 1e-3) -> float:
-    """Weight α of g1 for which α g1 + (1 - α) g2 is shortest, by its closed form in inner products a, b, c.
+    """Compute the weight α of g1 for which α g1 + (1 - α) g2 is shortest, by its closed form in inner products a, b, c.
 
     g1, g2: of one shape. b >= a (also where both are zero): 1 - edge; else b >= c: edge; else (c - b) / (a + c - 2b),
     which is not clamped."""
@@ -30,8 +30,8 @@ def min_norm_weight(g1: Tensor, g2: Tensor, edge: float = 1e-3) -> float:
 
 
 def pareto_weights(g_multi: Tensor, g_uni: Tensor, edge: float = 1e-3) -> tuple[float, float]:
-    """Weights (α_m, α_u) of the joint and the unimodal gradient, tensors of one shape: halves where their cosine is
-    above 0, else :func:`min_norm_weight` and the rest."""
+    """Compute the weights (α_m, α_u) of the joint and the unimodal gradient, tensors of one shape: halves where their
+    cosine is above 0, else :func:`min_norm_weight` and the rest."""
     alpha_m, alpha_u = _pareto(inner_products(g_multi, g_uni), edge)
     return float(alpha_m), float(alpha_u)
 
@@ -39,7 +39,8 @@ def pareto_weights(g_multi: Tensor, g_uni: Tensor, edge: float = 1e-3) -> tuple[
 def integrate(
     g_multi: Tensor, g_uni: Tensor, alpha_m: Any, alpha_u: Any, gamma: float = 1.5, eps: float = 1e-6
 ) -> Tensor:
-    """γ h of the shape given: h = 2 α_m g_multi + 2 α_u g_uni, lengthened to |g_multi + g_uni| where it is shorter.
+    """Compute γ h of the shape given: h = 2 α_m g_multi + 2 α_u g_uni, lengthened to |g_multi + g_uni| where it is
+    shorter.
 
     alpha_m, alpha_u: floats or 0-d tensors. Zeros where the gradients cancel out: |h| <= eps (|g_multi| + |g_uni|)."""
     return _combined(g_multi, g_uni, *_factors(inner_products(g_multi, g_uni), alpha_m, alpha_u, gamma, eps))
@@ -48,7 +49,7 @@ def integrate(
 def mmpareto_gradient(
     g_multi: list[Tensor], g_uni: list[Tensor], gamma: float = 1.5, scope: str = "encoder", edge: float = 1e-3
 ) -> list[Tensor]:
-    """Gradient of one encoder, tensor by tensor, from its joint and its unimodal one in the same order.
+    """Compute the gradient of one encoder, tensor by tensor, from its joint and its unimodal one in the same order.
 
     The weights are those of the whole encoder. scope: length restored over the encoder, or in each tensor by itself
     (tensor). Nothing is read off the device. Raises ValueError for another scope."""
@@ -57,7 +58,7 @@ def mmpareto_gradient(
 
 
 def inner_products(g_multi: Tensor, g_uni: Tensor) -> Tensor:
-    """a = <g_m, g_m>, b = <g_m, g_u> and c = <g_u, g_u> of two tensors of one shape: float64 [3]."""
+    """Compute a = <g_m, g_m>, b = <g_m, g_u> and c = <g_u, g_u> of two tensors of one shape: float64 [3]."""
     found = []
     # In parts that a CPU's cache holds in double precision: five times as fast as whole tensors.
     for parts in zip(g_multi.flatten().split(2**18), g_uni.flatten().split(2**18), strict=True):

@@ -208,7 +208,7 @@ class MSES(FusedMethod[MSESHyperparameters]):
 
     @property
     def finished(self) -> bool | None:
-        """True where every modality has stopped, and either that is to end the training or nothing is left to
+        """Tell whether every modality has stopped, and either that is to end the training or nothing is left to
         learn."""
         if any(self.factors):
             return None

@@ -99,7 +99,7 @@ def modality_coefficients(scores: Tensor, mode: str = "clip") -> tuple[Tensor, T
 
 
 def prototypical_entropy(logits: Tensor) -> Tensor:
-    """Mean entropy in nats of the softmax of prototype logits, [B, C] -> 0-d."""
+    """Compute the mean entropy in nats of the softmax of prototype logits, [B, C] -> 0-d."""
     return prediction_entropy(logits).mean()
 
 

@@ -19,7 +19,7 @@ from models import unknown
 
 
 def batch_statistics(logits: Tensor, features: Tensor, labels: Tensor, num_classes: int) -> dict[str, Tensor]:
-    """What eq. 2 needs of one modality: logits [B, C], features [B, D], labels int64 [B].
+    """Compute what eq. 2 needs of one modality: logits [B, C], features [B, D], labels int64 [B].
 
     log_likelihood: 0-d, mean log-probability of the label; label_counts: int64 [C]; feature_entropy: 0-d, mean over
     the batch of the entropy of softmax(features) over D. In nats, in single precision or better."""
@@ -38,7 +38,7 @@ def significance(
     shift: float = 0.5,
     label_entropy: str = "shannon",
 ) -> Tensor:
-    """û = (log-likelihood + H(Y) + s) / H(Z), eq. 2 with the official code's shift s: 0-d, in nats.
+    """Compute û = (log-likelihood + H(Y) + s) / H(Z), eq. 2 with the official code's shift s: 0-d, in nats.
 
     label_counts: [C], whose shares p give H(Y) (shannon), or the code's -sum of p log softmax(p) (official). H(Z), the
     feature entropy, is at least 1e-12. Raises ValueError for another ``label_entropy``."""
@@ -54,8 +54,9 @@ def significance(
 
 
 def accumulate(previous: Tensor | None, current: Tensor, momentum: float) -> Tensor:
-    """u = λ previous + (1 - λ) current, eq. 3, [M]; a copy of ``current`` where there is no previous. Entries of
-    ``current`` that are not finite keep their previous value; a previous one that is not finite counts for nothing."""
+    """Compute u = λ previous + (1 - λ) current, eq. 3, [M]; a copy of ``current`` where there is no previous. Entries
+    of ``current`` that are not finite keep their previous value; a previous one that is not finite counts for
+    nothing."""
     if previous is None:
         return current.clone()
     average = momentum * previous + (1 - momentum) * current
@@ -64,7 +65,8 @@ def accumulate(previous: Tensor | None, current: Tensor, momentum: float) -> Ten
 
 
 def update_ratios(significance: Tensor, tau: float, low: float = 0.1, high: float = 0.9, bias: float = 0.0) -> Tensor:
-    """r = 1 - softmax(u / τ) + bias, clipped to [low, high] (eq. 4; bias and clip are the official code's): [M] -> [M].
+    """Compute r = 1 - softmax(u / τ) + bias, clipped to [low, high] (eq. 4; bias and clip are the official code's): [M]
+    -> [M].
 
     0.5 for all, clipped alike, where an entry of u is not finite or not above 0. Raises ValueError for tau <= 0."""
     if tau <= 0:
@@ -75,7 +77,7 @@ def update_ratios(significance: Tensor, tau: float, low: float = 0.1, high: floa
 
 
 def usable(significance: Tensor) -> Tensor:
-    """Whether every entry [M] is finite and above 0, as eq. 4 needs: bool, 0-d."""
+    """Tell whether every entry [M] is finite and above 0, as eq. 4 needs: bool, 0-d."""
     return (significance.isfinite() & (significance > 0)).all()
 
 
@@ -83,7 +85,7 @@ def usable(significance: Tensor) -> Tensor:
 
 
 def unit_scores(grad: Tensor, unit: str, num_heads: int | None = None) -> Tensor:
-    """Sum of the squared gradient over each unit, an estimate of the Fisher diagonal.
+    """Sum the squared gradient over each unit, an estimate of the Fisher diagonal.
 
     filter: slices along the first axis, [grad.shape[0]]; head_rows, head_cols: [num_heads], equal consecutive blocks of
     rows or columns of a matrix; element: every entry, the shape of ``grad``. Raises ValueError for another unit, or
@@ -140,12 +142,14 @@ def numbers_shape(scores: Sequence[int], sampler: str) -> tuple[int, ...]:
 
 
 def largest_units(scores: Tensor, ratio: float | Tensor) -> Tensor:
-    """The k units with the largest scores, ties by lower index; arguments and result as in :func:`sample_units`."""
+    """Select the k units with the largest scores, ties by lower index; arguments and result as in
+    :func:`sample_units`."""
     return _largest(scores, _count(ratio, scores.shape[-1]))
 
 
 def mask_values(scores: Tensor, selected: Tensor, scheme: str = "binary", c: float = 0.0) -> Tensor:
-    """Factors of the units' gradients, shape of ``scores`` ([n], or [R, n] row by row); 0 where not ``selected``.
+    """Compute the factors of the units' gradients, shape of ``scores`` ([n], or [R, n] row by row); 0 where not
+    ``selected``.
 
     binary: 1. inclusion: 1 / π_j (eq. 5), so that the mean over draws is 1; all ones where all are selected. official:
     1 / (p_j + 1 / n + c) with p the scores as shares of their sum, uniform where all are 0. Raises ValueError for
@@ -169,7 +173,7 @@ def mask_values(scores: Tensor, selected: Tensor, scheme: str = "binary", c: flo
 
 
 def _count(ratio: float | Tensor, n: int) -> Any:
-    """k: an int for a float, else a float64 tensor on the ratio's device."""
+    """Give k: an int for a float, else a float64 tensor on the ratio's device."""
     if not isinstance(ratio, Tensor):
         return min(n, max(1, math.ceil(ratio * n - 1e-9)))
     # A ratio in single precision is known to eps / 2 only: 0.3 of 10 units must stay 3.
@@ -178,7 +182,7 @@ def _count(ratio: float | Tensor, n: int) -> Any:
 
 
 def _inclusion(scores: Tensor, count: Any) -> Tensor:
-    """π [..., n] of ``count`` draws (int, 0-d or [R, 1]); the scores in double precision."""
+    """Compute π [..., n] of ``count`` draws (int, 0-d or [R, 1]); the scores in double precision."""
     n = scores.shape[-1]
     positive = scores > 0
     known = positive.sum(-1, keepdim=True)

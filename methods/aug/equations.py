@@ -14,7 +14,7 @@ from models import unknown
 
 
 def residual_target(labels: Tensor, prev_logits: Tensor, lam: float) -> Tensor:
-    """ŷ = y - λ y ⊙ softmax(prev), section 3.2: what the earlier classifiers leave of the one-hot labels y.
+    """Compute ŷ = y - λ y ⊙ softmax(prev), section 3.2: what the earlier classifiers leave of the one-hot labels y.
 
     labels: int64 [B]; prev_logits: sum of the earlier classifiers' logits [B, K] -> [B, K], without gradient. The true
     class holds 1 - λ p in [1 - λ, 1], all others 0. Raises ValueError for ``lam`` outside [0, 1]."""
@@ -32,7 +32,7 @@ def boosting_loss(
     use_eps_o: bool = True,
     use_eps_p: bool = True,
 ) -> dict[str, Tensor]:
-    """Loss of one modality (eqs. 2 to 6) and its terms, batch means (0-d), by name.
+    """Compute the loss of one modality (eqs. 2 to 6) and its terms, batch means (0-d), by name.
 
     head_logits: [n, B, K] of its classifiers by creation, the newest last; labels: int64 [B]. eps: cross-entropy of the
     newest on the residual labels; eps_o: of all together; eps_p: of all but the newest; total: the sum of the terms
@@ -50,19 +50,20 @@ def boosting_loss(
 
 
 def confidence_score(logits: Tensor, labels: Tensor) -> float:
-    """s, section 3.3: mean softmax probability of the true class, combined logits [N, K] and labels int64 [N]."""
+    """Compute s, section 3.3: the mean softmax probability of the true class, combined logits [N, K] and labels int64
+    [N]."""
     return float(true_class_probability(logits, labels).mean())
 
 
 def true_class_probability(logits: Tensor, labels: Tensor) -> Tensor:
-    """Softmax probability of each sample's label: [N, K] and int64 [N] -> [N]."""
+    """Give the softmax probability of each sample's label: [N, K] and int64 [N] -> [N]."""
     return logits.softmax(-1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
 
 
 def assign_classifiers(
     scores: list[float], sigma: float = 1.0, dead_zone: float = 0.01, criterion: str = "difference"
 ) -> list[int]:
-    """Positions, ascending, of the modalities that get one more classifier, by score (higher: stronger).
+    """Give the positions, ascending, of the modalities that get one more classifier, by score (higher: stronger).
 
     difference, two modalities: d = s_0 - σ s_1 > τ gives [1], d < -τ gives [0] (section 3.3); more: each o where the
     mean of the others' scores - σ s_o > τ. ratio (appendix C.7): s_0 / s_1 against σ + τ and σ - τ; more: the mean of
@@ -75,7 +76,7 @@ def assign_classifiers(
         return []
 
     def lead(others: float, own: float) -> float:
-        """How far the others are ahead of a modality."""
+        """Tell how far the others are ahead of a modality."""
         if criterion == "difference":
             return others - sigma * own
         if own == 0:
@@ -92,8 +93,8 @@ def assign_classifiers(
 
 
 def merge_logits(logits: Tensor, weights: list[float] | None = None) -> Tensor:
-    """Weighted sum over modalities, [M, B, K] -> [B, K]; the mean without ``weights``. Raises ValueError for a number
-    of weights other than M."""
+    """Add the modalities up by their weights, [M, B, K] -> [B, K]; the mean without ``weights``. Raises ValueError for
+    a number of weights other than M."""
     if weights is None:
         return logits.mean(0)
     if len(weights) != len(logits):

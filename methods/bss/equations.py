@@ -17,7 +17,7 @@ PACES = ("sqrt", "linear", "root", "geometric", "exponential", "step")
 
 
 def prediction_similarity(logits: list[Tensor], space: str = "softmax") -> Tensor:
-    """How far M >= 2 modalities agree on each sample: [n, K] each -> [n], mean cosine over all pairs (eq. 1).
+    """Tell how far M >= 2 modalities agree on each sample: [n, K] each -> [n], mean cosine over all pairs (eq. 1).
 
     space: softmax (of the predicted probabilities) or logits (of the rows as they are). Raises ValueError for one
     modality or another space."""
@@ -35,7 +35,7 @@ def prediction_similarity(logits: list[Tensor], space: str = "softmax") -> Tenso
 def sample_loss(
     multi_logits: Tensor, uni_logits: list[Tensor], targets: Tensor, alpha: float = 1.0, weighting: str = "additive"
 ) -> Tensor:
-    """Loss of each sample (eq. 2), logits [n, K] and labels int64 [n] -> [n].
+    """Compute the loss of each sample (eq. 2), logits [n, K] and labels int64 [n] -> [n].
 
     additive: α CE(multi) + sum of CE(modality); convex: α CE(multi) + (1 - α) that sum. Raises ValueError for
     another weighting."""
@@ -47,7 +47,7 @@ def sample_loss(
 
 
 def gradient_magnitude(loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
-    """Sum over parameter tensors of the norm of the gradient of ``loss`` (0-d), one sample's -> 0-d. A tensor that the
+    """Sum over parameter tensors the norm of the gradient of ``loss`` (0-d), one sample's -> 0-d. A tensor that the
     loss does not depend on counts 0."""
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     return torch.stack([g.norm() for g in gradients if g is not None]).sum()
@@ -61,8 +61,8 @@ def balance_score(
     previous: Tensor | None = None,
     beta: float = 1.0,
 ) -> Tensor:
-    """Balance score of each sample, all [n]: minmax(similarity) - minmax(loss) in [-1, 1] (eq. 3), then, where a
-    ``previous`` score is given, (1 - β) previous + β score (eq. 5).
+    """Compute the balance score of each sample, all [n]: minmax(similarity) - minmax(loss) in [-1, 1] (eq. 3), then,
+    where a ``previous`` score is given, (1 - β) previous + β score (eq. 5).
 
     A term that is switched off or constant counts 0. Raises ValueError for an entry that is not finite."""
     for name, values in (("similarity", similarity), ("loss", loss), ("previous score", previous)):
@@ -88,8 +88,8 @@ def pace(
     steps: int = 5,
     rate: float = 10.0,
 ) -> float:
-    """Share λ(t) in (0, 1] of the training set that epoch t = 1, 2, ... shows (eq. 4 and its kin): it grows from
-    ``lambda0`` and is 1 from ``t_grow`` on.
+    """Give the share λ(t) in (0, 1] of the training set that epoch t = 1, 2, ... shows (eq. 4 and its kin): it grows
+    from ``lambda0`` and is 1 from ``t_grow`` on.
 
     kind: sqrt, linear, root (of ``power``), geometric, exponential (of ``rate``), step (``steps`` of them). Raises
     ValueError for another kind or lambda0 outside (0, 1]."""
@@ -113,8 +113,9 @@ def pace(
 
 
 def curriculum_indices(scores: Tensor, proportion: float, order: str = "curriculum") -> Tensor:
-    """Positions, int64 [k], of the first floor(n * proportion) of n samples, at least one, by score [n]: highest first
-    (curriculum) or lowest first (anti); of equals the lower position first. Raises ValueError for another order."""
+    """Give the positions, int64 [k], of the first floor(n * proportion) of n samples, at least one, by score [n]:
+    highest first (curriculum) or lowest first (anti); of equals the lower position first. Raises ValueError for another
+    order."""
     if order not in ("curriculum", "anti"):
         raise unknown("order", order, ("curriculum", "anti"))
     count = max(1, min(len(scores), math.floor(len(scores) * proportion + 1e-9)))
@@ -122,7 +123,7 @@ def curriculum_indices(scores: Tensor, proportion: float, order: str = "curricul
 
 
 def sampling_probabilities(scores: Tensor, kind: str = "softmax", floor: float = 0.01) -> Tensor:
-    """Probability of each sample by its score, [n] -> [n], summing to 1 (eq. 6).
+    """Compute the probability of each sample by its score, [n] -> [n], summing to 1 (eq. 6).
 
     softmax; or linear: 1 + score + floor, clipped at 0 and normalised (uniform where all are 0). Raises ValueError
     for another kind."""
@@ -136,8 +137,8 @@ def sampling_probabilities(scores: Tensor, kind: str = "softmax", floor: float =
 
 
 def successive_draws(probabilities: Tensor, generator: torch.Generator) -> Tensor:
-    """All n positions, int64, drawn one after the other without replacement in proportion to ``probabilities`` [n]:
-    by log p plus Gumbel noise, descending. Positions of probability 0 come last, in random order."""
+    """Draw all n positions, int64, one after the other without replacement in proportion to ``probabilities`` [n]: by
+    log p plus Gumbel noise, descending. Positions of probability 0 come last, in random order."""
     noise = -torch.empty(len(probabilities), dtype=torch.float64).exponential_(generator=generator).log()
     log_p = probabilities.double().clamp_min(torch.finfo(torch.float64).tiny).log()
     return (log_p + noise).argsort(descending=True, stable=True)

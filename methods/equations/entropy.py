@@ -9,17 +9,17 @@ from torch import Tensor
 
 
 def prediction_entropy(logits: Tensor) -> Tensor:
-    """Entropy in nats of the softmax of each row, [B, C] -> [B]; 0 for saturated rows."""
+    """Compute the entropy in nats of the softmax of each row, [B, C] -> [B]; 0 for saturated rows."""
     log_p = logits.log_softmax(-1)
     return -(log_p.exp() * log_p.clamp_min(torch.finfo(log_p.dtype).min)).sum(-1)
 
 
 def fusion_weights(logits: list[Tensor]) -> Tensor:
-    """Weights ω [M, B] of M modalities' logits [B, C], per sample: softmax over modalities of minus their entropies.
-    Columns sum to 1; the surest modality has the largest weight."""
+    """Compute the weights ω [M, B] of M modalities' logits [B, C], per sample: softmax over modalities of minus their
+    entropies. Columns sum to 1; the surest modality has the largest weight."""
     return torch.stack([-prediction_entropy(each) for each in logits]).softmax(0)
 
 
 def fuse_logits(logits: list[Tensor], weights: Tensor) -> Tensor:
-    """Sum over modalities of weights[k, :, None] * logits[k]: M of [B, C] and [M, B] -> [B, C]."""
+    """Sum over modalities weights[k, :, None] * logits[k]: M of [B, C] and [M, B] -> [B, C]."""
     return (weights.unsqueeze(-1) * torch.stack(logits)).sum(0)

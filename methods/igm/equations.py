@@ -13,8 +13,8 @@ from torch.nn import functional as F
 def accumulate_cov(
     cov: Tensor | None, x: Tensor, conv: dict[str, Any] | None = None, mode: str = "batch_mean"
 ) -> Tensor:
-    """Uncentred covariance C [d, d] of a layer's inputs (eq. 2), with those of one more batch: cov + rowsᵀ rows, not
-    divided by their number; ``cov`` None counts as zero.
+    """Compute the uncentred covariance C [d, d] of a layer's inputs (eq. 2), with those of one more batch: cov + rowsᵀ
+    rows, not divided by their number; ``cov`` None counts as zero.
 
     x: input of the layer, batch first. mode: batch_mean (the batch's mean alone) or samples (each sample). conv: None
     for a linear layer, whose rows are x's last axis; {kernel_size, stride, padding: [vertical, horizontal]} for a
@@ -32,8 +32,8 @@ def accumulate_cov(
 
 
 def projection_matrix(cov: Tensor, tau: float) -> Tensor:
-    """T = V exp(-τ (Λ - λ_min) / (λ_max - λ_min)) Vᵀ of the symmetric part V Λ Vᵀ of ``cov`` [d, d] (eq. 4): factor 1
-    along the flattest direction, e^-τ along the sharpest.
+    """Compute T = V exp(-τ (Λ - λ_min) / (λ_max - λ_min)) Vᵀ of the symmetric part V Λ Vᵀ of ``cov`` [d, d] (eq. 4):
+    factor 1 along the flattest direction, e^-τ along the sharpest.
 
     The identity for τ = 0 and for a matrix that is zero, not finite or of equal eigenvalues. Symmetric; computed in
     float64, returned in cov's type. Raises ValueError for a negative τ."""
@@ -54,8 +54,8 @@ def projection_matrix(cov: Tensor, tau: float) -> Tensor:
 
 
 def project_gradient(grad: Tensor, t_matrix: Tensor) -> Tensor:
-    """``grad`` [out, ...] of a weight, flattened to [out, d], times T [d, d] from the right, in its own shape (eq. 9).
-    Raises ValueError where the widths differ."""
+    """Multiply ``grad`` [out, ...] of a weight, flattened to [out, d], times T [d, d] from the right, in its own shape
+    (eq. 9). Raises ValueError where the widths differ."""
     rows = grad.reshape(len(grad), -1)
     if rows.shape[1] != len(t_matrix):
         raise ValueError(f"a gradient of {rows.shape[1]} inputs cannot be multiplied by T of {len(t_matrix)}")
@@ -63,8 +63,8 @@ def project_gradient(grad: Tensor, t_matrix: Tensor) -> Tensor:
 
 
 def sam_perturbation(grads: list[Tensor], rho: float, per_tensor: bool = False) -> list[Tensor]:
-    """ε* = ρ g / ||g|| of sharpness-aware minimisation, one tensor a gradient; the norm is over all tensors, or each
-    tensor's own (``per_tensor``). Zeros where the norm is 0."""
+    """Compute ε* = ρ g / ||g|| of sharpness-aware minimisation, one tensor a gradient; the norm is over all tensors, or
+    each tensor's own (``per_tensor``). Zeros where the norm is 0."""
     joint = nn.utils.get_total_norm(grads)
     norms = [grad.norm() if per_tensor else joint for grad in grads]
     # In place: a second copy of a network's gradients takes longer than the arithmetic.
@@ -72,16 +72,16 @@ def sam_perturbation(grads: list[Tensor], rho: float, per_tensor: bool = False) 
 
 
 def source_modality(j: int, num_modalities: int) -> int:
-    """Modality k, counted from 1, whose matrices modify the gradient of modality ``j``: its cyclic predecessor. Raises
-    ValueError for fewer than two modalities, or for j outside 1..m."""
+    """Give the modality k, counted from 1, whose matrices modify the gradient of modality ``j``: its cyclic
+    predecessor. Raises ValueError for fewer than two modalities, or for j outside 1..m."""
     if num_modalities < 2 or not 1 <= j <= num_modalities:
         raise ValueError(f"no predecessor of modality {j} of {num_modalities}: it needs two, counted from 1")
     return (j + num_modalities - 2) % num_modalities + 1
 
 
 def layers_in_scope(param_counts: list[int], scope: float) -> list[bool]:
-    """Which layers, ordered from input to output, make up the share ``scope`` of all parameters: marked from the last
-    one backwards until their sum reaches it; none for scope <= 0."""
+    """Tell which layers, ordered from input to output, make up the share ``scope`` of all parameters: marked from the
+    last one backwards until their sum reaches it; none for scope <= 0."""
     if scope <= 0:
         return [False] * len(param_counts)
     wanted = scope * sum(param_counts) * (1 - 1e-9)
@@ -93,8 +93,8 @@ def layers_in_scope(param_counts: list[int], scope: float) -> list[bool]:
 
 
 def convolution(layer: nn.Module) -> dict[str, Any] | None:
-    """Geometry of a two-dimensional convolution as :func:`accumulate_cov` takes it; None for any other layer, and where
-    there are groups or dilation, or padding that differs between sides or is not of zeros."""
+    """Give the geometry of a two-dimensional convolution as :func:`accumulate_cov` takes it; None for any other layer,
+    and where there are groups or dilation, or padding that differs between sides or is not of zeros."""
     if not isinstance(layer, nn.Conv2d):
         return None
     kernel, padding = layer.kernel_size, layer.padding
@@ -107,5 +107,5 @@ def convolution(layer: nn.Module) -> dict[str, Any] | None:
 
 
 def modifiable(layer: nn.Module) -> bool:
-    """Whether gradients of the layer's weight can be modified: Linear, and what :func:`convolution` describes."""
+    """Tell whether gradients of the layer's weight can be modified: Linear, and what :func:`convolution` describes."""
     return isinstance(layer, nn.Linear) or convolution(layer) is not None

@@ -20,7 +20,8 @@ FITTED = (0.795376296, -3.35472727e-3, -1.22989557e-4, 2.92947416e-6, -2.2383548
 
 
 def contrastive_loss(feats: list[Tensor], tau: float) -> Tensor:
-    """L_MM: InfoNCE in both directions on cosine similarities over the temperature τ, features [B, D] each -> 0-d.
+    """Compute L_MM: InfoNCE in both directions on cosine similarities over the temperature τ, features [B, D] each ->
+    0-d.
 
     The positives are the modalities of one sample, the negatives the other samples of the batch; mean over all pairs
     of modalities. 0 for one sample, log B where all similarities are equal (a zero row has similarity 0 with all).
@@ -41,9 +42,9 @@ def contrastive_loss(feats: list[Tensor], tau: float) -> Tensor:
 
 
 def js_alignment(logits: list[Tensor]) -> Tensor:
-    """The official code's alignment, logits [B, K] each -> 0-d: with p, q the two softmax outputs and m their mean,
-    (KL(m || p) + KL(m || q)) / 2, mean over samples and pairs. 0 where the predictions are equal. Raises ValueError
-    for fewer than two modalities."""
+    """Compute the official code's alignment, logits [B, K] each -> 0-d: with p, q the two softmax outputs and m their
+    mean, (KL(m || p) + KL(m || q)) / 2, mean over samples and pairs. 0 where the predictions are equal. Raises
+    ValueError for fewer than two modalities."""
     log_p = [each.log_softmax(-1) for each in logits]
     losses = []
     for a, v in _pairs(logits):
@@ -61,7 +62,7 @@ def _pairs(modalities: list[Tensor]) -> list[tuple[int, int]]:
 
 
 def alpha_schedule(strategy: str, t: int, total: int | None = None, value: float | None = None) -> float:
-    """Weight α of L_MM on a fixed course, at epoch t = 1, 2, ... of ``total``.
+    """Give the weight α of L_MM on a fixed course, at epoch t = 1, 2, ... of ``total``.
 
     constant: ``value``. stepwise: ``value`` in the first half of ``total``, then 1 - ``value``. exp_decay:
     exp(-value (t - 1)) clipped to [0.05, 0.95]. fitted: the code's polynomial at t - 1, stretched from 200 epochs to
@@ -95,7 +96,7 @@ def _polynomial(coefficients: tuple[float, ...], x: float) -> float:
 
 
 def clipped(value: float, low: float = 0.0, high: float = 1.0) -> float:
-    """The number of [low, high] that is nearest to ``value``."""
+    """Give the number of [low, high] that is nearest to ``value``."""
     return min(max(value, low), high)
 
 
@@ -107,7 +108,8 @@ def inverse_hvp(
     eta: float = 0.01,
     tol: float = 1e-10,
 ) -> Tensor:
-    """About H^-1 ``vec`` [P], from products of H with vectors alone; ``hess``: H [P, P], or the product as a function.
+    """Approximate H^-1 ``vec`` [P], from products of H with vectors alone; ``hess``: H [P, P], or the product as a
+    function.
 
     neumann: η sum over k = 0..``steps`` of (I - ηH)^k vec, which converges for η < 2 / λ_max (Ghadimi and Wang 2018,
     stocBiO). cg: at most ``steps`` conjugate gradients from 0, ended by a residual norm below ``tol`` or by a direction
@@ -143,11 +145,11 @@ def _conjugate_gradient(product: Callable[[Tensor], Tensor], vec: Tensor, steps:
 
 
 def alpha_hypergradient(grad_cls: Tensor, grad_mm: Tensor, ihvp: Tensor) -> float:
-    """h = -(g_MM - g_CLS)·v, how the outer L_CLS changes with α (eq. 3; L_Total is linear in α): the gradients of L_CLS
-    and L_MM [P] on the inner batch, v = H^-1 g_out [P] of the outer one."""
+    """Compute h = -(g_MM - g_CLS)·v, how the outer L_CLS changes with α (eq. 3; L_Total is linear in α): the gradients
+    of L_CLS and L_MM [P] on the inner batch, v = H^-1 g_out [P] of the outer one."""
     return float((grad_cls - grad_mm) @ ihvp)
 
 
 def update_alpha(alpha: float, hypergrad: float, lr_alpha: float, low: float = 0.0, high: float = 1.0) -> float:
-    """α - η_α h, clipped to [low, high]; a hypergradient that is not finite moves nothing."""
+    """Compute α - η_α h, clipped to [low, high]; a hypergradient that is not finite moves nothing."""
     return clipped(alpha - lr_alpha * hypergrad if math.isfinite(hypergrad) else alpha, low, high)
