@@ -258,7 +258,7 @@ def _notes(split: Split, corrupt: Mapping[str, Corruption]) -> Iterator[str]:
         count = len(split)
         if corruption.noise:
             yield (
-                f"{modality}: noise of {corruption.noise:g} deviations on {int(column.noisy.sum())} of {count} samples"
+                f"{modality}: noise of deviation {corruption.noise:g} on {int(column.noisy.sum())} of {count} samples"
             )
         if column.segment is not None:
             yield f"{modality}: {column.segment.length} of {column.shape[column.segment.axis - 1]} steps absent"

@@ -70,7 +70,7 @@ def test_noise_has_the_deviation_of_the_training_values_on_a_share_of_the_sample
     torch.testing.assert_close(added, 0.5 * 2 * normal_numbers(key, rows, (2, 10)), atol=1e-5, rtol=1e-5)
     assert noisy.notes == (
         "told before",
-        "corrupted: test wave: noise of 0.5 deviations on 6 of 20 samples",
+        "corrupted: test wave: noise of deviation 0.5 on 6 of 20 samples",
         "corrupted in the test split alone: wave; validation, which chooses, is clean",
     )
 

@@ -32,7 +32,7 @@ def lacking(**modalities: float) -> Dataset:
     return corrupted(toy_dataset(3), {m: Corruption.model_validate({"drop": d}) for m, d in modalities.items()}, 0)
 
 
-@pytest.mark.parametrize("name", ["joint", "aug", "domfn", "umt", "iprm"])
+@pytest.mark.parametrize("name", ["joint", "aug", "domfn", "umt", "iprm", "ensemble"])
 @pytest.mark.parametrize("present", [None, ["audio", "text"]])
 def test_a_sample_that_lacks_a_modality_is_predicted_without_it(name: str, present: list[str] | None) -> None:
     dataset = lacking(audio=0.4, video=0.5)
