@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from support.prepared_commands import ROOT, commands
 
-ROOT = Path(__file__).resolve().parents[2]
 PRINTED = {
     "one_run": r"epoch \d+: test accuracy 0\.\d+\n",
     "own_method": r"joint: test accuracy 0\.\d+, profile alone 0\.\d+\n"
@@ -26,11 +23,10 @@ def test_every_example_is_tried() -> None:
 
 @pytest.mark.parametrize("name", PRINTED)
 def test_an_example_runs(name: str) -> None:
-    command = [sys.executable, f"docs/examples/{name}.py"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
-    assert ended.returncode == 0, ended.stderr
-    assert re.fullmatch(PRINTED[name], ended.stdout)
+    code, out, err = commands.run((), ROOT, environment, ROOT / f"docs/examples/{name}.py")
+    assert code == 0, err
+    assert re.fullmatch(PRINTED[name], out)
 
 
 def test_one_run_takes_ten_lines() -> None:

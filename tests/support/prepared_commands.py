@@ -1,8 +1,9 @@
 """Commands that need not import first: a process that has imported what they do forks for each of them.
 
 A command in a fresh interpreter spends seconds on imports before its first line runs: most of the time of a test of a
-few commands. Here each command is a process of its own all the same, with its folder, environment, streams and exit
-code; it only begins where the imports end. Ray alone is left to the command, which says before how it is to be."""
+few commands. Here each command, or script, is a process of its own all the same, with its folder, environment, streams
+and exit code; it only begins where the imports end. Ray alone is left to the command, which says before how it is to
+be."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ import sys
 import tempfile
 from importlib import import_module
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from sweep.engine.first_imports import without_collection
 
@@ -32,13 +33,25 @@ LAZILY_IMPORTED = ("matplotlib.backends.backend_agg", "optuna.importance", "pand
 
 
 class PreparedCommands:
-    """Runs ``python -m sweep`` in forks of one process. That starts with the first command, and ends with this one."""
+    """Runs ``python -m sweep``, and scripts, in forks of one process. That starts with the first of them, and ends with
+    this one."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
-    def run(self, words: tuple[str, ...], folder: Path, environment: dict[str, str]) -> tuple[int, str, str]:
-        """Return exit code and what was written. Nothing of a command that hangs is left to disturb the next test."""
+    def run_code(self, code: str, *words: str, folder: Path = ROOT) -> tuple[int, str, str]:
+        """Run a text of Python as ``python -c`` does; see :meth:`run`."""
+        with tempfile.NamedTemporaryFile("w", suffix=".py") as script:
+            script.write(code)
+            script.flush()
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+            return self.run(words, folder, environment, Path(script.name))
+
+    def run(
+        self, words: tuple[str, ...], folder: Path, environment: dict[str, str], script: Path | None = None
+    ) -> tuple[int, str, str]:
+        """Return exit code and what was written. Nothing of a command that hangs is left to disturb the next test.
+        script: what is run in place of ``-m sweep``."""
         if self._process is None or self._process.poll() is not None:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
             start = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -48,7 +61,8 @@ class PreparedCommands:
         assert answers is not None
         with tempfile.TemporaryDirectory() as streams:
             out, err = Path(streams, "out"), Path(streams, "err")
-            print(json.dumps([words, str(folder), environment, str(out), str(err)]), file=asked, flush=True)
+            asking = [words, str(folder), environment, str(out), str(err), script and str(script)]
+            print(json.dumps(asking), file=asked, flush=True)
             pid = int(answers.readline())
             if not select.select([answers], [], [], PATIENCE)[0]:
                 os.killpg(pid, signal.SIGKILL)
@@ -80,8 +94,11 @@ def serve(requests: IO[str]) -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 
 
-def become(words: list[str], folder: str, environment: dict[str, str], out: str, err: str) -> None:
-    """Go on as ``python -m sweep`` with these words would, once it has imported everything. Raises SystemExit."""
+def become(
+    words: list[str], folder: str, environment: dict[str, str], out: str, err: str, script: str | None
+) -> NoReturn:
+    """Go on as ``python -m sweep`` or a script with these words would, once it has imported everything. Raises
+    SystemExit."""
     os.setsid()
     for number, path in enumerate((os.devnull, out, err)):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
@@ -91,7 +108,11 @@ def become(words: list[str], folder: str, environment: dict[str, str], out: str,
     paths = [folder, *environment["PYTHONPATH"].split(os.pathsep)]
     sys.path[:0] = [path for path in paths if path not in sys.path]
     sys.argv[1:] = words
-    runpy.run_module("sweep", run_name="__main__", alter_sys=True)
+    if script is None:
+        runpy.run_module("sweep", run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(script, run_name="__main__")
+    sys.exit()
 
 
 if __name__ == "__main__":

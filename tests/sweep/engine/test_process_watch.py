@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from support.command_desk import ROOT
+from support.prepared_commands import commands
 
 from sweep.engine import process_watch
 from sweep.engine.process_watch import (
@@ -131,5 +131,5 @@ with process_watch.ClusterWatch([lambda: "its raylet"], lambda said: print(said,
 
 
 def test_a_process_that_cannot_be_interrupted_says_so_and_is_ended() -> None:
-    done = subprocess.run([sys.executable, "-c", STUCK], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert (done.returncode, done.stdout) == (1, "the Ray cluster is gone: its raylet\n"), done.stderr
+    code, out, err = commands.run_code(STUCK)
+    assert (code, out) == (1, "the Ray cluster is gone: its raylet\n"), err

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from support.prepared_commands import commands
 
 from sweep.engine.watchdog import interrupted_at_forced_end
 from sweep.runs.failures import OvertimeError
@@ -23,9 +22,9 @@ watchdog.GRACE = 0.5
 watching = watchdog.Watchdog(RunFolder(pathlib.Path(sys.argv[1])), 0.2)
 ctypes.PyDLL(None).sleep(600)  # PyDLL: the lock is not released
 """
-    process = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=120)
-    assert process.returncode == 1
-    assert "Timeout" in process.stderr
+    code, _, err = commands.run_code(script, str(tmp_path))
+    assert code == 1
+    assert "Timeout" in err
 
 
 def test_a_run_that_ends_in_time_takes_its_watchdogs_with_it(tmp_path: Path) -> None:
@@ -37,7 +36,8 @@ watchdog.GRACE = 0.1
 watchdog.Watchdog(RunFolder(pathlib.Path(sys.argv[1])), 0.2).cancel()
 threading.Event().wait(1)
 """
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, timeout=120)
+    code, _, err = commands.run_code(script, str(tmp_path))
+    assert code == 0, err
 
 
 def test_an_interruption_reaches_code_that_swallows_the_first_one() -> None:

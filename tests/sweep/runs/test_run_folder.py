@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from support.prepared_commands import commands
 from support.small_runs import make_epoch, make_run
 
 from sweep.runs.environment import record_environment
@@ -141,8 +140,9 @@ except StoreError as error:
 
 def test_a_disk_that_fills_up_in_a_checkpoint_keeps_the_one_before(folder: RunFolder, tmp_path: Path) -> None:
     folder.save_checkpoint({"x": torch.ones(1)})
-    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert "checkpoint.pt: File too large; raise the limit" in done.stdout
+    code, out, err = commands.run_code(FULL, str(tmp_path))
+    assert code == 0, err
+    assert "checkpoint.pt: File too large; raise the limit" in out
     assert folder.load_checkpoint() == {"x": torch.ones(1)}
     assert not list(folder.path.glob(".*"))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from support.prepared_commands import commands
 from support.small_runs import make_run
 
 from sweep.runs.environment import record_environment
@@ -63,12 +64,10 @@ def test_a_folder_that_may_not_be_written_is_named_with_the_remedy(folder: RunFo
         path.chmod(0o555)
     for above in tmp_path.parents[:3]:
         above.chmod(0o755)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", FORBIDDEN, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    _, out, err = commands.run_code(FORBIDDEN, str(tmp_path))
     tmp_path.chmod(0o755)
-    assert done.stderr == ""
-    said = done.stdout.splitlines()
+    assert err == ""
+    said = out.splitlines()
     assert len(said) == 11
     for line in said:
         assert str(tmp_path) in line

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from support.command_desk import ROOT, Desk
+from support.command_desk import Desk
+from support.prepared_commands import commands
 
 WATCH = """
 import os, sys
@@ -30,11 +28,9 @@ LOAD = "from sweep.results import load; load({words}[0]); count()\n"
 
 def watched(folder: Path, *doing: str) -> list[int]:
     """How often each of some pieces of code opens a test.json or predictions.npz for reading, in one process."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", WATCH + "".join(doing)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return [int(line.removeprefix("READ ")) for line in done.stdout.splitlines() if line.startswith("READ ")]
+    code, out, err = commands.run_code(WATCH + "".join(doing), folder=folder)
+    assert code == 0, err
+    return [int(line.removeprefix("READ ")) for line in out.splitlines() if line.startswith("READ ")]
 
 
 def test_a_search_with_early_stopping_and_report_seeds_never_opens_a_test_metric(tmp_path: Path) -> None:
