@@ -80,7 +80,13 @@ SWEEPS: dict[str, Any] = {
     "m": {
         "method": "joint",
         "datasets": ["manifest"],
-        "data": {"manifest": {"root": "rows.csv", "modalities": {name: {"kind": "image", "size": 8} for name in "xy"}}},
+        "data": {
+            "manifest": {
+                "root": "rows.csv",
+                "allow_repeats": True,  # all rows name one picture
+                "modalities": {name: {"kind": "image", "size": 8} for name in "xy"},
+            }
+        },
         "encoders": {"x": "mlp", "y": "mlp"},
     },
 }  # fmt: skip

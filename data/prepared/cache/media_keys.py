@@ -66,15 +66,19 @@ def remembered_digests(root: Path, paths: Iterable[Path]) -> dict[Path, bytes]:
     file = folder.path / f"{_short(os.fsencode(root)).hex()}.json"
     known, wanted = _known(file), list(dict.fromkeys(paths))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = list(pool.map(lambda path: _entry(path, known), wanted))
+        parts = pool.map(
+            lambda part: {path: _entry(path, known) for path in part}, (wanted[k::_AT_ONCE] for k in range(_AT_ONCE))
+        )
+        found = {path: entry for part in parts for path, entry in part.items()}
     latest = time.time_ns() - _SETTLED
-    entries = {str(path): entry for path, entry in zip(wanted, found, strict=True)}
-    new = {name: entry for name, entry in entries.items() if max(entry[1:3]) < latest and known.get(name) != entry}
+    new = {
+        str(path): entry for path, entry in found.items() if max(entry[1:3]) < latest and known.get(str(path)) != entry
+    }
     if new:
         with suppress(OSError):  # the cache of another user: the files are read again the next time
             folder.path.mkdir(parents=True, exist_ok=True)
             write_atomic(file, json.dumps(known | new).encode())
-    return {path: bytes.fromhex(entry[3]) for path, entry in zip(wanted, found, strict=True)}
+    return {path: bytes.fromhex(found[path][3]) for path in wanted}
 
 
 def _entry(path: Path, known: Mapping[str, Any]) -> list[Any]:

@@ -30,7 +30,7 @@ from data.prepared.lists.items import SplitName
 
 
 def form_text(form: Form) -> str:
-    """Write a form with all that decides what it stores."""
+    """Write a form with all that decides what it stores and serves."""
     return f"{form!r} version {form.version}"
 
 
@@ -62,9 +62,11 @@ class SampleStore:
 
     @classmethod
     def of(cls, form: Form, split: SplitName) -> SampleStore:
-        """Find the store of a form's samples of a split. Splits whose arrays are declared alike share one."""
+        """Find the store of a form's samples of a split. Splits whose arrays are declared alike share one, and so do
+        forms that differ in nothing that is decoded."""
         stored = form.stored(split)
-        digest = hashlib.sha256(repr((form_text(form), sorted(stored.items()))).encode()).hexdigest()[:16]
+        decoding = sorted((name, value) for name, value in vars(form).items() if name not in form.served)
+        digest = hashlib.sha256(repr((form.version, decoding, sorted(stored.items()))).encode()).hexdigest()[:16]
         return cls(f"samples-{type(form).__name__.lower()}-{digest}", stored)
 
     @property

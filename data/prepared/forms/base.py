@@ -32,6 +32,10 @@ class Form(ABC):
     version: ClassVar[int] = 1
     """Raised whenever the same parameters give other numbers: caches of earlier versions are not used."""
 
+    served: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that change nothing of what is decoded, or only the shapes of the declared arrays: forms that differ
+    in these alone share what is stored."""
+
     def require(self) -> None:  # noqa: B027, most forms need nothing
         """Check, before anything is decoded, that all that decoding needs is there. Raises DataError."""
 

@@ -79,6 +79,9 @@ class Image(Form):
     dataset's notes count it."""
 
     version: ClassVar[int] = 2
+    served: ClassVar[frozenset[str]] = frozenset(
+        {"size", "stored_size", "normalise", "crop_scale", "flip", "randaugment"}
+    )
 
     size: int = 224
     stored_size: int = 256
@@ -163,6 +166,7 @@ class Frames(Form):
     spread."""
 
     version: ClassVar[int] = 2
+    served: ClassVar[frozenset[str]] = frozenset({"size", "stored_size", "mean", "std", "random_crop", "flip"})
 
     frames: int
     size: int = 224

@@ -65,6 +65,7 @@ class Spectrogram(Form):
     mask_bands: int = 0
     mask_frames: int = 0
     version: ClassVar[int] = 2
+    served: ClassVar[frozenset[str]] = frozenset({"mask_bands", "mask_frames"})
 
     @property
     def bands(self) -> int:
@@ -151,6 +152,7 @@ class FilterBank(Form):
     mask_bands: int = 0
     mask_frames: int = 0
     version: ClassVar[int] = 2
+    served: ClassVar[frozenset[str]] = frozenset({"mean", "deviation", "mask_bands", "mask_frames"})
 
     def sample(self) -> SampleType:
         return SampleType((1, self.frames, self.mels))

@@ -49,6 +49,7 @@ from data.prepared.lists.user_tables import (
     carve_splits,
     label_notes,
     number_labels,
+    repeat_notes,
     split_name,
 )
 from data.prepared.lists.words import (
@@ -101,6 +102,7 @@ __all__ = [
     "read_table",
     "read_text",
     "refuse_repeats",
+    "repeat_notes",
     "split_name",
     "tabs",
     "whole_groups",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from support.binary_files_dataset import Bytes
 from data.base import DataError
 from data.prepared.cache.folder import CacheError
 from data.prepared.cache.store import SampleStore
-from data.prepared.forms import Image, Spectrogram
+from data.prepared.forms import FilterBank, Image, Spectrogram
 
 STORED = {"bytes": np.array([1, 2, 3], np.uint8), "count": np.array(3, np.int64)}
 
@@ -120,6 +121,18 @@ def test_splits_of_the_same_arrays_share_a_store_and_other_forms_do_not() -> Non
     names = {SampleStore.of(photo, "train").name, SampleStore.of(photo, "test").name}
     assert len(names | {SampleStore.of(Image(size=9), "test").name, SampleStore.of(sound, "test").name}) == 4
     assert SampleStore.of(Bytes(length=4), "train").row_bytes == 4 + 8
+
+
+def test_what_changes_only_how_samples_are_served_shares_a_store() -> None:
+    photo = Image(size=8, stored_size=9)
+    for other in (replace(photo, flip=False, normalise=None), replace(photo, crop_scale=None, randaugment=True)):
+        assert SampleStore.of(other, "train").name == SampleStore.of(photo, "train").name
+    assert SampleStore.of(replace(photo, size=7), "train").name == SampleStore.of(photo, "train").name
+    assert SampleStore.of(replace(photo, size=7), "test").name != SampleStore.of(photo, "test").name
+    assert SampleStore.of(replace(photo, grey_if_unreadable=True), "train").name != SampleStore.of(photo, "train").name
+    bank = FilterBank(frames=20)
+    assert SampleStore.of(replace(bank, mean=1.0, mask_bands=3), "train").name == SampleStore.of(bank, "train").name
+    assert SampleStore.of(replace(bank, rate=8000), "train").name != SampleStore.of(bank, "train").name
 
 
 def test_a_store_that_others_may_write_is_not_read(store: SampleStore) -> None:
