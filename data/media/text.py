@@ -106,8 +106,9 @@ def padding(tokenizer: str) -> int:
 
 def _built_in(tokenizer: str, text: str, length: int, special_tokens: bool, second: str | None) -> list[int]:
     ids = _byte_ids if tokenizer == "bytes" else _word_ids
-    halves = [ids(half) for half in (text, second) if half is not None]
-    room = max(0, length - (1 + len(halves) if special_tokens else 0))
+    texts = [half for half in (text, second) if half is not None]
+    room = max(0, length - (1 + len(texts) if special_tokens else 0))
+    halves = [ids(half)[:room] for half in texts]
     while sum(map(len, halves)) > room:
         max(halves, key=len).pop()
     if not special_tokens:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data.prepared.cache.disk import read_if_there, write_atomic
-from data.prepared.cache.folder import CacheFolder
+from data.prepared.cache.folder import CacheError, CacheFolder
 from data.prepared.lists.items import Clip, Medium
 
 KEY_BYTES = 16
@@ -61,9 +61,7 @@ def remembered_digests(root: Path, paths: Iterable[Path]) -> dict[Path, bytes]:
     """Map file -> :func:`file_digest`. Those whose size and times are as they were at an earlier call are not read
     again. root: folder of the dataset, for which they are remembered, as far as the cache can be written. Raises
     CacheError where others may have written there."""
-    folder = CacheFolder("media-digests")
-    folder.require_own()
-    file = folder.path / f"{_short(os.fsencode(root)).hex()}.json"
+    file = _memory(root)
     known, wanted = _known(file), list(dict.fromkeys(paths))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         parts = pool.map(
@@ -74,11 +72,23 @@ def remembered_digests(root: Path, paths: Iterable[Path]) -> dict[Path, bytes]:
     new = {
         str(path): entry for path, entry in found.items() if max(entry[1:3]) < latest and known.get(str(path)) != entry
     }
-    if new:
+    if new and file:
         with suppress(OSError):  # the cache of another user: the files are read again the next time
-            folder.path.mkdir(parents=True, exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(file, json.dumps(known | new).encode())
     return {path: bytes.fromhex(found[path][3]) for path in wanted}
+
+
+def _memory(root: Path) -> Path | None:
+    """Find the file that remembers digests of a dataset. None where this user has no folder of caches, as is told when
+    something is decoded. Raises CacheError where others may have written there."""
+    folder = CacheFolder("media-digests")
+    try:
+        file = folder.path / f"{_short(os.fsencode(root)).hex()}.json"
+    except CacheError:
+        return None
+    folder.require_own()
+    return file
 
 
 def _entry(path: Path, known: Mapping[str, Any]) -> list[Any]:
@@ -92,9 +102,9 @@ def _entry(path: Path, known: Mapping[str, Any]) -> list[Any]:
     return before if before and before[:3] == times else [*times, file_digest(path).hex()]
 
 
-def _known(file: Path) -> dict[str, Any]:
+def _known(file: Path | None) -> dict[str, Any]:
     try:
-        return dict(json.loads(read_if_there(file) or b"{}"))
+        return dict(json.loads((file and read_if_there(file)) or b"{}"))
     except ValueError:  # damaged by a crash of the machine
         return {}
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 
 import pytest
 
 from data.prepared.cache import media_keys
+from data.prepared.cache.folder import CacheError
 from data.prepared.cache.media_keys import file_digest, medium_key, remembered_digests
 from data.prepared.lists.items import Clip
 
@@ -101,3 +103,18 @@ def test_what_is_remembered_may_be_damaged_or_impossible_to_write(
     memory.unlink()
     monkeypatch.setattr(media_keys, "write_atomic", refuse)
     assert remembered_digests(tmp_path, [path]) == found
+
+
+def test_without_a_folder_of_caches_nothing_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "a", b"1")
+    for name in ("SWEEP_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    assert remembered_digests(tmp_path, [path]) == {path: file_digest(path)}
+
+
+def test_digests_that_others_may_write_are_not_taken(tmp_path: Path, caches: Path) -> None:
+    (caches / "media-digests").mkdir(parents=True)
+    (caches / "media-digests").chmod(0o777)
+    with pytest.raises(CacheError, match="not to be trusted"):
+        remembered_digests(tmp_path, [written(tmp_path / "a", b"1")])
