@@ -43,12 +43,18 @@ class PreparationDisplay(Watcher):
 
     def expect(self, total: int) -> None:
         self._total = total
-        near = next(self._work.folder.siblings(self._work.dataset, self._work.profile), None)
-        changed = near and near.content.changes(self._work.content)
-        why = f"; changed since the cache {near.key}: {', '.join(changed)}" if near and changed else ""
-        size = self._work.size
-        what = f"preparing {total} of {size} samples" if total else f"all {size} samples are there"
-        self._say(f"{preparation_name(self._work)}: {what}{why}")
+        work = self._work
+        near = list(work.folder.siblings(work.dataset, work.profile))
+        changed = near[0].content.changes(work.content) if near else []
+        why = f"; changed since the cache {near[0].key}: {', '.join(changed)}" if changed else ""
+        what = f"preparing {total} of {work.size} samples" if total else f"all {work.size} samples are there"
+        self._say(f"{preparation_name(work)}: {what}{why}")
+        if old := [meta.key for meta in near if meta.content.layout != work.content.layout]:
+            folders = ", ".join(f"{work.dataset}-{work.profile}-{key}" for key in old)
+            where = work.folder.path.parent
+            self._say(
+                f"{preparation_name(work)}: caches of an earlier version, which may be deleted from {where}: {folders}"
+            )
         if total and self._console.is_terminal:
             self._live.start()
 
