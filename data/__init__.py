@@ -2,7 +2,7 @@
 
 The modules of this folder are the datasets, and ``registry``, which finds them. Its packages hold what several share:
 ``base``, what a dataset is; ``readers`` and ``media``, from files to arrays; ``prepared``, media that are decoded once;
-``augment``, of whole batches."""
+``augment``, of whole batches; ``embedded``, the data that ship with the package."""
 
 from __future__ import annotations
 
