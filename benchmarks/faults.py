@@ -15,7 +15,7 @@ Each fault strikes a sweep of six runs, as ``python -m sweep run`` trains it, on
 --uri: the results lie at a URI. Without names all faults strike in turn, which takes about a minute each.
 
 "memory short" shows the sweep a /proc/meminfo of its own, so that it takes no memory and does not depend on what other
-programs hold; it needs Linux with user namespaces (unshare)."""
+programs hold; it needs Linux with user namespaces (unshare), and no tighter limit of a container."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import psutil
 import yaml
 
 from benchmarks.kills import COMMON, ROOT, ended, table
@@ -82,26 +83,25 @@ def stop(part: str, seconds: float) -> Strike:
     return strike
 
 
-MEMORY = 4 * 2**20
-"""KiB of memory that a sweep is shown: less than any container's limit, which would count in its place."""
+PLENTY, LITTLE = 0.5, 0.01
+"""Shares of the memory that a sweep is shown as available."""
 SHOWN = ["unshare", "--map-root-user", "--mount", "sh", "-c", 'mount --bind "$0" /proc/meminfo && exec "$@"']
 """Runs a command that reads a file, which is named next, as /proc/meminfo."""
 
 
-def show_memory(struck: Struck, available: int) -> Path:
-    """Show a sweep so many KiB of memory as available, by a file that is written in place; returns the file."""
-    shown, known = Path("/proc/meminfo").read_text(), struck.folder / "meminfo"
-    for name, size in {"MemTotal": MEMORY, "MemFree": available, "MemAvailable": available}.items():
-        shown = re.sub(rf"(?m)^{name}:.*$", f"{name}: {size} kB", shown)
-    known.write_text(shown)
-    return known
+def show_memory(struck: Struck, share: float) -> Path:
+    """Show a sweep this share of the memory as available, by a file that is written in place; returns the file."""
+    shown, available = struck.folder / "meminfo", int(psutil.virtual_memory().total * share / 1024)
+    real = Path("/proc/meminfo").read_text()
+    shown.write_text(re.sub(r"(?m)^(MemFree|MemAvailable):.*$", rf"\1: {available} kB", real))
+    return shown
 
 
 def take_memory(struck: Struck) -> None:
     """Another program takes nearly all memory for a while, as far as the sweep can tell."""
-    show_memory(struck, MEMORY // 100)
+    show_memory(struck, LITTLE)
     time.sleep(STOPPED)
-    show_memory(struck, MEMORY // 2)
+    show_memory(struck, PLENTY)
 
 
 def start_second(struck: Struck) -> None:
@@ -148,7 +148,7 @@ def prepared(name: str, struck: Struck) -> Struck:
     """Return a sweep ready for a fault."""
     struck.words += words_of(name)
     if name.startswith("memory"):
-        struck.before += [*SHOWN, str(show_memory(struck, MEMORY // 2))]
+        struck.before += [*SHOWN, str(show_memory(struck, PLENTY))]
     if name.startswith("clock"):
         (struck.folder / "clock").mkdir()
         (struck.folder / "clock" / "sitecustomize.py").write_text(CLOCK)
