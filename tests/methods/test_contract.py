@@ -38,6 +38,7 @@ EQUATIONS = {
     "olm": "loss_ratio modulated_loss norm_loss norm_loss_grad progress_rates target_ratio",
     "opm": "apply_drop discrepancy_ratios drop_probabilities drop_scale unimodal_scores",
     "reconboost": "boosting_loss ensemble_logits memory_loss pseudo_residual stage_plan",
+    "smv": "modality_level_probability resample_counts resample_index shapley_contributions",
     "relearning": "clustering_purity min_max_scale reinit_strength separability_purity soft_reinit",
     "umt": "choose_branch feature_distill_loss ume_probs umt_loss",
     "mla": "fuse_logits fusion_weights prediction_entropy project_gradient projection_alpha update_projection",

@@ -20,7 +20,7 @@ VARIANTS = [
     Variant("token", {"fill": "token", "rescale": "count", "unimodal_source": "zero"}, modalities=3),
     Variant("batch", {"granularity": "batch", "rates": {"audio": 0.8}, "rescale": "inverted"}),
     Variant("batch-token", {"granularity": "batch", "fill": "token", "rate": 0.6}, path="batch"),
-    Variant("masked", {"fusion": "late_transformer", "token_width": 8}, epochs=2),
+    Variant("masked", {"fusion": "attention"}, epochs=2),
     Variant("late-start", {"start_epoch": 1.0, "end_epoch": 2.0, "rescale": "inverted"}, path="defaults"),
 ]
 HALF = torch.tensor([0.5, 0.5])
