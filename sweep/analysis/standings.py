@@ -54,7 +54,7 @@ def standings(parts: Parts) -> pd.DataFrame:
     tested = column if column.startswith("test_") else ""
     for name, found in (("validation", metric), ("test", tested), ("imbalance", "test_imbalance")):
         table = _with_interval(table, runs, name, found)
-    table = _with_weak_branch(table, runs, column)
+    table = _without_one_branch(_with_weak_branch(table, runs, column), runs)
     table["cost"] = _costs(runs, parts)
     table = _with_tuning(table, parts, column)
     baselines = (_plain(runs, parts), _with_unimodal_losses(runs), _of_first_label(runs[runs["method"].eq("ensemble")]))
@@ -154,6 +154,15 @@ def _with_weak_branch(table: pd.DataFrame, runs: pd.DataFrame, column: str) -> p
         lines.append((weak or "", ends["mean"], ends["low"], ends["high"]))
     names = ("weak_modality", "weak", "weak_low", "weak_high")
     return table.assign(**dict(zip(names, zip(*lines, strict=True), strict=True)))
+
+
+def _without_one_branch(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Leave out weak branch and imbalance of unimodal models, which have one branch."""
+    one = table["label"].isin(runs.loc[runs["method"].eq("unimodal"), "label"])
+    numbers = [f"{name}{end}" for name in ("weak", "imbalance") for end in ("", "_low", "_high")]
+    table.loc[one, numbers] = math.nan
+    table.loc[one, "weak_modality"] = ""
+    return table
 
 
 def _costs(runs: pd.DataFrame, parts: Parts) -> list[float]:

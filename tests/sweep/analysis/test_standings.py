@@ -86,13 +86,15 @@ def test_the_better_unimodal_model_stands_for_all_of_them(tmp_path: Path) -> Non
     results = Results(tmp_path)
     results.sweep("one")
     for seed in range(3):
-        results.run("one", "iprm", seed, {"multi": 0.9})
+        results.run("one", "iprm", seed, {"multi": 0.9, "left": 0.4, "profile": 0.7})
         for modality, level in (("left", 0.6), ("profile", 0.8)):
             kept = {"label": "best unimodal", "role": "reference", "values": {"modality": modality}}
             results.run("one", "unimodal", seed, {"multi": level, modality: level}, **kept)
     table = standings(Parts(load(tmp_path / "one"))).set_index("label")
     assert table["point"]["best unimodal"] == "modality=profile"
     assert (table["of"]["best unimodal"], table["test"]["best unimodal"]) == (2, pytest.approx(0.8))
+    assert table["weak_modality"].to_dict() == {"best unimodal": "", "iprm": "left"}
+    assert table["imbalance"].isna().to_dict() == {"best unimodal": True, "iprm": False}
 
 
 def test_a_baseline_that_leads_is_said_to_lead(tmp_path: Path) -> None:
