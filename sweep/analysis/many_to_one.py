@@ -1,7 +1,7 @@
 """Many configurations against one, under shared seeds: Dunnett's test with seeds as blocks, and its power.
 
 Pure functions of arrays. Source: Dunnett, JASA 1955 (many to one); Dunnett and Tamhane, Statistics in Medicine 1991
-(step-down)."""
+(step-down); Satterthwaite, Biometrics Bulletin 1946, and Welch, Biometrika 1947 (unequal noise)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ import numpy as np
 
 from sweep.analysis.two_way import COLLAPSE, POWER, SIGNIFICANCE
 
-UNSTEADY = 0.1
-"""Chance, of equal noise, at which the one's own scatter counts as another than that of the many."""
 MOST_SEEDS = 1000
 
 
@@ -23,10 +21,10 @@ MOST_SEEDS = 1000
 class ManyToOne:
     """Differences of k configurations to one, each [k].
 
-    mean: over the n common seeds; deviation: of one difference; freedom: of that; p: of no difference, alone;
-    p_adjusted: over the family; all NaN where nothing can be judged. family: how many different ones were tested;
-    noise: deviation of one run beyond what its seed shares, pooled over all; pooled: whether that judges, or each
-    difference its own scatter."""
+    mean: over the n common seeds; deviation, freedom: of one difference, those of the wider interval where its own
+    scatter judges beside that of the family; p: of no difference, alone; p_adjusted: over the family; all NaN where
+    nothing can be judged. family: how many different ones were tested; noise: deviation of one run beyond what its seed
+    shares, pooled over all; pooled: whether that judges, or the one's own noise, which is larger."""
 
     mean: np.ndarray
     n: np.ndarray
@@ -44,34 +42,31 @@ def many_to_one(values: np.ndarray, floor: float = 0.0) -> ManyToOne:
 
     values: [k + 1, seeds], the one first, NaN where there is no run; floor: the least noise of a run, that of rounding.
 
-    The noise is pooled over all configurations, beyond what the runs of a seed share. A difference that scatters more
-    is judged by its own scatter, and all are where the one scatters more than the others: then noise is not equal, and
-    pooled it would find differences that are none. P-values are no smaller than seeds that collapse allow. Those that
-    are equal under every seed count once in the family."""
+    The noise is pooled over all configurations, beyond what the runs of a seed share; where the one scatters more than
+    the others, its own counts, with Satterthwaite's degrees of freedom. A configuration may scatter more, too: its p is
+    no smaller than that of Welch's test, which takes its own noise, nor than seeds that collapse allow. Those that are
+    equal under every seed count once in the family."""
     differences = values[1:] - values[:1]
     n = np.count_nonzero(~np.isnan(differences), axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.nansum(differences, axis=1) / n
-        own = np.sqrt(np.nansum((differences - mean[:, None]) ** 2, axis=1) / (n - 1))
-    noise, freedom = pooled_noise(values)
-    noise = max(noise, floor)
-    pooled = not _scatters_more(values, floor)
-    deviation = np.fmax(math.sqrt(2) * noise, own)
-    freedom_of = np.where(n > 1, freedom if pooled else np.maximum(n - 1, 1), np.nan)
-    t = _statistic(mean, deviation, n)
-    judged = (n > 1) & ~np.isnan(t)
+    noises = _noises(values, floor)
+    t, alone = _judged(mean, n, noises.variance, noises.freedom)
+    _, welch = _judged(mean, n, noises.own_variance, noises.own_freedom)
+    judged, single = (n > 1) & ~np.isnan(t), np.fmax(alone, welch)
     lines = [line.tobytes() for line in differences.round(12) + 0.0]
     first = {line: row for row, line in reversed(list(enumerate(lines))) if judged[row]}
     distinct = np.array(sorted(first.values()), int)
-    order = distinct[np.argsort(-t[distinct], kind="stable")]
+    order = distinct[np.lexsort((-t[distinct], single[distinct]))]
     left, least = np.arange(len(order), 0, -1), least_p(n)
-    alone = _student_p(t, freedom_of)
-    stepped = dunnett_p(t[order], left, freedom) if pooled else left * alone[order]
-    adjusted = np.full(len(n), np.nan)
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(np.maximum(stepped, left * least[order])))
+    stepped = dunnett_p(t[order], left, noises.freedom)
+    adjusted, p = np.full(len(n), np.nan), np.where(judged, np.maximum(single, least), np.nan)
+    floors = np.maximum(left * least[order], p[order])
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(np.maximum(stepped, floors)))
     adjusted = np.where(judged, [adjusted[first.get(line, row)] for row, line in enumerate(lines)], np.nan)
-    p = np.where(judged, np.maximum(alone, least), np.nan)
-    return ManyToOne(mean, n, deviation, freedom_of, p, adjusted, len(distinct), noise, pooled)
+    deviation, freedom = noises.of_wider_interval()
+    freedom = np.where(n > 1, freedom, np.nan)
+    return ManyToOne(mean, n, deviation, freedom, p, adjusted, len(distinct), noises.run, noises.pooled)
 
 
 def least_p(n: Any) -> Any:
@@ -79,12 +74,80 @@ def least_p(n: Any) -> Any:
     return 2 * COLLAPSE ** np.asarray(n, float)
 
 
+# Noise ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Noises:
+    """Variances of one difference with their degrees of freedom: of the family, and [k] each difference's own.
+
+    run: deviation of one run, pooled over all; pooled: whether the family's is twice its square."""
+
+    variance: float
+    freedom: float
+    own_variance: np.ndarray
+    own_freedom: np.ndarray
+    run: float
+    pooled: bool
+
+    def of_wider_interval(self) -> tuple[np.ndarray, np.ndarray]:
+        """Give deviation and degrees of freedom [k] of which the 95 % interval is wider."""
+        pairs = (self.variance, self.freedom), (self.own_variance, self.own_freedom)
+        widths = [np.sqrt(variance) * _student_quantile(freedom) for variance, freedom in pairs]
+        own = widths[1] > widths[0]
+        return np.sqrt(np.where(own, self.own_variance, self.variance)), np.where(own, self.own_freedom, self.freedom)
+
+
+def _noises(values: np.ndarray, floor: float) -> _Noises:
+    """Measure the noise of differences to the first row."""
+    rows, places = _different_rows(values)
+    (run, freedom), (rest, rest_freedom) = pooled_noise(rows), pooled_noise(rows[1:])
+    run = max(run, floor)
+    if rest_freedom < 1:  # one configuration alone: the noise of the difference is its own
+        own = np.full(len(values) - 1, 2 * run**2)
+        return _Noises(2 * run**2, freedom, own, np.full(len(own), float(freedom)), run, True)
+    scatter, degrees, others = _scatters(rows)
+    scatter, rest = np.maximum(scatter, floor**2), max(rest, floor) ** 2
+    pooled = not scatter[0] > rest * (1 + 1 / others[0]) + 1e-18
+    one = (run**2, freedom) if pooled else (scatter[0], degrees[0])
+    variance, freedom_of = 2 * run**2, float(freedom)
+    if not pooled:
+        variance, freedom_of = map(float, _sum_of_variances(*one, rest * (1 - 1 / others[0]), rest_freedom))
+    own, own_freedom = _sum_of_variances(*one, scatter[places[1:]], degrees[places[1:]])
+    return _Noises(variance, freedom_of, own, own_freedom, run, pooled)
+
+
+def _sum_of_variances(one: Any, one_freedom: Any, other: Any, other_freedom: Any) -> tuple[Any, Any]:
+    """Add two independent variances; the degrees of freedom of the sum are Satterthwaite's."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        squares = one**2 / one_freedom + other**2 / other_freedom
+        freedom = np.where(squares > 0, (one + other) ** 2 / squares, one_freedom)
+    return one + other, freedom
+
+
+def _scatters(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give of each row [k + 1] its variance about the means of the other rows under common seeds, the degrees of
+    freedom of that, and how many others there are a seed; NaN for fewer than two common seeds.
+
+    Of equal noise s it is expected to be s² (1 + 1 / others)."""
+    known = ~np.isnan(values)
+    others = known.sum(0) - known
+    common = known & (others > 0)
+    counts = common.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = (np.nansum(values, axis=0) - np.where(known, values, 0)) / others
+        beside = np.where(common, values - means, 0)
+        centred = np.where(common, beside - (beside.sum(1) / counts)[:, None], 0)
+        variance = np.where(counts > 1, (centred**2).sum(1) / (counts - 1), np.nan)
+        return variance, np.where(counts > 1, counts - 1.0, np.nan), (others * common).sum(1) / counts
+
+
 def pooled_noise(values: np.ndarray) -> tuple[float, int]:
     """Give the deviation of one run beyond its configuration's mean and what its seed shares, and its degrees of
     freedom. values: [configurations, seeds], NaN where there is no run; NaN for none. A configuration that repeats
     another under every seed, as a method does whose weight of its loss is 0, counts once: it is no second sign of
     little noise."""
-    values = _different_rows(values)
+    values, _ = _different_rows(values)
     known = ~np.isnan(values)
     rows, seeds = np.nonzero(known)
     counts = known.sum(1)
@@ -102,80 +165,100 @@ def pooled_noise(values: np.ndarray) -> tuple[float, int]:
     return math.sqrt(max(0.0, rest) / freedom), freedom
 
 
-def _different_rows(values: np.ndarray) -> np.ndarray:
-    """Leave out the rows that repeat an earlier one; where no two differ, all stay."""
-    first = {row.tobytes(): place for place, row in reversed(list(enumerate(values.round(12) + 0.0)))}
-    return values[sorted(first.values())] if len(first) > 1 else values
+def _different_rows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Leave out the rows that repeat an earlier one; where no two differ, all stay. Beside them the place of each row
+    among those that are left."""
+    lines = [row.tobytes() for row in values.round(12) + 0.0]
+    first = {line: place for place, line in reversed(list(enumerate(lines)))}
+    kept = sorted(first.values())
+    if len(kept) < 2:
+        return values, np.arange(len(values))
+    return values[kept], np.array([kept.index(first[line]) for line in lines])
 
 
-def _scatters_more(values: np.ndarray, floor: float) -> bool:
-    """Tell whether the first row scatters about the means of the others more than noise equal to theirs does."""
-    noise, freedom = pooled_noise(values[1:])
-    common = ~np.isnan(values[0]) & (~np.isnan(values[1:])).any(0)
-    if freedom < 1 or common.sum() < 2:
-        return False
-    others = np.nanmean(values[1:, common], axis=0)
-    per_seed = np.mean(np.count_nonzero(~np.isnan(values[1:, common]), axis=0))
-    variance = float(np.var(values[0, common] - others, ddof=1))
-    from scipy.special import fdtri
-
-    expected = max(noise, floor) ** 2 * (1 + 1 / per_seed)
-    return variance > expected * float(fdtri(int(common.sum()) - 1, freedom, 1 - UNSTEADY)) + 1e-18
-
-
-def _statistic(mean: np.ndarray, deviation: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """Compute |t|; 0 for a difference of zero without noise, NaN for another one."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.abs(mean) / deviation * np.sqrt(n)
-    none = ~(deviation > 1e-12)
-    return np.where(none, np.where(np.abs(mean) < 1e-12, 0.0, np.nan), t)
-
-
-def _student_p(t: np.ndarray, freedom: np.ndarray) -> np.ndarray:
+def _judged(mean: np.ndarray, n: np.ndarray, variance: Any, freedom: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Compute |t| and its p-value; t is 0 for a difference of zero without noise, NaN for another one."""
     from scipy.special import stdtr
 
-    return np.asarray(2 * stdtr(freedom, -t))
+    deviation = np.sqrt(np.broadcast_to(variance, mean.shape))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.abs(mean) / deviation * np.sqrt(n)
+    t = np.where(deviation > 1e-12, t, np.where(np.abs(mean) < 1e-12, 0.0, np.nan))
+    return t, np.asarray(2 * stdtr(freedom, -t))
+
+
+def _student_quantile(freedom: Any, level: float = SIGNIFICANCE) -> np.ndarray:
+    """Give the |t| that is significant at ``level`` on its own."""
+    from scipy.special import stdtrit
+
+    return np.asarray(stdtrit(freedom, 1 - level / 2))
 
 
 # Dunnett's distribution ----------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
-def _nodes() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    normal, weights = np.polynomial.hermite_e.hermegauss(41)
-    places, shares = np.polynomial.legendre.leggauss(40)
-    # Denser towards both ends, where few degrees of freedom have long tails.
+@lru_cache(maxsize=2)
+def _nodes(count: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """Give quantiles in (0, 1), denser towards both ends, where few degrees of freedom have long tails, and the share
+    that each stands for."""
+    places, shares = np.polynomial.legendre.leggauss(count)
     angles = math.pi * (places + 1) / 2
-    return normal, weights / weights.sum(), (1 - np.cos(angles)) / 2, shares * math.pi / 4 * np.sin(angles)
+    return (1 - np.cos(angles)) / 2, shares * math.pi / 4 * np.sin(angles)
 
 
-def _chi(freedom: float) -> np.ndarray:
-    """Give quantiles of a sample deviation at the nodes, of a deviation of one."""
+@lru_cache(maxsize=1)
+def _normal_nodes() -> tuple[np.ndarray, np.ndarray]:
+    normal, weights = np.polynomial.hermite_e.hermegauss(41)
+    return normal, weights / weights.sum()
+
+
+def _chi(freedom: Any, count: int = 40) -> np.ndarray:
+    """Give quantiles of a sample deviation at the nodes, of a deviation of one, [..., nodes]."""
     from scipy.special import gammaincinv
 
-    return np.sqrt(gammaincinv(freedom / 2, _nodes()[2]) / (freedom / 2))
+    half = np.asarray(freedom, float)[..., None] / 2
+    return np.sqrt(gammaincinv(half, _nodes(count)[0]) / half)
 
 
-def dunnett_p(t: Any, k: Any, freedom: float) -> np.ndarray:
+def dunnett_p(t: Any, k: Any, freedom: Any) -> np.ndarray:
     """Compute the chance that any of k differences to one common value, without effect, has an absolute t of ``t`` or
-    more. t: [...]; k: [...] or a number; freedom: degrees of the noise; NaN where there are none."""
+    more. t, k: [...] or numbers; freedom: degrees of the noise, so too; NaN where there are less than one."""
     from scipy.special import ndtr
 
-    t, k = np.asarray(t, float), np.asarray(k, float)
-    if freedom < 1:
-        return np.full(t.shape, np.nan)
-    normal, weights, _, shares = _nodes()
-    reach = math.sqrt(2) * np.abs(t[..., None, None]) * _chi(freedom)[:, None]
+    t, k, freedom = np.asarray(t, float), np.asarray(k, float), np.asarray(freedom, float)
+    normal, weights = _normal_nodes()
+    reach = math.sqrt(2) * (np.abs(t)[..., None] * _chi(np.maximum(freedom, 1)))[..., None]
     within = ndtr(reach + normal) - ndtr(normal - reach)
-    return np.clip(1 - (within ** k[..., None, None]) @ weights @ shares, 0, 1)
+    found = np.clip(1 - (within ** k[..., None, None]) @ weights @ _nodes()[1], 0, 1)
+    return np.where(freedom >= 1, found, np.nan)
 
 
 # Power ---------------------------------------------------------------------------------------------------------
 
+COARSE = 16
+"""Nodes of a sample deviation in sums over two of them."""
 
-def critical_t(k: int, freedom: float, level: float = SIGNIFICANCE) -> float:
-    """Give the t that is significant at ``level`` for the largest of k differences."""
-    return _falling(lambda t: float(dunnett_p(t, k, freedom)), level, 0.0, 1000.0)
+
+def critical_t(k: int, freedom: Any, level: float = SIGNIFICANCE) -> np.ndarray:
+    """Give the t that is significant at ``level`` for the largest of k differences; freedom: [...] or a number."""
+    most = np.full(np.shape(freedom), 1000.0)
+    return _falling(lambda t: dunnett_p(t, k, freedom), level, np.zeros_like(most), most)
+
+
+@lru_cache(maxsize=256)
+def _least_noncentrality(n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Give what a difference must reach, in its deviations, to be found among k with n seeds, by the scatter of the one
+    and of the configuration; and the shares of these cases. Both [cases], for equal noise."""
+    if k == 1:
+        return critical_t(1, n - 1) * _chi(n - 1), _nodes()[1]
+    scatter, shares = (1 + 1 / k) * _chi(n - 1, COARSE) ** 2, _nodes(COARSE)[1]
+    more, pooled = scatter > 1 + 1 / k, k * (n - 1)
+    sums, freedom = _sum_of_variances(scatter, n - 1, 1 - 1 / k, (k - 1) * (n - 1))
+    family = critical_t(k, np.where(more, freedom, pooled)) * np.sqrt(np.where(more, sums, 2) / 2)
+    one = np.where(more, scatter, 1.0)[:, None], np.where(more, n - 1, pooled)[:, None]
+    own, own_freedom = _sum_of_variances(*one, scatter, n - 1)
+    welch = _student_quantile(own_freedom) * np.sqrt(own / 2)
+    return np.maximum(family[:, None], welch).ravel(), np.outer(shares, shares).ravel()
 
 
 def power(difference: float, noise: float, n: int, k: int) -> float:
@@ -186,14 +269,9 @@ def power(difference: float, noise: float, n: int, k: int) -> float:
         return 0.0
     from scipy.special import ndtr
 
-    shares, scatter = _nodes()[3], _chi(n - 1)
+    least, shares = _least_noncentrality(n, k)
     noncentrality = difference / (noise * math.sqrt(2 / n)) if noise else math.inf
-    alone = float(ndtr(noncentrality - critical_t(1, n - 1, SIGNIFICANCE / k) * scatter) @ shares)
-    if k == 1:
-        return alone
-    # The own scatter counts where it is larger than the pooled one.
-    pooled = float(ndtr(noncentrality - critical_t(k, k * (n - 1)) * np.maximum(1, scatter)) @ shares)
-    return (1 - UNSTEADY) * pooled + UNSTEADY * alone
+    return float(ndtr(noncentrality - least) @ shares)
 
 
 def detectable_difference(noise: float, n: int, k: int) -> float:
@@ -203,7 +281,8 @@ def detectable_difference(noise: float, n: int, k: int) -> float:
         return math.nan
     if power(math.inf, 1.0, n, k) < POWER:
         return math.inf
-    return noise * _falling(lambda difference: -power(difference, 1.0, n, k), -POWER, 0.0, 1e4)
+    found = _falling(lambda difference: -power(float(difference), 1.0, n, k), -POWER, np.zeros(()), np.full((), 1e4))
+    return noise * float(found)
 
 
 def seeds_needed(difference: float, noise: float, k: int) -> int | None:
@@ -218,11 +297,12 @@ def seeds_needed(difference: float, noise: float, k: int) -> int | None:
     return high
 
 
-def _falling(function: Any, level: float, low: float, high: float) -> float:
-    """Find where a falling function reaches ``level``, by bisection."""
+def _falling(function: Any, level: float, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Find where a falling function of arrays reaches ``level``, by bisection."""
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if function(middle) > level else (low, middle)
-        if high - low < 1e-7 * high:
+        above = function(middle) > level
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+        if np.all(high - low < 1e-7 * high):
             break
     return high
