@@ -62,6 +62,7 @@ class IEMOCAP(PreparedSource[IEMOCAPOptions]):
 
     name = "iemocap"
     paper = "Busso et al., 2008"
+    terms = "signed release form; no redistribution"
     title = "IEMOCAP (acted emotions, four classes, three modalities)"
     paths = frozenset({"root", "lists"})
     recipe: ClassVar[Mapping[str, Any]] = {

@@ -144,6 +144,7 @@ class KineticsSounds(PreparedSource[KineticsSoundsOptions]):
 
     name = "kinetics_sounds"
     paper = "Arandjelovic and Zisserman, ICCV 2017"
+    terms = "annotations: CC BY 4.0; the videos belong to their uploaders"
     title = "Kinetics-Sounds (31 actions, seen and heard)"
     paths = frozenset({"root", "lists"})
     recipe: ClassVar[Mapping[str, Any]] = {

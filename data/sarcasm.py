@@ -90,6 +90,7 @@ class Sarcasm(PreparedSource[SarcasmOptions]):
 
     name = "sarcasm"
     paper = "Cai, Cai and Wan, ACL 2019"
+    terms = "none stated; tweets and images belong to third parties"
     title = "Sarcasm in tweets with an image (two classes)"
     paths = frozenset({"root", "lists"})
     recipe: ClassVar[Mapping[str, Any]] = {

@@ -99,6 +99,8 @@ class DatasetSource(ABC, Generic[OptionsT]):
     title: ClassVar[str]
     paper: ClassVar[str] = ""
     """Authors and year of the data; empty for a user's own."""
+    terms: ClassVar[str] = ""
+    """Licence or terms of use of the data, as their owners state them; empty for a user's own."""
     Options: ClassVar[type[DatasetOptions]]
     """The argument of the generic base, unless a class says otherwise."""
     paths: ClassVar[frozenset[str]] = frozenset()

@@ -61,9 +61,9 @@ def short_citation(paper: str) -> str:
 
 
 def datasets_table() -> Table:
-    """List every dataset: its title, its modalities and the options that a sweep's ``data`` may set."""
+    """List every dataset: its title, its terms of use and the options that a sweep's ``data`` may set."""
     table = Table(title="datasets", box=None, title_justify="left", padding=(0, 2, 0, 0))
-    for column in ("name", "what it is", "options (default)"):
+    for column in ("name", "what it is", "terms", "options (default)"):
         table.add_column(column, overflow="fold")
     for name in data.names():
         source = data.get(name)
@@ -71,7 +71,7 @@ def datasets_table() -> Table:
         options = (
             f"{key} ({'required' if field.is_required() else _yaml_text(field.default)})" for key, field in fields
         )
-        table.add_row(name, source.title, ", ".join(options))
+        table.add_row(name, source.title, source.terms or "yours", ", ".join(options))
     corruption = ", ".join(Corruption.model_fields)
     table.caption = f"every dataset: corrupt ({{}}), modality -> {{{corruption}}}"
     table.caption_justify = "left"

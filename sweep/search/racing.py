@@ -2,8 +2,11 @@
 
 Means over different numbers of seeds are never compared: the leader, the best of those that have all seeds, is looked
 at on the seeds that the other one has. How much a difference of two means over n seeds may owe to chance is judged by
-the t interval t(d) s √(2 / n), where s is the sample deviation within configurations, pooled over all of the study, and
-d its degrees of freedom (Maron and Moore, Hoeffding races, NIPS 1993, with Student's interval for Hoeffding's)."""
+t(d) s √(2 / n), where s is the sample deviation within configurations, pooled over all of the study, and d its degrees
+of freedom (Maron and Moore, Hoeffding races, NIPS 1993, with Student's bound for Hoeffding's). A configuration is looked
+at after each seed, and the leader is the largest of several means: t is that of RISK divided by the looks and by the
+configurations that might lead, so that one as good as all others is lost with a chance of RISK at most
+(benchmarks/racing_rates.py prints how often it is, and what a race saves)."""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from sweep.storage.files import append_line, write_atomic
 
 LEAST_DEGREES = 4
 """Degrees of freedom below which nothing is decided."""
-CONFIDENCE = 0.95
+RISK = 0.05
+"""Chance at most that a configuration as good as every other one is lost, over all of its comparisons."""
 
 
 class Decision(BaseModel):
@@ -43,15 +47,14 @@ class Decision(BaseModel):
     difference: float | None = None
     """Its mean less the leader's over ``seeds``; negative is worse."""
     margin: float | None = None
-    """Half width of the interval of that difference."""
+    """How far below zero that difference may be by chance."""
 
 
-def margin(deviation: float, degrees: int, seeds: int) -> float:
-    """Compute the half width of the interval of a difference of two means over ``seeds`` values each of this
-    deviation."""
+def margin(deviation: float, degrees: int, seeds: int, chance: float) -> float:
+    """Compute how far a mean over ``seeds`` values of this deviation is below an equal one's with a ``chance`` alone."""
     from scipy.special import stdtrit  # scipy takes long to import
 
-    return float(stdtrit(degrees, (1 + CONFIDENCE) / 2)) * deviation * math.sqrt(2 / seeds)
+    return float(stdtrit(degrees, 1 - chance)) * deviation * math.sqrt(2 / seeds)
 
 
 class Race:
@@ -82,8 +85,8 @@ class Race:
         return max(self._complete, key=self._complete.__getitem__, default=None)
 
     def compare(self, configuration: str) -> tuple[str, float, float] | None:
-        """Return the leader, how much better than it a configuration is on the seeds that it has, and the half width of
-        the interval of that difference; None where there are no two configurations to compare, or too few degrees of
+        """Return the leader, how much better than it a configuration is on the seeds that it has, and how far below
+        zero that may be by chance; None where there are no two configurations to compare, or too few degrees of
         freedom."""
         leader = self._leader()
         if leader is None or leader == configuration or self._degrees < LEAST_DEGREES:
@@ -91,7 +94,8 @@ class Race:
         own, best = self._values[configuration], self._values[leader]
         difference = sum(own[seed] - best[seed] for seed in own) / len(own)
         deviation = math.sqrt(sum(self._spread.values()) / self._degrees)
-        return leader, difference, margin(deviation, self._degrees, len(own))
+        chance = RISK / (max(1, len(self._seeds) - 1) * len(self._complete))
+        return leader, difference, margin(deviation, self._degrees, len(own), chance)
 
 
 class RaceLog:
