@@ -7,8 +7,8 @@ clearly beaten (``sweep.search.racing``, as the driver asks it), runs scatter by
 their configuration. True values are all equal, or scatter themselves by 0.5, 1, 2 or 4 deviations.
 
 Printed is, for each spread and number of seeds: the share of configurations that were lost (of equal ones 5 % at most
-are wanted); the share of searches that lost the truly best one (so, too); runs saved; and how much worse, in deviations,
-the chosen configuration truly is than without a race.
+are wanted); the share of searches that lost the truly best one (so, too); runs saved; and how much worse, in
+deviations, the chosen configuration truly is than without a race.
 
 Of 1000 searches of 20 configurations at 3, 5, 10 seeds:
 """
@@ -64,7 +64,9 @@ def main() -> None:
     for spread in SPREADS:
         for seeds in options.seeds:
             lost, best, saved, loss = rates(spread, options.configurations, seeds, options.searches)
-            print(f"{spread:6.1f}{seeds:7}{100 * lost:8.1f}{100 * best:13.1f}{100 * saved:14.1f}{loss:20.3f}", flush=True)
+            print(
+                f"{spread:6.1f}{seeds:7}{100 * lost:8.1f}{100 * best:13.1f}{100 * saved:14.1f}{loss:20.3f}", flush=True
+            )
 
 
 if __name__ == "__main__":

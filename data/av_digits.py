@@ -203,8 +203,8 @@ class AVDigits(DatasetSource[AVDigitsOptions]):
 
     name = "av_digits"
     paper = "FSDD with MNIST, in the manner of AV-MNIST (Vielzeuf et al., 2018)"
-    terms = "FSDD: CC BY-SA 4.0; MNIST: CC BY-SA 3.0"
     title = "Spoken and written digits (FSDD with MNIST)"
+    terms = "FSDD: CC BY-SA 4.0; MNIST: CC BY-SA 3.0"
     paths = frozenset({"root", "mnist_root"})
     recipe: ClassVar[Mapping[str, Any]] = {
         "optimizer": "sgd",

@@ -95,11 +95,11 @@ class CremaD(PreparedSource[CremaDOptions]):
 
     name = "crema_d"
     paper = "Cao et al., 2014"
+    title = "CREMA-D (acted emotions, six classes)"
     terms = (
         "Open Database License 1.0, contents under the Database Contents License 1.0; the owners ask "
         "users to fill in a form"
     )
-    title = "CREMA-D (acted emotions, six classes)"
     paths = frozenset({"root", "lists"})
     recipe: ClassVar[Mapping[str, Any]] = {
         "optimizer": "sgd",

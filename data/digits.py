@@ -75,11 +75,11 @@ class Digits(DatasetSource[DigitsOptions]):
 
     name = "digits"
     paper = "digits of scikit-learn"
-    terms = (
-        "those of scikit-learn's package (three-clause BSD); the images are UCI's Optical Recognition of "
-        "Handwritten Digits, there CC BY 4.0"
-    )
     title = "Handwritten digits, seen in two or three views"
+    terms = (
+        "scikit-learn's, which brings them (three-clause BSD); UCI, whose Optical Recognition of Handwritten "
+        "Digits they are, publishes donated sets under CC BY 4.0"
+    )
     recipe: ClassVar[Mapping[str, Any]] = {"optimizer": "sgd", "lr": 0.05, "batch_size": 64, "epochs": 30}
     test_peak = True
 

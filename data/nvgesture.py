@@ -129,8 +129,8 @@ class NVGesture(PreparedSource[NVGestureOptions]):
 
     name = "nvgesture"
     paper = "Molchanov et al., CVPR 2016"
-    terms = "non-commercial research (CC BY-NC-SA 4.0; the archive's own text decides)"
     title = "NVGesture (25 hand gestures in colour, flow and depth)"
+    terms = "non-commercial research (CC BY-NC-SA 4.0; the archive's own text decides)"
     paths = frozenset({"root", "lists"})
     recipe: ClassVar[Mapping[str, Any]] = {
         "optimizer": "sgd",

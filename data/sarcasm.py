@@ -90,8 +90,8 @@ class Sarcasm(PreparedSource[SarcasmOptions]):
 
     name = "sarcasm"
     paper = "Cai, Cai and Wan, ACL 2019"
-    terms = "none stated; tweets and images belong to third parties"
     title = "Sarcasm in tweets with an image (two classes)"
+    terms = "none stated; tweets and images belong to third parties"
     paths = frozenset({"root", "lists"})
     recipe: ClassVar[Mapping[str, Any]] = {
         "optimizer": "adam",

@@ -74,8 +74,8 @@ class Twitter2015(PreparedSource[Twitter2015Options]):
 
     name = "twitter2015"
     paper = "Yu and Jiang, IJCAI 2019"
-    terms = "none stated; tweets and images belong to third parties"
     title = "Twitter2015 (sentiment towards a target, three classes)"
+    terms = "none stated; tweets and images belong to third parties"
     paths = frozenset({"root", "lists"})
     recipe: ClassVar[Mapping[str, Any]] = {
         "optimizer": "sgd",

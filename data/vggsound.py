@@ -75,8 +75,8 @@ class VGGSound(PreparedSource[VGGSoundOptions]):
 
     name = "vggsound"
     paper = "Chen et al., ICASSP 2020"
-    terms = "CC BY 4.0; copyright of the videos stays with their owners"
     title = "VGGSound (309 sounds with their source in view)"
+    terms = "CC BY 4.0; copyright of the videos stays with their owners"
     paths = frozenset({"root", "lists"})
     recipe: ClassVar[Mapping[str, Any]] = {
         "optimizer": "sgd",

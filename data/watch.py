@@ -96,11 +96,11 @@ class Watch(DatasetSource[WatchOptions]):
 
     name = "watch"
     paper = "Burns et al., Physiological Measurement 2018"
+    title = "Shoulder exercises, felt by a smartwatch (ten people)"
     terms = (
         "none stated for the data; the package they come from, seglearn, is three-clause BSD, whose text "
         "lies beside them"
     )
-    title = "Shoulder exercises, felt by a smartwatch (ten people)"
     recipe: ClassVar[Mapping[str, Any]] = {"optimizer": "adamw", "lr": 1e-3, "batch_size": 64, "epochs": 10}
 
     @classmethod

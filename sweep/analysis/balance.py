@@ -17,7 +17,7 @@ from sweep.analysis.parts import (
     under_same_seeds,
 )
 from sweep.analysis.statistics import Estimate, estimate_quantity, holm, repeat_of, split_of, summarise
-from sweep.analysis.two_way import SIGNIFICANCE
+from sweep.analysis.two_way import POWER, SIGNIFICANCE
 from sweep.plan.objectives import pareto_front
 
 LEAST_CONFIGURATIONS = 5
@@ -45,8 +45,8 @@ class Balance:
     repeated: Estimate
     repeats: str
 
-    def sentence(self, p: float) -> str:
-        """Say whether balance pays. p: corrected over all datasets."""
+    def sentence(self, p: float, datasets: int = 1) -> str:
+        """Say whether balance pays. p: corrected over so many datasets."""
         over = f"{len(self.table)} configurations"
         text = f"rank correlation of accuracy and imbalance {self.correlation:+.2f}"
         text += f" ({self.low:+.2f} to {self.high:+.2f}) over {over}"
@@ -54,7 +54,9 @@ class Balance:
             text += f", {self.repeated.mean:+.2f} ({self.repeated.low:+.2f} to {self.repeated.high:+.2f}) over "
             text += f"{self.repeated.n} {self.repeats}"
         if not p < SIGNIFICANCE:
-            return f"On {self.dataset} it is not shown that balance pays: {text}."
+            least = detectable_correlation(len(self.table), SIGNIFICANCE / datasets)
+            power = f"a rank correlation of ±{least:.2f} would have been found with 80 % probability"
+            return f"On {self.dataset} it is not shown that balance pays: {text}; {power}."
         answer = "balance pays" if self.correlation < 0 else "balance does not pay, imbalance goes with accuracy"
         return f"On {self.dataset} {answer}: {text}."
 
@@ -85,7 +87,7 @@ def balance_sentences(parts: Parts) -> list[str]:
     metric = selection_metric(parts.runs).removeprefix("validation_")
     found = balances(parts, parts.points, metric) or balances(parts, parts.chosen, metric)
     corrected = holm([each.p for each in found])
-    return [each.sentence(float(p)) for each, p in zip(found, corrected, strict=True)]
+    return [each.sentence(float(p), len(found)) for each, p in zip(found, corrected, strict=True)]
 
 
 def _table(runs: pd.DataFrame, column: str, imbalance: str) -> pd.DataFrame:
@@ -137,3 +139,11 @@ def correlation_interval(correlation: float, n: int) -> tuple[float, float, floa
     half = 1.959964 * math.sqrt((1 + correlation**2 / 2) / (n - 3))
     p = 2 * float(ndtr(-abs(z) / math.sqrt(1.06 / (n - 3))))
     return math.tanh(z - half), math.tanh(z + half), p
+
+
+def detectable_correlation(n: int, level: float = SIGNIFICANCE) -> float:
+    """Give the rank correlation of n > 3 pairs that :func:`correlation_interval` finds at ``level`` with probability
+    POWER, by the same transformation."""
+    from scipy.special import ndtri
+
+    return math.tanh(float(ndtri(1 - level / 2) + ndtri(POWER)) * math.sqrt(1.06 / (n - 3)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from sweep.analysis.differences import differences, power_text
+from sweep.analysis.differences import differences, power_between, power_text
 from sweep.analysis.fronts import Front, objective_label, value_text
 from sweep.analysis.many_to_one import least_p
 from sweep.analysis.parts import (
@@ -44,9 +44,9 @@ def conclusions(parts: Parts, fronts: Sequence[Front] = ()) -> list[str]:
     family = sum(not math.isnan(p) for p in corrected)
     sentences = [f"{name}: {each.verdict(p, family)}" for (name, each), p in zip(found, corrected, strict=True)]
     sentences += [_front_sentence(front) for front in fronts]
-    for (label, searched), rows in parts.searched.groupby(["label", "dataset"], sort=False):
-        if not fronts:
-            sentences += _search_sentences(parts, str(label), str(searched), rows)
+    for (label, dataset), rows in parts.swept.groupby(["label", "dataset"], sort=False):
+        if not fronts and rows["configuration"].nunique() > 1:
+            sentences.append(_choice_sentence(parts, str(label), str(dataset), rows))
     compared = rows_to_compare(parts)
     column = shown_metric(compared, selection_metric(compared).removeprefix("validation_")) if len(compared) else None
     if column and len(parts.baseline):
@@ -110,11 +110,14 @@ def _losses_text(table: pd.DataFrame) -> str:
     return "; ".join(names) + ("; ..." if len(table) > 5 else "")
 
 
-def _search_sentences(parts: Parts, label: str, dataset: str, rows: pd.DataFrame) -> list[str]:
+def _choice_sentence(parts: Parts, label: str, dataset: str, rows: pd.DataFrame) -> str:
+    """Say what was chosen of the configurations of one label on one dataset, on each split, and what it reaches under
+    fresh seeds: the validation mean of a choice is the best of several."""
     metric, several = selection_metric(rows), by_split(rows)
     found = [(best, part) for part in several if (best := chosen_run(part)) is not None]
+    searched = rows["number"].notna().any()
     if not found:
-        return [f"{label} on {dataset}: no searched configuration has finished."]
+        return f"{label} on {dataset}: no {'searched ' if searched else ''}configuration has finished."
     choices, fresh = list[str](), parts.reports.iloc[:0]
     for best, part in found:
         mine = part[part["configuration"].eq(best["configuration"])]
@@ -123,15 +126,20 @@ def _search_sentences(parts: Parts, label: str, dataset: str, rows: pd.DataFrame
         alike = parts.reports["label"].eq(label) & parts.reports["configuration"].eq(best["configuration"])
         same = split_of(parts.reports).eq(split_of(part).iloc[0]) & parts.reports["status"].eq("done")
         fresh = pd.concat([fresh, parts.reports[alike & same]])
-    text = f"{label} on {dataset}: the search chose {'; '.join(choices)}"
-    text += ", a maximum and so optimistic" if len(several) == 1 else "; these are maxima and so optimistic"
+    counts = sorted({part["configuration"].nunique() for part in several})
+    of = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    text = f"{label} on {dataset}: {'the search' if searched else 'validation'} chose {'; '.join(choices)}"
+    text += f", the best of {of} and so optimistic" if len(several) == 1 else f"; these are the best of {of} each"
     column = shown_metric(fresh, metric.removeprefix("validation_")) if len(fresh) else None
     if column is None:
-        return [f"{text}; it has not been trained under fresh seeds yet."]
-    tested = estimate_runs(fresh, column)
-    seeds = "1 fresh seed" if tested.n == 1 else f"{fresh['seed'].nunique()} fresh seeds"
-    reached = f"{interval_text(tested.mean, tested.low, tested.high)} % ({column.replace('_', ' ')})"
-    return [f"{text}; under {seeds} {splits_text(tested.splits)} it reaches {reached}."]
+        text += "; it has no finished run under fresh seeds (report_seeds asks for them)"
+    else:
+        tested = estimate_runs(fresh, column)
+        seeds = "1 fresh seed" if tested.n == 1 else f"{fresh['seed'].nunique()} fresh seeds"
+        reached = f"{interval_text(tested.mean, tested.low, tested.high)} % ({column.replace('_', ' ')})"
+        text += f"; under {seeds} {splits_text(tested.splits)} it reaches {reached}"
+    power = power_between(rows, metric)
+    return f"{text}. {power[:1].upper()}{power[1:]}." if power else f"{text}."
 
 
 def rows_to_compare(parts: Parts) -> pd.DataFrame:

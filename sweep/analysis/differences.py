@@ -4,6 +4,7 @@ A frame has one row a run, as ``sweep.results.load`` gives it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from sweep.analysis.many_to_one import ManyToOne, detectable_difference, many_to_one
+from sweep.analysis.noise import pooled_noise
 from sweep.analysis.statistics import NO_SPREAD, half_width, lost_runs, repeat_of, resolution, rounding_noise
 
 
@@ -59,6 +61,38 @@ def power_text(table: pd.DataFrame) -> str:
         return f"a difference of {least} points would have been found with 80 % probability at best"
     points = least if least == most else f"{least} to {most}"
     return f"a difference of {points} points would have been found with 80 % probability"
+
+
+def power_between(frame: pd.DataFrame, metric: str, by: Sequence[str] = ("label", "point", "configuration")) -> str:
+    """Say which difference between one of the groups of ``frame``, named beforehand, and any other on its dataset would
+    have been found with 80 % probability; "" where no dataset has two groups.
+
+    metric: a share in [0, 1]. Groups with fewer finished runs than others of their dataset are left out."""
+    said = []
+    for dataset, rows in frame.groupby("dataset", sort=False):
+        found = [_by_repeat(group, metric).dropna() for _, group in rows.groupby([*by], sort=False, dropna=False)]
+        most = max(map(len, found))
+        kept = [each for each in found if len(each) == most > 0]
+        if len(kept) < 2:
+            continue
+        several = kept[0].index.get_level_values("split").nunique() > 1
+        means = [each.groupby(level="split").mean() for each in kept] if several else kept
+        values = pd.concat(means, axis=1).to_numpy(float).T
+        noise = max(pooled_noise(values)[0], float(rounding_noise(resolution(rows, metric))))
+        repeats, what = values.shape[1], "splits" if several else "seeds"
+        points = detectable_difference(noise, repeats, len(kept) - 1) if repeats > 1 else math.nan
+        over = f"{len(kept)} configurations with {repeats} {what if repeats > 1 else what[:-1]}"
+        said.append((str(dataset), over, points))
+    return "; ".join(_between_text(*each, metric) for each in said)
+
+
+def _between_text(dataset: str, over: str, points: float, metric: str) -> str:
+    words, where = metric.replace("_", " "), f"of {over} on {dataset}"
+    if math.isnan(points):
+        return f"{where}, no difference of {words} can be judged: nothing repeats them"
+    least = "no difference at all" if math.isinf(points) or points > 1 else f"a difference of {100 * points:.1f} points"
+    named = "one that was named beforehand and any other"
+    return f"{where}, {least} of {words} between {named} would have been found with 80 % probability"
 
 
 def _on_one_dataset(frame: pd.DataFrame, baseline: pd.DataFrame, metric: str, by: list[str]) -> pd.DataFrame:

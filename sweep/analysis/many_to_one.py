@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sweep.analysis.noise import difference_noise, student_quantile, sum_of_variances
 from sweep.analysis.two_way import COLLAPSE, POWER, SIGNIFICANCE
 
 MOST_SEEDS = 1000
@@ -50,7 +51,7 @@ def many_to_one(values: np.ndarray, floor: float = 0.0) -> ManyToOne:
     n = np.count_nonzero(~np.isnan(differences), axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.nansum(differences, axis=1) / n
-    noises = _noises(values, floor)
+    noises = difference_noise(values, floor)
     t, alone = _judged(mean, n, noises.variance, noises.freedom)
     _, welch = _judged(mean, n, noises.own_variance, noises.own_freedom)
     judged, single = (n > 1) & ~np.isnan(t), np.fmax(alone, welch)
@@ -74,108 +75,6 @@ def least_p(n: Any) -> Any:
     return 2 * COLLAPSE ** np.asarray(n, float)
 
 
-# Noise ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Noises:
-    """Variances of one difference with their degrees of freedom: of the family, and [k] each difference's own.
-
-    run: deviation of one run, pooled over all; pooled: whether the family's is twice its square."""
-
-    variance: float
-    freedom: float
-    own_variance: np.ndarray
-    own_freedom: np.ndarray
-    run: float
-    pooled: bool
-
-    def of_wider_interval(self) -> tuple[np.ndarray, np.ndarray]:
-        """Give deviation and degrees of freedom [k] of which the 95 % interval is wider."""
-        pairs = (self.variance, self.freedom), (self.own_variance, self.own_freedom)
-        widths = [np.sqrt(variance) * _student_quantile(freedom) for variance, freedom in pairs]
-        own = widths[1] > widths[0]
-        return np.sqrt(np.where(own, self.own_variance, self.variance)), np.where(own, self.own_freedom, self.freedom)
-
-
-def _noises(values: np.ndarray, floor: float) -> _Noises:
-    """Measure the noise of differences to the first row."""
-    rows, places = _different_rows(values)
-    (run, freedom), (rest, rest_freedom) = pooled_noise(rows), pooled_noise(rows[1:])
-    run = max(run, floor)
-    if rest_freedom < 1:  # one configuration alone: the noise of the difference is its own
-        own = np.full(len(values) - 1, 2 * run**2)
-        return _Noises(2 * run**2, freedom, own, np.full(len(own), float(freedom)), run, True)
-    scatter, degrees, others = _scatters(rows)
-    scatter, rest = np.maximum(scatter, floor**2), max(rest, floor) ** 2
-    pooled = not scatter[0] > rest * (1 + 1 / others[0]) + 1e-18
-    one = (run**2, freedom) if pooled else (scatter[0], degrees[0])
-    variance, freedom_of = 2 * run**2, float(freedom)
-    if not pooled:
-        variance, freedom_of = map(float, _sum_of_variances(*one, rest * (1 - 1 / others[0]), rest_freedom))
-    own, own_freedom = _sum_of_variances(*one, scatter[places[1:]], degrees[places[1:]])
-    return _Noises(variance, freedom_of, own, own_freedom, run, pooled)
-
-
-def _sum_of_variances(one: Any, one_freedom: Any, other: Any, other_freedom: Any) -> tuple[Any, Any]:
-    """Add two independent variances; the degrees of freedom of the sum are Satterthwaite's."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        squares = one**2 / one_freedom + other**2 / other_freedom
-        freedom = np.where(squares > 0, (one + other) ** 2 / squares, one_freedom)
-    return one + other, freedom
-
-
-def _scatters(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give of each row [k + 1] its variance about the means of the other rows under common seeds, the degrees of
-    freedom of that, and how many others there are a seed; NaN for fewer than two common seeds.
-
-    Of equal noise s it is expected to be s² (1 + 1 / others)."""
-    known = ~np.isnan(values)
-    others = known.sum(0) - known
-    common = known & (others > 0)
-    counts = common.sum(1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = (np.nansum(values, axis=0) - np.where(known, values, 0)) / others
-        beside = np.where(common, values - means, 0)
-        centred = np.where(common, beside - (beside.sum(1) / counts)[:, None], 0)
-        variance = np.where(counts > 1, (centred**2).sum(1) / (counts - 1), np.nan)
-        return variance, np.where(counts > 1, counts - 1.0, np.nan), (others * common).sum(1) / counts
-
-
-def pooled_noise(values: np.ndarray) -> tuple[float, int]:
-    """Give the deviation of one run beyond its configuration's mean and what its seed shares, and its degrees of
-    freedom. values: [configurations, seeds], NaN where there is no run; NaN for none. A configuration that repeats
-    another under every seed, as a method does whose weight of its loss is 0, counts once: it is no second sign of
-    little noise."""
-    values, _ = _different_rows(values)
-    known = ~np.isnan(values)
-    rows, seeds = np.nonzero(known)
-    counts = known.sum(1)
-    blocks = (seeds[:, None] == np.arange(values.shape[1])).astype(float)
-    columns = np.column_stack([values[known], blocks])
-    sums = np.zeros((len(values), columns.shape[1]))
-    np.add.at(sums, rows, columns)
-    centred = columns - (sums / np.maximum(counts, 1)[:, None])[rows]
-    basis, sizes, _ = np.linalg.svd(centred[:, 1:], full_matrices=False)
-    basis = basis[:, sizes > 1e-9]
-    freedom = int(known.sum() - np.count_nonzero(counts) - basis.shape[1])
-    if freedom < 1:
-        return math.nan, 0
-    rest = float(centred[:, 0] @ centred[:, 0] - ((centred[:, 0] @ basis) ** 2).sum())
-    return math.sqrt(max(0.0, rest) / freedom), freedom
-
-
-def _different_rows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Leave out the rows that repeat an earlier one; where no two differ, all stay. Beside them the place of each row
-    among those that are left."""
-    lines = [row.tobytes() for row in values.round(12) + 0.0]
-    first = {line: place for place, line in reversed(list(enumerate(lines)))}
-    kept = sorted(first.values())
-    if len(kept) < 2:
-        return values, np.arange(len(values))
-    return values[kept], np.array([kept.index(first[line]) for line in lines])
-
-
 def _judged(mean: np.ndarray, n: np.ndarray, variance: Any, freedom: Any) -> tuple[np.ndarray, np.ndarray]:
     """Compute |t| and its p-value; t is 0 for a difference of zero without noise, NaN for another one."""
     from scipy.special import stdtr
@@ -185,13 +84,6 @@ def _judged(mean: np.ndarray, n: np.ndarray, variance: Any, freedom: Any) -> tup
         t = np.abs(mean) / deviation * np.sqrt(n)
     t = np.where(deviation > 1e-12, t, np.where(np.abs(mean) < 1e-12, 0.0, np.nan))
     return t, np.asarray(2 * stdtr(freedom, -t))
-
-
-def _student_quantile(freedom: Any, level: float = SIGNIFICANCE) -> np.ndarray:
-    """Give the |t| that is significant at ``level`` on its own."""
-    from scipy.special import stdtrit
-
-    return np.asarray(stdtrit(freedom, 1 - level / 2))
 
 
 # Dunnett's distribution ----------------------------------------------------------------------------------------
@@ -253,11 +145,11 @@ def _least_noncentrality(n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
         return critical_t(1, n - 1) * _chi(n - 1), _nodes()[1]
     scatter, shares = (1 + 1 / k) * _chi(n - 1, COARSE) ** 2, _nodes(COARSE)[1]
     more, pooled = scatter > 1 + 1 / k, k * (n - 1)
-    sums, freedom = _sum_of_variances(scatter, n - 1, 1 - 1 / k, (k - 1) * (n - 1))
+    sums, freedom = sum_of_variances(scatter, n - 1, 1 - 1 / k, (k - 1) * (n - 1))
     family = critical_t(k, np.where(more, freedom, pooled)) * np.sqrt(np.where(more, sums, 2) / 2)
     one = np.where(more, scatter, 1.0)[:, None], np.where(more, n - 1, pooled)[:, None]
-    own, own_freedom = _sum_of_variances(*one, scatter, n - 1)
-    welch = _student_quantile(own_freedom) * np.sqrt(own / 2)
+    own, own_freedom = sum_of_variances(*one, scatter, n - 1)
+    welch = student_quantile(own_freedom) * np.sqrt(own / 2)
     return np.maximum(family[:, None], welch).ravel(), np.outer(shares, shares).ravel()
 
 

@@ -212,6 +212,13 @@ def chosen_run(rows: pd.DataFrame) -> pd.Series | None:
     return rows[rows["configuration"].eq(best)].iloc[0]
 
 
+def chosen_runs(parts: Parts) -> list[pd.Series]:
+    """Give a run of the chosen configuration of each study that chooses."""
+    several = parts.swept.groupby(["label", "dataset", split_of(parts.swept)], sort=False)
+    found = [chosen_run(rows) for _, rows in several if rows["configuration"].nunique() > 1]
+    return [run for run in found if run is not None]
+
+
 def selection_metric(rows: pd.DataFrame) -> str:
     """Name the column of the validation metric by which epochs and configurations are selected."""
     metrics = rows["metric"].dropna() if "metric" in rows else pd.Series(dtype=str)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pandas as pd
 
+import data
 from sweep.analysis.completeness import SweepRequest
 from sweep.analysis.parts import Parts, selection_metric
 from sweep.analysis.replicates import split_sentences
@@ -31,7 +33,7 @@ def _items(parts: Parts, request: SweepRequest) -> Iterator[tuple[str, str]]:
         "Tests",
         (
             "Dunnett's test of all configurations against joint training, with seeds as blocks, 5 % for all together; "
-            "p-values no smaller than one collapsed run in ten allows."
+            "p-values no smaller than those of Welch's test alone, nor than one collapsed run in ten allows."
         ),
     )
     yield (
@@ -44,7 +46,7 @@ def _items(parts: Parts, request: SweepRequest) -> Iterator[tuple[str, str]]:
     yield "Compute", _compute(ended)
     yield "Software", _software(ended)
     yield "Data", _data(runs)
-    yield "Licences of data and pretrained weights", ""
+    yield from _licences(runs)
 
 
 def _seeds(parts: Parts) -> str:
@@ -99,6 +101,19 @@ def _data(runs: pd.DataFrame) -> str:
         "; ".join(f"{dataset}, fingerprint {_listed(found)}" for dataset, found in prints.groupby(runs["dataset"]))
         + "."
     )
+
+
+def _licences(runs: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Give the terms of each dataset as it states them, and name the pretrained weights, whose terms are not known."""
+    for dataset in dict.fromkeys(runs["dataset"]):
+        terms = data.get(dataset).terms if dataset in data.names() else ""
+        yield f"Licence of {dataset}", f"{terms}." if terms else ""
+    encoders = {text for column in columns_of(runs, "encoder.") for text in runs[column].dropna()}
+    weights = sorted({str(named) for text in encoders if (named := json.loads(text).get("pretrained"))})
+    for name in weights:
+        yield f"Licence of the pretrained weights {name}", ""
+    if not weights:
+        yield "Pretrained weights", "none."
 
 
 def _listed(values: pd.Series) -> str:

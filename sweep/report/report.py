@@ -32,11 +32,12 @@ from sweep.report.figures.gallery import LARGE, Gallery, Saved, save_figures
 from sweep.report.over_datasets import dataset_blocks
 from sweep.report.plots import MOST_LINES, curve_plot, heat_plot, learning_plot, search_plots
 from sweep.report.probabilities import probability_blocks
+from sweep.report.published import published_blocks
 from sweep.report.runs import budget_blocks, configuration_blocks, environment_blocks, failure_blocks
 from sweep.report.search_effects import effect_blocks
 from sweep.report.standings import standing_blocks
 from sweep.report.subsets import subset_blocks
-from sweep.report.tables import number_blocks, pareto_blocks, published_blocks
+from sweep.report.tables import number_blocks, pareto_blocks
 from sweep.report.variation import variation_blocks
 from sweep.results.tables import METRICS, load
 from sweep.runs.failures import describe_causes

@@ -1,4 +1,4 @@
-"""Tables of the report: configurations, differences to joint training, Pareto fronts, published numbers beside ours."""
+"""Tables of the report: configurations, differences to joint training, Pareto fronts."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ import pandas as pd
 
 from sweep.analysis.completeness import COMPLETE, CONFIGURATION, RacedOut, completeness_table
 from sweep.analysis.conclusions import differences_to_joint, name_with_role, points_text, rows_to_compare
-from sweep.analysis.differences import power_text
-from sweep.analysis.fronts import Front, objective_label, value_text
+from sweep.analysis.differences import power_between, power_text
+from sweep.analysis.fronts import SHARES, Front, objective_label, value_text
 from sweep.analysis.losses import losses_table
 from sweep.analysis.parts import (
     METRIC_NAMES,
     Parts,
-    by_split,
-    chosen_run,
+    chosen_runs,
     left_out_name,
     modalities,
-    rows_of_one_configuration,
     selection_metric,
     shown_metric,
 )
@@ -34,7 +32,7 @@ from sweep.analysis.statistics import (
     summarise,
 )
 from sweep.plan.not_applicable import NotApplicable
-from sweep.published import DATASETS, FUSED, PROTOCOL, Cell, cells_of, sources
+from sweep.plan.objectives import result_column
 from sweep.report.blocks import Block, Table
 
 BEST_ROWS = 20
@@ -102,8 +100,10 @@ def number_blocks(
         headings.insert(5, "standing")
         for row, state in zip(rows, table["state"], strict=True):
             row.insert(5, state)
-    note = _note(parts, columns, bool(fewer.any()))
     column = shown_metric(runs, metric) or f"validation_{metric}"
+    note = _note(parts, columns, bool(fewer.any())) + _power(parts, column)
+    if out:
+        note += " Out of the race: one as good as all others is lost with a chance of 5 % at most."
     shown = parts.runs[parts.runs["configuration"].isin(table["configuration"])]
     losses = table[list(KEY)].merge(losses_table(shown, KEY, column), on=list(KEY), how="left").to_dict("records")
     if any(each["lost"] for each in losses):
@@ -127,7 +127,11 @@ def number_blocks(
         rows, best = _with_left_out(rows, best, left_out)
         note += " N/A: the method refuses the configuration, for the reason given; it is no run and is not compared."
     note += (
-        "" if not best else " Highlighted: the Pareto front." if fronts else " Highlighted: chosen on validation data."
+        ""
+        if not best
+        else " Highlighted: the Pareto front."
+        if fronts
+        else " Highlighted: chosen on validation data, the best of several there and so optimistic."
     )
     return [Block("Configurations", table=Table(headings, rows, best, note)), *difference_blocks(parts, metric)]
 
@@ -169,16 +173,17 @@ def _note(parts: Parts, columns: Sequence[str], fewer: bool) -> str:
     return note
 
 
+def _power(parts: Parts, column: str) -> str:
+    """Say what could have been found between the configurations of a sweep, and between those under fresh seeds."""
+    said = [power_between(pd.concat([parts.references, parts.swept]), column)]
+    fresh = power_between(parts.chosen, column)
+    said += [f"under fresh seeds, {fresh}"] if fresh else []
+    return "".join(f" {text[:1].upper()}{text[1:]}." for text in said if text)
+
+
 def _repeats(runs: pd.DataFrame) -> str:
     splits = split_of(runs).nunique()
     return f"n finished seeds {ONE_SPLIT}" if splits < 2 else "the means of the splits that n finished runs are on"
-
-
-def chosen_runs(parts: Parts) -> list[pd.Series]:
-    """Give a run of the chosen configuration of each study that chooses."""
-    several = parts.swept.groupby(["label", "dataset", split_of(parts.swept)], sort=False)
-    found = [chosen_run(rows) for _, rows in several if rows["configuration"].nunique() > 1]
-    return [run for run in found if run is not None]
 
 
 def difference_blocks(parts: Parts, metric: str) -> list[Block]:
@@ -208,11 +213,12 @@ def difference_blocks(parts: Parts, metric: str) -> list[Block]:
     ]
     power = power_text(table[table["n"] > 1])
     note = (
-        f"Points of {column.replace('_', ' ')} above joint training under the same splits and seeds. p: Dunnett's "
-        f"test of many configurations against one, with {_repeats(rows)} as blocks and the noise pooled over "
-        "configurations; a difference that scatters more than that is judged by its own scatter, and all are where "
-        "joint training scatters more than the others. p, all together: step-down over the configurations that differ, "
-        f"times the datasets. {power[:1].upper()}{power[1:]}{'. ' if power else ''}Seeds that agree are no proof: the "
+        f"Points of {column.replace('_', ' ')} above joint training under the same splits and seeds. p: of one "
+        f"difference alone, with {_repeats(rows)} as blocks and the noise pooled over configurations, where joint "
+        "training scatters more than the others with its own; never below Welch's test, which takes the "
+        "configuration's own noise. The interval is the wider one of the two. p, all together: Dunnett's test of many "
+        "configurations against one, step-down over those that differ, times the datasets, and never below p. "
+        f"{power[:1].upper()}{power[1:]}{'. ' if power else ''}Seeds that agree are no proof: the "
         "noise counts as no smaller than rounding to the resolution of the test split, p as no smaller than it would "
         "be where one run in ten collapses (0.02 at two seeds, 0.002 at three). Of a configuration that lost seeds the "
         "others are compared, which flatters it."
@@ -250,9 +256,18 @@ def pareto_blocks(parts: Parts, fronts: Sequence[Front]) -> list[Block]:
             said = [f"{count} {state}" for state, count in states.items()]
             said += [f"{front.lost} without a finished seed"] if front.lost else []
             note += f" Not compared: {', '.join(said)}."
+        note += f" Members are found by means alone.{_front_power(parts, front)}"
         table = Table(headings, rows, set(range(len(members))), note)
         blocks.append(Block(f"Pareto front of {front.label} on {front.dataset}", table=table))
     return blocks
+
+
+def _front_power(parts: Parts, front: Front) -> str:
+    """Say which differences of its objectives could have been found among the compared configurations of a front."""
+    compared = front.table.loc[front.table["ranked"], "configuration"]
+    rows = parts.swept[parts.swept["label"].eq(front.label) & parts.swept["configuration"].isin(compared)]
+    said = [power_between(rows, result_column(each)) for each in front.objectives if each in SHARES]
+    return "".join(f" {text[:1].upper()}{text[1:]}." for text in said if text)
 
 
 def _pareto_row(parts: Parts, front: Front, row: dict[Any, Any], name: str, metric: str | None) -> list[str]:
@@ -263,91 +278,3 @@ def _pareto_row(parts: Parts, front: Front, row: dict[Any, Any], name: str, metr
     found = estimate_runs(fresh, metric)
     tested = interval_text(found.mean, found.low, found.high) + (f" (n = {found.n})" if found.n else "")
     return [name, str(row["n"]), *values, tested]
-
-
-# Published numbers ---------------------------------------------------------------------------------------------
-
-
-def published_blocks(parts: Parts) -> list[Block]:
-    """Show the authors' numbers of the same methods and variants.
-
-    Those on the same dataset stand beside ours, those on others in a table of their own, so that orderings can be
-    compared."""
-    metric = selection_metric(parts.runs).removeprefix("validation_")
-    beside, elsewhere = list[list[str]](), list[list[str]]()
-    own = _representative_runs(parts)
-    printed = {key: cells_of(str(r["method"]), _hyperparameters(r)) for key, r in own.items()}
-    datasets = [d for d in DATASETS if any(c.dataset == d and c.metric == metric for f in printed.values() for c in f)]
-    for key, row in own.items():
-        here = [c for c in printed[key] if c.dataset == row["dataset"]]
-        streams = dict.fromkeys(c.modality for c in here)
-        for stream, name in ((s, m) for s in streams for m in METRIC_NAMES):
-            column = f"test_{name}" + ("" if stream == FUSED else f"_{stream}")
-            if values := [c for c in here if (c.modality, c.metric) == (stream, name)]:
-                ours = [_own_number(parts, row, c) for c in (column, column.replace("test_", "test_peak_", 1))]
-                what = METRIC_NAMES[name] + ("" if stream == FUSED else f" of {stream}")
-                beside.append(
-                    [name_with_role(row), row["dataset"], what, *ours, _numbers_text(values), _places_text(values)]
-                )
-        others = [c for c in printed[key] if (c.metric, c.modality) == (metric, FUSED)]
-        if others and not here:
-            own_number = _own_number(parts, row, f"test_{metric}")
-            cells = [_numbers_text([c for c in others if c.dataset == d]) for d in datasets]
-            elsewhere.append([name_with_role(row), f"{row['dataset']}: {own_number}", *cells, _places_text(others)])
-    blocks = []
-    if beside:
-        headings = ["configuration", "dataset", "metric", "ours", "ours, best test epoch", "published", "printed in"]
-        blocks.append(Block("Published, on the same dataset", table=Table(headings, beside, note=PROTOCOL)))
-    if elsewhere:
-        headings = ["configuration", "ours", *(DATASETS[d] for d in datasets), "printed in"]
-        note = f"Fused {METRIC_NAMES[metric]} in per cent; the sources disagree where there are two numbers. {PROTOCOL}"
-        blocks.append(Block("Published, on other datasets", table=Table(headings, elsewhere, note=note)))
-    cited = dict.fromkeys(c.source for found in printed.values() for c in found)
-    if blocks:
-        names = sources()
-        blocks.append(Block(text=" ".join(f"{names[s][0]}: {names[s][1]}." for s in cited)))
-    return blocks
-
-
-def _representative_runs(parts: Parts) -> dict[tuple[str, ...], dict[Any, Any]]:
-    """Give a run of each configuration that represents its method.
-
-    These are references, points, variants (grids over words), and the choice of a grid over numbers or of a search."""
-    variants = [g.rows for g in parts.grids if all(axis.scale == "category" for axis in g.axes)]
-    best = pd.DataFrame(chosen_runs(parts))
-    references = (part for _, rows in parts.references.groupby("label", sort=False) for part in by_split(rows))
-    rows = pd.concat([*map(rows_of_one_configuration, references), parts.points, *variants, best])
-    found = rows.drop_duplicates(["role", "label", "dataset", "configuration"])
-    searched = found["role"].eq("reference") & found["number"].notna()
-    return {(r["role"], r["label"], r["dataset"], r["configuration"]): r for r in found[~searched].to_dict("records")}
-
-
-def _hyperparameters(row: dict[Any, Any]) -> dict[str, Any]:
-    return {str(k).removeprefix("hp."): v for k, v in row.items() if str(k).startswith("hp.")}
-
-
-def _own_number(parts: Parts, row: dict[Any, Any], column: str) -> str:
-    runs = parts.runs
-    mine = runs[
-        runs["configuration"].eq(row["configuration"]) & runs["role"].eq(row["role"]) & runs["status"].eq("done")
-    ]
-    found = estimate_runs(mine.drop_duplicates("hash"), column)
-    return interval_text(found.mean, found.low, found.high)
-
-
-def _numbers_text(found: Sequence[Cell]) -> str:
-    """List the distinct numbers, as printed."""
-    return " / ".join(f"{value:.2f}" for value in sorted({c.value for c in found})) or "–"
-
-
-def _places_text(found: Sequence[Cell]) -> str:
-    """Cite the place of each of the numbers."""
-    several = len({(c.dataset, c.metric, c.modality) for c in found}) > 1
-    if several:
-        return "; ".join(dict.fromkeys(c.citation for c in found))
-    places: dict[float, list[str]] = {}
-    for cell in found:
-        places.setdefault(cell.value, []).append(cell.citation)
-    if len(places) == 1:
-        return "; ".join(dict.fromkeys(next(iter(places.values()))))
-    return "; ".join(f"{value:.2f}: {', '.join(dict.fromkeys(where))}" for value, where in sorted(places.items()))

@@ -3,9 +3,9 @@
 Means over different numbers of seeds are never compared: the leader, the best of those that have all seeds, is looked
 at on the seeds that the other one has. How much a difference of two means over n seeds may owe to chance is judged by
 t(d) s √(2 / n), where s is the sample deviation within configurations, pooled over all of the study, and d its degrees
-of freedom (Maron and Moore, Hoeffding races, NIPS 1993, with Student's bound for Hoeffding's). A configuration is looked
-at after each seed, and the leader is the largest of several means: t is that of RISK divided by the looks and by the
-configurations that might lead, so that one as good as all others is lost with a chance of RISK at most
+of freedom (Maron and Moore, Hoeffding races, NIPS 1993, with Student's bound for Hoeffding's). A configuration is
+looked at after each seed, and the leader is the largest of several means: t is that of RISK divided by the looks and by
+the configurations that might lead, so that one as good as all others is lost with a chance of RISK at most
 (benchmarks/racing_rates.py prints how often it is, and what a race saves)."""
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Decision(BaseModel):
 
 
 def margin(deviation: float, degrees: int, seeds: int, chance: float) -> float:
-    """Compute how far a mean over ``seeds`` values of this deviation is below an equal one's with a ``chance`` alone."""
+    """Compute how far a mean over ``seeds`` values of this deviation is below an equal one's with this chance."""
     from scipy.special import stdtrit  # scipy takes long to import
 
     return float(stdtrit(degrees, 1 - chance)) * deviation * math.sqrt(2 / seeds)

@@ -17,9 +17,9 @@ from sweep.results.tables import load
 
 def test_conclusions_name_the_hyperparameter_and_the_comparison(tmp_path: Path) -> None:
     alpha_sweep(tmp_path)
-    first, second = conclusions(Parts(load(tmp_path / "iprm-alpha")))
+    first, _, third = conclusions(Parts(load(tmp_path / "iprm-alpha")))
     assert first.startswith("iprm, α (alpha) on digits: ")
-    assert second.startswith("Of 10 configurations compared with joint training")
+    assert third.startswith("Of 10 configurations compared with joint training")
 
 
 def test_datasets_are_concluded_on_in_their_order_in_the_sweep(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_better_and_worse_are_those_that_differ_beyond_chance(tmp_path: Path) ->
     found = {0.1: CLEAR, 0.2: CHANCE, 0.3: [-2 * each for each in CLEAR]}
     assert compared(tmp_path, found) == (
         "Of 3 configurations compared with joint training over common seeds, 1 better (iprm: alpha=0.1 +10.00 on "
-        "digits) and 1 worse (iprm: alpha=0.3 -20.00 on digits) beyond chance; a difference of 12.4 points would "
+        "digits) and 1 worse (iprm: alpha=0.3 -20.00 on digits) beyond chance; a difference of 13.0 points would "
         "have been found with 80 % probability (Dunnett's test over 4 seeds on one split, as blocks, 5 % for all of "
         "them together)."
     )
@@ -174,10 +174,19 @@ def searched(folder: Path, fresh: str | None, status: str = "done") -> str:
 
 @pytest.mark.parametrize("fresh", [None, "running", "failed", "missing"])
 def test_a_choice_without_finished_fresh_seeds_says_so(tmp_path: Path, fresh: str | None) -> None:
-    assert searched(tmp_path, fresh) == (
-        "iprm on digits: the search chose alpha=0.1 with 71.0 % on validation, a maximum and so optimistic; it has not "
-        "been trained under fresh seeds yet."
+    assert searched(tmp_path, fresh).startswith(
+        "iprm on digits: the search chose alpha=0.1 with 71.0 % on validation, the best of 2 and so optimistic; it has "
+        "no finished run under fresh seeds (report_seeds asks for them). Of 2 configurations with 2 seeds on digits, a "
+        "difference of "
     )
+
+
+def test_the_choice_of_a_grid_is_said_to_be_the_best_of_several(tmp_path: Path) -> None:
+    alpha_sweep(tmp_path)
+    said = [each for each in conclusions(Parts(load(tmp_path / "iprm-alpha"))) if "validation chose" in each]
+    assert len(said) == 1
+    assert said[0].startswith("iprm on digits: validation chose alpha=0.7 with ")
+    assert "the best of 9 and so optimistic; it has no finished run under fresh seeds" in said[0]
 
 
 def test_a_search_is_concluded_as_far_as_it_got(tmp_path: Path) -> None:

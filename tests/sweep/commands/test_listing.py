@@ -77,8 +77,11 @@ def test_every_recipe_is_listed_with_what_it_sets_and_its_source() -> None:
     )
 
 
-def test_every_dataset_is_listed() -> None:
-    assert set(data.names()) <= set(printed(listing.datasets_table()).split())
+def test_every_dataset_is_listed_with_its_terms_of_use() -> None:
+    words = printed(listing.datasets_table())
+    assert set(data.names()) <= set(words.split())
+    assert "signed release form" in words
+    assert [name for name in data.names() if not data.get(name).terms] == ["arrays", "manifest"]
 
 
 def test_hyperparameters_are_listed_for_all_methods_or_those_named() -> None:

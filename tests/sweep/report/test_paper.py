@@ -36,7 +36,8 @@ def test_the_files_of_a_paper(compared: Path) -> None:
     text = (folder / "checklist.txt").read_text()
     assert "[x] Seeds: 0, 1 for every configuration; 0, 1 for the references." in text
     assert "[x] Lost runs: none." in text
-    assert "[ ] Licences of data and pretrained weights: to be filled in" in text
+    assert "[x] Licence of digits: scikit-learn" in text
+    assert "[x] Pretrained weights: none." in text
     assert "method: iprm\nseeds: [0, 1]" in text
 
 

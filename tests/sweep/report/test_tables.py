@@ -7,14 +7,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from support.seed_frames import of_many_blocks
-from support.synthetic_results import Results, alpha_sweep, swept_alpha
+from support.synthetic_results import Results, alpha_sweep
 
 from sweep.analysis.completeness import COMPLETE, raced_out_seeds
 from sweep.analysis.conclusions import conclusions
 from sweep.analysis.fronts import Front
 from sweep.analysis.parts import Parts
 from sweep.plan.not_applicable import NotApplicable
-from sweep.report.tables import configurations, difference_blocks, number_blocks, pareto_blocks, published_blocks
+from sweep.report.tables import configurations, difference_blocks, number_blocks, pareto_blocks
 from sweep.results.tables import load
 
 
@@ -67,31 +67,6 @@ def test_what_a_method_refuses_stands_as_not_applicable_after_its_dataset_and_is
     assert [after.rows[i] for i in sorted(after.best)] == [before.rows[i] for i in sorted(before.best)]
     assert "N/A: the method refuses" in after.note
     assert "N/A" not in before.note
-
-
-def test_on_other_data_the_table_names_no_number_as_ours(tmp_path: Path) -> None:
-    table, sources = published_blocks(swept_alpha(tmp_path, "digits"))
-    assert table.heading == "Published, on other datasets"
-    assert table.table is not None
-    (row,) = table.table.rows
-    assert row[0] == "iprm: alpha=0.8"
-    assert row[1].startswith("digits: ")
-    assert "84.27" in row
-    assert "best test epoch" in table.table.note
-    assert "IJCAI 2025" in sources.text
-
-
-def test_on_the_same_data_ours_stands_beside_with_its_best_test_epoch(tmp_path: Path) -> None:
-    parts = swept_alpha(tmp_path, "crema_d")
-    block = published_blocks(parts)[0]
-    assert block.heading == "Published, on the same dataset"
-    assert block.table is not None
-    row = next(r for r in block.table.rows if r[2] == "accuracy")
-    best = parts.runs[parts.runs["vary.alpha"].eq(0.8)]
-    assert row[3].startswith(f"{100 * best['test_accuracy'].mean():.1f} ± ")
-    assert row[4].startswith(f"{100 * best['test_peak_accuracy'].mean():.1f} ± ")
-    assert row[5] == "84.27"
-    assert "IPRM paper, Table 2" in row[6]
 
 
 def test_differences_are_points_above_joint_training_with_corrected_p(tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""Published numbers beside ours, in tables: each with its source, and with what is peculiar about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from sweep.analysis.conclusions import name_with_role
+from sweep.analysis.parts import METRIC_NAMES, Parts, by_split, chosen_runs, rows_of_one_configuration, selection_metric
+from sweep.analysis.statistics import estimate_runs, interval_text
+from sweep.published import DATASETS, FUSED, PROTOCOL, Cell, cells_of, sources
+from sweep.report.blocks import Block, Table
+
+READING = "The number in brackets is that of the place in the list below, where a source printed it."
+
+
+def published_blocks(parts: Parts) -> list[Block]:
+    """Show the authors' numbers of the same methods and variants.
+
+    Those on the same dataset stand beside ours, those on others in a table of their own, so that orderings can be
+    compared. Each number bears that of the place where it is printed; a list of these follows."""
+    metric = selection_metric(parts.runs).removeprefix("validation_")
+    beside, elsewhere, places = list[list[str]](), list[list[str]](), _Places()
+    own = _representative_runs(parts)
+    printed = {key: cells_of(str(r["method"]), _hyperparameters(r)) for key, r in own.items()}
+    datasets = [d for d in DATASETS if any(c.dataset == d and c.metric == metric for f in printed.values() for c in f)]
+    for key, row in own.items():
+        here = [c for c in printed[key] if c.dataset == row["dataset"]]
+        streams = dict.fromkeys(c.modality for c in here)
+        for stream, name in ((s, m) for s in streams for m in METRIC_NAMES):
+            column = f"test_{name}" + ("" if stream == FUSED else f"_{stream}")
+            if values := [c for c in here if (c.modality, c.metric) == (stream, name)]:
+                ours = [_own_number(parts, row, c) for c in (column, column.replace("test_", "test_peak_", 1))]
+                what = METRIC_NAMES[name] + ("" if stream == FUSED else f" of {stream}")
+                texts = [places.numbers_text(values), places.notes_text(values)]
+                beside.append([name_with_role(row), row["dataset"], what, *ours, *texts])
+        others = [c for c in printed[key] if (c.metric, c.modality) == (metric, FUSED)]
+        if others and not here:
+            own_number = _own_number(parts, row, f"test_{metric}")
+            cells = [places.numbers_text([c for c in others if c.dataset == d]) for d in datasets]
+            notes = places.notes_text([c for d in datasets for c in others if c.dataset == d], named=True)
+            elsewhere.append([name_with_role(row), f"{row['dataset']}: {own_number}", *cells, notes])
+    blocks = []
+    if beside:
+        headings = ["configuration", "dataset", "metric", "ours", "ours, best test epoch", "published", "notes"]
+        note = f"{READING} {PROTOCOL}"
+        blocks.append(Block("Published, on the same dataset", table=Table(headings, beside, note=note)))
+    if elsewhere:
+        headings = ["configuration", "ours", *(DATASETS[d] for d in datasets), "notes"]
+        what = f"Fused {METRIC_NAMES[metric]} in per cent; the sources disagree where there are two numbers."
+        note = f"{what} {READING} {PROTOCOL}"
+        blocks.append(Block("Published, on other datasets", table=Table(headings, elsewhere, note=note)))
+    return [*blocks, Block(text=places.text())] if blocks else []
+
+
+class _Places:
+    """The places that shown numbers are printed at, numbered from 1 in the order in which they are met."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._sources: dict[str, None] = {}
+
+    def _mark(self, cells: Sequence[Cell]) -> str:
+        for cell in cells:
+            self._numbers.setdefault(cell.citation, len(self._numbers) + 1)
+            self._sources.setdefault(cell.source)
+        return f"[{', '.join(map(str, sorted({self._numbers[cell.citation] for cell in cells})))}]"
+
+    def numbers_text(self, found: Sequence[Cell]) -> str:
+        """List the distinct numbers as printed, each with its places: "63.17 [1, 2] / 64.02 [3]"."""
+        values = sorted({cell.value for cell in found})
+        marked = (f"{value:.2f} {self._mark([cell for cell in found if cell.value == value])}" for value in values)
+        return " / ".join(marked) or "–"
+
+    def notes_text(self, found: Sequence[Cell], named: bool = False) -> str:
+        """List what is peculiar about numbers. named: each with its dataset."""
+        several: dict[str, list[str]] = {}
+        for cell in found:
+            if cell.note:
+                where = f"{DATASETS[cell.dataset]} " if named else ""
+                several.setdefault(cell.note, []).append(f"{where}{cell.value:.2f} {self._mark([cell])}")
+        return "; ".join(f"{', '.join(dict.fromkeys(cells))}: {note}" for note, cells in several.items()) or "–"
+
+    def text(self) -> str:
+        """List the places, then the sources in full."""
+        listed = "; ".join(f"[{number}] {citation}" for citation, number in self._numbers.items())
+        names = sources()
+        return f"{listed}. " + " ".join(f"{names[source][0]}: {names[source][1]}." for source in self._sources)
+
+
+def _representative_runs(parts: Parts) -> dict[tuple[str, ...], dict[Any, Any]]:
+    """Give a run of each configuration that represents its method.
+
+    These are references, points, variants (grids over words), and the choice of a grid over numbers or of a search."""
+    variants = [g.rows for g in parts.grids if all(axis.scale == "category" for axis in g.axes)]
+    best = pd.DataFrame(chosen_runs(parts))
+    references = (part for _, rows in parts.references.groupby("label", sort=False) for part in by_split(rows))
+    rows = pd.concat([*map(rows_of_one_configuration, references), parts.points, *variants, best])
+    found = rows.drop_duplicates(["role", "label", "dataset", "configuration"])
+    searched = found["role"].eq("reference") & found["number"].notna()
+    return {(r["role"], r["label"], r["dataset"], r["configuration"]): r for r in found[~searched].to_dict("records")}
+
+
+def _hyperparameters(row: dict[Any, Any]) -> dict[str, Any]:
+    return {str(k).removeprefix("hp."): v for k, v in row.items() if str(k).startswith("hp.")}
+
+
+def _own_number(parts: Parts, row: dict[Any, Any], column: str) -> str:
+    runs = parts.runs
+    mine = runs[
+        runs["configuration"].eq(row["configuration"]) & runs["role"].eq(row["role"]) & runs["status"].eq("done")
+    ]
+    found = estimate_runs(mine.drop_duplicates("hash"), column)
+    return interval_text(found.mean, found.low, found.high)
