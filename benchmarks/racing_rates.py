@@ -1,6 +1,6 @@
 """How often a race over seeds loses a configuration that it should have kept, and what it saves.
 
-    python -m benchmarks.racing_rates [--searches 1000] [--configurations 20] [--seeds 3 5 10]
+    python -m benchmarks.racing_rates [--searches 200] [--configurations 20] [--seeds 3 5 10]
 
 Searches are drawn at random: configurations come one by one, each gets seed after seed until the race says that it is
 clearly beaten (``sweep.search.racing``, as the driver asks it), runs scatter by one deviation about the true value of
@@ -10,7 +10,28 @@ Printed is, for each spread and number of seeds: the share of configurations tha
 are wanted); the share of searches that lost the truly best one (so, too); runs saved; and how much worse, in
 deviations, the chosen configuration truly is than without a race.
 
-Of 1000 searches of 20 configurations at 3, 5, 10 seeds:
+Of 200 searches of 20 configurations:
+
+    spread  seeds  lost %  best lost %  runs saved %  loss of the choice
+       0.0      3     2.0          0.0           1.0               0.000
+       0.0      5     1.8          0.0           0.9               0.000
+       0.0     10     1.2          0.0           0.7               0.000
+       0.5      3     5.6          0.5           2.6               0.000
+       0.5      5     8.5          1.0           3.8               0.000
+       0.5     10    19.1          0.0           8.3               0.000
+       1.0      3    19.3          0.0           9.3               0.000
+       1.0      5    37.8          0.0          19.2               0.000
+       1.0     10    47.5          0.0          27.5               0.000
+       2.0      3    47.4          0.0          26.2               0.000
+       2.0      5    61.8          0.0          40.0               0.000
+       2.0     10    68.5          0.0          50.7               0.000
+       4.0      3    64.5          0.0          40.0               0.000
+       4.0      5    72.3          0.0          53.2               0.000
+       4.0     10    75.7          0.0          63.2               0.000
+
+With Student's two-sided 95 % interval at every look in its place 16, 20, 26 % of equal ones are lost at 3, 5, 10
+seeds, the best of configurations that scatter by half a deviation in 5, 9, 6 % of searches, and 35, 49, 60 % of runs
+are saved where they scatter by two.
 """
 
 from __future__ import annotations
@@ -56,7 +77,7 @@ def rates(spread: float, configurations: int, seeds: int, searches: int) -> tupl
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--searches", type=int, default=1000)
+    arguments.add_argument("--searches", type=int, default=200)
     arguments.add_argument("--configurations", type=int, default=20)
     arguments.add_argument("--seeds", type=int, nargs="+", default=[3, 5, 10])
     options = arguments.parse_args()

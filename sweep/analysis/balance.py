@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -114,6 +114,7 @@ def _balance(dataset: str, runs: pd.DataFrame, table: pd.DataFrame, column: str,
         if len(means) >= LEAST_CONFIGURATIONS:
             each.append(rank_correlation(means[column].to_numpy(), means[imbalance].to_numpy()))
     repeated = estimate_quantity(each)
+    repeated = replace(repeated, low=max(-1.0, repeated.low), high=min(1.0, repeated.high))
     return Balance(dataset, column, table, found, low, high, p, repeated, "splits" if several else "seeds")
 
 

@@ -43,7 +43,7 @@ def difference_noise(values: np.ndarray, floor: float) -> DifferenceNoise:
     scatter, degrees, others = _scatters(rows)
     scatter, rest = np.maximum(scatter, floor**2), max(rest, floor) ** 2
     pooled = not scatter[0] > rest * (1 + 1 / others[0]) + 1e-18
-    one = (run**2, freedom) if pooled else (scatter[0], degrees[0])
+    one: tuple[Any, Any] = (run**2, freedom) if pooled else (scatter[0], degrees[0])
     variance, freedom_of = 2 * run**2, float(freedom)
     if not pooled:
         variance, freedom_of = map(float, sum_of_variances(*one, rest * (1 - 1 / others[0]), rest_freedom))

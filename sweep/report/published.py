@@ -76,12 +76,18 @@ class _Places:
 
     def notes_text(self, found: Sequence[Cell], named: bool = False) -> str:
         """List what is peculiar about numbers. named: each with its dataset."""
-        several: dict[str, list[str]] = {}
+        several: dict[str, dict[str, list[Cell]]] = {}
         for cell in found:
             if cell.note:
-                where = f"{DATASETS[cell.dataset]} " if named else ""
-                several.setdefault(cell.note, []).append(f"{where}{cell.value:.2f} {self._mark([cell])}")
-        return "; ".join(f"{', '.join(dict.fromkeys(cells))}: {note}" for note, cells in several.items()) or "–"
+                number = (f"{DATASETS[cell.dataset]} " if named else "") + f"{cell.value:.2f}"
+                several.setdefault(cell.note, {}).setdefault(number, []).append(cell)
+        return (
+            "; ".join(
+                f"{', '.join(f'{number} {self._mark(cells)}' for number, cells in numbers.items())}: {note}"
+                for note, numbers in several.items()
+            )
+            or "–"
+        )
 
     def text(self) -> str:
         """List the places, then the sources in full."""

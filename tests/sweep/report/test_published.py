@@ -52,7 +52,7 @@ def test_numbers_bear_the_place_that_prints_them_and_their_notes() -> None:
     places = _Places()
     found = [cell("Table 1", 64.55, "bold (best)"), cell("Table 2", 63.1), cell("Table 3", 64.55, "bold (best)")]
     assert places.numbers_text(found) == "63.10 [1] / 64.55 [2, 3]"
-    assert places.notes_text(found) == "64.55 [2], 64.55 [3]: bold (best)"
+    assert places.notes_text(found) == "64.55 [2, 3]: bold (best)"
     assert places.notes_text(found[:1], named=True) == "Sarcasm 64.55 [2]: bold (best)"
     assert (places.numbers_text([]), places.notes_text(found[1:2])) == ("–", "–")
     assert _listed(places.text()) == [
