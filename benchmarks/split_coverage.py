@@ -8,7 +8,10 @@ holds that mean: intervals over n seeds on one split, of every split, and interv
 drawn at random. Seeds on one split say ever more exactly what is true of that split alone.
 
 The mean of n of N splits lies closer to that of all N than to that of all conceivable splits, by sqrt(1 - n / N): its
-distance is divided by that, so that the share is that of splits without end."""
+distance is divided by that, so that the share is that of splits without end.
+
+Of 40 splits and 10 seeds (400 runs, two minutes of a processor) intervals over 3, 5, 10 seeds on one split hold it in
+86, 71, 53 % of cases, intervals over 3, 5, 10 splits in 94, 94, 93 %."""
 
 from __future__ import annotations
 

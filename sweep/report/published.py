@@ -81,13 +81,11 @@ class _Places:
             if cell.note:
                 number = (f"{DATASETS[cell.dataset]} " if named else "") + f"{cell.value:.2f}"
                 several.setdefault(cell.note, {}).setdefault(number, []).append(cell)
-        return (
-            "; ".join(
-                f"{', '.join(f'{number} {self._mark(cells)}' for number, cells in numbers.items())}: {note}"
-                for note, numbers in several.items()
-            )
-            or "–"
-        )
+        texts = []
+        for note, numbers in several.items():
+            marked = (f"{number} {self._mark(cells)}" for number, cells in numbers.items())
+            texts.append(f"{', '.join(marked)}: {note}")
+        return "; ".join(texts) or "–"
 
     def text(self) -> str:
         """List the places, then the sources in full."""
