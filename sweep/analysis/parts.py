@@ -104,10 +104,10 @@ class Parts:
 
     @cached_property
     def baseline(self) -> pd.DataFrame:
-        """Select the runs of plain joint training, the references if there are any, with its runs under report seeds.
+        """Select the runs of plain joint training, a reference or one of the methods, with its runs under report seeds.
 
         They are of one configuration a dataset: of a searched baseline the chosen one."""
-        for rows in (self.references, self.planned):
+        for rows in (self.references, self.planned, self.searched):
             plain = rows[rows["method"].eq("joint")]
             if "hp.unimodal_loss_weight" in plain:
                 plain = plain[plain["hp.unimodal_loss_weight"].fillna(0).eq(0)]

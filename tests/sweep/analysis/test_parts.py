@@ -241,3 +241,20 @@ def test_a_pair_of_values_that_nothing_finished_is_a_hole_in_the_table(results: 
     assert means[0, 0] == pytest.approx(0.55)
     assert np.isnan(means[0, 1])
     assert means[1] == pytest.approx([0.5, 0.5])
+
+
+def test_a_searched_method_is_the_baseline_where_it_is_joint_training(tmp_path: Path) -> None:
+    results, plain = Results(tmp_path), {"unimodal_loss_weight": 0.0}
+    results.sweep("one")
+    for number, level in enumerate((0.6, 0.7)):
+        values = {"train.lr": 0.1 * (1 + number)}
+        results.run("one", "joint", 0, {"multi": level}, values=values, number=number, hyperparameters=plain)
+        results.run("one", "iprm", 0, {"multi": level}, values=values, number=number)
+    values = {"train.lr": 0.2}
+    for method in ("joint", "iprm"):
+        hyperparameters = plain if method == "joint" else None
+        results.run(
+            "one", method, 100, {"multi": 0.7}, values=values, number=1, role="report", hyperparameters=hyperparameters
+        )
+    found = Parts(load(tmp_path / "one")).baseline
+    assert found[["method", "seed", "role"]].to_numpy().tolist() == [["joint", 0, "sweep"], ["joint", 100, "report"]]
