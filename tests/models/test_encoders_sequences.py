@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from models import fusion
 from models.encoders import build, downsampled_length, last_states
 
 close = torch.testing.assert_close
@@ -37,6 +38,17 @@ def test_conv1d_by_its_layers() -> None:
     for stage in encoder.stages:
         inner = stage(inner)
     assert torch.equal(inner.mean(2), encoder(x))
+
+
+@pytest.mark.parametrize(
+    ("mode", "other", "shape"), [("mmtm", "cnn", (1, 8, 8)), ("mmtm", "conv1d", (2, 9)), ("cen", "conv1d", (3, 9))]
+)
+def test_channels_of_conv1d_are_mixed_with_those_of_others(mode: str, other: str, shape: tuple[int, ...]) -> None:
+    pair = [build({"name": "conv1d", "width": 16}, (3, 9)), build({"name": other, "width": 16}, shape)]
+    module = fusion.build("channel", pair, 4, channel_mode=mode)
+    output = module([torch.randn(5, 3, 9), torch.randn(5, *shape)])
+    module.loss(output, torch.tensor([0, 1, 2, 3, 0])).backward()
+    assert all(next(encoder.parameters()).grad.any() for encoder in pair)
 
 
 def test_conv1d_starts_kaiming_normal() -> None:

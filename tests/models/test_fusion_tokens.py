@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.device_waits import no_waits
 from support.fusion_samples import biased, random_features
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -225,6 +226,18 @@ def test_all_tokens_are_read_but_those_that_do_not_count(name: str) -> None:
     close(module.unimodal_logits(features)[0], module.fuse(features, torch.tensor([True, False])).logits)
     zero = module.unimodal_logits(features, "zero")[0]
     close(zero[1:], module.fuse([first, torch.zeros_like(second)]).logits[1:])
+
+
+@both
+def test_reading_all_tokens_never_waits_for_the_device(name: str) -> None:
+    module = build(name, [4, 3], 5, tokens="all", aux_heads=True).to("meta")
+    counted = torch.ones(2, 3, dtype=torch.bool, device="meta")
+    features = [marked_tokens(torch.randn(2, 3, width, device="meta"), counted) for width in (4, 3)]
+    with no_waits():
+        logits = [module.fuse(features, torch.ones(2, 2, dtype=torch.bool, device="meta")).logits]
+        for source in ("native", "zero", "aux"):
+            logits += module.unimodal_logits(features, source)
+        torch.stack(logits).sum().backward()
 
 
 def test_without_positions_modalities_may_change_places() -> None:
