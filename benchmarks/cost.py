@@ -79,6 +79,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "amco": ("amco", {"sigma": 0.0}),
     "reconboost": ("reconboost", {}),
     "smv": ("smv", {"warmup_epochs": 0.0}),
+    "rollingq": ("rollingq", {"max_rotations": 0}),
     "relearning": ("relearning", {"max_resets": 0}),
     "ogm": ("ogm", {}),
     "ogm without ge": ("ogm", {"ge": False}),

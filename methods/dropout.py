@@ -171,11 +171,15 @@ class Dropout(FusedMethod[DropoutHyperparameters]):
     def kept_features(self, batch: Batch, context: Context) -> tuple[list[Tensor], Tensor]:
         """Drop modalities of samples: features [B, d_m], and which of them are kept, bool [B, M]."""
         uniform = context.sample_numbers(STREAM, len(self.dims))
-        if context.epoch - 1 not in self.window:
-            return self.encode(batch), torch.ones_like(uniform, dtype=torch.bool)
-        keep = keep_mask(uniform, self.rates)
-        for m, kept in zip(self.modalities, keep.float().mean(0), strict=True):
-            context.log(f"dropped_{m}", 1 - kept)
+        keep = torch.ones_like(uniform, dtype=torch.bool)
+        if context.epoch - 1 in self.window:
+            keep = keep_mask(uniform, self.rates)
+            for m, kept in zip(self.modalities, keep.float().mean(0), strict=True):
+                context.log(f"dropped_{m}", 1 - kept)
+        elif not batch.present:
+            return self.encode(batch), keep
+        if batch.present:
+            keep = keep & batch.presence(self.modalities)
         return apply_keep(self.encode(batch), keep, self.fills, self.scale(keep, self.rates)), keep
 
     def kept_modalities(self, batch: Batch, context: Context) -> tuple[list[Tensor], Tensor]:
@@ -187,7 +191,7 @@ class Dropout(FusedMethod[DropoutHyperparameters]):
         keep = keep_mask(torch.rand(1, len(rates), generator=context.generator(STREAM, context.step)), rates)
         factors = [1.0] * len(rates) if (scale := self.scale(keep, rates)) is None else scale[0].tolist()
         found = {
-            m: self.encoders[m](batch.inputs[m]) * factor
+            m: self.feature_of(m, batch) * factor
             for m, kept, factor in zip(self.modalities, keep[0].tolist(), factors, strict=True)
             if kept
         }

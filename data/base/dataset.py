@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -60,6 +60,11 @@ class Batch:
             None if self.tag is None else self.tag[rows],
             {m: there[rows] for m, there in self.present.items()},
         )
+
+    def presence(self, modalities: Sequence[str]) -> Tensor:
+        """Tell which sample has which modality, bool [B, M]."""
+        everywhere = torch.ones_like(self.labels, dtype=torch.bool)
+        return torch.stack([self.present.get(modality, everywhere) for modality in modalities], dim=1)
 
     def zero_absent(self, modality: str, features: Tensor) -> Tensor:
         """Put zeros in the place of the features [B, d] of the samples that lack the modality; they get no gradient."""

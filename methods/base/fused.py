@@ -176,11 +176,23 @@ class FusedMethod(Method[FusionT]):
         number of which is 0 where there is none. present: the modalities of which ``channel`` lets the others know
         (default: all)."""
         if reads_tokens(self.hyperparameters):
-            return [fusions.marked_tokens(*encoder.tokens(batch.inputs[m])) for m, encoder in self.encoders.items()]  # type: ignore[operator]
+            return [self.tokens_of(modality, batch) for modality in self.modalities]
         if not isinstance(self.fusion, fusions.ChannelFusion):
             return super().encode(batch)
         kept = [present is None or m in present for m in self.modalities]
         return self.fusion.encode([batch.inputs[m] for m in self.modalities], kept)
+
+    def tokens_of(self, modality: str, batch: Batch) -> Tensor:
+        """Give the tokens [B, L_m, d_m + 1] of one modality; of samples that lack it none counts."""
+        tokens, counted = self.encoders[modality].tokens(batch.inputs[modality])  # type: ignore[operator]
+        there = batch.present.get(modality)
+        return fusions.marked_tokens(tokens, counted if there is None else counted & there.unsqueeze(1))
+
+    def training_outputs(self, batch: Batch, context: Context) -> Outputs:
+        if not batch.present or not isinstance(self.fusion, fusions.TokenFusion):
+            return super().training_outputs(batch, context)
+        with self.fusion.only(batch.presence(self.modalities)):
+            return super().training_outputs(batch, context)
 
     def forward(self, batch: Batch) -> Outputs:
         """Give features, fused logits, and the unimodal logits that the objective needs."""

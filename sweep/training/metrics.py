@@ -52,8 +52,7 @@ def predict_present(method: Method, batch: Batch, present: Sequence[str] | None 
     if not batch.present:
         return method.predict(batch, present)
     names = [m for m in method.modalities if present is None or m in present]
-    everywhere = torch.ones(len(batch), dtype=torch.bool, device=batch.labels.device)
-    there = torch.stack([batch.present.get(m, everywhere) for m in names], dim=1)
+    there = batch.presence(names)
     found = dict[str, Tensor]()
     for pattern in there.unique(dim=0):
         rows = (there == pattern).all(dim=1).nonzero().flatten()

@@ -40,6 +40,8 @@ EQUATIONS = {
     "reconboost": "boosting_loss ensemble_logits memory_loss pseudo_residual stage_plan",
     "smv": "modality_level_probability resample_counts resample_index shapley_contributions",
     "relearning": "clustering_purity min_max_scale reinit_strength separability_purity soft_reinit",
+    "rollingq": "anchor_query anchor_weights apply_rotation attention_cosines attention_imbalance_rate "
+    "rotated_mean_query rotation_matrix",
     "umt": "choose_branch feature_distill_loss ume_probs umt_loss",
     "mla": "fuse_logits fusion_weights prediction_entropy project_gradient projection_alpha update_projection",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -170,6 +171,7 @@ OF_TOKENS: list[dict[str, Any]] = [
     {"fusion": "attention", "tokens": "all"},
 ]
 NEED_LINEAR_HEADS = {"amco", "mmcosine"}
+NEED_A_QUERY = {"rollingq"}
 NEED_VECTORS = {"agm", "amss", "bss", "cggm", "gblend", "lfa", "opm", "pmr", "relearning", "umt"}
 FUSED = [name for name in methods.names() if issubclass(methods.get(name), FusedMethod)]
 
@@ -178,6 +180,10 @@ FUSED = [name for name in methods.names() if issubclass(methods.get(name), Fused
 @pytest.mark.parametrize("options", OF_TOKENS, ids=lambda options: "-".join(options.values()))
 def test_fused_methods_train_fusions_of_tokens(name: str, options: dict[str, Any]) -> None:
     dataset = toy_dataset()
+    if name in NEED_A_QUERY and options["fusion"] != "attention":
+        with pytest.raises(MethodError, match="turns the query of fusion attention"):
+            toy_method(name, dataset, options)
+        return
     if name in NEED_VECTORS and options.get("tokens") == "all":
         with pytest.raises(MethodError, match=f"{name} computes with each modality's feature, .*; use tokens: one"):
             toy_method(name, dataset, options)
@@ -290,3 +296,15 @@ def test_stages_are_numbered_from_one() -> None:
     for stages in ([], [0]):
         with pytest.raises(ValueError, match="numbered from 1"):
             JointHyperparameters(mmtm_stages=stages)
+
+
+@pytest.mark.parametrize("tokens", ["one", "all"])
+def test_tokens_of_samples_that_lack_a_modality_are_masked_in_training_too(tokens: str) -> None:
+    dataset = toy_dataset()
+    method = toy_method("joint", dataset, {"fusion": "attention", "tokens": tokens})
+    batch = dataset.train.gather(torch.arange(4))
+    there = torch.tensor([True, False, True, False])
+    context = hand_driven_context(method, dataset, Recipe(batch_size=16))
+    found = method.training_outputs(replace(batch, present={"video": there}), context).logits
+    alone, both = method.predict(batch, ["audio"])["multi"], method.predict(batch)["multi"]
+    torch.testing.assert_close(found, torch.where(there.unsqueeze(1), both, alone))
