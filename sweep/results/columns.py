@@ -31,6 +31,7 @@ FOLDERS = "env.folders."
 """What the columns begin with that tell the code of data/, methods/, models/ and sweep/ outside every identity."""
 
 RUN_FILES = ("config.json", "environment.json", "final.json", "test.json")
+EPOCH_FILE = "metrics.jsonl"
 SECTIONS = {"hyperparameters": "hp.", "train": "train.", "data": "data.", "encoders": "encoder."}
 """Parts of a configuration, and what their columns' names begin with."""
 
@@ -92,7 +93,7 @@ def read_epochs(folder: Path, hashes: Iterable[str]) -> pd.DataFrame:
     import pyarrow as pa
 
     parts, names, counts = list[pa.Table](), list[str](), list[int]()
-    written = ((name, content) for name, (content,) in _read_files(folder, hashes, ("metrics.jsonl",)) if content)
+    written = ((name, content) for name, (content,) in _read_files(folder, hashes, (EPOCH_FILE,)) if content)
     while several := dict(itertools.islice(written, AT_ONCE)):
         # As typed columns from the start: the numbers of a million epochs would be too many objects.
         part, epochs = _epoch_table(folder, several)
@@ -115,10 +116,10 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 
 def run_stamps(folder: Path, hashes: Iterable[str]) -> tuple[tuple[int, int] | None, ...]:
-    """Stamp each run by what changes whenever it does: time and size of what it wrote last."""
-    return tuple(
-        _file_stamp(f"{folder}/{name}/final.json") or _file_stamp(f"{folder}/{name}/metrics.jsonl") for name in hashes
-    )
+    """Stamp the files of each run, one after another: time and size, or None for one that is not there.
+
+    All of them, not only what a run writes last: a damaged one may be put back from elsewhere."""
+    return tuple(_file_stamp(f"{folder}/{name}/{file}") for name in hashes for file in (*RUN_FILES, EPOCH_FILE))
 
 
 def _file_stamp(path: str) -> tuple[int, int] | None:
@@ -276,7 +277,7 @@ def _missing_record(final: Mapping[str, Any], config: Mapping[str, Any], test: M
 def _end_columns(final: Mapping[str, Any], run: Path) -> dict[str, Any]:
     """Collect the columns of how a run ended; of one that has not, whether it has begun."""
     if not final:
-        return {"status": "running" if read_records(run / "metrics.jsonl") else "missing"}
+        return {"status": "running" if read_records(run / EPOCH_FILE) else "missing"}
     ended = {key: final.get(key) for key in ("status", "reason", "cause", "epochs_trained", "attempts", *COSTS)}
     return ended | {"epoch": final.get("selected_epoch")}
 
@@ -312,7 +313,7 @@ def _epoch_table(folder: Path, several: Mapping[str, bytes]) -> tuple[pa.Table, 
         return _table_of_lines(list(several.values()))
     except pa.ArrowInvalid:
         return _table_of_lines(
-            [_readable_lines(content, folder / name / "metrics.jsonl") for name, content in several.items()]
+            [_readable_lines(content, folder / name / EPOCH_FILE) for name, content in several.items()]
         )
 
 

@@ -142,11 +142,11 @@ def test_lists_and_mappings_become_json_in_a_cell() -> None:
     assert [table_value(value) for value in (1, "a", None, [1, 2], {"b": 1})] == [1, "a", None, "[1, 2]", '{"b": 1}']
 
 
-def test_a_stamp_changes_with_what_a_run_wrote_last(tmp_path: Path) -> None:
+def test_a_stamp_changes_with_each_file_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    assert run_stamps(tmp_path, ["a", "absent"]) == (None, None)
-    (tmp_path / "a" / "metrics.jsonl").write_text("{}\n")
-    begun = run_stamps(tmp_path, ["a"])
-    (tmp_path / "a" / "final.json").write_text('{"status": "done"}')
-    assert None not in begun
-    assert run_stamps(tmp_path, ["a"]) != begun
+    seen = {run_stamps(tmp_path, ["a"])}
+    assert seen == {run_stamps(tmp_path, ["absent"])}
+    for number, name in enumerate(["metrics.jsonl", "config.json", "environment.json", "final.json", "test.json"]):
+        (tmp_path / "a" / name).write_text("{}")
+        seen.add(run_stamps(tmp_path, ["a"]))
+        assert len(seen) == number + 2

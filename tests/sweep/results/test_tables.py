@@ -113,6 +113,20 @@ def test_what_was_read_is_read_again_when_it_has_changed(results: Results) -> No
     assert len(load(results.path / "one", "epoch")) == 6
 
 
+@pytest.mark.parametrize("file", ["config.json", "test.json", "metrics.jsonl"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_damaged_file_that_is_put_back_is_read_again(results: Results, file: str) -> None:
+    folder = results.run("one", "joint", 0)
+    first, epochs = load(results.path / "one"), load(results.path / "one", "epoch")
+    content = (folder / file).read_bytes()
+    (folder / file).write_bytes(b"[]")
+    load(results.path / "one")
+    load(results.path / "one", "epoch")
+    (folder / file).write_bytes(content)
+    pd.testing.assert_frame_equal(load(results.path / "one"), first)
+    pd.testing.assert_frame_equal(load(results.path / "one", "epoch"), epochs)
+
+
 def test_all_sweeps_share_their_runs(results: Results) -> None:
     results.sweep("two")
     results.run("one", "joint", 0)
