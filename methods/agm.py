@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import MULTI, Context, Outputs, Phase, evaluating
-from methods.base.fused import FusedMethod, FusionHyperparameters, check_fused_loss_alone, check_fusion
+from methods.base.fused import FusedMethod
+from methods.base.fusion_hyperparameters import FusionHyperparameters, check_fused_loss_alone, check_fusion
 from methods.base.hyperparameters import Choice, LogUniform, epoch_window, hyper
 from methods.base.modulation import modulate_encoders
 

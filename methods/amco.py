@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import MULTI, Context, MethodError, Outputs
-from methods.base.fused import FusedMethod, FusionHyperparameters, FusionName
+from methods.base.fused import FusedMethod
+from methods.base.fusion_hyperparameters import FusionHyperparameters, FusionName
 from methods.base.hyperparameters import Choice, LogUniform, Uniform, hyper
 
 # Equations -----------------------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import Context, MethodError, Outputs
-from methods.base.fused import FusedMethod, FusionHyperparameters, build_fusion, check_late_is_joint
+from methods.base.fused import FusedMethod, build_fusion
+from methods.base.fusion_hyperparameters import FusionHyperparameters, check_late_is_joint
 from methods.base.hyperparameters import Choice, Integer, LogUniform, Uniform, hyper
 from methods.base.modulation import modulate_encoders
 from methods.base.phase import EVERYTHING

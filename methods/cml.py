@@ -15,14 +15,8 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import Context, MethodError, Outputs
-from methods.base.fused import (
-    LINEAR_HEADS,
-    FusedMethod,
-    FusionHyperparameters,
-    check_fused_loss_alone,
-    check_fusion,
-    linear_head,
-)
+from methods.base.fused import LINEAR_HEADS, FusedMethod, linear_head
+from methods.base.fusion_hyperparameters import FusionHyperparameters, check_fused_loss_alone, check_fusion
 from methods.base.hyperparameters import Choice, LogUniform, Uniform, hyper
 from models import unknown
 from models.fusion import Source, concat_unimodal_logits

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from data.base import Batch
 from methods.base import MULTI, Context, MethodError, Outputs, Phase
-from methods.base.fused import (
-    FusedMethod,
+from methods.base.fused import FusedMethod
+from methods.base.fusion_hyperparameters import (
     FusionHyperparameters,
     check_fusion,
     check_no_auxiliary_heads,

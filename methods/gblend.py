@@ -17,10 +17,9 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import MULTI, Context, DivergedError, MethodError, Outputs, Phase, mean_loss
-from methods.base.fused import (
-    FusedMethod,
+from methods.base.fused import FusedMethod, build_fusion
+from methods.base.fusion_hyperparameters import (
     FusionHyperparameters,
-    build_fusion,
     check_fusion,
     check_late_is_joint,
     check_own_heads,

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from data.base import Batch
 from methods.base import Context, MethodError, Outputs
 from methods.base.branches import check_branches
-from methods.base.fused import FusedMethod, FusionHyperparameters, FusionName
+from methods.base.fused import FusedMethod
+from methods.base.fusion_hyperparameters import FusionHyperparameters, FusionName
 from methods.base.hyperparameters import Choice, Uniform, hyper
 from methods.base.modulation import modulate_encoders
 from models import fusion as fusions

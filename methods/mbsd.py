@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import Context, MethodError, Outputs
-from methods.base.fused import FusedMethod, FusionHyperparameters, check_fusion, check_late_is_joint
+from methods.base.fused import FusedMethod
+from methods.base.fusion_hyperparameters import FusionHyperparameters, check_fusion, check_late_is_joint
 from methods.base.hyperparameters import Choice, LogUniform, hyper
 from models import unknown
 from models.fusion import Source

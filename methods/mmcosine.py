@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import MULTI, Context, MethodError, Outputs
-from methods.base.fused import LINEAR_HEADS, FusedMethod, FusionHyperparameters, check_fused_loss_alone, linear_head
+from methods.base.fused import LINEAR_HEADS, FusedMethod, linear_head
+from methods.base.fusion_hyperparameters import FusionHyperparameters, check_fused_loss_alone
 from methods.base.hyperparameters import LogUniform, hyper
 
 _SURE = 0.99

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from data.base import Batch
 from methods.base import MULTI, Context, Outputs, Validation
 from methods.base.branches import branch_groups, check_branches
-from methods.base.fused import FusedMethod, FusionHyperparameters
+from methods.base.fused import FusedMethod
+from methods.base.fusion_hyperparameters import FusionHyperparameters
 from methods.base.hyperparameters import Choice, LogUniform, Uniform, hyper, in_epochs
 from models import unknown
 from models.fusion import Source

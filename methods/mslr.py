@@ -14,7 +14,8 @@ from torch import nn
 
 from methods.base import MULTI, Context, MethodError, Phase, Validation
 from methods.base.branches import branch_groups, check_branches
-from methods.base.fused import FusedMethod, FusionHyperparameters, FusionName
+from methods.base.fused import FusedMethod
+from methods.base.fusion_hyperparameters import FusionHyperparameters, FusionName
 from methods.base.hyperparameters import Choice, Integer, LogUniform, Uniform, hyper, in_epochs
 from models import fusion as fusions
 from models import unknown

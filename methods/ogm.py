@@ -13,7 +13,8 @@ from torch import Tensor
 
 from data.base import Batch
 from methods.base import Context, MethodError, Outputs
-from methods.base.fused import FusedMethod, FusionHyperparameters, check_fused_loss_alone
+from methods.base.fused import FusedMethod
+from methods.base.fusion_hyperparameters import FusionHyperparameters, check_fused_loss_alone
 from methods.base.hyperparameters import Choice, Uniform, epoch_window, hyper
 from methods.base.modulation import Scope, modulate_encoders, modulate_gradient, parameters_in_scope
 from methods.equations import discrepancy_ratios, unimodal_scores

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import MULTI, Context, MethodError, Outputs, evaluating
-from methods.base.fused import FusedMethod, FusionHyperparameters, check_late_is_joint, check_own_heads
+from methods.base.fused import FusedMethod
+from methods.base.fusion_hyperparameters import FusionHyperparameters, check_late_is_joint, check_own_heads
 from methods.base.hyperparameters import Choice, LogUniform, hyper
 from models import unknown
 from models.fusion import Source

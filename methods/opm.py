@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import Context, Outputs
-from methods.base.fused import FusedMethod, FusionHyperparameters, check_fused_loss_alone, check_fusion
+from methods.base.fused import FusedMethod
+from methods.base.fusion_hyperparameters import FusionHyperparameters, check_fused_loss_alone, check_fusion
 from methods.base.hyperparameters import Uniform, epoch_window, hyper
 from methods.equations import discrepancy_ratios, unimodal_scores
 from models.fusion import Source

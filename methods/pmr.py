@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import Context, MethodError, Outputs, evaluating
-from methods.base.fused import FusedMethod, FusionHyperparameters, check_fused_loss_alone
+from methods.base.fused import FusedMethod
+from methods.base.fusion_hyperparameters import FusionHyperparameters, check_fused_loss_alone
 from methods.base.hyperparameters import LogUniform, Uniform, epoch_window, hyper, in_epochs
 from methods.equations import prediction_entropy
 from models import unknown

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import Context, Validation, features_of
-from methods.base.fused import FusedMethod, FusionHyperparameters
+from methods.base.fused import FusedMethod
+from methods.base.fusion_hyperparameters import FusionHyperparameters
 from methods.base.hyperparameters import Integer, Uniform, hyper, in_epochs
 from methods.base.modulation import trained_parameters
 

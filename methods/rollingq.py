@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import Context, MethodError, Outputs, evaluating
-from methods.base.fused import FusedMethod, FusionHyperparameters, FusionName
+from methods.base.fused import FusedMethod
+from methods.base.fusion_hyperparameters import FusionHyperparameters, FusionName
 from methods.base.hyperparameters import Choice, Integer, LogUniform, Uniform, hyper
 from models import unknown
 from models.fusion import AttentionFusion, Source

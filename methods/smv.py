@@ -14,7 +14,8 @@ from torch import Tensor
 
 from data.base import Batch
 from methods.base import Context, Outputs, evaluating
-from methods.base.fused import FusedMethod, FusionHyperparameters, check_fused_loss_alone, check_fusion
+from methods.base.fused import FusedMethod
+from methods.base.fusion_hyperparameters import FusionHyperparameters, check_fused_loss_alone, check_fusion
 from methods.base.hyperparameters import Choice, Integer, Uniform, hyper, in_epochs
 from models import unknown
 from models.fusion import Source

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from methods.base.fused import FusionHyperparameters
+from methods.base.fusion_hyperparameters import FusionHyperparameters
 from methods.base.hyperparameters import Choice, LogUniform, Uniform, hyper
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from methods.base.best_epoch import BestEpoch
 from methods.base.context import Context
-from methods.base.fused import FusedMethod, FusionHyperparameters, FusionName, build_fusion, check_fusion
+from methods.base.fused import FusedMethod, build_fusion
+from methods.base.fusion_hyperparameters import FusionHyperparameters, FusionName, check_fusion
 from methods.base.hyperparameters import (
     Choice,
     Declared,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from methods.base.fused import FusionHyperparameters
+from methods.base.fusion_hyperparameters import FusionHyperparameters
 from methods.base.method import MULTI, MethodError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from methods.base.fused import FusionHyperparameters
+from methods.base.fusion_hyperparameters import FusionHyperparameters
 from methods.base.hyperparameters import Choice, Integer, LogUniform, Uniform, hyper
 from methods.bss.equations import PACES
 

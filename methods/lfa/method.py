@@ -13,7 +13,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from data.base import Batch
 from methods.base import Context, MethodError, Outputs, evaluating
-from methods.base.fused import FusedMethod, check_fused_loss_alone
+from methods.base.fused import FusedMethod
+from methods.base.fusion_hyperparameters import check_fused_loss_alone
 from methods.base.hyperparameters import in_epochs
 from methods.lfa.equations import (
     alpha_hypergradient,

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import MULTI, BestEpoch, Context, MethodError, Outputs, Phase, Validation, features_of
-from methods.base.fused import FusedMethod, check_fused_loss_alone, check_fusion
+from methods.base.fused import FusedMethod
+from methods.base.fusion_hyperparameters import check_fused_loss_alone, check_fusion
 from methods.base.hyperparameters import in_epochs
 from methods.umt.equations import accuracy, choose_branch, feature_distill_loss, fitted_linear, ume_probs, umt_loss
 from methods.umt.hyperparameters import UMTHyperparameters

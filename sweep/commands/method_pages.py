@@ -16,7 +16,7 @@ from torch import nn
 
 import methods
 from methods.base import Method, MethodError, Phase
-from methods.base.fused import FusionHyperparameters
+from methods.base.fusion_hyperparameters import FusionHyperparameters
 from methods.base.hyperparameters import declared
 from methods.base.phase import selectable_epochs, total_epochs
 from models.fusion import NAMES as FUSIONS

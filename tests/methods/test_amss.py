@@ -31,7 +31,7 @@ from methods.amss import (
     update_ratios,
 )
 from methods.base import Method, MethodError
-from methods.base.fused import check_fusion
+from methods.base.fusion_hyperparameters import check_fusion
 from models import encoders
 from sweep.training.loop import Training
 from sweep.training.recipe import Recipe

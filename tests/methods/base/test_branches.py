@@ -7,7 +7,7 @@ from torch import nn
 
 from methods.base import MethodError
 from methods.base.branches import branch_groups, check_branches
-from methods.base.fused import FusionHyperparameters
+from methods.base.fusion_hyperparameters import FusionHyperparameters
 from models.fusion import build
 
 

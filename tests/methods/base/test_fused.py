@@ -18,7 +18,8 @@ from support.worker_processes import Workers
 import methods
 from data.base import Batch, Dataset, Split
 from methods.base import MethodError
-from methods.base.fused import FusedMethod, FusionHyperparameters, check_fusion
+from methods.base.fused import FusedMethod
+from methods.base.fusion_hyperparameters import FusionHyperparameters, check_fusion
 from methods.joint import Joint, JointHyperparameters
 from models import encoders
 from models.batchnorm import SynchronizedBatchNorm
