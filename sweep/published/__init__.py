@@ -14,9 +14,22 @@ from sweep.published.numbers import (
     Curve,
     cells,
     cells_of,
+    cost_ratios,
     curves,
     curves_over,
     sources,
 )
 
-__all__ = ["DATASETS", "FUSED", "PROTOCOL", "Cell", "Curve", "cells", "cells_of", "curves", "curves_over", "sources"]
+__all__ = [
+    "DATASETS",
+    "FUSED",
+    "PROTOCOL",
+    "Cell",
+    "Curve",
+    "cells",
+    "cells_of",
+    "cost_ratios",
+    "curves",
+    "curves_over",
+    "sources",
+]

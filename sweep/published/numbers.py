@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from itertools import groupby
@@ -30,6 +30,11 @@ DATASETS = {
     "iemocap": "IEMOCAP",
 }
 FUSED = "multi"
+SECONDS = "seconds_per_epoch"
+ENCODERS = "encoders"
+"""Key of a variant that names the family of its encoders."""
+FAMILIES = ("clip",)
+"""Families of encoders of which tables have rows of their own: all names of a run's encoders begin with the word."""
 
 
 @dataclass(frozen=True)
@@ -133,20 +138,39 @@ def curves_over(method: str, hyperparameter: str, metric: str, hyperparameters: 
     return [c for c in found if len(c.at) > 1 and c.fits(fixed)]
 
 
-def cells_of(method: str, hyperparameters: Mapping[str, Any]) -> list[Cell]:
-    """List the printed cells of the variant of a method that ``hyperparameters`` make: see variants.yaml."""
+def cells_of(method: str, hyperparameters: Mapping[str, Any], encoders: Collection[str] = ()) -> list[Cell]:
+    """List the printed cells of the variant of a method that ``hyperparameters`` make under encoders of these names:
+    see variants.yaml."""
     if method not in methods.names():
         return []
-    fitting = set(_variants_of(method, hyperparameters))
+    fitting = set(_variants_of(method, hyperparameters, _family(encoders)))
     return [cell for cell in cells() if cell.method == method and cell.variant in fitting and cell.dataset in DATASETS]
 
 
-def _variants_of(method: str, hyperparameters: Mapping[str, Any]) -> Iterator[str]:
+def cost_ratios(method: str, hyperparameters: Mapping[str, Any], encoders: Collection[str] = ()) -> list[Cell]:
+    """List the printed seconds of an epoch of a variant, as multiples of those that the same table has of joint
+    training."""
+    plain = {
+        (cell.source, cell.table, cell.dataset): cell.value
+        for cell in cells()
+        if (cell.method, cell.metric) == ("joint", SECONDS)
+    }
+    found = [cell for cell in cells_of(method, hyperparameters, encoders) if cell.metric == SECONDS]
+    return [replace(cell, value=cell.value / plain[cell.source, cell.table, cell.dataset]) for cell in found]
+
+
+def _family(encoders: Collection[str]) -> str | None:
+    named = (family for family in FAMILIES if encoders and all(name.startswith(family) for name in encoders))
+    return next(named, None)
+
+
+def _variants_of(method: str, hyperparameters: Mapping[str, Any], family: str | None) -> Iterator[str]:
     known = declared(methods.get(method).Hyperparameters)
     plain = {name: found.default for name, found in known.items() if not _is_number(found.type)}
     for variant, own in _variants().get(method, {"": {}}).items():
-        meant = {**plain, **own}
-        if all(name in hyperparameters and _is_same(hyperparameters[name], value) for name, value in meant.items()):
+        meant = {**plain, **{name: value for name, value in own.items() if name != ENCODERS}}
+        named = all(name in hyperparameters and _is_same(hyperparameters[name], value) for name, value in meant.items())
+        if named and own.get(ENCODERS) == family:
             yield variant
 
 

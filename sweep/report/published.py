@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from sweep.analysis.conclusions import name_with_role
+from sweep.analysis.costs import cost_ratios as measured_ratios
 from sweep.analysis.parts import METRIC_NAMES, Parts, by_split, chosen_runs, rows_of_one_configuration, selection_metric
-from sweep.analysis.statistics import estimate_runs, interval_text
-from sweep.published import DATASETS, FUSED, PROTOCOL, Cell, cells_of, sources
+from sweep.analysis.statistics import estimate_quantity, estimate_runs, interval_text
+from sweep.published import DATASETS, FUSED, PROTOCOL, Cell, cells_of, cost_ratios, sources
 from sweep.report.blocks import Block, Table
 
 READING = "The number in brackets is that of the place in the list below, where a source printed it."
@@ -24,7 +26,7 @@ def published_blocks(parts: Parts) -> list[Block]:
     metric = selection_metric(parts.runs).removeprefix("validation_")
     beside, elsewhere, places = list[list[str]](), list[list[str]](), _Places()
     own = _representative_runs(parts)
-    printed = {key: cells_of(str(r["method"]), _hyperparameters(r)) for key, r in own.items()}
+    printed = {key: cells_of(str(r["method"]), _hyperparameters(r), _encoders(r)) for key, r in own.items()}
     datasets = [d for d in DATASETS if any(c.dataset == d and c.metric == metric for f in printed.values() for c in f)]
     for key, row in own.items():
         here = [c for c in printed[key] if c.dataset == row["dataset"]]
@@ -52,7 +54,30 @@ def published_blocks(parts: Parts) -> list[Block]:
         what = f"Fused {METRIC_NAMES[metric]} in per cent; the sources disagree where there are two numbers."
         note = f"{what} {READING} {PROTOCOL}"
         blocks.append(Block("Published, on other datasets", table=Table(headings, elsewhere, note=note)))
+    blocks += _cost_blocks(parts, own, places)
     return [*blocks, Block(text=places.text())] if blocks else []
+
+
+def _cost_blocks(parts: Parts, own: dict[tuple[str, ...], dict[Any, Any]], places: _Places) -> list[Block]:
+    """Show the seconds of an epoch over those of joint training beside the published ratios; nothing where none was
+    published but joint training's own."""
+    rows = []
+    for row in own.values():
+        printed = cost_ratios(str(row["method"]), _hyperparameters(row), _encoders(row))
+        if not printed or row["method"] == "joint" or not len(parts.baseline):
+            continue
+        ratios = measured_ratios(_own_runs(parts, row), parts.baseline)
+        found = estimate_quantity(ratios)
+        ours = "–" if not found.n else f"{found.mean:.2f} ({found.low:.2f} to {found.high:.2f}, n = {found.n})"
+        rows.append([name_with_role(row), row["dataset"], ours, places.numbers_text(printed)])
+    if not rows:
+        return []
+    note = (
+        "Seconds of an epoch over those of joint training, ours run by run under the same seed, beside whatever else "
+        f"ran on the machine; the papers' on one GPU. {READING}"
+    )
+    table = Table(["configuration", "dataset", "ours", "published"], rows, note=note)
+    return [Block("Cost beside joint training", table=table)]
 
 
 class _Places:
@@ -111,10 +136,19 @@ def _hyperparameters(row: dict[Any, Any]) -> dict[str, Any]:
     return {str(k).removeprefix("hp."): v for k, v in row.items() if str(k).startswith("hp.")}
 
 
-def _own_number(parts: Parts, row: dict[Any, Any], column: str) -> str:
+def _encoders(row: dict[Any, Any]) -> list[str]:
+    """Name the encoders of a run."""
+    told = (value for key, value in row.items() if str(key).startswith("encoder.") and isinstance(value, str))
+    return [json.loads(text)["name"] if text.startswith("{") else text for text in told]
+
+
+def _own_runs(parts: Parts, row: dict[Any, Any]) -> pd.DataFrame:
+    """Select the finished runs of a configuration."""
     runs = parts.runs
-    mine = runs[
-        runs["configuration"].eq(row["configuration"]) & runs["role"].eq(row["role"]) & runs["status"].eq("done")
-    ]
-    found = estimate_runs(mine.drop_duplicates("hash"), column)
+    mine = runs["configuration"].eq(row["configuration"]) & runs["role"].eq(row["role"]) & runs["status"].eq("done")
+    return runs[mine].drop_duplicates("hash")
+
+
+def _own_number(parts: Parts, row: dict[Any, Any], column: str) -> str:
+    found = estimate_runs(_own_runs(parts, row), column)
     return interval_text(found.mean, found.low, found.high)

@@ -25,6 +25,7 @@ from sweep.analysis.subsets import subset_columns
 from sweep.report.figures.balance import draw_balance
 from sweep.report.figures.budgets import draw_budgets
 from sweep.report.figures.comparisons import draw_comparison, draw_differences
+from sweep.report.figures.costs import draw_costs
 from sweep.report.figures.curves import draw_curve, inert_below, scale_axis
 from sweep.report.figures.heat_maps import draw_heat_map
 from sweep.report.figures.pareto import draw_fronts
@@ -188,6 +189,8 @@ def _painters_of_metric(parts: Parts, epochs: pd.DataFrame, metric: str) -> Iter
             continue
         yield partial(lambda *found: [draw_comparison(*found)], parts, rows, column, f"{stem}-{slug(metric)}")
         yield partial(draw_balance, parts, rows, metric, f"{stem}-balance-{slug(metric)}")
+        if metric == selection_metric(parts.runs).removeprefix("validation_"):
+            yield partial(draw_costs, parts, rows, metric, f"{stem}-cost-{slug(metric)}")
         if len(parts.baseline):
             yield partial(draw_differences, parts, rows, column, f"{stem}-differences-{slug(metric)}")
 

@@ -6,7 +6,7 @@ import pytest
 
 import methods
 from sweep import published
-from sweep.published import cells, cells_of, curves, curves_over, numbers
+from sweep.published import cells, cells_of, cost_ratios, curves, curves_over, numbers
 
 
 def defaults(method: str, **own: object) -> dict[str, object]:
@@ -69,9 +69,28 @@ def test_what_nobody_printed_has_no_number() -> None:
     assert cells_of("unknown", {}) == []
 
 
+def test_numbers_of_one_family_of_encoders_are_no_others() -> None:
+    towers = ["clip_image", "clip_text"]
+    for method, variant in (("joint", "encoder=clip"), ("lfa", "lb encoder=clip"), ("mla", "encoder=clip")):
+        under_clip = cells_of(method, defaults(method), towers)
+        assert {cell.variant for cell in under_clip} == {variant}
+        for others in ([], ["resnet18", "bert"], ["clip_image", "bert"]):
+            assert variant not in {cell.variant for cell in cells_of(method, defaults(method), others)}
+    assert cells_of("bss", defaults("bss"), towers) == []
+
+
+def test_costs_are_multiples_of_joint_training_in_the_same_table() -> None:
+    found = {cell.citation: cell.value for cell in cost_ratios("iprm", defaults("iprm"))}
+    assert found["IPRM paper, Table 4"] == pytest.approx(57.03 / 55.08)
+    assert [cell.value for cell in cost_ratios("joint", defaults("joint"))] == [1.0] * len(found)
+    assert cost_ratios("iprm", defaults("iprm"), ["clip_image", "clip_text"]) == []
+
+
 def test_every_variant_can_be_trained() -> None:
     known = {cell.variant for cell in cells() if cell.method}
     for method, variants in numbers._variants().items():
         assert variants.keys() <= known
         for own in variants.values():
-            assert cells_of(method, defaults(method, **own))
+            family = own.get(numbers.ENCODERS)
+            named = {name: value for name, value in own.items() if name != numbers.ENCODERS}
+            assert cells_of(method, defaults(method, **named), [f"{family}_image"] if family else [])

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from support.synthetic_results import swept_alpha
+import pandas as pd
+from support.synthetic_results import Results, all_hyperparameters, swept_alpha
 
+from sweep.analysis.parts import Parts
 from sweep.published import Cell
 from sweep.report.published import _Places, published_blocks
+from sweep.results.tables import load
 
 
 def _listed(text: str) -> list[tuple[str, str]]:
@@ -58,3 +61,21 @@ def test_numbers_bear_the_place_that_prints_them_and_their_notes() -> None:
     assert _listed(places.text()) == [
         ("1", "IPRM paper, Table 2"), ("2", "IPRM paper, Table 1"), ("3", "IPRM paper, Table 3")
     ]  # fmt: skip
+
+
+def test_costs_stand_beside_the_published_ones(tmp_path: Path) -> None:
+    swept = swept_alpha(tmp_path, "crema_d").runs
+    assert all(block.heading != "Cost beside joint training" for block in published_blocks(Parts(swept)))
+    results = Results(tmp_path / "more", "crema_d")
+    results.sweep("one")
+    for seed in range(3):
+        results.run("one", "joint", seed, role="reference", hyperparameters=all_hyperparameters("joint"))
+    together = pd.concat([swept, load(tmp_path / "more" / "one")], ignore_index=True)
+    seconds = together["method"].map({"joint": 2.0, "iprm": 3.0})
+    runs = together.assign(hash=[str(number) for number in together.index], seconds_per_epoch=seconds)
+    block = next(b for b in published_blocks(Parts(runs)) if b.heading == "Cost beside joint training")
+    assert block.table is not None
+    (row,) = block.table.rows
+    assert row[:2] == ["iprm: alpha=0.8", "crema_d"]
+    assert row[2].startswith("1.50 (1.50 to 1.50, n = ")
+    assert row[3].startswith("1.04 [")
