@@ -41,14 +41,22 @@ def pytest_collection() -> Generator[None]:
 
 @pytest.hookimpl(wrapper=True)  # before xdist looks at the groups, which it does first of all
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
-    """A file's tests share its fixtures, so they stay together. Those that start Ray are one group, and the first: each
-    keeps several processes busy and then waits for some, so one at a time beside tests of the other kind leaves no core
-    idle, and at the end there are small groups enough for all."""
+    """A file's tests share its fixtures, so they stay together. Those that start Ray keep several processes busy and
+    then wait for some: one at a time beside tests of the other kind leaves no core idle. They are two groups, the large
+    one of the engine's own first and that of all others last, so that both cores have work to the end."""
+    place = {item: _ray_place(item) for item in items}
     for item in items:
-        group = RAY if item.get_closest_marker(RAY) else item.nodeid.partition("::")[0]
+        group = f"{RAY} {place[item]}" if place[item] else item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker(RAY) is None)
+    items.sort(key=place.__getitem__)
     yield
+
+
+def _ray_place(item: pytest.Item) -> int:
+    """Tell where a test runs: -1 first and 1 last, those that start Ray; 0 between."""
+    if item.get_closest_marker(RAY) is None:
+        return 0
+    return -1 if item.path.parent.name == "on_ray" else 1
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -26,7 +26,12 @@ VARIANTS = [
     Variant("late-averaged-of-three", {"fusion": "late", "late_train": "joint"}, modalities=3),
     Variant("lstm", {"fusion": "ml_lstm", "lstm_hidden": 64, "lstm_layers": 1}, path="lstm"),
     Variant("lstm-of-three", {"fusion": "ml_lstm", "lstm_hidden": 64}, modalities=3, path="lstm", epochs_to_learn=20),
-    Variant("transformer", {"fusion": "late_transformer"}, path="tokens"),
+    Variant(
+        "transformer",
+        {"fusion": "late_transformer", "norm": "pre", "token_width": 8, "transformer_depth": 1, "transformer_heads": 2},
+        path="tokens",
+        epochs_to_learn=14,
+    ),
     Variant("attention-of-three", {"fusion": "attention", "tokens": "all"}, modalities=3, path="tokens"),
     Variant("evidence", {"fusion": "etmc", "unimodal_loss_weight": 0.5}),
     Variant("evidence-annealed", {"fusion": "etmc", "evidence": "exp", "annealing_epochs": 2}, modalities=3),

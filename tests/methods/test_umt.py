@@ -22,7 +22,7 @@ from sweep.training.loop import Training
 VARIANTS = [
     Variant("defaults", {"teacher_epochs": 2.0}),
     Variant("undistilled", {"lam": 0.0}, epochs=2),
-    Variant("ensemble-of-three", {"variant": "ume", "teacher_epochs": 4.0}, modalities=3, epochs=2),
+    Variant("pool-of-three", {"variant": "ume", "teacher_epochs": 4.0}, modalities=3, epochs=2),
     Variant("tested", {"variant": "auto", "teacher_epochs": 3.0, "init_from_teacher": True}, epochs=2),
 ]
 

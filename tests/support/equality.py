@@ -22,7 +22,8 @@ def explained(usual_cause: str) -> Iterator[None]:
 
 def assert_close(found: Any, expected: Any, where: str) -> None:
     if torch.is_tensor(expected) and expected.is_floating_point():
-        torch.testing.assert_close(found, expected, atol=2e-4, rtol=2e-3, msg=lambda text: f"{where}: {text}")
+        limits = {"atol": 2e-4, "rtol": 2e-3, "equal_nan": True}
+        torch.testing.assert_close(found, expected, **limits, msg=lambda text: f"{where}: {text}")
     elif isinstance(expected, dict):
         assert found.keys() == expected.keys(), where
         for key in expected:

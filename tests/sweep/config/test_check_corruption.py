@@ -85,5 +85,5 @@ def of_channel(tmp_path: Path, where: str) -> Plan:
 
 def test_encoders_side_by_side_are_not_trained_on_absent_modalities(tmp_path: Path) -> None:
     (line,) = problem_lines(of_channel, tmp_path, "all")
-    assert "it cannot be trained on samples that lack mor; corrupt the test split alone (where: test)" in line
+    assert "they cannot be trained on samples that lack mor; corrupt the test split alone (where: test)" in line
     assert of_channel(tmp_path, "test").studies

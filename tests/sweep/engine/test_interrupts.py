@@ -26,8 +26,10 @@ SWEEP: dict[str, Any] = {
 
 @pytest.fixture
 def handled() -> Any:
-    """Signals as the command handles them, and put back."""
+    """Signals as the command handles them where its caller ignores none, and put back."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number in before:
+        signal.signal(number, signal.SIG_DFL)
     interrupts.install()
     yield
     for number, handler in before.items():
