@@ -80,6 +80,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "reconboost": ("reconboost", {}),
     "smv": ("smv", {"warmup_epochs": 0.0}),
     "rollingq": ("rollingq", {"max_rotations": 0}),
+    "moka": ("moka", {}),
     "relearning": ("relearning", {"max_resets": 0}),
     "ogm": ("ogm", {}),
     "ogm without ge": ("ogm", {"ge": False}),

@@ -1,7 +1,7 @@
-"""Encoders and fusion modules: networks that know no dataset, no method and no file of ours.
+"""Encoders, fusion modules and backbones: networks that know no dataset, no method and no file of ours.
 
-``models.encoders`` turns one modality into a feature vector, ``models.fusion`` makes one prediction of several. This
-module holds what both use. The package can be used without the others."""
+``models.encoders`` turns one modality into a feature vector, ``models.fusion`` makes one prediction of several,
+``models.backbones`` reads the tokens of all. This module holds what they use. The package can be used without the others."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ PAPERS = ("IPRM, IJCAI 2025", "BSS, IJCAI 2025", "AUG, NeurIPS 2025", "AMSS, TPA
           "ReconBoost, ICML 2024",
           "InfoReg, CVPR 2025", "CGGM, NeurIPS 2024",
           "OGM-GE, CVPR 2022", "OGM and OPM, TPAMI 2024", "PMR, CVPR 2023", "AGM, ICCV 2023",
-          "MMCosine, ICASSP 2023", "MLA, CVPR 2024", "RollingQ, ICML 2025",
+          "MMCosine, ICASSP 2023", "MLA, CVPR 2024", "RollingQ, ICML 2025", "MokA, NeurIPS 2025",
           "Greedy, ICML 2022", "Re-learning, ECCV 2024", "MBSD, WSDM 2023",
           "CML, ICML 2023", "SMV, CVPR 2024", "G-Blend, CVPR 2020", "OLM, IJCAI 2024")  # fmt: skip
 WITHOUT_FIGURE = ("unimodal", "ensemble-pools", "dropout-rate", "dropout-batches", "lfa-tau", "bss-pace",

@@ -91,7 +91,7 @@ def build(kind: Any, options: HubOptions, extra: Mapping[str, Any], **arguments:
     """Build the library's model of class ``kind`` (its ``arguments`` beside the configuration), with random weights or
     those of ``options.pretrained``. extra: settings of the configuration that are no part of the architecture. Raises
     ValueError where the weights cannot be had or are of another network."""
-    with _quiet():
+    with quiet():
         # The kernels of torch take the masks that the encoders make, and compute the same with them on every device.
         configuration = kind.config_class(**options.configuration(), **extra, attn_implementation="sdpa")
         if options.pretrained is None:
@@ -164,7 +164,7 @@ def _account(model: nn.Module, info: Mapping[str, Any], architecture: Architectu
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the library from its bars and tables: the account is given as a warning of ours."""
     from transformers.utils import logging
 

@@ -159,9 +159,10 @@ class _ConfigurationBuilder:
         self, sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, Any], settings: Settings
     ) -> Configuration:
         method, source = methods.get(entry.method), data.get(dataset)
+        hyperparameters = settings.hyperparameters.model_dump(mode="json")
         template = Run(
             method=entry.method,
-            hyperparameters=settings.hyperparameters.model_dump(mode="json"),
+            hyperparameters=_with_absolute_paths(hyperparameters, _path_options(hyperparameters)),
             dataset=dataset,
             data=_with_absolute_paths(settings.options.model_dump(mode="json"), source.paths),
             fingerprint=self._fingerprint(sweep, dataset, settings.options),
@@ -204,9 +205,9 @@ def _with_absolute_paths(options: Mapping[str, Any], paths: Collection[str]) -> 
     }
 
 
-def _path_options(encoder: Mapping[str, Any]) -> tuple[str, ...]:
-    """Name the option of an encoder that is a path, where it is one and not the name of a weight set."""
-    pretrained = encoder.get("pretrained")
+def _path_options(network: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name the option of an encoder or a method that is a path, where it is one and not the name of a weight set."""
+    pretrained = network.get("pretrained")
     return ("pretrained",) if isinstance(pretrained, str) and Path(pretrained).expanduser().exists() else ()
 
 

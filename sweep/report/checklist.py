@@ -109,8 +109,9 @@ def _licences(runs: pd.DataFrame) -> Iterator[tuple[str, str]]:
         terms = data.get(dataset).terms if dataset in data.names() else ""
         yield f"Licence of {dataset}", f"{terms}." if terms else ""
     encoders = {text for column in columns_of(runs, "encoder.") for text in runs[column].dropna()}
-    weights = sorted({str(named) for text in encoders if (named := json.loads(text).get("pretrained"))})
-    for name in weights:
+    backbones = {str(named) for column in columns_of(runs, "hp.pretrained") for named in runs[column].dropna()}
+    weights = backbones | {str(named) for text in encoders if (named := json.loads(text).get("pretrained"))}
+    for name in sorted(weights):
         yield f"Licence of the pretrained weights {name}", ""
     if not weights:
         yield "Pretrained weights", "none."

@@ -98,10 +98,10 @@ def _identity(run: Run) -> dict[str, Any]:
     identity = without_later(Run, run.model_dump(mode="json"))
     identity["data"] = without_later(source.Options, identity["data"])
     del identity["train"]["device"]
-    for encoder in identity["encoders"].values():
+    for network in (identity["hyperparameters"], *identity["encoders"].values()):
         # Weights to start from count by what they are, not by where they lie.
-        if isinstance(pretrained := encoder.get("pretrained"), str) and Path(pretrained).expanduser().exists():
-            encoder["pretrained"] = content_digest(Path(pretrained).expanduser())
+        if isinstance(pretrained := network.get("pretrained"), str) and Path(pretrained).expanduser().exists():
+            network["pretrained"] = content_digest(Path(pretrained).expanduser())
     identity["data"] = {name: value for name, value in identity["data"].items() if name not in source.paths}
     if not method.world_size_matters(method.Hyperparameters.model_validate(run.hyperparameters)):
         del identity["workers"]

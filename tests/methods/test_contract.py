@@ -42,6 +42,7 @@ EQUATIONS = {
     "relearning": "clustering_purity min_max_scale reinit_strength separability_purity soft_reinit",
     "rollingq": "anchor_query anchor_weights apply_rotation attention_cosines attention_imbalance_rate "
     "rotated_mean_query rotation_matrix",
+    "moka": "cross_attend low_rank_tokens moka_delta",
     "umt": "choose_branch feature_distill_loss ume_probs umt_loss",
     "mla": "fuse_logits fusion_weights prediction_entropy project_gradient projection_alpha update_projection",
 }
@@ -54,7 +55,7 @@ def test_equations_are_importable_from_their_method(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["amss", "aug", "bss", "igm", "lfa", "mla", "reconboost", "umt", "base", "equations"]
+    "package", ["amss", "aug", "bss", "igm", "lfa", "mla", "moka", "reconboost", "umt", "base", "equations"]
 )
 def test_the_public_names_are_there(package: str) -> None:
     module = importlib.import_module(f"methods.{package}")

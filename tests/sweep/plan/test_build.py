@@ -74,6 +74,17 @@ def test_paths_become_absolute_as_workers_start_in_another_folder(made, tmp_path
     assert elsewhere.configurations[0].key == here.configurations[0].key
 
 
+def test_the_folder_of_a_backbone_becomes_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("backbone").mkdir()
+    plans = [
+        make_plan(tmp_path / "sweeps", method="moka", hyperparameters={"pretrained": name})
+        for name in ("backbone", "owner/backbone")
+    ]
+    found = [each.studies[0].configurations[0].template.hyperparameters["pretrained"] for each in plans]
+    assert found == [str(tmp_path / "backbone"), "owner/backbone"]
+
+
 def test_the_name_of_a_weight_set_stays_a_name(made):
     (study,) = made(
         "method: mixer, datasets: [toy], encoders: {left: {name: resnet18, pretrained: IMAGENET1K_V1}}"

@@ -196,6 +196,15 @@ def test_weights_to_start_from_count_by_their_content(tmp_path: Path) -> None:
     assert len({*named, *hashes}) == 4
 
 
+def test_a_pretrained_backbone_of_a_method_counts_by_its_content(tmp_path: Path) -> None:
+    def of(content: str, name: str) -> str:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(content)
+        return run_hash(make_run(method="moka", hyperparameters={"pretrained": str(tmp_path / name)}))
+
+    assert of("{}", "here") == of("{}", "there") != of("[]", "elsewhere")
+
+
 def test_a_folder_of_weights_counts_by_its_files(tmp_path: Path) -> None:
     def folder(name: str, files: dict[str, str]) -> str:
         for file, text in files.items():

@@ -1,0 +1,96 @@
+"""Backbones: padding does not count, and a pretrained one computes what its library does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from support.tiny_llama import WIDTH, saved_llama
+from torch import Tensor, nn
+
+from models.backbones import Backbone, ClassTokenTransformer, PretrainedTransformer, keep_constant
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module]:
+    folder = tmp_path_factory.mktemp("llama")
+    return folder, saved_llama(folder)
+
+
+@pytest.fixture(params=["own", "pretrained"])
+def backbone(request: pytest.FixtureRequest, llama: tuple[Path, nn.Module]) -> Backbone:
+    torch.manual_seed(0)
+    return ClassTokenTransformer(WIDTH, 2, 2) if request.param == "own" else PretrainedTransformer(str(llama[0]))
+
+
+def tokens(length: int = 6, seed: int = 0) -> Tensor:
+    return torch.randn(3, length, WIDTH, generator=torch.Generator().manual_seed(seed))
+
+
+MASK = torch.tensor([[True] * 6, [False, True, True, False, True, False], [False] * 6])
+
+
+def test_padding_may_hold_anything(backbone: Backbone) -> None:
+    x = tokens()
+    other = torch.where(MASK.unsqueeze(2), x, tokens(seed=1))
+    found = backbone(x, MASK)
+    assert found.shape == (3, WIDTH)
+    assert found.isfinite().all()
+    torch.testing.assert_close(found, backbone(other, MASK))
+    assert not torch.allclose(found[0], backbone(tokens(seed=1), MASK)[0])
+
+
+def test_the_pretrained_one_gives_the_mean_that_its_library_does(llama: tuple[Path, nn.Module]) -> None:
+    folder, network = llama
+    backbone, x = PretrainedTransformer(str(folder)), tokens()
+    assert backbone.causal
+    expected = network(inputs_embeds=x).last_hidden_state.mean(1)
+    torch.testing.assert_close(backbone(x, torch.ones(3, 6, dtype=torch.bool)), expected)
+    # Positions count what there is: the same as without the padding.
+    alone = network(inputs_embeds=x[1:2, MASK[1]]).last_hidden_state.mean(1)
+    torch.testing.assert_close(backbone(x, MASK)[1], alone[0])
+    assert not backbone(x, MASK)[2].any()
+
+
+def test_the_pretrained_one_never_drops(llama: tuple[Path, nn.Module]) -> None:
+    backbone = nn.Sequential(PretrainedTransformer(str(llama[0]))).train()
+    assert not any(module.training for module in backbone[0].modules())
+
+
+def test_constants_are_in_no_state_and_compute_the_same(backbone: Backbone) -> None:
+    x, before = tokens(), {name: p.detach().clone() for name, p in backbone.named_parameters()}
+    expected = backbone(x, MASK).detach()
+    keep_constant(backbone)
+    assert not list(backbone.parameters())
+    assert not backbone.state_dict()
+    assert torch.equal(backbone(x, MASK), expected)
+    assert all(torch.equal(value, dict(backbone.named_buffers())[name]) for name, value in before.items())
+
+
+def test_a_head_that_does_not_divide_the_width_is_refused() -> None:
+    with pytest.raises(ValueError, match="heads divide, not 16 and 3 heads"):
+        ClassTokenTransformer(16, 1, 3)
+
+
+def test_what_is_no_backbone_is_refused_by_what_is_wrong(llama: tuple[Path, nn.Module], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"there is no folder {tmp_path}/nowhere"):
+        PretrainedTransformer(f"{tmp_path}/nowhere")
+    with pytest.raises(ValueError, match="no backbone could be loaded from"):
+        PretrainedTransformer(str(tmp_path))
+    for file in llama[0].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
+    with pytest.raises(ValueError, match=r"lacks weights of the backbone, layers\.2\..* among 9"):
+        PretrainedTransformer(str(tmp_path))
+
+
+def test_a_model_that_takes_no_tokens_is_refused(tmp_path: Path) -> None:
+    from transformers import ViTConfig, ViTModel
+
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2, "num_hidden_layers": 1}
+    ViTModel(ViTConfig(**sizes, image_size=4, patch_size=2)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="is a ViTModel, which cannot be entered by inputs_embeds"):
+        PretrainedTransformer(str(tmp_path))
