@@ -1,7 +1,8 @@
 """Encoders, fusion modules and backbones: networks that know no dataset, no method and no file of ours.
 
 ``models.encoders`` turns one modality into a feature vector, ``models.fusion`` makes one prediction of several,
-``models.backbones`` reads the tokens of all. This module holds what they use. The package can be used without the others."""
+``models.backbones`` reads the tokens of all. This module holds what they share. The package can be used without the
+others."""
 
 from __future__ import annotations
 
