@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.hand_driven_context import hand_driven_context
+from support.hand_driven_context import hand_driven_context, move_to
 from support.method_variants import Variant
 from support.tiny_encoders import samples, tiny
 from support.tiny_llama import ROWS, saved_llama
@@ -182,9 +182,9 @@ def test_phases_train_what_they_name() -> None:
     first, second = method.phases
     assert (first.name, first.epochs, first.budget, first.selectable_epochs) == ("projectors", 2, False, 0)
     assert (second.epochs, second.groups) == (4, {"projectors": 1.0, "adapters": 1.0, "backbone": 1.0})
-    changed = []
+    context, changed = hand_driven_context(method, toy_dataset(), Recipe(batch_size=16)), []
     for epoch in (1, 3):
-        context = hand_driven_context(method, toy_dataset(), Recipe(batch_size=16), epoch=epoch)
+        move_to(context, method, epoch)
         before = {name: p.detach().clone() for name, p in method.named_parameters()}
         method.training_step(next(context.training_batches(torch.arange(16), drop_last=False)), context)
         moved = {name for name, p in method.named_parameters() if not torch.equal(p, before[name])}
