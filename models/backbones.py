@@ -17,7 +17,7 @@ from models.encoders._vit import Block
 from models.encoders.checkpoints import UNREADABLE, first_line
 from models.positions import sines
 
-__all__ = ["Backbone", "ClassTokenTransformer", "PretrainedTransformer", "keep_constant"]
+__all__ = ["Backbone", "ClassTokenTransformer", "PretrainedTransformer", "keep_constant", "magnitude"]
 
 
 class Backbone(nn.Module):
@@ -102,6 +102,11 @@ class PretrainedTransformer(Backbone):
             use_cache=False,
         ).last_hidden_state
         return (hidden * mask.unsqueeze(2)).sum(1) / mask.sum(1, keepdim=True).clamp_min(1)
+
+
+def magnitude(module: nn.Module) -> Tensor:
+    """Add up the magnitudes of all parameters, in double precision, 0-d: other weights, another sum."""
+    return torch.stack([parameter.detach().abs().sum(dtype=torch.float64) for parameter in module.parameters()]).sum()
 
 
 def keep_constant(module: nn.Module) -> None:

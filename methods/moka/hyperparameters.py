@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from methods.base.hyperparameters import Choice, Hyperparameters, Integer, LogUniform, Uniform, hyper
 
-_Strength = Annotated[float, Field(ge=0)]
 _ADAPTED = ("adapter", ("moka", "lora"))
 _OWN = ("pretrained", None)
 
@@ -22,7 +21,7 @@ class MokAHyperparameters(Hyperparameters):
     """what adapters add is scaled by α/r"""
     lora_dropout: float = hyper(0.05, low=0.0, high=0.9, search=Uniform(0.0, 0.3), only_if=_ADAPTED)
     """share of what adapters read that is dropped in training; above 0 every worker draws its own"""
-    lambda_: _Strength | dict[str, _Strength] = hyper(
+    lambda_: float | dict[str, float] = hyper(
         1.0, symbol="λ", search=LogUniform(0.01, 2.0), only_if=("adapter", "moka")
     )
     """weight of what a token reads of the anchor's tokens, or one a modality (not named: 1; visual-text: 0.05)"""
@@ -53,6 +52,13 @@ class MokAHyperparameters(Hyperparameters):
         if self.freeze_backbone is None:
             return self.pretrained is not None and self.adapter != "none"
         return self.freeze_backbone
+
+    @field_validator("lambda_")
+    @classmethod
+    def _is_a_weight(cls, value: float | dict[str, float]) -> float | dict[str, float]:
+        if min(value.values(), default=0.0) < 0 if isinstance(value, dict) else value < 0:
+            raise ValueError(f"weights are 0 or more, got {value}")
+        return value
 
     @field_validator("target_modules")
     @classmethod

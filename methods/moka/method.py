@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from methods.moka.adapters import Adaptation, AdaptedLinear, SequenceRoles, adap
 from methods.moka.equations import PADDING
 from methods.moka.hyperparameters import MokAHyperparameters
 from models import linear, unknown
-from models.backbones import Backbone, ClassTokenTransformer, PretrainedTransformer, keep_constant
+from models.backbones import Backbone, ClassTokenTransformer, PretrainedTransformer, keep_constant, magnitude
 from models.fusion import marked_tokens
 from models.fusion.base import one_at_a_time
 
@@ -48,13 +49,14 @@ class MokA(Method[MokAHyperparameters]):
     the backbone. ``projector_epochs`` come beside the budget.
 
     State: nothing beside weights; those of a frozen backbone are neither kept nor exported, but read again from
-    ``pretrained``."""
+    ``pretrained``, with a sum by which another backbone is noticed."""
 
     name = "moka"
     title = "Multimodal low-rank adaptation"
     paper = "Wei, Miao, Zhou, Hu: MokA, NeurIPS 2025"
     stages = ("feed-forward",)
     backbone: Backbone
+    frozen_sum: Tensor
 
     @classmethod
     def check(cls, hyperparameters: MokAHyperparameters, modalities: tuple[str, ...]) -> None:
@@ -127,6 +129,7 @@ class MokA(Method[MokAHyperparameters]):
                 else PretrainedTransformer(hp.pretrained)
             )
             if hp.frozen:
+                self.register_buffer("frozen_sum", magnitude(backbone))
                 keep_constant(backbone)
             if hp.adapter != "none":
                 adapt(backbone.blocks, self.adaptation, hp.target_modules)
@@ -173,6 +176,14 @@ class MokA(Method[MokAHyperparameters]):
             BACKBONE: [parameter for parameter in self.backbone.parameters() if id(parameter) not in taken],
             ENCODERS: [self.encoders],
         }
+
+    def load_inference_state(self, state: Mapping[str, Any]) -> None:
+        """Load what :meth:`inference_state` gave. Raises ValueError where ``pretrained`` holds another frozen backbone
+        than it did then, beside the reasons of the default."""
+        found, then = (self.frozen_sum, state.get("frozen_sum")) if self.hyperparameters.frozen else (None, None)
+        if found is not None and then is not None and not torch.isclose(found, then.to(found), rtol=1e-9):
+            raise ValueError(f"{self.hyperparameters.pretrained} holds another backbone than was trained with")
+        super().load_inference_state(state)
 
     # Forward passes ----------------------------------------------------------------------------------------------
 

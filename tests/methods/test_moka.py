@@ -25,12 +25,12 @@ from sweep.training.recipe import Recipe
 
 SMALL = {"width": 16, "heads": 2, "depth": 1}
 VARIANTS = [
-    Variant("defaults", {**SMALL, "lora_dropout": 0.0}),
+    Variant("defaults", {**SMALL, "lora_dropout": 0.0}, epochs=3),
     Variant("of-three", {**SMALL, "lora_dropout": 0.0, "anchor_modality": "video", "lambda_": {"audio": 0.5},
-                         "scale_before_attention": True}, modalities=3),
+                         "scale_before_attention": True, "target_modules": ["fc1"]}, modalities=3, epochs=3),
     Variant("shared-projection", {**SMALL, "adapter": "lora", "rank": 2, "target_modules": ["qkv", "fc1"],
-                                  "projector_epochs": 1.0}),
-    Variant("fine-tuned", {**SMALL, "adapter": "none"}),
+                                  "projector_epochs": 1.0}, epochs=3),
+    Variant("fine-tuned", {**SMALL, "adapter": "none"}, epochs=3),
 ]  # fmt: skip
 
 
@@ -232,11 +232,19 @@ def test_of_a_frozen_backbone_adapters_alone_are_trained_kept_and_exported(llama
     assert parts == {"encoders", "projectors", "head", "backbone"}
     assert {id(p) for p in method.backbone.parameters()} == {id(p) for each in layers for p in each.own_parameters}
     kept = method.inference_state()
-    assert kept.keys() == dict(method.named_parameters()).keys() == method.state_dict().keys()
+    assert kept.keys() == method.state_dict().keys() == {*dict(method.named_parameters()), "frozen_sum"}
     again = toy_method("moka", toy_dataset(), llama, seed=8).eval()
     again.load_inference_state(kept)
     batch = toy_dataset().test.gather(torch.arange(5))
     assert torch.equal(again.predict(batch)["multi"], method.eval().predict(batch)["multi"])
+
+
+def test_another_backbone_than_was_trained_with_is_noticed(llama: dict[str, Any], tmp_path: Path) -> None:
+    kept = toy_method("moka", toy_dataset(), llama).inference_state()
+    saved_llama(tmp_path, seed=6)
+    other = toy_method("moka", toy_dataset(), {**llama, "pretrained": str(tmp_path)})
+    with pytest.raises(ValueError, match=f"{tmp_path} holds another backbone than was trained with"):
+        other.load_inference_state(kept)
 
 
 def test_fine_tuning_trains_a_pretrained_backbone(llama: dict[str, Any]) -> None:

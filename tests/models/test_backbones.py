@@ -10,7 +10,7 @@ import torch
 from support.tiny_llama import WIDTH, saved_llama
 from torch import Tensor, nn
 
-from models.backbones import Backbone, ClassTokenTransformer, PretrainedTransformer, keep_constant
+from models.backbones import Backbone, ClassTokenTransformer, PretrainedTransformer, keep_constant, magnitude
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,13 @@ def test_the_pretrained_one_gives_the_mean_that_its_library_does(llama: tuple[Pa
 def test_the_pretrained_one_never_drops(llama: tuple[Path, nn.Module]) -> None:
     backbone = nn.Sequential(PretrainedTransformer(str(llama[0]))).train()
     assert not any(module.training for module in backbone[0].modules())
+
+
+def test_the_magnitude_by_hand() -> None:
+    layer = nn.Linear(2, 1)
+    layer.weight.data, layer.bias.data = torch.tensor([[1.0, -2.0]]), torch.tensor([0.5])
+    assert float(magnitude(layer)) == 3.5
+    assert magnitude(layer).dtype == torch.float64
 
 
 def test_constants_are_in_no_state_and_compute_the_same(backbone: Backbone) -> None:
