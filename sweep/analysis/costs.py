@@ -10,6 +10,7 @@ import pandas as pd
 from sweep.analysis.parts import REBALANCE_NOTHING, Parts, rows_of_each_choice, shown_metric, under_same_seeds
 from sweep.analysis.statistics import repeat_of, summarise
 from sweep.plan.objectives import pareto_front
+from sweep.results.columns import TEST_SAMPLES
 
 SECONDS = "seconds_per_epoch"
 KEY = ["label", "point"]
@@ -40,7 +41,9 @@ def costs(parts: Parts, rows: pd.DataFrame, metric: str) -> list[Costs]:
     for dataset, part in rows.groupby("dataset", sort=False):
         references = under_same_seeds(rows_of_each_choice(parts.references), part)
         references = references[references["dataset"].eq(str(dataset)) & ~references["label"].isin(part["label"])]
+        needed = [*KEY, "method", "dataset", "seed", "split", "status", SECONDS, column, TEST_SAMPLES]
         runs = pd.concat([part, references])
+        runs = runs[[name for name in needed if name in runs]]
         runs = runs.assign(cost=cost_ratios(runs, parts.baseline))
         table = _table(runs, column)
         if len(table) > 1:

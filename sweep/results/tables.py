@@ -186,6 +186,9 @@ def _run_rows(
     frame = table.frame()
     metrics = [f"{split}_{metric}" for split in SPLITS for metric in METRICS]
     frame = frame.astype(dict.fromkeys(metrics, "float64"))
+    if frame.empty:
+        # Of no value pandas makes a number, by which no table can be joined.
+        frame = frame.astype(dict.fromkeys(_IDENTITY, "object"))
     groups = ("vary.", "hp.", "train.", "data.", "encoder.", "env.")
     rank = {prefix: number for number, prefix in enumerate(groups, start=1)}
     rank["env."] = len(groups) + 2

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from sweep.analysis.differences import differences, power_text
-from sweep.analysis.parts import Parts, configuration_name, metric_label, modalities
+from sweep.analysis.parts import Parts, metric_label, modalities
 from sweep.analysis.statistics import interval_arms, summarise
+from sweep.report.figures.names import figure_names
 from sweep.report.figures.reference_lines import ReferenceLine, reference_lines, references_text
 from sweep.report.figures.style import (
     COLOURS,
@@ -133,11 +134,6 @@ def draw_differences(parts: Parts, rows: pd.DataFrame, column: str, stem: str) -
 
 
 def _names(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """Map (label, point) to names, in order of appearance; one label alone need not be said."""
-    single = rows["label"].nunique() == 1
-    found = rows.drop_duplicates(["label", "point"])
-    names = {
-        (r["label"], r["point"]): (r["point"] if single and r["point"] else configuration_name(r))
-        for _, r in found.iterrows()
-    }
+    """Map (label, point) to names, which are wrapped in a narrow column."""
+    names = figure_names(rows)
     return {key: textwrap.fill(name, WRAPPED) for key, name in names.items()} if is_narrow() else names

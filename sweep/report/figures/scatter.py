@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from sweep.report.figures.names import figure_names
 from sweep.report.figures.style import COLOURS, GREY
 
 NUMBERED = 9
@@ -42,8 +43,9 @@ def draw_dots(ax: Axes, table: pd.DataFrame, against: Against) -> None:
     ax.step(*_points(front, axes), where="post", color=GREY, linewidth=1.0, zorder=1, label="front")
     for number, row in enumerate(numbered(table), start=1):
         _annotate(ax, row, axes, str(number), (-3, 4), "right")
+    names = figure_names(table)
     for row in table[table["baseline"]].to_dict("records"):
-        _annotate(ax, row, axes, name_of(row), (4, 3), "left")
+        _annotate(ax, row, axes, names[row["label"], row["point"]], (4, 3), "left")
     ax.set_xlim(*_limits(table, *axes[0]))
     ax.set_ylim(*_limits(table, *axes[1]))
     ax.set_xlabel(against.label)
@@ -57,12 +59,9 @@ def numbered(table: pd.DataFrame) -> list[dict[Any, Any]]:
 
 def front_text(table: pd.DataFrame) -> str:
     """Name the numbered members of the front: "1 aug, 2 iprm"."""
-    return ", ".join(f"{number} {name_of(row)}" for number, row in enumerate(numbered(table), start=1))
-
-
-def name_of(row: dict[Any, Any]) -> str:
-    """Name a configuration by its label and what was varied."""
-    return f"{row['label']}: {row['point']}" if row["point"] else str(row["label"])
+    names = figure_names(table)
+    listed = (f"{number} {names[row['label'], row['point']]}" for number, row in enumerate(numbered(table), start=1))
+    return ", ".join(listed)
 
 
 Axis = tuple[str, float]

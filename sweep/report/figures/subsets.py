@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from sweep.analysis.parts import Parts, configuration_name
+from sweep.analysis.parts import Parts
 from sweep.analysis.statistics import interval_arms, summarise
 from sweep.analysis.subsets import NONE, subset_columns
+from sweep.report.figures.names import figure_names
 from sweep.report.figures.style import COLOURS, GREY, MARKERS, Drawing, add_legend, new_figure, protocol, seed_count
 from sweep.report.subsets import shown_rows
 
@@ -36,7 +37,8 @@ def _draw(dataset: str, rows: pd.DataFrame, columns: dict[str, str], stem: str) 
     found = rows.drop_duplicates(keys).head(MOST_ROWS)
     rows = rows.merge(found[keys], on=keys)
     fresh = {"report": " (fresh seeds)"}
-    names = [configuration_name(r) + fresh.get(r["role"], "") for r in found.to_dict("records")]
+    known = figure_names(found)
+    names = [known[r["label"], r["point"]] + fresh.get(r["role"], "") for r in found.to_dict("records")]
     size = (3.3 + 0.055 * max(map(len, names)), 0.9 + 0.06 * len(names) * (2 + len(columns)))
     figure = new_figure(*size)
     ax = figure.subplots()

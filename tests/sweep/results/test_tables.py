@@ -206,3 +206,9 @@ def test_no_text_of_a_csv_starts_a_formula(tmp_path: Path) -> None:
     write_tables(tmp_path, "one")
     assert pd.read_csv(tmp_path / "one" / "runs.csv")["reason"].tolist() == ["'=HYPERLINK(1)"]
     assert pd.read_parquet(tmp_path / "one" / "runs.parquet")["reason"].tolist() == ["=HYPERLINK(1)"]
+
+
+def test_an_index_without_a_line_gives_tables_without_a_row(results: Results) -> None:
+    runs, epochs = load(results.path / "one"), load(results.path / "one", "epoch")
+    assert (len(runs), len(epochs)) == (0, 0)
+    assert {"hash", "label"} <= {*runs} & {*epochs}
