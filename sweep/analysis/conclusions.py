@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,9 +45,7 @@ def conclusions(parts: Parts, fronts: Sequence[Front] = ()) -> list[str]:
     family = sum(not math.isnan(p) for p in corrected)
     sentences = [f"{name}: {each.verdict(p, family)}" for (name, each), p in zip(found, corrected, strict=True)]
     sentences += [_front_sentence(front) for front in fronts]
-    for (label, dataset), rows in parts.swept.groupby(["label", "dataset"], sort=False):
-        if not fronts and rows["configuration"].nunique() > 1:
-            sentences.append(_choice_sentence(parts, str(label), str(dataset), rows))
+    sentences += [] if fronts else _choice_sentences(parts)
     compared = rows_to_compare(parts)
     column = shown_metric(compared, selection_metric(compared).removeprefix("validation_")) if len(compared) else None
     if column and len(parts.baseline):
@@ -110,14 +109,31 @@ def _losses_text(table: pd.DataFrame) -> str:
     return "; ".join(names) + ("; ..." if len(table) > 5 else "")
 
 
-def _choice_sentence(parts: Parts, label: str, dataset: str, rows: pd.DataFrame) -> str:
+def _choice_sentences(parts: Parts) -> list[str]:
+    """Say of each label and dataset what was chosen, and which difference would have been found: once of all choices of
+    which the same is true."""
+    said = []
+    for (label, dataset), rows in parts.swept.groupby(["label", "dataset"], sort=False):
+        if rows["configuration"].nunique() > 1:
+            text = _choice_text(parts, str(label), str(dataset), rows)
+            said.append((text, power_between(rows, selection_metric(rows))))
+    times = Counter(power for _, power in said)
+    own = [
+        f"{text}. {power[:1].upper()}{power[1:]}." if power and times[power] == 1 else f"{text}."
+        for text, power in said
+    ]
+    of_several = [f"In each of {count} choices: {power}." for power, count in times.items() if power and count > 1]
+    return own + of_several
+
+
+def _choice_text(parts: Parts, label: str, dataset: str, rows: pd.DataFrame) -> str:
     """Say what was chosen of the configurations of one label on one dataset, on each split, and what it reaches under
     fresh seeds: the validation mean of a choice is the best of several."""
     metric, several = selection_metric(rows), by_split(rows)
     found = [(best, part) for part in several if (best := chosen_run(part)) is not None]
     searched = rows["number"].notna().any()
     if not found:
-        return f"{label} on {dataset}: no {'searched ' if searched else ''}configuration has finished."
+        return f"{label} on {dataset}: no {'searched ' if searched else ''}configuration has finished"
     choices, fresh = list[str](), parts.reports.iloc[:0]
     for best, part in found:
         mine = part[part["configuration"].eq(best["configuration"])]
@@ -138,8 +154,7 @@ def _choice_sentence(parts: Parts, label: str, dataset: str, rows: pd.DataFrame)
         seeds = "1 fresh seed" if tested.n == 1 else f"{fresh['seed'].nunique()} fresh seeds"
         reached = f"{interval_text(tested.mean, tested.low, tested.high)} % ({column.replace('_', ' ')})"
         text += f"; under {seeds} {splits_text(tested.splits)} it reaches {reached}"
-    power = power_between(rows, metric)
-    return f"{text}. {power[:1].upper()}{power[1:]}." if power else f"{text}."
+    return text
 
 
 def rows_to_compare(parts: Parts) -> pd.DataFrame:

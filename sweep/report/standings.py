@@ -84,6 +84,7 @@ def _note(table: pd.DataFrame) -> str:
     powers = [
         (words, power_text(table[[f"{name}_detectable"]].rename(columns={f"{name}_detectable": "detectable"})))
         for name, words in BASELINES.items()
+        if table[name].notna().any()
     ]
     found = "; ".join(f"to {words} {text}" for words, text in powers if text)
     return (

@@ -204,3 +204,18 @@ def test_only_finished_fresh_seeds_count(tmp_path: Path) -> None:
         path.write_text('{"metrics": {}}')
     (sentence,) = conclusions(Parts(load(tmp_path / "one")))
     assert "under 1 fresh seed on one split it reaches 91.0 % (validation accuracy)." in sentence
+
+
+def test_what_would_have_been_found_is_said_once_of_all_choices(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for method, name in (("iprm", "alpha"), ("bss", "beta")):
+        for number, level in enumerate((0.6, 0.7)):
+            for seed in range(2):
+                values = {name: number / 10}
+                results.run("one", method, seed, {"multi": level}, values=values, number=number)
+    first, second, power = conclusions(Parts(load(tmp_path / "one")))
+    assert first.startswith("iprm on digits: the search chose alpha=0.1")
+    assert second.startswith("bss on digits: the search chose beta=0.1")
+    assert power.startswith("In each of 2 choices: of 2 configurations with 2 seeds on digits, a difference of ")
+    assert "probability" not in first + second

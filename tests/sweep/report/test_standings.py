@@ -22,6 +22,8 @@ def test_a_line_a_method_with_its_choice_and_its_differences(tmp_path: Path) -> 
     assert block.table is not None
     assert block.table.best == {0}
     assert "report_seeds would train it again" in block.table.note
+    assert "To joint training a difference of " in block.table.note
+    assert "ensemble" not in block.table.note
     rows = {row[0]: dict(zip(block.table.columns, row, strict=True)) for row in block.table.rows}
     assert set(rows) == {"iprm: alpha=0.7 (best of 9)", "joint (baseline)", "joint + unimodal losses (baseline)"}
     own = rows["iprm: alpha=0.7 (best of 9)"]
