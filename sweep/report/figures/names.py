@@ -8,7 +8,7 @@ import pandas as pd
 
 from sweep.analysis.parts import configuration_name
 
-LONGEST = 60
+LONGEST = 40
 """Letters up to which a name says the varied values, which all stand in the tables."""
 
 
