@@ -106,7 +106,8 @@ class Greedy(Method[GreedyHyperparameters]):
 
     Cost: one forward and one backward a step, as joint training, and the norms of all parameters and gradients; after
     the last epoch, for the utilization rates, a pass over the training data and one over the validation data for each
-    modality.
+    modality. A branch's own prediction has seen the other modalities through its gates, so it says more than the
+    modality alone.
 
     State: sums of the updates, running means of the gates, and the window that is open."""
 
