@@ -125,9 +125,9 @@ def load_model(path: str | Path, device: str = "cpu") -> Model:
         card = ModelCard.model_validate_json((folder / CARD).read_bytes())
         weights = load_file(folder / WEIGHTS)
     except FileNotFoundError as error:
-        raise ModelError(
-            f"{folder} holds no model ({error.filename} is missing); see python -m sweep export"
-        ) from error
+        # The library that reads the weights does not name the file.
+        missing = CARD if not (folder / CARD).is_file() else WEIGHTS
+        raise ModelError(f"{folder} holds no model ({missing} is missing); see python -m sweep export") from error
     except ValidationError as error:
         wrong = error.errors()[0]
         where = ".".join(map(str, wrong["loc"]))

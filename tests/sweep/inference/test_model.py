@@ -84,13 +84,13 @@ def _fewer(folder: Path) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "no card": (_damaged("model.json", lambda _: None), "holds no model"),
+    "no card": (_damaged("model.json", lambda _: None), r"holds no model \(model.json is missing\)"),
     "empty card": (_damaged("model.json", lambda _: b""), "is not a model card"),
     "cut card": (_damaged("model.json", lambda content: content[:200]), "is not a model card"),
     "garbage card": (_damaged("model.json", lambda _: b"\xff\0"), "is not a model card"),
     "card of a list": (_damaged("model.json", lambda _: b"[]"), "is not a model card"),
     "card of a later version": (_with(later=1), "later: "),
-    "no weights": (_damaged("model.safetensors", lambda _: None), "holds no model"),
+    "no weights": (_damaged("model.safetensors", lambda _: None), r"holds no model \(model.safetensors is missing\)"),
     "empty weights": (_damaged("model.safetensors", lambda _: b""), "holds no weights, or is damaged"),
     "cut weights": (_damaged("model.safetensors", lambda content: content[:-8]), "holds no weights, or is damaged"),
     "garbage weights": (_damaged("model.safetensors", lambda _: b"\xff" * 64), "holds no weights, or is damaged"),
