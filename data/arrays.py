@@ -27,6 +27,7 @@ from data.base import (
     SampleType,
     Split,
     SplitDraws,
+    usual_encoder,
 )
 from data.base.dataset import NOT_FINITE
 from data.base.placement import moved
@@ -122,12 +123,18 @@ def _are_tokens(floating: bool, shape: tuple[int, ...]) -> bool:
     return not floating and len(shape) == 2 and shape[0] == 2
 
 
+def _sample_type(values: Values) -> SampleType:
+    shape = tuple(values.shape[1:])
+    return SampleType(shape, _are_tokens(values.dtype.kind == "f", shape))
+
+
 class ArraysSource(DatasetSource[ArraysOptions]):
     """Arrays [n, ...] named as the modalities, ``labels`` [n] (whole numbers from 0, or words), and where there are
     any ``split`` [n] (train, validation, test or 0, 1, 2), ``group`` [n] and ``classes``.
 
     Served in single precision as they are; whole numbers [n, 2, L] are token ids and attention masks. npz files are
-    copied into the cache, npy files are mapped where they lie."""
+    copied into the cache, npy files are mapped where they lie. The default encoder of a modality goes by the shape of
+    its samples."""
 
     name = "arrays"
     title = "Your own arrays (npz, npy)"
@@ -140,7 +147,14 @@ class ArraysSource(DatasetSource[ArraysOptions]):
 
     @classmethod
     def encoders(cls, options: ArraysOptions) -> dict[str, Any]:
-        return dict.fromkeys(options.modalities, "mlp")
+        """Choose by the shapes of the samples, as the headers of the files say: see :func:`usual_encoder`. None where
+        these cannot be read, of which :meth:`describe` tells."""
+        root = Path(options.root).expanduser()
+        try:
+            found = _read(root, options.modalities, _open_headers)
+        except DataError:
+            return {}
+        return {modality: usual_encoder(_sample_type(found[modality])) for modality in options.modalities}
 
     @classmethod
     def fingerprint(cls, options: ArraysOptions) -> str:
@@ -159,10 +173,7 @@ class ArraysSource(DatasetSource[ArraysOptions]):
         for modality in options.modalities:
             _check_numbers(root, modality, first[modality])
         parts, _ = _parts(arrays, root, options)
-        samples = {}
-        for modality, values in arrays.modalities.items():
-            shape = tuple(values.shape[1:])
-            samples[modality] = SampleType(shape, _are_tokens(values.dtype.kind == "f", shape))
+        samples = {modality: _sample_type(values) for modality, values in arrays.modalities.items()}
         return Description(samples, {name: arrays.labels[rows] for name, rows in parts.items()})
 
     @classmethod
@@ -278,6 +289,21 @@ def _read(
 def _open(file: Path, wanted: set[str]) -> dict[str, Values | None]:
     with _explained(file):
         return read_named(file, wanted)
+
+
+def _open_headers(file: Path, wanted: set[str]) -> dict[str, Values | None]:
+    """Open the arrays of a file by what their headers say: of the right type and shape, all zeros, in no memory."""
+    with _explained(file):
+        if not zipfile.is_zipfile(file):
+            return {file.stem: open_npy(file)}
+        found = dict[str, Values | None]()
+        for name, info, archive in members(file):
+            found[name] = None
+            if name in wanted:
+                with archive.open(info) as stream:
+                    shape, _, dtype = check_size(name, stream, info)
+                found[name] = np.broadcast_to(np.zeros((), dtype), shape)
+        return found
 
 
 def _open_first(file: Path, wanted: set[str], first: dict[str, Values]) -> dict[str, Values | None]:

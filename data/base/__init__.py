@@ -19,6 +19,7 @@ from data.base.dataset import (
 )
 from data.base.source import (
     SPLIT_SEED,
+    USUAL_ENCODERS,
     DatasetOptions,
     DatasetSource,
     Description,
@@ -26,10 +27,12 @@ from data.base.source import (
     SplitDraws,
     check_sizes,
     require_modalities,
+    usual_encoder,
 )
 
 __all__ = [
     "SPLIT_SEED",
+    "USUAL_ENCODERS",
     "AbsentDataError",
     "Augmentation",
     "Batch",
@@ -48,4 +51,5 @@ __all__ = [
     "check_sizes",
     "require_modalities",
     "sample_shape",
+    "usual_encoder",
 ]

@@ -27,6 +27,21 @@ class SampleType:
     tokens: bool = False
 
 
+LEAST_STEPS, LEAST_PIXELS = 8, 4
+USUAL_ENCODERS = (
+    f"[C, T] with T of at least {LEAST_STEPS}: conv1d, [C, H, W] with H and W of at least {LEAST_PIXELS}: cnn, else mlp"
+)
+"""The rule of :func:`usual_encoder` in words."""
+
+
+def usual_encoder(sample: SampleType) -> str:
+    """Choose the encoder of a modality by the shape of its samples, where nobody names one: a small one, trained from
+    scratch. Token ids get none that reads them, as their vocabulary is not known: whoever has them names one."""
+    if len(sample.shape) == 2 and sample.shape[1] >= LEAST_STEPS and not sample.tokens:
+        return "conv1d"
+    return "cnn" if len(sample.shape) == 3 and min(sample.shape[1:]) >= LEAST_PIXELS else "mlp"
+
+
 MOST = 1_000_000
 """Whole numbers among a dataset's options may be at most so large: what they count is held in memory."""
 MOST_NUMBERS = 2**28
@@ -124,7 +139,8 @@ class DatasetSource(ABC, Generic[OptionsT]):
     @classmethod
     @abstractmethod
     def encoders(cls, options: OptionsT) -> dict[str, Any]:
-        """Give the default encoder of each modality: a name of ``models.encoders`` or {name: ..., options}."""
+        """Give the default encoder of each modality: a name of ``models.encoders`` or {name: ..., options}. Without
+        those that only the data tell, where these cannot be read on this machine."""
 
     @classmethod
     @abstractmethod

@@ -1,7 +1,8 @@
 """Describe a dataset of your own and train on it: three splits of tensors, one entry a modality.
 
 Here the samples are drawn. In a module of data/, or as the entry point ``sweep.datasets`` of a package, the same class
-is known to every sweep by its name. Data in npz files or in a CSV list needs no class: see the README."""
+is known to every sweep by its name. Data in npz files or in a CSV list needs no class, and arrays no encoders, which
+go by the shape of a sample: see the README."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ class Waves(DatasetSource[WavesOptions]):
 
     @classmethod
     def encoders(cls, options: WavesOptions) -> dict[str, Any]:
-        return {"wave": "mlp", "peak": "mlp"}
+        return {"wave": "mlp", "peak": "mlp"}  # [C, T] would take conv1d, [C, H, W] cnn: data.base.usual_encoder
 
     @classmethod
     def fingerprint(cls, options: WavesOptions) -> str:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 import data
 import methods
-from data.base import Corruption, DatasetOptions
+from data.base import USUAL_ENCODERS, Corruption, DatasetOptions
 from methods.base import Method
 from methods.base.hyperparameters import (
     Choice,
@@ -73,7 +73,8 @@ def datasets_table() -> Table:
         )
         table.add_row(name, source.title, source.terms or "yours", ", ".join(options))
     corruption = ", ".join(Corruption.model_fields)
-    table.caption = f"every dataset: corrupt ({{}}), modality -> {{{corruption}}}"
+    by_shape = f"arrays: default encoders by shape, {USUAL_ENCODERS}"
+    table.caption = f"every dataset: corrupt ({{}}), modality -> {{{corruption}}}\n{by_shape}"
     table.caption_justify = "left"
     return table
 
@@ -82,6 +83,8 @@ def encoders_table() -> Table:
     """List every encoder with the shapes of samples that it takes, by its default options, and with the options that a
     sweep's ``encoders`` may set."""
     table = Table(title="encoders", box=None, title_justify="left", padding=(0, 2, 0, 0))
+    table.caption = f"default of a dataset: its own; of arrays by shape, {USUAL_ENCODERS}"
+    table.caption_justify = "left"
     for column in ("name", "option", "default", "values", "meaning"):
         table.add_column(column, overflow="fold")
     for name in encoders.names():

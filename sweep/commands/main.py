@@ -25,6 +25,11 @@ EXAMPLES = """examples:
   python -m sweep run compare datasets=[av_digits] data.av_digits.root=path/to/fsdd
   ray job submit --working-dir . -- python -m sweep run compare --results /shared/results
 
+data of your own, in a sweep (python -m sweep init writes a file of sweeps):
+  datasets: [arrays]      data: {arrays: {root: mine.npz, modalities: [sensor, photo]}}   and labels; encoders by shape
+  datasets: [manifest]    data: {manifest: {root: list.csv, modalities: {face: {kind: image}}}}   and a column label
+  encoders: {sensor: gru} where the default is not wanted; list datasets, list encoders and the README say more
+
 exit codes: 0 done, 1 some runs failed, 2 mistake in configuration or command, 3 locked by a live process,
 130 interrupted (run again to go on)"""
 

@@ -131,6 +131,7 @@ class Settings:
     options: DatasetOptions
     modalities: tuple[str, ...]
     encoders: dict[str, dict[str, Any]]
+    """Of every modality, but for those of which only data that are not here tell the encoder."""
     train: Recipe
     epochs: int
 
@@ -211,7 +212,7 @@ def resolve(sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, 
     if options is not None:
         try:
             modalities = source.modalities(options)
-            specs = _encoders(sweep, source.encoders(options), values, path_of, problems)
+            specs = _encoders(sweep, modalities, source.encoders(options), values, path_of, problems)
             samples = source.samples(options)
             check_sizes(samples)
             problems += encoder_problems(sweep, specs, samples, values, path_of)
@@ -287,22 +288,30 @@ def _own_target(name: str) -> Target:
 
 
 def _encoders(
-    sweep: Sweep, defaults: Mapping[str, Any], values: Mapping[str, Any], path_of: PathOf, problems: list[Problem]
+    sweep: Sweep,
+    modalities: Sequence[str],
+    defaults: Mapping[str, Any],
+    values: Mapping[str, Any],
+    path_of: PathOf,
+    problems: list[Problem],
 ) -> dict[str, dict[str, Any]]:
-    """Settle the encoder of each modality: the dataset's, with what the sweep says of it."""
+    """Settle the encoder of each modality: the dataset's, with what the sweep says of it; none where neither names
+    one."""
     layers = _Layers()
     for modality, spec in defaults.items():
         layers.values[modality] = {"name": spec} if isinstance(spec, str) else dict(spec)
     for modality, spec in sweep.encoders.items():
-        if modality in defaults:
+        if modality in modalities:
             layers.put((modality,), spec, ("encoders", modality), "encoders")
     for name, value in values.items():
         aim = target(name)
-        if aim.section == "encoders" and aim.path[0] in defaults:
+        if aim.section == "encoders" and aim.path[0] in modalities:
             whole = {"name": value} if len(aim.path) == 1 and isinstance(value, str) else value
             layers.put(aim.path, whole, path_of(name), "encoders")
     found = {}
-    for modality in defaults:
+    for modality in modalities:
+        if "name" not in layers.values.get(modality, {}):
+            continue
         try:
             found[modality] = encoders.resolve(layers.values[modality])
         except ValueError as error:

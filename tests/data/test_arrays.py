@@ -131,6 +131,15 @@ def test_equal_samples_are_told_and_in_two_splits_allowed_where_asked(write: Mak
     assert load(again, allow_repeats=True).notes == ("samples in two splits: 1, as allow_repeats says",)
 
 
+def test_encoders_go_by_shape_and_are_unknown_where_the_files_cannot_be_read(write: Maker) -> None:
+    """None of the numbers is read, so that it takes no time."""
+    assert ArraysSource.encoders(options(write())) == {"audio": "mlp", "image": "cnn"}
+    steps = write("steps", audio=np.full((N, 3, 8), np.nan), image=np.zeros((N, 2, 9), int))
+    assert ArraysSource.encoders(options(steps)) == {"audio": "conv1d", "image": "mlp"}
+    assert ArraysSource.encoders(options(steps.parent / "nowhere.npz")) == {}
+    assert ArraysSource.encoders(options(write("half", image=None))) == {}
+
+
 def test_files_that_a_mac_leaves_behind_are_no_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "caches"))
     for key, values in arrays().items():

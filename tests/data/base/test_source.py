@@ -1,4 +1,4 @@
-"""The option that every dataset has: it leaves no trace where nothing is corrupted."""
+"""The option that every dataset has leaves no trace where nothing is corrupted; encoders are chosen by shape."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch
 from pydantic import ValidationError
 
 import data
+from data.base import SampleType, usual_encoder
 from data.digits import Digits, DigitsOptions
 
 
@@ -43,3 +44,20 @@ def test_a_dataset_loads_clean_and_is_corrupted_as_its_options_say() -> None:
     other = data.load("digits", given.model_copy(update={"split_seed": 3}))
     key = (dataset.test.inputs["profile"].key for dataset in (corrupted, other))  # type: ignore[union-attr]
     assert len(set(key)) == 2
+
+
+@pytest.mark.parametrize(
+    ("sample", "encoder"),
+    [
+        (SampleType((3, 8)), "conv1d"),
+        (SampleType((3, 7)), "mlp"),
+        (SampleType((2, 8), tokens=True), "mlp"),
+        (SampleType((1, 4, 4)), "cnn"),
+        (SampleType((3, 3, 9)), "mlp"),
+        (SampleType((3, 9, 3)), "mlp"),
+        (SampleType((100,)), "mlp"),
+        (SampleType((3, 2, 9, 9)), "mlp"),
+    ],
+)
+def test_the_usual_encoder_goes_by_the_shape_of_a_sample(sample: SampleType, encoder: str) -> None:
+    assert usual_encoder(sample) == encoder

@@ -11,6 +11,7 @@ from rich.table import Table
 
 import data
 import methods
+from data.base import USUAL_ENCODERS
 from methods.base.hyperparameters import Hyperparameters, hyper
 from models import encoders
 from sweep.commands import listing
@@ -64,6 +65,7 @@ def test_encoders_are_listed_with_the_shapes_that_they_take() -> None:
     said = " ".join(printed(listing.encoders_table()).split())
     assert "takes [C, H, W] with H and W of at least 4; 3 stages for fusion: channel" in said
     assert "takes [3, 224, 224]" in said
+    assert f"of arrays by shape, {USUAL_ENCODERS}" in said
     assert "takes any with at least one number" in said
     assert "model required text name of a network" in said
 
@@ -81,6 +83,7 @@ def test_every_dataset_is_listed_with_its_terms_of_use() -> None:
     words = printed(listing.datasets_table())
     assert set(data.names()) <= set(words.split())
     assert "signed release form" in words
+    assert f"arrays: default encoders by shape, {USUAL_ENCODERS}" in " ".join(words.split())
     assert [name for name in data.names() if not data.get(name).terms] == ["arrays", "manifest"]
 
 

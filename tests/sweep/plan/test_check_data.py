@@ -106,6 +106,27 @@ def test_channels_are_mixed_where_every_encoder_has_stages(write: Write) -> None
     assert "channels between maps of one size, and samples have: sound [9, 8], image [8, 8]; use mmtm" in problem
 
 
+def test_what_an_array_gets_by_its_shape_is_what_its_runs_are_known_by(write: Write) -> None:
+    series = {"sound": np.zeros((N, 3, 12), np.float32)}
+    keys = [None, {"sound": "conv1d"}, {"sound": {"width": 8}}, {"sound": "mlp"}]
+    found = [plan_of(write(series, **({"encoders": key} if key else {}))).studies[0].configurations[0] for key in keys]
+    names = [[encoder["name"] for encoder in each.template.encoders.values()] for each in found]
+    assert names == [["conv1d", "cnn"]] * 3 + [["mlp", "cnn"]]
+    assert found[2].template.encoders["sound"]["width"] == 8
+    assert found[0].key == found[1].key
+    assert len({each.key for each in found}) == 3
+
+
+def test_options_of_an_encoder_that_only_absent_data_tell_are_left_unchecked(write: Write) -> None:
+    file, notes = write({"sound": np.zeros((N, 3, 12))}, encoders={"sound": {"kernel": 7}}), list[str]()
+    validate(file)
+    Path("set.npz").unlink()
+    validate(file, (), notes.append)
+    assert len(notes) == 1
+    (problem,) = refused(plan_of, file)
+    assert "set.npz: no such file" in problem
+
+
 def test_data_that_is_not_here_is_noted_by_validation_and_refused_by_planning(write: Write) -> None:
     file, notes = write(), list[str]()
     Path("set.npz").unlink()
