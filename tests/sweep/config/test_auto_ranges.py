@@ -78,3 +78,40 @@ def test_a_star_that_stands_for_nothing_is_refused(write, vary, said):
 def test_where_no_range_is_declared_there_is_nothing_to_vary(write):
     (line,) = problem_lines(load, write(of(f"method: ranker, hyperparameters: {{alpha: 1}}, vary: auto, {SEARCH}")))
     assert "no method here declares a search range of what is neither fixed nor varied by name" in line
+
+
+def test_what_a_name_that_is_varied_beside_can_be_decides_what_has_an_effect(one, conditional):
+    text = of(
+        f"method: mixer, vary: {{'*': auto, kind: {{grid: [%s]}}}}, {SEARCH}, hyperparameters: {{mixer.radius: 1}}"
+    )
+    assert list(one(text % "round").vary) == ["alpha", "kind"]
+    assert list(one(text % "round, flat").vary) == ["alpha", "slope", "smooth", "width", "kind"]
+    # Each of two methods has its own name for it.
+    text = text.replace("method: mixer", "methods: [mixer, joint]").replace("kind:", "mixer.kind:")
+    assert "mixer.slope" not in one(text % "round").vary
+    assert "mixer.slope" in one(text % "flat").vary
+
+
+def test_what_is_fixed_is_fixed_for_its_method_alone(one):
+    text = of(f"methods: [mixer, ranker], vary: auto, {SEARCH}, hyperparameters: {{%s: 0.5}}")
+    assert [name for name in one(text % "alpha").vary if "alpha" in name] == []
+    assert [name for name in one(text % "ranker.alpha").vary if "alpha" in name] == ["mixer.alpha"]
+    entries = text.replace("ranker]", "{method: ranker, label: a}, {method: ranker, hyperparameters: {alpha: 1}}]")
+    assert [name for name in one(entries % "mixer.radius").vary if "alpha" in name] == ["mixer.alpha"]
+
+
+def test_a_mistake_of_a_name_that_was_not_written_is_told_where_the_star_was(write):
+    lines = "sweeps:\n  a:\n    method: mixer\n    datasets: [toy]\n    hyperparameters: {alpha: 1}\n    vary:%s\n    "
+    for star, said in [("\n      '*': auto", "7: sweeps.a.vary.*"), (" auto", "6: sweeps.a.vary")]:
+        assert problem_lines(load, write(lines % star + SEARCH)) == [
+            f"sweeps.yaml:{said}: flat mixing needs alpha below 1 (dataset toy)"
+        ]
+
+
+def test_other_mistakes_are_told_beside_a_star_without_adding_to_them(write):
+    """What is missing may be what a mistake elsewhere was meant to be."""
+    file = write(of("method: mixer, vary: auto, search: {algorithm: tp, configurations: 4}"))
+    (line,) = problem_lines(load, file)
+    assert line.startswith("sweeps.yaml:1: sweeps.a.search.algorithm: 'tp' is not possible")
+    (line,) = problem_lines(load, write(of(f"methods: [rankr], vary: auto, {SEARCH}")))
+    assert "no method called 'rankr'" in line
