@@ -113,5 +113,3 @@ def test_other_mistakes_are_told_beside_a_star_without_adding_to_them(write):
     file = write(of("method: mixer, vary: auto, search: {algorithm: tp, configurations: 4}"))
     (line,) = problem_lines(load, file)
     assert line.startswith("sweeps.yaml:1: sweeps.a.search.algorithm: 'tp' is not possible")
-    (line,) = problem_lines(load, write(of(f"methods: [rankr], vary: auto, {SEARCH}")))
-    assert "no method called 'rankr'" in line

@@ -85,8 +85,8 @@ def test_a_part_of_a_mapping_is_a_modality_or_a_key_that_is_written_of_it(one, m
     for key in ("left", "right", "first", "second", "third"):
         assert one(text % key).points == [{f"mixer.weights.{key}": 0.5}]
     assert problem_lines(one, text % "x") == [
-        "sweeps.yaml:1: sweeps.a.points[0].mixer.weights.x: weights of mixer has no 'x'; there are: left, right, first, "
-        "second, third"
+        "sweeps.yaml:1: sweeps.a.points[0].mixer.weights.x: weights of mixer has no 'x'; there are: left, right, "
+        "first, second, third"
     ]
 
 
