@@ -70,13 +70,15 @@ def remembered_digests(root: Path, paths: Iterable[Path]) -> dict[Path, bytes]:
         found = {path: entry for part in parts for path, entry in part.items()}
     latest = time.time_ns() - _SETTLED
     new = {
-        str(path): entry for path, entry in found.items() if max(entry[1:3]) < latest and known.get(str(path)) != entry
+        str(path): [*state, digest]
+        for path, (state, digest) in found.items()
+        if state and max(state[1:]) < latest and known.get(str(path)) != [*state, digest]
     }
     if new and file:
         with suppress(OSError):  # the cache of another user: the files are read again the next time
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(file, json.dumps(known | new).encode())
-    return {path: bytes.fromhex(found[path][3]) for path in wanted}
+    return {path: bytes.fromhex(found[path][1]) for path in wanted}
 
 
 def _memory(root: Path) -> Path | None:
@@ -91,15 +93,15 @@ def _memory(root: Path) -> Path | None:
     return file
 
 
-def _entry(path: Path, known: Mapping[str, Any]) -> list[Any]:
-    """Give size, times in nanoseconds and digest of a file."""
+def _entry(path: Path, known: Mapping[str, Any]) -> tuple[list[int], str]:
+    """Give size and times in nanoseconds of a file, nothing where it cannot be looked at; and its digest."""
     try:
         stat = path.stat()
     except OSError:
-        return [-1, 0, 0, file_digest(path).hex()]
-    times = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+        return [], file_digest(path).hex()
+    state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
     before = known.get(str(path))
-    return before if before and before[:3] == times else [*times, file_digest(path).hex()]
+    return state, before[3] if before and before[:3] == state else file_digest(path).hex()
 
 
 def _known(file: Path | None) -> dict[str, Any]:

@@ -125,6 +125,8 @@ class SpectrogramColumn(ArrayColumn[Spectrogram]):
         return self._cut(index, torch.full_like(index, self._last // 2), device)
 
     def draw(self, index: Tensor, device: Device, generator: Generator, part: slice = slice(None)) -> Tensor:
+        if not self.training:
+            return self.gather(index[part], device)
         starts = draw_integers(len(index), self._last, generator)[part]
         return _masked(self._cut(index[part], starts, device), self.form, len(index), generator, part)
 
@@ -198,6 +200,8 @@ class FilterBankColumn(ArrayColumn[FilterBank]):
 
     def draw(self, index: Tensor, device: Device, generator: Generator, part: slice = slice(None)) -> Tensor:
         bank = self.gather(index[part], device)
+        if not self.training:
+            return bank
         return _masked(bank.transpose(2, 3), self.form, len(index), generator, part).transpose(2, 3)
 
 

@@ -88,6 +88,20 @@ def test_another_split_seed_another_modality_and_another_split_draw_anew() -> No
     assert len({frozenset(each) for each in drawn}) == 4
 
 
+def test_the_notes_say_of_every_split_what_was_corrupted_in_it() -> None:
+    everywhere = {"drop": 0.5, "segment": True, "where": "all"}
+    dataset = corrupt(wave={"noise": 1, "share": 0.25}, text=everywhere, flat={"drop": 0.25})
+    assert dataset.notes == (
+        "told before",
+        "corrupted: test wave: noise of deviation 1 on 5 of 20 samples",
+        "corrupted: test text: 3 of 6 steps absent",
+        "corrupted: test flat: absent from 5 of 20 samples",
+        "corrupted: training text: 3 of 6 steps absent",
+        "corrupted: validation text: 3 of 6 steps absent",
+        "corrupted in the test split alone: wave, flat; validation, which chooses, is clean",
+    )
+
+
 @pytest.mark.parametrize(("where", "touched"), [("test", 0), ("all", 20)])
 def test_where_decides_which_splits(where: str, touched: int) -> None:
     dataset = corrupt(wave={"noise": 1, "where": where})
@@ -158,6 +172,10 @@ def test_shuffled_samples_exchange_the_modality_in_a_circle() -> None:
         walked.add(at)
         at = shown[at]
     assert walked == chosen
+    draws = generator(0, "corrupt", "shuffle", "flat", "test").random_sample(SIZE)
+    circle = sorted(chosen, key=lambda sample: draws[sample])
+    assert [shown[sample] for sample in circle] == [*circle[1:], circle[0]]  # each the next one's
+    assert "corrupted: test flat: exchanged among 8 of 20 samples" in dataset.notes
 
 
 EVERYTHING = {"noise": 1.0, "share": 0.5, "drop": 0.2, "shuffle": 0.5, "where": "all"}

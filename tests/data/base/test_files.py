@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,11 @@ def test_digest_knows_names_contents_and_their_borders() -> None:
         [("a", b"xy")],
         [("b", b"z"), ("a", b"xy")],
         [("ax", b"y"), ("b", b"z")],
+        [("a", b"xw"), ("b", b"z")],
     ]
-    assert len({digest(files), *map(digest, others)}) == 6
+    assert len({digest(files), *map(digest, others)}) == 7
+    # Recorded runs are found by it.
+    assert digest(files) == sha256(b"1/a/2/xy1/b/1/z").hexdigest()[:16]
 
 
 def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:

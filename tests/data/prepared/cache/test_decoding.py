@@ -17,7 +17,7 @@ from support.binary_files_dataset import LENGTH, Bytes, CountingWatcher, content
 
 import data
 from data.base import DataError
-from data.prepared.cache.decoding import prepare
+from data.prepared.cache.decoding import prepare, run_here
 from data.prepared.cache.folder import CacheError
 from data.prepared.cache.records import Marker, Skipped
 from data.prepared.cache.store import SampleStore
@@ -141,6 +141,31 @@ def decoded_rest(root: Path) -> list[str]:
     """The files behind the first shard, at which the preparation above stopped."""
     train = sorted(path.relative_to(root).as_posix() for path in (root / "train").iterdir())[16:]
     return train + [f"{s}/{p.name}" for s in ("validation", "test") for p in sorted((root / s).iterdir())]
+
+
+def test_rows_lie_in_the_order_of_the_lists_whichever_shard_is_decoded_first(root: Path, caches: Path) -> None:
+    prepare(shelf(root))
+    expected = contents(caches)
+    shutil.rmtree(caches)
+    prepare(shelf(root), lambda shards, advance: run_here(list(reversed(shards)), advance))
+    assert contents(caches) == expected
+
+
+def test_a_shard_that_another_process_has_is_waited_for_after_all_others() -> None:
+    asked, advanced = list[tuple[int, bool]](), list[int]()
+
+    class Busy:
+        def __init__(self, number: int) -> None:
+            self.number, self.items = number, range(number)
+
+        def run(self, wait: bool) -> Marker | None:
+            asked.append((self.number, wait))
+            return None if self.number == 2 and not wait else Marker()
+
+    shards: Any = [Busy(number) for number in (1, 2, 3)]
+    assert list(run_here(shards, advanced.append)) == [Marker()] * 3
+    assert asked == [(1, False), (2, False), (3, False), (2, True)]
+    assert advanced == [1, 3, 2]
 
 
 def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_bytes(root: Path, caches: Path, tmp_path: Path) -> None:

@@ -13,14 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from support.binary_files_dataset import LENGTH, CountingWatcher, decoded, shelf, write_shelf
 
 from data.base import DataError
 from data.prepared.cache.decoding import prepare
 from data.prepared.cache.folder import CacheError, CacheFolder, size
-from data.prepared.cache.records import Marker
+from data.prepared.cache.records import Content, Marker, Meta
 from data.prepared.cache.store import SampleStore
+from data.prepared.forms.base import Stored
 
 if TYPE_CHECKING:
     from support.recorded_disk import RecordedDisk
@@ -271,6 +273,57 @@ def test_a_lock_that_fails_otherwise_is_an_error(root: Path, monkeypatch: pytest
     monkeypatch.setattr(fcntl, "lockf", refuse)
     with pytest.raises(CacheError, match=r"cannot be written \(Input/output error\)"):
         shelf(root).shards[0].run(wait=False)
+
+
+# Arrays of rows ---------------------------------------------------------------------------------------------------
+
+ROWS = {"train.left.values": Stored("int32", (2,)), "train.right.values": Stored("float32", ())}
+
+
+def test_blocks_of_rows_go_where_they_belong_and_stay_when_the_files_are_opened_again(caches: Path) -> None:
+    folder = CacheFolder("sums")
+    folder.path.mkdir(parents=True)
+    with folder.writer(ROWS, 4) as writer:
+        writer.put("train.left.values", 2, np.array([[5, 6], [7, 8]], np.int32))
+        writer.put("train.right.values", 0, np.arange(4, dtype=np.float32))
+    with folder.writer(ROWS, 4) as writer:
+        writer.put("train.left.values", 0, np.array([[1, 2], [3, 4]], np.int32)[:, ::-1])
+        writer.put("train.left.values", 2, np.array([9], np.int32))  # ends before its row is full
+    found = folder.arrays("train")
+    assert list(found) == ["left", "right"]
+    assert found["left"]["values"].tolist() == [[2, 1], [4, 3], [9, 6], [7, 8]]
+    assert found["right"]["values"].tolist() == [0, 1, 2, 3]
+    assert folder.arrays("test") == {}
+
+
+def test_an_array_of_another_size_is_made_anew(caches: Path) -> None:
+    folder = CacheFolder("sums")
+    folder.path.mkdir(parents=True)
+    for rows in (4, 2, 3):
+        with folder.writer(ROWS, rows) as writer:
+            writer.put("train.left.values", rows - 1, np.array([[rows, rows]], np.int32))
+        left = folder.arrays("train")["left"]["values"]
+        assert left.shape == (rows, 2)
+        assert left[-1].tolist() == [rows, rows]
+
+
+def test_what_a_writer_has_put_is_on_the_disk_when_it_has_ended(caches: Path, disk: RecordedDisk) -> None:
+    folder = CacheFolder("sums")
+    folder.path.mkdir(parents=True)
+    with folder.writer(ROWS, 1) as writer:
+        writer.put("train.left.values", 0, np.zeros((1, 2), np.int32))
+        assert disk.synced() == []
+    assert {path.name for path in disk.synced()} == {f"{name}.npy" for name in ROWS}
+
+
+def test_a_finished_folder_has_its_labels_before_it_says_so(caches: Path, disk: RecordedDisk) -> None:
+    folder = CacheFolder("sums")
+    content = Content(manifest="a", media="b", forms="c")
+    meta = Meta(dataset="sums", profile="p", key="k", content=content, samples={"train": 2}, bytes=7)
+    assert folder.finish(meta, {"train": np.array([1, 0]), "test": np.array([1])}) == meta == folder.meta()
+    assert disk.renamed() == ["train.labels.npy", "test.labels.npy", "meta.json"]
+    assert folder.labels("train").tolist() == [1, 0]
+    assert (folder.path / "meta.json").read_text() == meta.model_dump_json(indent=2) + "\n"
 
 
 # What is there ----------------------------------------------------------------------------------------------------

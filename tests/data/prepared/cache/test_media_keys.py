@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
+from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data.prepared.cache import media_keys
-from data.prepared.cache.folder import CacheError
+from data.prepared.cache.folder import CacheError, CacheFolder
 from data.prepared.cache.media_keys import file_digest, medium_key, remembered_digests
 from data.prepared.lists.items import Clip
 
@@ -76,6 +79,11 @@ def test_files_are_read_again_only_where_they_may_have_changed(tmp_path: Path, m
     assert sorted(read[3:]) == ["absent", "b"]
     assert second[paths[1]] != first[paths[1]]
     assert second[paths[0]] == first[paths[0]]
+    (memory,) = CacheFolder("media-digests").path.iterdir()
+    stats = {path: path.stat() for path in paths}
+    assert json.loads(memory.read_bytes()) == {  # nothing of a file that is not there
+        str(path): [1, stat.st_mtime_ns, stat.st_ctime_ns, second[path].hex()] for path, stat in stats.items()
+    }
 
 
 def test_what_has_just_changed_may_change_again_unseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,3 +126,31 @@ def test_digests_that_others_may_write_are_not_taken(tmp_path: Path, caches: Pat
     (caches / "media-digests").chmod(0o777)
     with pytest.raises(CacheError, match="not to be trusted"):
         remembered_digests(tmp_path, [written(tmp_path / "a", b"1")])
+
+
+def test_a_key_is_the_digest_of_the_parts_and_their_lengths(tmp_path: Path) -> None:
+    """Another key makes every user decode everything again."""
+
+    def short(*parts: bytes) -> bytes:
+        return sha256(b"".join(len(part).to_bytes(8) + part for part in parts)).digest()[:16]
+
+    a, b = written(tmp_path / "a", b"one"), written(tmp_path / "b", b"")
+    of_a, of_b, gone = short(bytes(7) + b"\x03", b"one"), short(bytes(8), b""), tmp_path / "gone"
+    assert (file_digest(a), file_digest(b)) == (of_a, of_b)
+    assert file_digest(gone) == short(b"unreadable", os.fsencode(gone))
+    assert medium_key((a, b)) == short(b"", of_a, of_b)
+    assert medium_key(Clip(a, 3, 13)) == short(b"frames 3 to 13", of_a)
+    assert medium_key("café") == short(b"text", "café".encode())
+    assert medium_key(a, digest=lambda path: path.name.encode()) == short(b"", b"a")
+
+
+def test_a_large_file_is_known_by_64_pieces_from_its_first_byte_to_its_last(tmp_path: Path) -> None:
+    size = 2**22 + 1  # a byte more than is read as a whole
+    path = tmp_path / "large"
+    content, starts = np.random.default_rng(0).bytes(size), [k * (size - 2**16) // 63 for k in range(64)]
+    path.write_bytes(content)
+    parts = [size.to_bytes(8), *(content[start : start + 2**16] for start in starts)]
+    assert file_digest(path) == sha256(b"".join(len(part).to_bytes(8) + part for part in parts)).digest()[:16]
+    path.write_bytes(content[:-1])
+    parts = [(size - 1).to_bytes(8), content[:-1]]
+    assert file_digest(path) == sha256(b"".join(len(part).to_bytes(8) + part for part in parts)).digest()[:16]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from contextlib import AbstractContextManager
@@ -15,7 +16,7 @@ from support.binary_files_dataset import LENGTH, Bytes, shelf
 from data.base import DataError
 from data.prepared.cache import preparation
 from data.prepared.cache.decoding import prepare
-from data.prepared.cache.folder import CacheFolder
+from data.prepared.cache.folder import CacheError, CacheFolder
 from data.prepared.cache.preparation import Preparation
 from data.prepared.cache.records import Skipped
 from data.prepared.lists.items import Item, Listing
@@ -192,3 +193,22 @@ def test_a_sample_may_be_shorter_than_its_array_but_not_empty_longer_or_of_anoth
         else:
             with pytest.raises(TypeError, match=rf"train.bytes.bytes was decoded to uint8 \({length},\)"):
                 shelf(root).shards[0].run()
+
+
+def test_a_shard_of_the_largest_datasets_has_more_than_the_least_samples() -> None:
+    for train, step in ((16 * 2048 - 2, 16), (16 * 2048 - 1, 17)):
+        work = listed(train)
+        assert {len(shard.items) for shard in work.shards[: train // step]} == {step}
+        assert sum(shard.split == "train" for shard in work.shards) == -(-train // step) <= 2048
+
+
+def test_a_shard_that_finds_no_room_says_how_much_it_takes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard = shelf(root).shards[1]
+
+    def refuse(handle: int, content: object, offset: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    assert shard.bytes == 16 * (LENGTH + 8)
+    with pytest.raises(CacheError, match=r"no room for the next 1.1 KiB \(No space left on device\), .* are free"):
+        shard.run()

@@ -51,6 +51,27 @@ def test_what_is_put_is_marked_and_the_rest_is_not(store: SampleStore) -> None:
     assert (store.folder.path / "bytes.bin").stat().st_size == 2 * 4
 
 
+def test_a_row_is_written_whole_and_no_byte_beside_it(store: SampleStore) -> None:
+    store.allocate([key(0), key(1), key(2)])
+    full = {"bytes": np.array([251, 252, 253, 254], np.uint8), "count": np.array(-1, np.int64)}
+    with store.writer() as writer:
+        for row in (2, 0, 1):  # in any order
+            writer.put(row, full if row != 1 else STORED)
+        assert writer.rows == [2, 0, 1]
+    arrays = store.arrays(3)
+    assert arrays["bytes"].tolist() == [[251, 252, 253, 254], [1, 2, 3, 0], [251, 252, 253, 254]]
+    assert arrays["count"].tolist() == [-1, 3, -1]
+    assert (store.folder.path / "written.bin").read_bytes() == b"\1\1\1"
+    assert (store.folder.path / "keys-000000.bin").read_bytes() == key(0) + key(1) + key(2)
+
+
+def test_a_writer_that_has_put_nothing_marks_nothing(store: SampleStore) -> None:
+    store.allocate([key(0)])
+    with store.writer():
+        pass
+    assert not (store.folder.path / "written.bin").exists()
+
+
 def test_a_write_that_fails_marks_nothing(store: SampleStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.allocate([key(0)])
 

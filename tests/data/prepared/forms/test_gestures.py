@@ -9,8 +9,9 @@ from support.media_files import noise, serve, shaded, write_video
 
 from data.media import MediaError
 from data.prepared import Clip
+from data.prepared.cache.store import SampleStore
 from data.prepared.forms import Flow, GestureClip
-from data.prepared.forms.gestures import draw_corners
+from data.prepared.forms.gestures import centre, crops, draw_corners, read_clip
 from data.prepared.forms.pictures import IMAGENET
 
 MEAN, STD = (torch.tensor(values).view(3, 1, 1, 1) for values in IMAGENET)
@@ -127,3 +128,43 @@ def test_windows_of_another_length_are_refused(tmp_path: Path) -> None:
         COLOUR.decode(Clip(path, 0, 9), "train")
     with pytest.raises(MediaError, match=r"sk_color\.avi: 12 frames, too few for the window from 5 to 15"):
         FLOW.decode(Clip(path, 5, 15), "train")
+
+
+@pytest.mark.parametrize("before", [(), (2,), (2, 3), (2, 1, 2)])
+def test_the_centre_is_cut_out_of_the_last_two_axes(before: tuple[int, ...]) -> None:
+    values = np.broadcast_to(np.arange(35).reshape(5, 7), (*before, 5, 7))
+    found = centre(values, 3)
+    assert found.shape == (*before, 3, 3)
+    assert (found == [[9, 10, 11], [16, 17, 18], [23, 24, 25]]).all()
+    assert (centre(values, 4) == values[..., 0:4, 1:5]).all()  # an odd rest: nearer to the first row and column
+
+
+def test_every_crop_is_a_view_found_by_its_corner() -> None:
+    stored = torch.arange(2 * 5 * 2 * 6 * 6).view(2, 5, 2, 6, 6)
+    view = crops(stored, 3, 4)
+    assert view.shape == (2, 3, 2, 3, 3, 3, 4, 4)
+    assert view.data_ptr() == stored.data_ptr()
+    assert torch.equal(view[1, 2, :, 1, 0], stored[1, 2:5, :, 1:5, 0:4].transpose(0, 1))
+
+
+def test_corners_follow_from_one_draw_of_the_generator() -> None:
+    shares = torch.rand((6, 3), generator=seeded(3), dtype=torch.float64)
+    assert torch.equal(draw_corners(6, 2, 8, seeded(3)), (shares * torch.tensor([3, 9, 9])).long())
+
+
+def test_a_clip_is_its_window_of_frames_with_the_channels_first(clips: list[Clip]) -> None:
+    whole = read_clip(clips[0], 10, 24)
+    assert (whole.shape, whole.dtype, whole.flags["C_CONTIGUOUS"]) == ((10, 3, 24, 24), np.uint8, True)
+    later = read_clip(Clip(clips[0].path, 5, 13), 8, 24)
+    assert np.array_equal(later, whole[2:])
+
+
+def test_what_is_stored_of_gestures_has_its_name_until_its_decoding_changes() -> None:
+    """Another name makes every user decode everything again."""
+    names = [SampleStore.of(form, split).name for form in (GestureClip(), Flow()) for split in ("train", "test")]  # type: ignore[arg-type]
+    assert names == [
+        "samples-gestureclip-9a0891c00c937363",
+        "samples-gestureclip-66cb7ed32a87c718",
+        "samples-flow-af84191254c03d2d",
+        "samples-flow-894bc1191badcc97",
+    ]

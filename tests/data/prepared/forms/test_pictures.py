@@ -7,10 +7,12 @@ import pytest
 import torch
 from support.media_files import noise, serve, shaded, write_picture, write_video
 
+from data.augment.crops import crop, draw_crops, draw_flips
 from data.media import MediaError
+from data.prepared.cache.store import SampleStore
 from data.prepared.forms import Frames, Image
 from data.prepared.forms.columns import ArrayColumn
-from data.prepared.forms.pictures import IMAGENET, STANDARDS, middles
+from data.prepared.forms.pictures import IMAGENET, STANDARDS, middles, standardise
 
 MEAN, STD = (torch.tensor(values).view(3, 1, 1) for values in IMAGENET)
 
@@ -184,6 +186,35 @@ def test_each_frame_has_its_own_crop_and_workers_agree(tmp_path: Path) -> None:
     assert torch.equal(joint, torch.cat(parts))
     plain = serve(Frames(frames=2, size=16, stored_size=24, random_crop=False, flip=False), clips, "train", tmp_path)
     assert torch.allclose(plain.draw(index, "cpu", seeded()), plain.gather(index, "cpu"))
+
+
+def test_a_frame_is_cropped_as_the_papers_say(tmp_path: Path) -> None:
+    """To 8 to 100 % of its area, then flipped or not; and what is random comes in this order."""
+    clips = [
+        tuple(write_picture(tmp_path / f"{k}-{t}.png", noise(24, 32, 3 * k + t)) for t in range(3)) for k in (0, 1)
+    ]
+    form = Frames(frames=2, size=16, stored_size=24)
+    column = serve(form, clips, "train", tmp_path)
+    assert isinstance(column, ArrayColumn)
+    index, generator = torch.tensor([1, 0, 1]), seeded()
+    within = torch.rand((3, 2), generator=generator, dtype=torch.float64)
+    boxes = draw_crops(torch.tensor([[24, 32]]).expand(6, 2), generator, (0.08, 1.0))
+    flips = draw_flips(6, generator)
+    places = ((torch.arange(2) + within) * 3 / 2).long().clamp(max=2)
+    chosen = column.arrays["frames"][index[:, None], places].flatten(0, 1).permute(0, 3, 1, 2)
+    expected = standardise(crop(chosen, boxes, 16, flips), *IMAGENET).unflatten(0, (3, 2)).transpose(1, 2)
+    assert torch.equal(column.draw(index, "cpu", seeded()), expected)
+
+
+def test_what_is_stored_of_pictures_has_its_name_until_its_decoding_changes() -> None:
+    """Another name makes every user decode everything again."""
+    names = [SampleStore.of(form, split).name for form in (Image(), Frames(frames=3)) for split in ("train", "test")]  # type: ignore[arg-type]
+    assert names == [
+        "samples-image-4ab51e8e87bade6f",
+        "samples-image-9f24d3d23592a2b5",
+        "samples-frames-872fd3de2f8bf8c7",
+        "samples-frames-78b40ad3d7f3ff92",
+    ]
 
 
 def test_a_video_gives_the_frames_of_its_seconds(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import torch
 from support.media_files import serve, tone, write_sound
 
 from data.media import MediaError
+from data.prepared.cache.store import SampleStore
 from data.prepared.forms import FilterBank, Spectrogram
+from data.prepared.forms.base import Stored
 from data.prepared.forms.sound import fill_up, log_stft
 
 CREMA_D = Spectrogram(rate=22050, seconds=3, n_fft=512, hop=353, dtype="float32")
@@ -166,3 +169,37 @@ def test_a_resident_column_serves_the_same(tmp_path: Path) -> None:
     assert torch.equal(resident.draw(index, "cpu", seeded()), column.draw(index, "cpu", seeded()))
     assert len(resident) == 3
     assert column.nbytes == resident.nbytes == 3 * (33 * 21 * 4 + 1)
+
+
+def test_evaluation_is_never_masked(tmp_path: Path) -> None:
+    index = torch.arange(8) % 2
+    masks = {"mask_bands": 8, "mask_frames": 8}
+    for form in (
+        Spectrogram(rate=8000, seconds=0.1, n_fft=64, hop=40, crop="random", **masks),  # type: ignore[arg-type]
+        FilterBank(rate=8000, mels=16, frames=32, **masks),  # type: ignore[arg-type]
+    ):
+        folder = tmp_path / type(form).__name__
+        paths = [write_sound(folder / f"{k}.wav", hiss(2000, k), 8000) for k in range(2)]
+        for split in ("train", "validation", "test"):
+            column = serve(form, paths, split, folder)  # type: ignore[arg-type]
+            plain = torch.equal(column.draw(index, "cpu", seeded()), column.gather(index, "cpu"))
+            assert plain is (split != "train")
+            assert torch.equal(
+                column.draw(index, "cpu", seeded(), slice(2, 5)), column.draw(index, "cpu", seeded())[2:5]
+            )
+
+
+def test_what_is_stored_of_a_sound_has_its_name_until_its_decoding_changes() -> None:
+    """Another name makes every user decode everything again."""
+    assert [SampleStore.of(form, "train").name for form in (CREMA_D, VGGSOUND, FilterBank())] == [
+        "samples-spectrogram-b2368f6a3204e55f",
+        "samples-spectrogram-cdf7e635f3654862",
+        "samples-filterbank-317e10ff36ba2bc9",
+    ]
+
+
+def test_a_sound_that_says_no_length_is_taken_for_twice_what_is_served() -> None:
+    assert VGGSOUND.source_samples() == 160_000
+    assert replace(VGGSOUND, source_seconds=7.5).source_samples() == 120_000
+    assert VGGSOUND.stored("train")["spectrogram"] == Stored("float16", (129, 1 + 160_000 // 128))
+    assert VGGSOUND.stored("test")["spectrogram"] == Stored("float16", (129, 626))

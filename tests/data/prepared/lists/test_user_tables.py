@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from data.base import DataError
-from data.prepared.lists.user_tables import carve_splits, label_notes, number_labels, repeat_notes, split_name
+from data.prepared.lists.user_tables import (
+    carve_splits,
+    label_notes,
+    number_labels,
+    repeat_notes,
+    split_draws,
+    split_name,
+)
 
 
 def place(row: int) -> str:
@@ -132,3 +139,11 @@ def test_a_split_that_the_table_names_stays() -> None:
     assert "groups on more than one side of the split: 8 (group 0, ...)" in notes
     with pytest.raises(DataError, match="table: no sample is of the test split"):
         carve_splits(labels, ["train"] * 40, None, (0.1, 0.2), 0, "table")
+
+
+@pytest.mark.parametrize(
+    ("split", "draws"),
+    [(None, "test"), (["train", "test"], "validation"), (["train", "validation", "test"], "nothing")],
+)
+def test_the_seed_draws_what_the_table_leaves_open(split: list[str] | None, draws: str) -> None:
+    assert split_draws(split) == draws
