@@ -18,8 +18,8 @@ from support.worker_processes import Workers
 import methods
 from data.base import Batch, Dataset, Split
 from methods.base import MethodError
-from methods.base.fused import FusedMethod
-from methods.base.fusion_hyperparameters import FusionHyperparameters, check_fusion
+from methods.base.fused import FusedMethod, build_fusion, linear_head
+from methods.base.fusion_hyperparameters import FusionHyperparameters
 from methods.joint import Joint, JointHyperparameters
 from models import encoders
 from models.batchnorm import SynchronizedBatchNorm
@@ -241,13 +241,6 @@ def test_dropout_of_a_fusion_depends_on_the_number_of_workers() -> None:
 # What is refused -----------------------------------------------------------------------------------------------
 
 
-def test_heads_of_attention_divide_the_width_of_tokens() -> None:
-    for options in ({"fusion": "attention", "heads": 3}, {"fusion": "late_transformer", "transformer_heads": 3}):
-        with pytest.raises(MethodError, match=f"fusion {options['fusion']}: 3 heads do not divide a token_width of 64"):
-            Joint.check(JointHyperparameters(token_width=64, **options), ("audio", "video"))
-    Joint.check(JointHyperparameters(token_width=64, heads=3), ("audio", "video"))
-
-
 def test_all_tokens_need_encoders_that_have_them() -> None:
     class Plain(torch.nn.Linear):
         out_dim = 3
@@ -263,42 +256,6 @@ def test_encoders_without_stages_are_refused_by_name() -> None:
     Joint(built, 3, JointHyperparameters(fusion="channel"), epochs=2)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"fusion": "etmc"}, "fusion etmc is trained by a loss of its own"),
-        ({"fusion": "channel", "channel_mode": "cen"}, r"fusion channel \(cen\) is trained by a loss of its own"),
-    ],
-)
-def test_methods_with_an_objective_of_their_own_refuse(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(MethodError, match=message):
-        check_fusion(FusionHyperparameters(**options), ("audio", "video"))
-    Joint.check(JointHyperparameters(**options), ("audio", "video"))
-    for name in methods.names():
-        kind = methods.get(name)
-        trains_fusion = not getattr(kind, "replaces_fusion_loss", True)
-        if issubclass(kind.Hyperparameters, FusionHyperparameters) and not trains_fusion:
-            with pytest.raises(MethodError, match=message):
-                kind.check(kind.Hyperparameters(**options), ("audio", "video"))
-
-
-def test_channel_is_for_methods_that_run_the_encoders_side_by_side() -> None:
-    mmtm = FusionHyperparameters(fusion="channel")
-    check_fusion(mmtm, ("audio", "video"), side_by_side=True)
-    with pytest.raises(MethodError, match="fusion channel runs the encoders of all modalities together"):
-        check_fusion(mmtm, ("audio", "video"))
-    cen = FusionHyperparameters(fusion="channel", channel_mode="cen")
-    with pytest.raises(MethodError, match="a loss of its own"):
-        check_fusion(cen, ("audio", "video"), side_by_side=True)
-
-
-def test_stages_are_numbered_from_one() -> None:
-    assert JointHyperparameters().mmtm_stages == [2, 3, 4]
-    for stages in ([], [0]):
-        with pytest.raises(ValueError, match="numbered from 1"):
-            JointHyperparameters(mmtm_stages=stages)
-
-
 @pytest.mark.parametrize("tokens", ["one", "all"])
 def test_tokens_of_samples_that_lack_a_modality_are_masked_in_training_too(tokens: str) -> None:
     dataset = toy_dataset()
@@ -309,3 +266,44 @@ def test_tokens_of_samples_that_lack_a_modality_are_masked_in_training_too(token
     found = method.training_outputs(replace(batch, present={"video": there}), context).logits
     alone, both = method.predict(batch, ["audio"])["multi"], method.predict(batch)["multi"]
     torch.testing.assert_close(found, torch.where(there.unsqueeze(1), both, alone))
+
+
+# How it is wired -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["concat", "sum"])
+def test_a_linear_head_gives_the_fused_logits_of_the_joined_features(name: str) -> None:
+    fusion = build_fusion(FusionHyperparameters.model_validate({"fusion": name}), ("audio", "video"), [2, 3], CLASSES)
+    for number, layer in enumerate(fusion.head_layers):
+        assert layer.bias is not None
+        torch.nn.init.constant_(layer.bias, 1.0 + number)
+    weight, bias = linear_head(fusion)
+    assert weight.shape == (CLASSES, 5)
+    assert bias is not None
+    assert bias.tolist() == [float(sum(1 + number for number in range(len(fusion.head_layers))))] * CLASSES
+    features = [torch.randn(4, 2), torch.randn(4, 3)]
+    torch.testing.assert_close(fusion.fuse(features).logits, torch.cat(features, 1) @ weight.T + bias)
+    for layer in fusion.head_layers:
+        layer.bias = None
+    assert linear_head(fusion)[1] is None
+
+
+@pytest.mark.parametrize(("name", "option"), [("affine", "film_target"), ("gated", "gate_target")])
+def test_the_target_is_counted_among_the_modalities(name: str, option: str) -> None:
+    for target, position in (("audio", 0), ("video", 1), (None, 2)):
+        hyperparameters = FusionHyperparameters.model_validate({"fusion": name, option: target})
+        built: Any = build_fusion(hyperparameters, NAMES, [2, 3, 2], CLASSES)
+        assert built.target == position
+
+
+def test_auxiliary_heads_are_built_where_they_are_asked_for() -> None:
+    for source, asked, built in (
+        (None, False, False),
+        (None, True, True),
+        ("aux", False, True),
+        ("zero", False, False),
+    ):
+        hyperparameters = FusionHyperparameters(unimodal_source=source)
+        fusion = build_fusion(hyperparameters, ("audio", "video"), [2, 3], CLASSES, asked)
+        assert (fusion.aux_heads is not None) is built
+    assert build_fusion(FusionHyperparameters(), ("audio", "video"), [2, 3], CLASSES).aux_heads is None
