@@ -197,7 +197,7 @@ class CGGM(FusedMethod[CGGMHyperparameters]):
         hp = self.hyperparameters
         context.zero_grad()
         with context.autocast():
-            outputs = self(batch)
+            outputs = self.training_outputs(batch, context)
             task = F.cross_entropy(outputs.logits, batch.labels)
             pairs = zip(self.classifiers, outputs.features, strict=True)
             heard = [classifier(f.detach()) for classifier, f in pairs]

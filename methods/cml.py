@@ -170,7 +170,7 @@ class CML(FusedMethod[CMLHyperparameters]):
         """Compute :func:`cml_loss` along the removals of this step."""
         hp = self.hyperparameters
         order = self.removal_order(context)
-        chain = [outputs.logits, *self.smaller_sets(outputs.features, order)]
+        chain = [outputs.logits, *self.smaller_sets(outputs.features, order, batch)]
         surpluses = [_surplus(*step, hp.margin) for step in _steps(chain, batch.labels, hp.mask_mode)]
         ranks = [surplus.mean() for surplus in surpluses]
         for number, (removed, surplus) in enumerate(zip(order[:-1], surpluses, strict=True)):
@@ -186,7 +186,7 @@ class CML(FusedMethod[CMLHyperparameters]):
         drawn = torch.randperm(len(self.modalities), generator=context.generator("cml order", when))
         return [int(position) for position in drawn]
 
-    def smaller_sets(self, features: list[Tensor], order: list[int]) -> list[Tensor]:
+    def smaller_sets(self, features: list[Tensor], order: list[int], batch: Batch) -> list[Tensor]:
         """Compute the logits [B, C] after each removal."""
         kept = [sorted(order[number:]) for number in range(1, len(order))]
         if (self.hyperparameters.removal or "parts") == "parts" and self.hyperparameters.fusion in LINEAR_HEADS:
@@ -195,7 +195,8 @@ class CML(FusedMethod[CMLHyperparameters]):
             return [subset_logits(parts, bias, keep) for keep in kept]
         blank = [torch.zeros_like(feature) for feature in features]
         subsets = [[features[m] if m in keep else blank[m] for m in range(len(features))] for keep in kept]
-        return [self.fusion.fuse(subset).logits for subset in subsets]
+        there = batch.presence(self.modalities) if batch.present else None
+        return [self.fusion.fuse(subset, there).logits for subset in subsets]
 
     def diagnostics(self) -> dict[str, float]:
         """Means over the samples of an epoch: rank loss of each removal, in the order of a step; share of samples that

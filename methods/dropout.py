@@ -162,8 +162,13 @@ class Dropout(FusedMethod[DropoutHyperparameters]):
     def training_outputs(self, batch: Batch, context: Context) -> Outputs:
         """Fuse what is kept in this step. Numbers are drawn in every epoch and for every modality, so that all settings
         share them."""
-        of_batch = self.hyperparameters.granularity == "batch"
-        features, keep = (self.kept_modalities if of_batch else self.kept_features)(batch, context)
+        if self.hyperparameters.granularity == "batch":
+            features, keep = self.kept_modalities(batch, context)
+            if batch.present:
+                keep = keep & batch.presence(self.modalities)
+                features = apply_keep(features, keep, self.fills)
+        else:
+            features, keep = self.kept_features(batch, context)
         with self.masking(keep):
             output = self.fusion.fuse(features)
         return Outputs(features, output.logits, extra=output.extra)
@@ -171,16 +176,15 @@ class Dropout(FusedMethod[DropoutHyperparameters]):
     def kept_features(self, batch: Batch, context: Context) -> tuple[list[Tensor], Tensor]:
         """Drop modalities of samples: features [B, d_m], and which of them are kept, bool [B, M]."""
         uniform = context.sample_numbers(STREAM, len(self.dims))
-        keep = torch.ones_like(uniform, dtype=torch.bool)
-        if context.epoch - 1 in self.window:
-            keep = keep_mask(uniform, self.rates)
+        drops = context.epoch - 1 in self.window
+        rates = self.rates if drops else torch.zeros_like(self.rates)
+        keep = keep_mask(uniform, rates)
+        if drops:
             for m, kept in zip(self.modalities, keep.float().mean(0), strict=True):
                 context.log(f"dropped_{m}", 1 - kept)
-        elif not batch.present:
-            return self.encode(batch), keep
         if batch.present:
             keep = keep & batch.presence(self.modalities)
-        return apply_keep(self.encode(batch), keep, self.fills, self.scale(keep, self.rates)), keep
+        return apply_keep(self.encode(batch), keep, self.fills, self.scale(keep, rates)), keep
 
     def kept_modalities(self, batch: Batch, context: Context) -> tuple[list[Tensor], Tensor]:
         """Drop modalities of the batch, whose encoders do not run: features [B, d_m], and which are kept, bool [M]."""

@@ -107,7 +107,7 @@ class CopiedNetwork(nn.Module):
         wanted = list(self.encoders) if name == MULTI else [name]
         features = [batch.zero_absent(m, self.encoders[m](batch.inputs[m])) for m in wanted]
         if name == MULTI:
-            return self.fusion.fuse(features).logits
+            return self.fusion.fuse(features, batch.presence(wanted) if batch.present else None).logits
         return self.heads[list(self.encoders).index(name)](features[0])
 
 
@@ -265,7 +265,7 @@ class GBlend(FusedMethod[GBlendHyperparameters]):
     def training_outputs(self, batch: Batch, context: Context) -> Outputs:
         """Give what the blended loss needs, or in an estimate the logits of the copied classifier in training."""
         if self.copied is None or context.phase.info is None:
-            return self(batch)
+            return super().training_outputs(batch, context)
         return Outputs([], self.copied.logits(context.phase.info, batch))
 
     def unimodal_logits(self, features: list[Tensor]) -> list[Tensor]:

@@ -172,7 +172,7 @@ class MMPareto(FusedMethod[MMParetoHyperparameters]):
     def training_step(self, batch: Batch, context: Context) -> Tensor:
         context.zero_grad()
         with context.autocast():
-            joint, own = self.losses(self(batch), batch)
+            joint, own = self.losses(self.training_outputs(batch, context), batch)
         parameters = [p for p in self.parameters() if p.requires_grad]
         pairs = zip(*context.gradients([joint, own], parameters), strict=True)
         heads = dict(zip(parameters, pairs, strict=True))

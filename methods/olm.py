@@ -223,7 +223,7 @@ class OLM(FusedMethod[OLMHyperparameters]):
         """Compute each head's loss, [K], on the joint batch and on the next held-out one."""
         held = next(self.held_out_batches(context))
         with evaluating(self), context.autocast():
-            outputs = self(held)
+            outputs = self.training_outputs(held, context)
         found = []
         for each, of in ((logits, batch), ([*outputs.unimodal_logits, outputs.logits], held)):
             sums = head_losses(each, self.coefficients, of.labels, "sum")

@@ -236,7 +236,7 @@ class RollingQ(FusedMethod[RollingQHyperparameters]):
         with evaluating(self):
             for batch in filter(len, context.train_batches()):
                 with context.autocast():
-                    outputs = self(batch)
+                    outputs = self.training_outputs(batch, context)
                 query, keys = self.query_and_keys(outputs)
                 vectors = torch.cat([query, *keys], 1).double().sum(0)
                 sums += torch.cat([vectors, len(batch) * self.cosines(query, keys).double()])

@@ -202,7 +202,9 @@ class SMV(FusedMethod[SMVHyperparameters]):
             for batch in context.train_batches(index=index):
                 with context.autocast():
                     features = self.encode(batch)
-                    right = [self.fusion.fuse(features, s).logits.argmax(-1) == batch.labels for s in self.subsets()]
+                    there = batch.presence(self.modalities)
+                    shown = [self.fusion.fuse(features, there & s).logits for s in self.subsets()]
+                    right = [logits.argmax(-1) == batch.labels for logits in shown]
                 correct.append(context.gather_rows(torch.stack(right, 1).long()).cpu())
         return shapley_contributions(torch.cat(correct).T.bool(), len(self.modalities))
 
@@ -221,6 +223,9 @@ class SMV(FusedMethod[SMVHyperparameters]):
         if batch.tag is not None:
             places = torch.arange(len(features), device=batch.tag.device)
             present = (batch.tag < 0).unsqueeze(1) | (batch.tag.unsqueeze(1) == places)
+        if batch.present:
+            there = batch.presence(self.modalities)
+            present = there if present is None else present & there
         output = self.fusion.fuse(features, present)
         return Outputs(features, output.logits, extra=output.extra)
 

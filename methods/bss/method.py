@@ -152,14 +152,14 @@ class BSS(FusedMethod[BSSHyperparameters]):
         with mode, kernels, context.autocast(), torch.set_grad_enabled(by_gradient):
             for batch in batches:
                 for part in _one_by_one(batch) if by_gradient else (batch,):
-                    found.append((part.index, part.labels, *self.criteria(part)))
+                    found.append((part.index, part.labels, *self.criteria(part, context)))
         columns = [context.gather_rows(torch.cat(parts)).cpu() for parts in zip(*found, strict=True)]
         by_position = columns[0].argsort()
         return [column[by_position] for column in columns[1:]]
 
-    def criteria(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def criteria(self, batch: Batch, context: Context) -> tuple[Tensor, Tensor]:
         """Measure similarity and information [B] of samples; the gradient's size is that of a batch of one."""
-        outputs = self(batch)
+        outputs = self.training_outputs(batch, context)
         loss = self.sample_loss(outputs, batch)
         if self.hyperparameters.information == "gradmag":
             loss = gradient_magnitude(loss.sum(), [p for p in self.parameters() if p.requires_grad])[None]

@@ -164,14 +164,14 @@ class LFA(FusedMethod[LFAHyperparameters]):
         held_out, kept = self._holdout(context)
         drawn = torch.randperm(len(kept), generator=context.generator("lfa hyper-batch", context.epoch))
         inner = self._samples(kept[drawn[: hp.hyper_batch_size]], context)
-        outputs = self(inner)
+        outputs = self.training_outputs(inner, context)
         cls_loss = F.cross_entropy(outputs.logits, inner.labels)
         grad_cls = gradient(cls_loss, graph=second_order)
         grad_mm = gradient(self.align(outputs.features), graph=second_order)
         grad_out = grad_cls.detach()
         if len(held_out):
             outer = self._samples(held_out, context)
-            grad_out = gradient(F.cross_entropy(self(outer).logits, outer.labels))
+            grad_out = gradient(F.cross_entropy(self.training_outputs(outer, context).logits, outer.labels))
         total = (1 - self.alpha) * grad_cls + self.alpha * grad_mm
         ihvp = inverse_hvp(lambda v: gradient(total, v), grad_out, hp.inverse, hp.neumann_steps, hp.neumann_eta)
         bound = hp.neumann_eta * (hp.neumann_steps + 1) * grad_out.norm()

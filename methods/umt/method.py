@@ -103,7 +103,9 @@ class UMT(FusedMethod[UMTHyperparameters]):
     def training_outputs(self, batch: Batch, context: Context) -> Outputs:
         """Give the logits of the teacher in training, or what the student's objective needs."""
         m = context.phase.info
-        return self(batch) if m is None else Outputs([], self.teacher_logits(m, batch))
+        if m is None:
+            return super().training_outputs(batch, context)
+        return Outputs([], self.teacher_logits(m, batch))
 
     def objective_logits(self, features: list[Tensor]) -> list[Tensor]:
         """Give none: teachers speak to the features."""

@@ -338,6 +338,15 @@ def test_what_is_logged() -> None:
     batch = next(iter(context.training_batches(torch.arange(8), False)))
     method.training_step(batch, context)
     found = context.logged()
+    twin, beside = setup()
+    outputs = twin(batch)
+    next(iter(beside.training_batches(torch.arange(8), False)))
+    twin.loss(outputs, batch, beside)
+    ratios = discrepancy_ratios(outputs.extra["scores"]).tolist()
+    assert [found["ratio_audio"], found["ratio_video"]] == pytest.approx(ratios)
+    factors = outputs.extra["factors"].tolist()
+    assert [found["coefficient_audio"], found["coefficient_video"]] == pytest.approx(factors)
+    assert factors != [1.0, 1.0]
     assert set(found) == {"clipped", *(f"{name}_{m}" for name in ("ratio", "coefficient") for m in method.modalities)}
     assert found["ratio_audio"] * found["ratio_video"] == pytest.approx(1)
 

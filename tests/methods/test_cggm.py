@@ -286,6 +286,58 @@ def test_unimodal_predictions_are_the_classifiers_unless_others_are_asked_for(so
         assert torch.equal(predicted[m], classifier(feature)[0]) == classifiers
 
 
+# What is logged --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bound", "before", "now", "terms", "flags"),
+    [
+        # Improvements 1/2 and -1/8, in all 3/8: shares of the other are -1/3 and 4/3.
+        (2.0, (0.25, 0.5), (0.75, 0.375), (-1 / 3, 4 / 3), {"uphill": (1, 0), "bounded": (0, 0), "none": 0}),
+        (1.0, (0.25, 0.5), (0.75, 0.375), (-1 / 3, 1.0), {"uphill": (1, 0), "bounded": (0, 1), "none": 0}),
+        (2.0, (0.25, 0.5), (0.5, 0.75), (0.5, 0.5), {"uphill": (0, 0), "bounded": (0, 0), "none": 0}),
+        (2.0, (0.25, 0.5), (0.5, 0.25), (-2.0, 2.0), {"uphill": (1, 0), "bounded": (1, 1), "none": 1}),
+        (None, (0.25, 0.5), (0.5, 0.25), (-10.0, 10.0), {"uphill": (1, 0), "none": 1}),
+    ],
+)
+def test_terms_are_logged_and_those_that_are_bounded(
+    bound: float | None,
+    before: tuple[float, float],
+    now: tuple[float, float],
+    terms: tuple[float, float],
+    flags: dict[str, Any],
+) -> None:
+    method, context = setup(coeff_clip=bound)
+    next(iter(context.training_batches(torch.arange(16), False)))
+    method.accuracies.copy_(torch.tensor(before))
+    used = method.terms(torch.tensor(now, dtype=torch.float64), context)
+    if bound is not None:
+        assert used.tolist() == pytest.approx(terms)
+    found = context.logged()
+    assert ("bounded_audio" in found) is (bound is not None)
+    for place, m in enumerate(("audio", "video")):
+        assert found[f"classifier_accuracy_{m}"] == now[place]
+        assert found[f"balancing_term_{m}"] == pytest.approx(terms[place])
+        for flag in flags.keys() - {"none"}:
+            assert found[f"{flag}_{m}"] == flags[flag][place]
+    assert found["no_improvement"] == flags["none"]
+
+
+@pytest.mark.parametrize("terms", [(0.5, -2.0), (1e6, -1e6)])
+def test_cosines_and_the_direction_loss_are_logged(terms: tuple[float, float]) -> None:
+    method, context = setup(direction="weight")
+    batch = next(iter(context.training_batches(torch.arange(16), False)))
+    method.last_terms.copy_(torch.tensor(terms))
+    method.guide(torch.zeros(2), method(batch), [], batch, context)
+    heads: list[Any] = list(method.classifiers)
+    pairs = zip([each.last.weight for each in heads], method.last_weights(), strict=True)
+    cosines = [float(F.cosine_similarity(v.flatten(), w.flatten(), dim=0).detach()) for v, w in pairs]
+    found = context.logged()
+    assert [found["similarity_audio"], found["similarity_video"]] == pytest.approx(cosines, abs=1e-5)
+    loss = sum(abs(term) - term * cosine for term, cosine in zip(terms, cosines, strict=True)) / 2
+    assert found["direction_loss"] == pytest.approx(min(loss, 10.0), rel=1e-4)
+
+
 # What is refused -------------------------------------------------------------------------------------------------
 
 

@@ -142,8 +142,9 @@ def test_a_part_removed_is_a_feature_of_zeros(fusion: str) -> None:
     zeros, _ = setup(3, fusion=fusion, removal="zero")
     for layer in (*parts.fusion.head_layers, *zeros.fusion.head_layers):
         torch.nn.init.constant_(layer.bias, 0.5)
-    features = parts.encode(toy_dataset(3).train.gather(torch.arange(8)))
-    found = [method.smaller_sets(features, [2, 0, 1]) for method in (parts, zeros)]
+    batch = toy_dataset(3).train.gather(torch.arange(8))
+    features = parts.encode(batch)
+    found = [method.smaller_sets(features, [2, 0, 1], batch) for method in (parts, zeros)]
     assert len(found[0]) == 2
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other)
@@ -160,7 +161,7 @@ def test_a_step_trains_the_sets_that_it_draws(options: dict[str, Any]) -> None:
     assert (len(batch), context.samples_in_step) == (13, 13)
     outputs = method(batch)
     order = method.removal_order(context)
-    chain = [outputs.logits, *method.smaller_sets(outputs.features, order)]
+    chain = [outputs.logits, *method.smaller_sets(outputs.features, order, batch)]
     reduction = method.hyperparameters.reduction
     expected = cml_loss(chain, batch.labels, 0.8, 0.01, "exclude_fixed", reduction)
     torch.testing.assert_close(method.loss(outputs, batch, context), expected)

@@ -1,10 +1,13 @@
-"""The equations of each method are importable from the method's name, wherever they lie."""
+"""What holds of every method by its declaration: where its equations are found, what it refuses."""
 
 from __future__ import annotations
 
 import importlib
 
 import pytest
+
+import methods
+from methods.base import MULTI, FusedMethod, MethodError
 
 EQUATIONS = {
     "agm": "contribution_scores discrepancy_ratios modulation_coefficients scale_gradient shapley_contributions "
@@ -60,3 +63,19 @@ def test_equations_are_importable_from_their_method(method: str) -> None:
 def test_the_public_names_are_there(package: str) -> None:
     module = importlib.import_module(f"methods.{package}")
     assert [name for name in module.__all__ if not hasattr(module, name)] == []
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_every_method_refuses_what_no_method_takes(name: str) -> None:
+    kind = methods.get(name)
+    defaults = kind.Hyperparameters.model_validate({"modality": "b"} if name == "unimodal" else {})
+    modalities = tuple("abc"[: max(2, kind.min_modalities)])
+    kind.check(defaults, modalities)
+    with pytest.raises(MethodError, match=f"no modality may be called '{MULTI}'"):
+        kind.check(defaults, (*modalities[1:], MULTI))
+    with pytest.raises(MethodError, match=f"{name} needs"):
+        kind.check(defaults, modalities[: kind.min_modalities - 1])
+    if issubclass(kind, FusedMethod):
+        wrong = kind.Hyperparameters.model_validate({"gate_target": "smell"})
+        with pytest.raises(MethodError, match="gate_target: no modality 'smell'"):
+            kind.check(wrong, modalities)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from support.toy_dataset import toy_dataset, toy_method, toy_training
 from torch import Tensor
 
 from methods.base import MULTI, MethodError
-from methods.dropout import Dropout, apply_keep, effective_rates, keep_mask, scale_factors
+from methods.dropout import Dropout, DropoutHyperparameters, apply_keep, effective_rates, keep_mask, scale_factors
 from sweep.training.recipe import Recipe
 
 VARIANTS = [
@@ -130,6 +131,88 @@ def test_settings_share_their_random_numbers() -> None:
         dropped.append((features[0] == method.tokens[0]).all(1))  # type: ignore[index,union-attr]
     assert 0 < dropped[0].sum() < dropped[1].sum()
     assert bool((dropped[1] | ~dropped[0]).all())
+
+
+@pytest.mark.parametrize("granularity", ["sample", "batch"])
+def test_only_the_epochs_of_the_window_drop(granularity: str) -> None:
+    """Both ends of the window are epochs with dropout, counted from 0."""
+    dataset = toy_dataset()
+    own = {"granularity": granularity, "rates": {"video": 1.0}, "start_epoch": 1.0, "end_epoch": 2.0}
+    method = toy_method("dropout", dataset, own)
+    told = []
+    for epoch in range(1, 5):
+        context = hand_driven_context(method, dataset, Recipe(batch_size=16), epoch=epoch)
+        batch = next(context.training_batches(torch.arange(45), drop_last=False))
+        features = method.training_outputs(batch, context).features
+        assert features[0].any()
+        told.append((bool(features[1].any()), context.logged()))
+    dropped = {"dropped_audio": 0.0, "dropped_video": 1.0}
+    assert told == [(True, {}), (False, dropped), (False, dropped), (True, {})]
+
+
+def test_passes_are_those_of_the_encoders_that_run() -> None:
+    """Rates of 1 and 0 are half a pass less, in two of eight epochs; each of 0.5 is dropped in 3/8 of the steps."""
+
+    def passes(**options: Any) -> float:
+        (phase,) = Dropout.phases_of(DropoutHyperparameters(**options), ("audio", "video"), 8)
+        assert phase.epochs == 8
+        return phase.passes
+
+    assert passes(granularity="batch", rates={"audio": 1.0}, start_epoch=1.0, end_epoch=2.0) == 1 - 0.5 * 2 / 8
+    assert passes(granularity="batch", rates={"audio": 0.5, "video": 0.5}) == 1 - 3 / 8
+    assert passes(rates={"audio": 1.0}) == 1
+
+
+@pytest.mark.parametrize("granularity", ["sample", "batch"])
+@pytest.mark.parametrize(
+    ("rescale", "rate", "factor"),
+    [("none", 0.5, 1.0), ("inverted", 0.5, 1.6), ("inverted", 1.0, 2.0), ("count", 1.0, 2.0)],
+)
+def test_what_is_kept_in_training_is_scaled(granularity: str, rescale: str, rate: float, factor: float) -> None:
+    """Effective rates of two modalities: 0.5 - 0.25 / 2 and 1 - 1 / 2."""
+    dataset = toy_dataset()
+    own = {"granularity": granularity, "rescale": rescale, "rates": dict.fromkeys(dataset.modalities, rate)}
+    method = toy_method("dropout", dataset, own)
+    context = hand_driven_context(method, dataset, Recipe(batch_size=16))
+    batch = next(context.training_batches(torch.arange(45), drop_last=False))
+    assert isinstance(method, Dropout)
+    dropping = method.kept_features if granularity == "sample" else method.kept_modalities
+    found, keep = dropping(batch, context)
+    rows = keep.expand(16, 2)
+    assert rows.any(1).all()
+    assert not rows.all()
+    for m, (each, plain) in enumerate(zip(found, method.encode(batch), strict=True)):
+        torch.testing.assert_close(each, factor * plain * rows[:, m : m + 1])
+
+
+@pytest.mark.parametrize("granularity", ["sample", "batch"])
+def test_a_sample_that_lacks_a_modality_has_the_token_and_no_scale_of_dropout_before_it_begins(
+    granularity: str,
+) -> None:
+    dataset = toy_dataset()
+    own = {"granularity": granularity, "fill": "token", "rescale": "inverted", "rate": 0.5, "start_epoch": 2.0}
+    method = toy_method("dropout", dataset, own)
+    assert isinstance(method, Dropout)
+    assert method.fills is not None
+    context = hand_driven_context(method, dataset, Recipe(batch_size=16))
+    batch = next(context.training_batches(torch.arange(45), drop_last=False))
+    there = torch.arange(16) % 2 == 0
+    audio, video = method.training_outputs(replace(batch, present={"video": there}), context).features
+    plain = method.encode(batch)
+    torch.testing.assert_close(audio, plain[0])
+    torch.testing.assert_close(video, torch.where(there.unsqueeze(1), plain[1], method.fills[1]))
+
+
+@pytest.mark.parametrize("granularity", ["sample", "batch"])
+def test_a_fusion_of_tokens_reads_nothing_of_a_modality_that_a_sample_lacks(granularity: str) -> None:
+    dataset = toy_dataset()
+    method = toy_method("dropout", dataset, {"fusion": "attention", "granularity": granularity, "rate": 0.0})
+    context = hand_driven_context(method, dataset, Recipe(batch_size=16))
+    batch = next(context.training_batches(torch.arange(45), drop_last=False))
+    there = torch.arange(16) % 2 == 0
+    found = method.training_outputs(replace(batch, present={"video": there}), context).logits
+    alone, both = method.predict(batch, ["audio"])[MULTI], method.predict(batch)[MULTI]
+    torch.testing.assert_close(found, torch.where(there.unsqueeze(1), both, alone))
 
 
 # Inference -----------------------------------------------------------------------------------------------------

@@ -276,6 +276,25 @@ def test_the_prototype_loss_reaches_the_encoder_that_lags_alone() -> None:
     assert reached == {lagging}
 
 
+def test_scores_accuracies_and_weights_of_prototypes_are_logged() -> None:
+    method, context = setup(proto_fraction=1.0)
+    method.on_epoch_start(context)
+    batch = next(iter(context.training_batches(torch.arange(16), False)))
+    outputs = method(batch)
+    method.loss(outputs, batch, context)
+    found = context.logged()
+    scores = []
+    for m, z in zip(method.modalities, method.prototypes(outputs.features), strict=True):
+        probabilities = z.detach().softmax(1)
+        scores.append(float(probabilities[torch.arange(16), batch.labels].mean()))
+        right = int((probabilities.argmax(1) == batch.labels).sum())
+        assert 0 < right < 16
+        assert found[f"prototype_score_{m}"] == pytest.approx(scores[-1])
+        assert found[f"prototype_accuracy_{m}"] == right / 16
+    beta, gamma = loss_coefficients(scores[0] / scores[1])
+    assert [found["coefficient_audio"], found["coefficient_video"]] == pytest.approx([beta, gamma], abs=1e-6)
+
+
 def test_terms_count_in_their_epochs_alone() -> None:
     method, context = setup(epochs=6, proto_fraction=1.0, start_epoch=1.0, end_epoch=3.0, reg_epochs=2.0, mu=0.5)
     terms = []

@@ -256,6 +256,36 @@ def test_encoders_without_stages_are_refused_by_name() -> None:
     Joint(built, 3, JointHyperparameters(fusion="channel"), epochs=2)
 
 
+@pytest.mark.parametrize("name", [name for name in FUSED if name not in NEED_LINEAR_HEADS])
+def test_no_method_reads_the_token_of_a_modality_that_a_sample_lacks(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in a step nor in a pass over samples beside it: here no sample has a video."""
+    dataset = toy_dataset()
+    whole = Split._batch
+
+    def without_video(self: Split, inputs: Any, index: torch.Tensor, placed: torch.Tensor) -> Batch:
+        return replace(whole(self, inputs, index, placed), present={"video": torch.zeros(len(index), dtype=torch.bool)})
+
+    monkeypatch.setattr(Split, "_batch", without_video)
+    few_steps = {"neumann_steps": 1} if name == "lfa" else {}
+    method: Any = toy_method(name, dataset, {"fusion": "attention", **few_steps})
+    read, masks = method.fusion.read, list[torch.Tensor]()
+    monkeypatch.setattr(method.fusion, "read", lambda tokens, mask: masks.append(mask) or read(tokens, mask))
+    context = hand_driven_context(method, dataset, Recipe(batch_size=16))
+    method.on_fit_start(context)
+    epoch = 1
+    for phase in method.phases:
+        context.begin_epoch(epoch)
+        method.training_step(next(context.training_batches(torch.arange(16), drop_last=False)), context)
+        method.on_epoch_end(context)
+        epoch += phase.epochs
+    assert masks
+    for mask in masks:
+        assert mask[:, :2].any()
+        assert not mask[:, 2].any()
+
+
 @pytest.mark.parametrize("tokens", ["one", "all"])
 def test_tokens_of_samples_that_lack_a_modality_are_masked_in_training_too(tokens: str) -> None:
     dataset = toy_dataset()
