@@ -174,7 +174,8 @@ def test_who_teaches_is_logged() -> None:
     context = hand_driven_context(method, dataset, Recipe(batch_size=16))
     batch = next(iter(context.training_batches(torch.arange(16), False)))
     with torch.no_grad():
-        own = dict(zip(method.modalities, (z.softmax(1) for z in method(batch).unimodal_logits), strict=True))
+        outputs = method(batch).unimodal_logits
+        own = dict(zip(method.modalities, (z.softmax(1) for z in outputs), strict=True))
     method.training_step(batch, context)
     found = context.logged()
     right = {m: p[torch.arange(16), batch.labels] for m, p in own.items()}
@@ -182,6 +183,8 @@ def test_who_teaches_is_logged() -> None:
     for a, b in combinations(own, 2):
         weights = sample_weights(own[a], own[b], batch.labels)
         assert found[f"weight_{a}_{b}"] == pytest.approx(float(weights.mean()))
+        logits = (outputs[method.modalities.index(m)] for m in (a, b))
+        assert found[f"similarity_{a}_{b}"] == pytest.approx(float(rs_loss(*logits, weights)))
         assert found[f"divergence_{a}_{b}"] == pytest.approx(float(kl_loss(own[a], own[b], batch.labels, weights)))
         taught[a] += float(((weights > 0) & (right[a] > right[b])).float().mean()) / 2
         taught[b] += float(((weights > 0) & (right[b] > right[a])).float().mean()) / 2
