@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from data.base import Batch
+from methods import mla
 from methods.base import MethodError
 from methods.mla import (
     MLA,
@@ -148,9 +149,37 @@ def test_the_head_steps_along_its_projected_gradient(current: bool, decay: bool)
             expected = weight if first else project_gradient(weight, used)
             torch.testing.assert_close(method.head.weight.grad, expected)
             torch.testing.assert_close(method.head.bias.grad, bias)
+            if number == 0 and not first:
+                kept = float(expected.norm() / weight.norm())
+                assert kept < 1
+                assert context.logged()[f"kept_{modality}"] == pytest.approx(kept, abs=1e-6)
             proj = updated
             torch.testing.assert_close(method.projection, proj)
         method._batch += 1
+
+
+def test_modalities_take_turns_in_the_order_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for order, turns in ((None, ["audio", "video", "text"]), (["text", "audio", "video"],) * 2):
+        method, context, batch = driven(3, modality_order=order)
+        seen: list[str] = []
+        step = MLA.step_of
+        with monkeypatch.context() as patch:
+            patch.setattr(MLA, "step_of", lambda self, m, *given, s=seen, f=step: s.append(m) or f(self, m, *given))
+            method.training_step(batch, context)
+        assert seen == turns
+
+
+def test_alpha_falls_within_each_epoch_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, context, batch = driven()
+    asked: list[tuple[int, int]] = []
+    real = mla.projection_alpha
+    monkeypatch.setattr(mla, "projection_alpha", lambda b, n, base: asked.append((b, n)) or real(b, n, base))
+    for epoch in (1, 2):
+        context.epoch = epoch
+        method.on_epoch_start(context)
+        for _ in range(2):
+            method.training_step(batch, context)
+    assert asked == [(0, 3), (0, 3), (1, 3), (1, 3)] * 2
 
 
 def test_without_projection_encoders_learn_alone_beside_a_head_stepped_in_turn() -> None:

@@ -165,6 +165,12 @@ def test_a_stopped_branch_goes_back_to_its_best_epoch_and_rests(optimizer: str) 
     # The smoothed losses of video are 3, 2.6, 2.8, 4.4: best after epoch 2, stopped after 4.
     assert context.rates == {"audio": 1.0, "video": 0.0}
     assert method.finished is None
+    assert method.diagnostics() == pytest.approx(
+        {
+            "rate_factor_audio": 1.0, "smoothed_loss_audio": 0.6 * 7 + 0.4 * 6, "best_epoch_audio": 4.0,
+            "rate_factor_video": 0.0, "smoothed_loss_video": 4.4, "best_epoch_video": 2.0,
+        }
+    )  # fmt: skip
     for name, value in method.state_dict().items():
         if name.startswith(("encoders.video", "fusion.aux_heads.1")):
             assert torch.equal(value, states[1][name])

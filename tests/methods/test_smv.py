@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from torch.nn import functional as F
 
 from methods.base import MethodError
 from methods.smv import SMV, modality_level_probability, resample_counts, resample_index, shapley_contributions
+from sweep.training.context import TrainingContext
 from sweep.training.recipe import Recipe
 
 VARIANTS = [
@@ -109,6 +112,66 @@ def test_an_epoch_shows_every_sample_once_and_the_copies_that_were_counted() -> 
     assert not (kept == 0).any()
 
 
+def driven(**hyperparameters: Any) -> tuple[SMV, TrainingContext]:
+    method = toy_method("smv", toy_dataset(), hyperparameters)
+    assert isinstance(method, SMV)
+    return method, hand_driven_context(method, toy_dataset(), Recipe(batch_size=16))
+
+
+@pytest.mark.parametrize("fusion", ["concat", "attention"])
+def test_contributions_are_those_of_the_predictions_of_each_set(fusion: str) -> None:
+    method, context = driven(fusion=fusion)
+    batch = toy_dataset().train.gather(torch.arange(45))
+    with torch.no_grad():
+        told = [method.predict(batch, present)["multi"] for present in ([], ["audio"], ["video"], ["audio", "video"])]
+    correct = torch.stack([logits.argmax(1) == batch.labels for logits in told])
+    assert torch.equal(method.measured_contributions(context), shapley_contributions(correct, 2))
+    assert context.scored == 45
+
+
+def test_of_a_modality_the_contributions_to_a_drawn_part_are_measured() -> None:
+    """Another part in another epoch, and one sample at least."""
+    whole, context = driven()
+    everything = whole.measured_contributions(context)
+    parts = []
+    for epoch, ratio, count in ((1, 0.4, 18), (2, 0.4, 18), (1, 0.01, 1)):
+        method, context = driven(level="modality", part_ratio=ratio)
+        context.epoch = epoch
+        drawn = torch.randperm(45, generator=context.generator("smv part", epoch))[:count]
+        parts.append(method.measured_contributions(context))
+        assert torch.equal(parts[-1], everything[:, drawn])
+        assert context.scored == count
+    assert not torch.equal(parts[0], parts[1])
+
+
+@pytest.mark.parametrize("replacement", [True, False])
+def test_copies_of_a_modality_are_drawn_from_all_samples(replacement: bool) -> None:
+    """Mean contributions 0.9 and 0.3: of the second 0.4 of the samples, and 0.8 with alpha 2."""
+    method, context = driven(level="modality", replacement=replacement, alpha=2.0)
+    method.contributions = torch.tensor([[0.8, 1.0], [0.1, 0.5]])
+    strong, weak = method.drawn_copies(context)
+    assert (len(strong), len(weak)) == (0, 36)
+    assert set(weak.tolist()) <= set(range(45))
+    assert (len(weak.unique()) == 36) is not replacement
+    index, kept = method.sampler(context)
+    assert sorted(index[kept == 1].tolist()) == sorted(weak.tolist())
+    assert kept.tolist() != sorted(kept.tolist())
+    assert method.diagnostics() == pytest.approx(
+        {"contribution_audio": 0.9, "contribution_video": 0.3, "copies_audio": 0.0, "copies_video": 0.8}
+    )
+
+
+def test_without_copies_the_order_is_that_of_joint_training() -> None:
+    method, context = driven()
+    plain = method.sampler(context)
+    method.contributions = torch.ones(2, 45)
+    again = method.sampler(context)
+    assert isinstance(plain, torch.Tensor)
+    assert isinstance(again, torch.Tensor)
+    assert torch.equal(plain, again)
+    assert method.diagnostics()["copies_audio"] == 0
+
+
 def test_of_a_copy_only_the_kept_encoder_learns() -> None:
     dataset = toy_dataset()
     method = toy_method("smv", dataset)
@@ -140,6 +203,19 @@ def test_contributions_are_measured_when_they_are_due(monkeypatch: pytest.Monkey
 def test_features_that_know_of_each_other_are_refused() -> None:
     with pytest.raises(MethodError, match="fusion channel runs the encoders of all modalities together"):
         toy_method("smv", toy_dataset(), {"fusion": "channel"})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fusion": "late"}, "late_train: joint"),
+        ({"fusion": "etmc"}, "loss of its own"),
+        ({"unimodal_source": "aux"}, "no auxiliary heads"),
+    ],
+)
+def test_heads_that_nothing_would_train_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(MethodError, match=message):
+        toy_method("smv", toy_dataset(), options)
 
 
 def test_a_warm_up_without_end_is_warned_of() -> None:

@@ -117,6 +117,12 @@ def test_teachers_are_trained_one_by_one_and_then_rest() -> None:
     assert {"teacher_accuracy_audio", "probe_accuracy_video", "distance_video"} <= set(records[-1].diagnostics)
     names = list(training.method.inference_state())
     assert not [name for name in names if name.startswith(("teachers", "_extra"))]
+    method, batch = training.method.eval(), toy_dataset(train=48).validation.gather(torch.arange(21))
+    assert isinstance(method, UMT)
+    with torch.no_grad():
+        for m, head, feature in zip(method.modalities, method.heads, method.encode(batch), strict=True):
+            assert records[-1].diagnostics[f"probe_accuracy_{m}"] == accuracy(head(feature), batch.labels)
+    assert not same(part(states[4], "heads."), part(states[5], "heads."))
 
 
 def test_a_teacher_goes_back_to_its_best_epoch() -> None:
@@ -151,6 +157,11 @@ def test_a_student_that_equals_its_teacher_has_the_gradient_of_joint_training() 
     outputs = method.training_outputs(batch, context)
     loss = method.loss(outputs, batch, context)
     torch.testing.assert_close(loss, F.cross_entropy(outputs.logits, batch.labels), rtol=0, atol=0)
+
+    # Beside it by a half in each of the dimensions.
+    outputs.features = [outputs.features[0] + 0.5, outputs.features[1]]
+    torch.testing.assert_close(method.loss(outputs, batch, context), loss + 10 * 0.25)
+    assert context.logged() == pytest.approx({"distance_audio": 0.25, "distance_video": 0.0})
 
 
 def test_students_come_near_their_teachers() -> None:
@@ -193,7 +204,16 @@ def test_the_test_decides(classifier: float, phases: list[str], monkeypatch: pyt
     monkeypatch.setattr(chooses, lambda linear, ensemble: choose_branch(classifier, 0.5))
     training, records, states = trained(variant="auto", teacher_epochs=1.0, init_from_teacher=True)
     assert [r.phase for r in records[2:]] == phases
-    assert {"accuracy_of_linear", "accuracy_of_ensemble"} <= set(records[-1].diagnostics)
+    method, dataset = training.method.eval(), toy_dataset(train=48)
+    assert isinstance(method, UMT)
+    train, held = dataset.train.gather(torch.arange(48)), dataset.validation.gather(torch.arange(21))
+    with torch.no_grad():
+        features, held_features = (torch.cat(method.teacher_features(batch), 1) for batch in (train, held))
+        pool = method.ensemble([method.teacher_logits(m, held) for m in method.modalities])
+    linear = fitted_linear(features, train.labels, 4)(held_features)
+    assert {key: value for key, value in records[-1].diagnostics.items() if key.startswith("accuracy_of")} == {
+        "accuracy_of_linear": accuracy(linear, held.labels), "accuracy_of_ensemble": accuracy(pool, held.labels)
+    }  # fmt: skip
     # One pass over the training samples for the test.
     assert records[2].forward_passes == 48 + 48 + (96 if classifier else 0)
     assert training.result().selected_epoch > 2
