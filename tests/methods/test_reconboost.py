@@ -199,6 +199,9 @@ def test_in_its_turn_a_learner_has_the_boosting_loss() -> None:
     torch.testing.assert_close(
         method.loss(outputs, batch, context), expected + 2 * memory_loss(logits["video"], logits["audio"])
     )
+    known = (method.boost_rate * logits["audio"]).softmax(1)[torch.arange(16), batch.labels].mean()
+    memory = memory_loss(logits["video"], logits["audio"])
+    assert context.logged() == pytest.approx({"known_to_others": known.item(), "memory": memory.item()})
     assert not outputs.unimodal_logits[0].requires_grad
     context.begin_epoch(4)
     outputs = method.training_outputs(batch, context)
