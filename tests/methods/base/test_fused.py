@@ -337,3 +337,19 @@ def test_auxiliary_heads_are_built_where_they_are_asked_for() -> None:
         fusion = build_fusion(hyperparameters, ("audio", "video"), [2, 3], CLASSES, asked)
         assert (fusion.aux_heads is not None) is built
     assert build_fusion(FusionHyperparameters(), ("audio", "video"), [2, 3], CLASSES).aux_heads is None
+
+
+def test_the_loss_of_a_fusion_is_told_the_epochs_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The divergence of etmc grows with them, from 0 in the first."""
+    dataset = toy_dataset()
+    method: Any = toy_method("joint", dataset, {"fusion": "etmc"})
+    context = hand_driven_context(method, dataset, Recipe(batch_size=16), epoch=3)
+    batch = dataset.train.gather(torch.arange(16))
+    outputs, seen = method(batch), list[tuple[Any, Any, int]]()
+    loss = method.fusion.loss
+    monkeypatch.setattr(method.fusion, "loss", lambda *given: seen.append(given) or loss(*given))
+    torch.testing.assert_close(method.loss(outputs, batch, context), loss(*seen[0]))
+    output, labels, epochs = seen[0]
+    assert (output.logits, output.features, output.extra) == (outputs.logits, outputs.features, outputs.extra)
+    assert labels is batch.labels
+    assert epochs == 2

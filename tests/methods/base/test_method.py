@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -237,6 +239,48 @@ def test_a_forward_pass_gives_the_logits_of_those_modalities_that_have_some() ->
     assert [id(logits) for logits in outputs.unimodal_logits] == [id(outputs.features[1])]
     expected = nn.functional.cross_entropy(batch.inputs["a"], batch.labels)
     assert torch.equal(method.loss(outputs, batch, cast(Any, None)), expected)
+
+
+@pytest.mark.parametrize("clips", [False, True])
+def test_a_step_is_forward_loss_backward_modulation_and_the_optimizer(clips: bool) -> None:
+    told: list[str] = []
+    whole = torch.ones((), requires_grad=True)
+
+    class Stepping(Generic):
+        def training_outputs(self, batch: Batch, context: Any) -> Any:
+            told.append("forward")
+            return "outputs"
+
+        def loss(self, outputs: Any, batch: Batch, context: Any) -> Tensor:
+            told.append(f"loss of {outputs}")
+            return 3 * whole
+
+        def modulate_gradients(self, outputs: Any, batch: Batch, context: Any) -> None:
+            told.append(f"modulation by {outputs}")
+
+        @property
+        def clips(self) -> bool:
+            return clips
+
+    @contextmanager
+    def autocast() -> Iterator[None]:
+        told.append("autocast")
+        yield
+        told.append("end of autocast")
+
+    context: Any = SimpleNamespace(
+        zero_grad=lambda: told.append("zero"),
+        autocast=autocast,
+        backward=lambda loss: told.append(f"backward of {loss.item():g}"),
+        optimizer_step=lambda clipped: told.append(f"step, clipped: {clipped}"),
+    )
+    loss = Stepping(encoders("a", "b"), 2, Own(), 7).training_step(cast(Any, None), context)
+    assert loss.item() == 3
+    assert not loss.requires_grad
+    assert told == [
+        "zero", "autocast", "forward", "loss of outputs", "end of autocast", "backward of 3", "modulation by outputs",
+        f"step, clipped: {clips}",
+    ]  # fmt: skip
 
 
 def test_every_module_gets_back_the_mode_that_it_had() -> None:
