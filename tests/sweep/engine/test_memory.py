@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -78,3 +79,41 @@ def test_runs_are_held_back_while_memory_is_short_for_so_long_and_that_is_said_o
     assert len(said) == 2
     assert "no run is started before it is below" in said[0]
     assert "(process " in said[0]
+
+
+def test_the_threshold_is_that_of_rays_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for written, share in ((None, 0.95), ("", 0.95), ("0.5", 0.5)):
+        monkeypatch.delenv(memory.THRESHOLD_VARIABLE, raising=False)
+        if written is not None:
+            monkeypatch.setenv(memory.THRESHOLD_VARIABLE, written)
+        assert memory.threshold() == share
+
+
+def test_the_machine_counts_where_it_has_less_left_than_the_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=300, total=1000))
+    for container, share in ((0.6, 0.7), (0.8, 0.8)):
+        monkeypatch.setattr(memory, "_used_share_of_container", lambda folder, found=container: found)
+        assert memory.used_share() == share
+
+
+def test_who_holds_most_is_named_first_and_whom_one_may_not_ask_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def process(number: int, name: str, gib: float | None) -> SimpleNamespace:
+        held = None if gib is None else SimpleNamespace(rss=gib * 2**30)
+        return SimpleNamespace(pid=number, info={"name": name, "memory_info": held})
+
+    found = [process(1, "a", 0.5), process(2, "b", 3.0), process(3, "c", None), process(4, "d", 1.26)]
+    monkeypatch.setattr(psutil, "process_iter", lambda keys: found)
+    assert memory.holders_text() == "b (process 2) 3.0 GiB, d (process 4) 1.3 GiB, a (process 1) 0.5 GiB"
+    assert memory.holders_text(1) == "b (process 2) 3.0 GiB"
+
+
+def test_what_is_said_of_short_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "used_share", lambda: 0.97)
+    monkeypatch.setattr(memory, "holders_text", lambda: "a (process 1) 3.0 GiB")
+    monkeypatch.setenv(memory.THRESHOLD_VARIABLE, "0.9")
+    said: list[str] = []
+    assert MemoryPatience(said.append, clock=lambda: 0.0).holds_back()
+    assert said == [
+        "memory is short: 97% in use, most of it by a (process 1) 3.0 GiB; no run is started before it is below 90%, "
+        "for up to 5 minutes"
+    ]
