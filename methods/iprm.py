@@ -6,7 +6,7 @@ Yang, Wu, Jiang, "Towards Equilibrium: An Instantaneous Probe-and-Rebalance Mult
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,19 +27,43 @@ def mix_features(x: Tensor, y: Tensor, lam_x: float | Tensor, kind: str = "geode
     norm 1; rows that are nearly parallel or opposite (|cosine| > 1 - 1e-6) are mixed linearly. linear: λx + (1-λ)y
     of the normalised rows. linear_raw: of the rows as they are. A zero row stays zero. Raises ValueError for
     another ``kind``."""
+    return path(x, y, kind).at(lam_x)
+
+
+class Path(NamedTuple):
+    """The mixes of two features between one and the other: what they share, whatever the shares.
+
+    x, y: the ends, [n, d] each. On the sphere: aligned, bool [n, 1], rows that are mixed linearly; angle θ [n, 1]
+    between the ends of the others."""
+
+    x: Tensor
+    y: Tensor
+    aligned: Tensor | None = None
+    angle: Tensor | None = None
+
+    def at(self, lam_x: float | Tensor) -> Tensor:
+        """Give the mix [n, d] with the share λ of x."""
+        straight = lam_x * self.x + (1 - lam_x) * self.y
+        if self.aligned is None or self.angle is None:
+            return straight
+        theta = self.angle
+        curved = (torch.sin(lam_x * theta) * self.x + torch.sin((1 - lam_x) * theta) * self.y) / theta.sin()
+        return torch.where(self.aligned, straight, curved)
+
+
+def path(x: Tensor, y: Tensor, kind: str) -> Path:
+    """Compute the mixes of two features of a ``kind``: see :func:`mix_features`."""
     if kind not in ("geodesic", "linear", "linear_raw"):
         raise unknown("kind of mix", kind, ("geodesic", "linear", "linear_raw"))
     if kind != "linear_raw":
         x, y = F.normalize(x, dim=-1, eps=1e-8), F.normalize(y, dim=-1, eps=1e-8)
-    straight = lam_x * x + (1 - lam_x) * y
     if kind != "geodesic":
-        return straight
+        return Path(x, y)
     cosine = (x * y).sum(-1, keepdim=True)
     aligned = cosine.abs() > 1 - 1e-6
     # Replaced before the arccos, whose gradient is infinite there and would turn into NaN behind the `where`.
-    theta = torch.where(aligned, torch.zeros_like(cosine), cosine).acos()
-    curved = (torch.sin(lam_x * theta) * x + torch.sin((1 - lam_x) * theta) * y) / theta.sin()
-    return torch.where(aligned, straight, curved)
+    angle = torch.where(aligned, torch.zeros_like(cosine), cosine).acos()
+    return Path(x, y, aligned, angle)
 
 
 def kl_divergence(logits_p: Tensor, logits_q: Tensor, reduction: str = "mean") -> Tensor:
@@ -160,23 +184,30 @@ class IPRM(Method[IPRMHyperparameters]):
     def forward(self, batch: Batch) -> Outputs:
         """Probe: mix with the remembered weights; these mixes learn nothing unless ``passes`` is 1."""
         features = self.encode(batch)
-        unimodal = self.unimodal_logits(features)
+        unimodal, paths = self.unimodal_logits(features), self.paths(features)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.hyperparameters.passes == 1):
-            mixed = self.mixed_logits(features)
-        return Outputs(features, self.combine(unimodal, mixed), unimodal, {"mixed": torch.stack(mixed)})
+            mixed = self.mixed_logits(paths)
+        extra = {"mixed": torch.stack(mixed), "paths": paths}
+        return Outputs(features, self.combine(unimodal, mixed), unimodal, extra)
 
     def unimodal_logits(self, features: list[Tensor]) -> list[Tensor]:
         return [head(f) for head, f in zip(self.unimodal_heads, features, strict=True)]
 
-    def mixed_logits(self, features: list[Tensor]) -> list[Tensor]:
-        """Give the logits [B, C] of every pair, mixed with the probe weights."""
-        weights = self.probe_weights
-        return [self.mix(p, features[i], features[j], weights[p]) for p, (i, j) in enumerate(self.pairs)]
+    def paths(self, features: list[Tensor]) -> list[Path]:
+        """Give the mixes of every pair."""
+        return [self.path(features[i], features[j]) for i, j in self.pairs]
 
-    def mix(self, pair: int, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-        """Give the logits [B, C] of a pair's mixed head; the mix in full precision (an arccos under bf16 is noise)."""
-        mixed = mix_features(x.float(), y.float(), weight, self.hyperparameters.kind)
-        return self.mixed_heads[pair if len(self.mixed_heads) > 1 else 0](mixed)
+    def path(self, x: Tensor, y: Tensor) -> Path:
+        """Give the mixes of two features, in full precision (an arccos under bf16 is noise)."""
+        return path(x.float(), y.float(), self.hyperparameters.kind)
+
+    def mixed_logits(self, paths: list[Path]) -> list[Tensor]:
+        """Give the logits [B, C] of every pair, mixed with the probe weights."""
+        return [self.mix(pair, each, self.probe_weights[pair]) for pair, each in enumerate(paths)]
+
+    def mix(self, pair: int, between: Path, weight: Tensor) -> Tensor:
+        """Give the logits [B, C] of a pair's mixed head."""
+        return self.mixed_heads[pair if len(self.mixed_heads) > 1 else 0](between.at(weight))
 
     # Rebalance ---------------------------------------------------------------------------------------------------
 
@@ -190,19 +221,19 @@ class IPRM(Method[IPRMHyperparameters]):
     def mixed_loss(self, pair: int, outputs: Outputs, batch: Batch, context: Context) -> Tensor:
         """Compute the cross-entropy of a pair's mix, rebalanced by the strengths that the probe shows (eqs. 4 to 7)."""
         i, j = self.pairs[pair]
-        x, y = outputs.features[i], outputs.features[j]
         logits_x, logits_y = outputs.unimodal_logits[i], outputs.unimodal_logits[j]
-        probe, labels_y = outputs.extra["mixed"][pair], batch.labels
+        probe, between, labels_y = outputs.extra["mixed"][pair], outputs.extra["paths"][pair], batch.labels
         one_pass = self.hyperparameters.passes == 1
         if not self.hyperparameters.paired:
             partner = context.sample_numbers("partners", 1).squeeze(1).argsort()
-            y, logits_y, labels_y = y[partner], logits_y[partner], labels_y[partner]
+            between = self.path(outputs.features[i], outputs.features[j][partner])
+            logits_y, labels_y = logits_y[partner], labels_y[partner]
             with torch.set_grad_enabled(torch.is_grad_enabled() and one_pass):
-                probe = self.mix(pair, x, y, self.probe_weights[pair])
+                probe = self.mix(pair, between, self.probe_weights[pair])
         omega = self.strength(probe, logits_x, logits_y, context)
         outputs.extra[f"omega {pair}"] = omega
         weight = self.probe_weights[pair] if one_pass else omega
-        logits = probe if one_pass else self.mix(pair, x, y, omega)
+        logits = probe if one_pass else self.mix(pair, between, omega)
         if self.hyperparameters.paired:
             return F.cross_entropy(logits, batch.labels)
         return F.cross_entropy(logits, mixed_targets(batch.labels, labels_y, weight, self.num_classes))
@@ -231,7 +262,7 @@ class IPRM(Method[IPRMHyperparameters]):
 
     def classify(self, features: list[Tensor]) -> dict[str, Tensor]:
         unimodal = self.unimodal_logits(features)
-        logits = self.combine(unimodal, self.mixed_logits(features))
+        logits = self.combine(unimodal, self.mixed_logits(self.paths(features)))
         return {MULTI: logits, **dict(zip(self.modalities, unimodal, strict=True))}
 
     def combine(self, unimodal: list[Tensor], mixed: list[Tensor]) -> Tensor:

@@ -43,7 +43,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         for each, was in training:
-            each.training = was
+            # Not by the module's own way, which first looks for a parameter, a buffer or a module of that name.
+            object.__setattr__(each, "training", was)
 
 
 class DivergedError(ArithmeticError):
@@ -59,13 +60,13 @@ class Outputs:
     """What a forward pass gives. Lists are in modality order.
 
     features: [B, d_m] each; logits: fused, [B, C]; unimodal_logits: [B, C] each, empty where a method needs none;
-    extra: further tensors that the objective needs.
+    extra: what else the objective needs.
     """
 
     features: list[Tensor]
     logits: Tensor
     unimodal_logits: list[Tensor] = field(default_factory=list)
-    extra: dict[str, Tensor] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class Method(nn.Module, ABC, Generic[HyperparametersT]):

@@ -81,7 +81,7 @@ class TrainingContext:
         """Bring method, groups and optimizers to where an epoch of the loop begins, from 1; tell where that lies."""
         place = place_of(self._method.phases, epoch)
         self.move_to(place)
-        torch.manual_seed(self.generator("noise", place.epoch, self.rank).initial_seed())
+        seeds.seed_default(self.generator("noise", place.epoch, self.rank).initial_seed(), self.device)
         if place.phase_epoch == 1:
             self.phase_step = 0
             self.groups.enter(place.position)
@@ -216,7 +216,8 @@ class TrainingContext:
 
     def backward(self, loss: Tensor) -> None:
         counts = self._step.counts[self.rank] > 0
-        self._buckets.backward(loss * self._weight(), self.groups.parameters, counts)
+        weight = self._weight()
+        self._buckets.backward(loss if weight == 1 else loss * weight, self.groups.parameters, counts)
 
     def gradients(self, loss: Any, parameters: Sequence[nn.Parameter]) -> Any:
         losses = [loss] if isinstance(loss, Tensor) else list(loss)

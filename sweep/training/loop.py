@@ -116,6 +116,7 @@ class Training:
         self._epochs = total_epochs(method.phases)
         self._progress = _Progress()
         self._best: dict[str, Any] = {}
+        self._process = psutil.Process()
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         for name, split in (("validation", dataset.validation), ("test", dataset.test)):
@@ -252,8 +253,9 @@ class Training:
             if self._test_peak:
                 test = self._test_scores(epoch)
                 progress.peaks = {key: max(value, progress.peaks.get(key, value)) for key, value in test.items()}
-        losses = {name: float(F.cross_entropy(logits, labels)) for name, logits in predictions.items()}
-        self.method.on_validation(Validation(metrics, losses, predictions, labels), context)
+        if type(self.method).on_validation is not Method.on_validation:
+            losses = {name: float(F.cross_entropy(logits, labels)) for name, logits in predictions.items()}
+            self.method.on_validation(Validation(metrics, losses, predictions, labels), context)
         if self.method.finished is False:
             progress.waited = 0
         return metrics
@@ -278,7 +280,7 @@ class Training:
     def _memory(self) -> float:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / MIB
-        return psutil.Process().memory_info().rss / MIB
+        return self._process.memory_info().rss / MIB
 
     # The end ---------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@ phases."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -72,17 +72,19 @@ class ParameterGroups:
         """Set the method to training, let the groups that the epoch does not train rest, and give the others their
         rates. Raises ValueError for a group that does not exist, and where two groups overlap."""
         self.wake()
-        self._method.train()
+        if not all(module.training for module in self._method.modules()):
+            self._method.train()
         groups = self._method.groups()
         factors = self._factors(groups)
-        self._join(self.phase, groups)
+        parameters = {name: _parameters_of(members) for name, members in groups.items()}
+        self._join(self.phase, parameters)
         self.by_group = {}
         for name, members in groups.items():
             if factors[name] > 0:
-                self.by_group[name] = [p for p in _parameters_of(members) if p.requires_grad]
+                self.by_group[name] = [p for p in parameters[name] if p.requires_grad]
             else:
                 self._rest(members)
-        self.parameters = [parameter for parameters in self.by_group.values() for parameter in parameters]
+        self.parameters = [parameter for trained in self.by_group.values() for parameter in trained]
         self.learning_rates = {
             name: self.schedule.rate * factor for name, factor in factors.items() if factor > 0 and groups[name]
         }
@@ -105,19 +107,19 @@ class ParameterGroups:
             raise ValueError(f"context.rates[{negative[0]!r}] is {self.rates[negative[0]]}: a rate is 0 or more")
         return {name: (1.0 if told is None else told.get(name, 0.0)) * self.rates.get(name, 1.0) for name in groups}
 
-    def _join(self, phase: Phase, groups: Any) -> None:
+    def _join(self, phase: Phase, groups: Mapping[str, Sequence[nn.Parameter]]) -> None:
         """Let the phase's optimizer learn of the parameters of its groups that it does not hold yet."""
         owners: dict[int, str] = {}
-        for name, members in groups.items():
-            for parameter in _parameters_of(members):
+        for name, parameters in groups.items():
+            for parameter in parameters:
                 if (other := owners.setdefault(id(parameter), name)) != name:
                     raise ValueError(f"a parameter lies in two groups, {other!r} and {name!r}")
         held = self._optimizers.get(phase.optimizer_name)
         known = {id(p) for group in held.param_groups for p in group["params"]} if held is not None else set()
-        for name, members in groups.items():
+        for name, parameters in groups.items():
             if phase.groups is not None and name not in phase.groups:
                 continue
-            new = [p for p in _parameters_of(members) if p.requires_grad and id(p) not in known]
+            new = [p for p in parameters if p.requires_grad and id(p) not in known]
             if not new:
                 continue
             if held is None:
@@ -160,7 +162,7 @@ class ParameterGroups:
         for name, saved in state["schedules"].items():
             self._add_schedule(name)
             self._schedules[name].load_state_dict(saved)
-        groups = self._method.groups()
+        groups = {name: _parameters_of(members) for name, members in self._method.groups().items()}
         for name, slots in state["optimizers"].items():
             for phase in self._phases[: position + 1]:
                 if phase.optimizer_name == name:

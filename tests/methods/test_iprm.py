@@ -499,7 +499,7 @@ def test_half_precision_mixes_and_weighs_in_full_precision():
     mixed = []
     method.mixed_heads[0].register_forward_hook(lambda module, given, logits: mixed.append(given[0]))
     with torch.autocast("cpu", torch.bfloat16):
-        method.mix(0, x, y, torch.tensor(0.3))
+        method.mix(0, method.path(x, y), torch.tensor(0.3))
     assert mixed[0].dtype == torch.float32
     torch.testing.assert_close(mixed[0], mix_features(x.float(), y.float(), 0.3))
     probe, logits_x, logits_y = (torch.randn(6, 3, generator=draw).bfloat16() for _ in range(3))
