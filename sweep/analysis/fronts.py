@@ -56,7 +56,7 @@ def pareto_fronts(
         references = {
             str(name): own[own["front"]]
             for name, part in beside.groupby("label", sort=False)
-            if len(own := _table(part, objectives, seeds, out))
+            if (own := _table(part, objectives, seeds, out))["front"].any()
         }
         kept = table[table["n"].gt(0)]
         front = Front(str(label), str(dataset), tuple(objectives), kept, len(table) - len(kept), references)

@@ -81,7 +81,9 @@ class Sensitivity:
         where = f"seeds a value {ONE_SPLIT}" if self.splits < 2 else f"runs a value on {self.splits} splits"
         against = f"{moved}, one run between seeds by {100 * self.noise:.1f} (ratio {self.ratio:.1f}; {seeds} {where})"
         if self.effect is not None and self.effect.blocked:
-            against += f", {100 * self.effect.noise:.1f} of it not shared by the runs of a seed"
+            own = f"{100 * self.effect.noise:.1f}"
+            shared = f", {own} of it not shared by the runs of a seed"
+            against += shared if self.splits < 2 else f", the mean of a split by {own} beyond what its split shares"
         p = f"p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'}"
         p += f" corrected for {sentences} sentences" if sentences > 1 else ""
         if p_value >= SIGNIFICANCE:

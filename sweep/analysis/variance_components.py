@@ -35,7 +35,8 @@ def components(runs: pd.DataFrame, folder: Path, column: str = ACCURACY) -> Comp
     """Estimate the components of one configuration from its finished runs. folder: that of all runs.
 
     The variance between splits is that of their means less what seeds contribute to it, at least 0."""
-    done = runs[runs["status"].eq("done") & runs[column].notna()] if column in runs else runs.iloc[:0]
+    known = runs if column in runs else runs.assign(**{column: math.nan})
+    done = known[known["status"].eq("done") & known[column].notna()]
     several = done.groupby(split_of(done), sort=False)[column]
     counts, means = several.count().to_numpy(), several.mean().to_numpy()
     freedom = int((counts - 1).sum())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 import methods
 from sweep.analysis.parts import Parts
@@ -264,3 +265,28 @@ def swept_alpha(path: Path, dataset: str) -> Parts:
             level = noisy(seed, 0.9 - 0.1 * (alpha - 0.8) ** 2, 0.8, 0.5)
             results.run("one", "iprm", seed, level, values={"alpha": alpha}, hyperparameters=own, peak=0.02)
     return Parts(load(path / "one"))
+
+
+def two_splits(path: Path) -> pd.DataFrame:
+    """A sweep of alpha beside joint training, each with two seeds on each of two splits: 0.1 is the best on split 0,
+    0.3 on split 1. Both have two report seeds a split, too, those of the sweep one and two points below its best."""
+    results, splits = Results(path), list[int]()
+    results.sweep("one")
+
+    def run(split: int, method: str, seed: int, level: float, **keys: Any) -> None:
+        if method == "joint":
+            keys["hyperparameters"] = {"unimodal_loss_weight": 0.0}
+        results.run("one", method, seed, {"multi": level, "left": 0.6, "profile": 0.3}, **keys)
+        splits.append(split)
+
+    for split, levels in {0: {0.1: 0.9, 0.2: 0.8, 0.3: 0.7}, 1: {0.1: 0.75, 0.2: 0.8, 0.3: 0.86}}.items():
+        for seed in range(2):
+            for alpha, level in levels.items():
+                run(split, "iprm", seed, level + 0.01 * seed * (1 + alpha), values={"alpha": alpha})
+            run(split, "joint", seed, 0.7 + 0.02 * split + 0.01 * seed, role="reference")
+            best = max(levels, key=lambda alpha, of=levels: of[alpha])  # type: ignore[misc]
+            fresh = levels[best] - 0.01 * (1 + seed)
+            run(split, "iprm", 100 + seed, fresh, values={"alpha": best}, role="report")
+            run(split, "joint", 100 + seed, 0.7 + 0.02 * split, role="report")
+    found = load(path / "one")
+    return found.assign(split=[splits[int(name) - 1] for name in found["hash"]])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from support.synthetic_results import Results, pareto_search
 
@@ -87,3 +89,61 @@ def test_a_frozen_sweep_that_is_damaged_is_told_of_and_asks_for_nothing(
     told = [str(warning.message) for warning in recwarn]
     assert all(str(folder / "sweep.yaml") in each for each in told)
     assert len(told) == (not written.startswith(b"sweeps"))
+
+
+def rows_of(**columns: object) -> pd.DataFrame:
+    """Rows of one study, one a run; configuration a, where nothing else is said."""
+    count = max(len(value) for value in columns.values() if isinstance(value, list))
+    plain = {"label": "l", "dataset": "d", "role": "sweep", "configuration": "a", "status": "done"}
+    return pd.DataFrame({"hash": [f"{number}" for number in range(count)], **plain, **columns})
+
+
+def test_what_is_not_ranked_says_the_first_reason() -> None:
+    table = completeness_table(
+        rows_of(
+            configuration=[*"aabbbcdeeff"],
+            status=[
+                *("done", "done"), *("done", "failed", "pruned"), "pruned", "missing",
+                *("failed", "diverged"), *("diverged", "failed"),
+            ],
+            epochs_trained=[5, 5, 5, 2, 3, 4.0, None, 1, 2, 1, 1],
+        ),
+        out={("l", "d", -1, "c"): 1},
+    )  # fmt: skip
+    assert table.to_dict("list") == {
+        "label": ["l"] * 6, "dataset": ["d"] * 6, "role": ["sweep"] * 6, "configuration": [*"abcdef"],
+        "n": [2, 1, 0, 0, 0, 0], "epochs": pytest.approx([5, 5, 4, math.nan, 2, 1], nan_ok=True),
+        "state": [
+            COMPLETE, "pruned after 5 epochs", "out of the race after 0 seeds", "0 seeds so far",
+            "1 failed, 1 diverged", "1 failed, 1 diverged",
+        ],
+        "ranked": [True, False, False, False, False, False],
+    }  # fmt: skip
+
+
+def test_as_many_seeds_as_the_sweep_asks_for_are_wanted_but_under_report_seeds() -> None:
+    rows = rows_of(configuration=[*"aabab"], role=["sweep"] * 3 + ["report"] * 2)
+    assert completeness_table(rows, seeds=2)["ranked"].tolist() == [True, False, True, True]
+    assert completeness_table(rows, seeds=3)["ranked"].tolist() == [False, False, True, True]
+    assert completeness_table(rows, seeds=1)["ranked"].tolist() == [True] * 4
+    assert completeness_table(rows)["ranked"].tolist() == [True, False, True, True]
+    nothing = completeness_table(rows.assign(status="missing"))
+    assert not nothing["ranked"].any()
+    assert nothing["epochs"].tolist() == [0] * 4
+
+
+def test_seeds_are_counted_a_split_and_a_run_once() -> None:
+    rows = rows_of(configuration=[*"aaaabb"], split=[0, 0, 1, 1, 0, 0])
+    assert completeness_table(rows, seeds=2)["ranked"].tolist() == [True, True]
+    assert completeness_table(rows)["n"].tolist() == [4, 2]
+    again = pd.concat([rows, rows])
+    assert completeness_table(again)["n"].tolist() == [4, 2]
+    assert completeness_table(rows.iloc[1:], seeds=2)["ranked"].tolist() == [False, True]
+    # A race on one split is no race on the other.
+    out = {("l", "d", 1, "b"): 1}
+    fewer = completeness_table(rows.iloc[:5], seeds=2, out=out)
+    assert fewer["state"].tolist() == [COMPLETE, "1 seed so far"]
+    assert completeness_table(rows.iloc[:5], seeds=2, out={("l", "d", 0, "b"): 1})["state"].tolist() == [
+        COMPLETE,
+        "out of the race after 1 seed",
+    ]

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from support.synthetic_results import Results, alpha_sweep, noisy, pareto_search
+from support.synthetic_results import Results, alpha_sweep, noisy, pareto_search, two_splits
 
 from sweep.analysis.completeness import raced_out_seeds, read_request
 from sweep.analysis.conclusions import conclusions, name_with_role, points_text
@@ -150,7 +150,9 @@ def test_seeds_that_joint_training_lost_are_said(tmp_path: Path) -> None:
     results = Results(tmp_path)
     results._made = 50
     results.run("one", "joint", 4, role="reference", hyperparameters=plain, status="failed")
-    assert "on digits joint training itself lost 1 seed" in conclusions(Parts(load(tmp_path / "one")))[-1]
+    assert "; on digits joint training itself lost 1 seed, which" in conclusions(Parts(load(tmp_path / "one")))[-1]
+    results.run("one", "joint", 5, role="reference", hyperparameters=plain, status="diverged")
+    assert "joint training itself lost 2 seeds, which" in conclusions(Parts(load(tmp_path / "one")))[-1]
 
 
 def test_one_common_seed_is_no_comparison(tmp_path: Path) -> None:
@@ -219,3 +221,78 @@ def test_what_would_have_been_found_is_said_once_of_all_choices(tmp_path: Path) 
     assert second.startswith("bss on digits: the search chose beta=0.1")
     assert power.startswith("In each of 2 choices: of 2 configurations with 2 seeds on digits, a difference of ")
     assert "probability" not in first + second
+
+
+def test_two_splits_are_concluded_on_as_two_repeats_with_a_choice_each(tmp_path: Path) -> None:
+    runs = two_splits(tmp_path)
+    sensitive, chosen, compared_with_joint = conclusions(Parts(runs))
+    assert sensitive == (
+        "iprm, α (alpha) on digits: No sensitivity shown: the mean moves by 4.4 points over 3 values, one run between "
+        "seeds by 0.9 (ratio 5.2; 4 runs a value on 2 splits), the mean of a split by 11.0 beyond what its split "
+        "shares; such a range is within chance, p = 0.925; a range of 86.5 points would have been found with 80 % "
+        "probability."
+    )
+    assert chosen == (
+        "iprm on digits: validation chose alpha=0.1 with 91.5 % on validation (split 0); alpha=0.3 with 87.7 % on "
+        "validation (split 1); these are the best of 3 each; under 2 fresh seeds on each of 2 splits it reaches 86.5 "
+        "(61.1 to 100.0) % (test accuracy). Of 3 configurations with 2 splits on digits, no difference at all of "
+        "validation accuracy between one that was named beforehand and any other would have been found with 80 % "
+        "probability."
+    )
+    assert compared_with_joint == (
+        "Of 4 configurations compared with joint training over common seeds, none can be judged: 2 splits are too few "
+        "for so many comparisons (Dunnett's test over the means of 2 splits, as blocks, 5 % for all of them together)."
+    )
+    elsewhere = runs["split"].eq(1) & runs["vary.alpha"].eq(0.1)
+    assert "(split 1); these are the best of 2 to 3 each; under" in conclusions(Parts(runs[~elsewhere]))[1]
+
+
+def test_of_many_differences_the_first_five_are_named(tmp_path: Path) -> None:
+    def apart(number: int, lost: int = 0) -> list[float]:
+        added = 0.1 + number / 100
+        return [added, added + 0.001, *([math.nan] * lost), added][:4] if lost else [added, added + 0.001] * 2
+
+    five = compared(tmp_path / "five", {each / 10: apart(each) for each in range(1, 6)})
+    assert (
+        "5 better (iprm: alpha=0.1 +11.05 on digits; iprm: alpha=0.2 +12.05 on digits; iprm: alpha=0.3 +13.05 on "
+        "digits; iprm: alpha=0.4 +14.05 on digits; iprm: alpha=0.5 +15.05 on digits) beyond chance"
+    ) in five
+    six = compared(tmp_path / "six", {each / 10: apart(each) for each in range(1, 7)})
+    assert "6 better" in six
+    assert "iprm: alpha=0.5 +15.05 on digits; ...) beyond chance" in six
+    losses = {each / 10: apart(each, lost=2) for each in range(1, 7)}
+    five_lost = compared(tmp_path / "five-lost", {each: losses[each] for each in list(losses)[:5]})
+    assert "iprm: alpha=0.5 on digits: 2 of 4) (Dunnett's test over 2 seeds" in five_lost
+    assert compared(tmp_path / "six-lost", losses) == (
+        "Of 6 configurations compared with joint training over common seeds, 6 not claimed, for seeds were lost (iprm: "
+        "alpha=0.1 on digits: 2 of 4; iprm: alpha=0.2 on digits: 2 of 4; iprm: alpha=0.3 on digits: 2 of 4; iprm: "
+        "alpha=0.4 on digits: 2 of 4; iprm: alpha=0.5 on digits: 2 of 4; ...) (Dunnett's test over 2 seeds on one "
+        "split, as blocks, 5 % for all of them together)."
+    )
+
+
+def test_each_choice_says_what_would_have_been_found_where_others_say_something_else(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for method, levels in (("iprm", (0.6, 0.7)), ("bss", (0.6, 0.7, 0.65)), ("aug", (0.6,))):
+        for number, level in enumerate(levels):
+            for seed in range(2):
+                results.run("one", method, seed, {"multi": level}, values={"x": number / 10}, number=number)
+    first, second = conclusions(Parts(load(tmp_path / "one")))
+    assert ". Of 2 configurations with 2 seeds on digits, " in first
+    assert ". Of 3 configurations with 2 seeds on digits, " in second
+    assert first.endswith("would have been found with 80 % probability.")
+
+
+def test_sensitivities_are_corrected_for_those_that_were_judged(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for results.dataset, seeds in (("digits", 3), ("av_digits", 3), ("toy", 1)):
+        for alpha in (0.1, 0.2):
+            for seed in range(seeds):
+                level = 0.5 + alpha + 0.01 * ((seed * 7 + int(10 * alpha) * 3) % 5)
+                results.run("one", "iprm", seed, {"multi": level}, values={"alpha": alpha})
+    first, second, third = conclusions(Parts(load(tmp_path / "one")))[:3]
+    assert "corrected for 2 sentences" in first
+    assert "corrected for 2 sentences" in second
+    assert "with one seed a value there is no measure of seed noise" in third

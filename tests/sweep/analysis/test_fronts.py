@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from sweep.analysis.fronts import Front, pareto_fronts, value_text
+import math
+
+import pandas as pd
+import pytest
+
+from sweep.analysis.fronts import Front, display_factor, objective_label, pareto_fronts, value_text
 from sweep.analysis.parts import Parts
 
 
@@ -27,3 +32,55 @@ def test_shares_are_written_in_per_cent_and_counts_as_they_are() -> None:
     assert value_text("imbalance", 0.123, 0.01) == "12.3 ± 1.0"
     assert value_text("forward_passes", 12345.6) == "12,346"
     assert value_text("seconds", float("nan")) == "–"
+
+
+def test_the_front_of_a_study_is_told_with_its_values_and_references(pareto_parts: Parts) -> None:
+    (found,) = pareto_fronts(pareto_parts, ("accuracy", "imbalance"), 3)
+    assert (found.label, found.dataset, found.objectives) == ("iprm", "digits", ("accuracy", "imbalance"))
+    table = found.table.set_index("point")
+    assert table["n"].to_dict() == {"alpha=0": 3, "alpha=0.1": 3, "alpha=0.2": 3, "alpha=0.3": 3, "alpha=0.4": 1}
+    assert table["imbalance"].to_dict() == pytest.approx(
+        {"alpha=0": 0.4, "alpha=0.1": 0.25, "alpha=0.2": 0.1, "alpha=0.3": 0.3, "alpha=0.4": 0.04}
+    )
+    half = 4.302653 * 0.01 / math.sqrt(3)
+    assert table["imbalance_high"]["alpha=0"] == pytest.approx(0.4 + half, abs=1e-6)
+    assert table["imbalance_low"]["alpha=0"] == pytest.approx(0.4 - half, abs=1e-6)
+    assert list(found.references) == ["joint", "joint + unimodal losses"]
+    assert [len(rows) for rows in found.references.values()] == [1, 1]
+    assert found.lost == 1
+
+
+def test_each_split_has_a_front_of_its_own_beside_its_own_references(pareto_parts: Parts) -> None:
+    runs = pareto_parts.runs
+    both = pd.concat([runs.assign(split=0), runs.assign(split=1, hash="b" + runs["hash"])])
+    both.loc[both["split"].eq(1) & both["role"].eq("reference"), "status"] = "failed"
+    first, second = pareto_fronts(Parts(both), ("accuracy", "seconds"), 3)
+    assert [first.dataset, second.dataset] == ["digits, split 0", "digits, split 1"]
+    assert (list(first.references), list(second.references)) == (["joint", "joint + unimodal losses"], [])
+    assert first.table["seconds"].tolist() == [3.0] * 5
+    assert first.table["front"].tolist() == [True, False, False, False, False]  # all take as long
+
+
+def test_one_seed_is_enough_to_be_shown(pareto_parts: Parts) -> None:
+    runs = pareto_parts.runs
+    (found,) = pareto_fronts(Parts(runs[runs["seed"].eq(0)]), ("accuracy", "imbalance"))
+    assert found.table["n"].tolist() == [1] * 5
+    assert found.table.loc[found.table["front"], "point"].tolist() == ["alpha=0.4"]
+
+
+def test_objectives_have_names_and_units() -> None:
+    assert [objective_label(each) for each in ("accuracy", "macro_f1", "imbalance", "seconds", "peak_memory_mib")] == [
+        "validation accuracy (%)",
+        "validation macro-F1 (%)",
+        "validation imbalance (%)",
+        "seconds a run",
+        "peak memory (MiB)",
+    ]
+    assert [display_factor(each) for each in ("map", "seconds")] == [100, 1]
+    assert [value_text("seconds", value) for value in (999.96, 1000.0, -1000.0, 12.34)] == [
+        "1,000.0",
+        "1,000",
+        "-1,000",
+        "12.3",
+    ]
+    assert value_text("seconds", 2000.0, 10.0) == "2,000 ± 10"

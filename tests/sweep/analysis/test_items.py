@@ -109,3 +109,52 @@ def test_components_part_seeds_from_splits(tmp_path: Path) -> None:
     one = components(runs[runs["split"].eq(0)], tmp_path)
     assert np.isnan(one.split)
     assert np.isnan(components(runs.iloc[:1], tmp_path).seed)
+
+
+def test_one_seed_is_judged_exactly_and_several_by_resampling() -> None:
+    first = {0: np.array([1.0, 1, 1, 1, 0, 1, 1, 0]), 1: np.array([1.0, 1, 0, 1, 1, 1, 1, 0])}
+    second = {1: np.array([0.0, 1, 0, 1, 0, 1, 0, 0]), 2: np.zeros(8), 0: np.array([1.0, 0, 0, 1, 1, 0, 1, 0])}
+    one = compare_items({0: first[0]}, second, draws=200)
+    assert one is not None
+    assert (one.difference, one.items, one.seeds) == (0.25, 8, 1)
+    assert one.p == pytest.approx(stats.binomtest(3, 4).pvalue)
+    several = compare_items(first, second, draws=200)
+    assert several is not None
+    assert (several.difference, several.items, several.seeds) == (pytest.approx(0.3125), 8, 2)
+    # The draws begin alike at each call.
+    apart = np.mean([first[seed] - second[seed] for seed in (0, 1)], axis=0)
+    weights = np.random.default_rng(0).multinomial(8, np.full(8, 1 / 8), size=200)
+    drawn = weights @ apart / 8
+    assert (several.low, several.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
+    as_far = np.count_nonzero(np.abs(drawn - 0.3125) >= 0.3125 - 1e-12)
+    assert several.p == pytest.approx((1 + as_far) / 201)
+    same = compare_items(first, first, draws=200)
+    assert same is not None
+    assert (same.difference, same.low, same.high, same.p) == (0, 0, 0, 1)
+
+
+def test_the_deviation_of_few_samples_is_that_of_their_draws() -> None:
+    right = [np.array([1.0, 1, 0, 1]), np.array([1.0, 0, 0, 1])]
+    weights = np.random.default_rng(0).multinomial(4, np.full(4, 1 / 4), size=50)
+    expected = (weights @ np.array([1, 0.5, 0, 1]) / 4).std(ddof=1)
+    assert sampling_deviation(right, draws=50) == pytest.approx(expected)
+    assert np.isnan(sampling_deviation([]))
+
+
+def test_of_several_runs_of_one_seed_the_first_with_predictions_counts(tmp_path: Path) -> None:
+    for name, right in {"b": [1, 0], "c": [0, 0], "d": [1, 1], "e": [0, 1, 1]}.items():
+        write(tmp_path, name, right)
+    runs = pd.DataFrame(
+        {
+            "hash": [*"abcdee"],
+            "seed": [0, 0, 0, 1, 2, 3],
+            "split": 0,
+            "status": ["done"] * 3 + ["failed"] + ["done"] * 2,
+        }
+    )
+    found = right_by_repeat(runs, tmp_path)
+    assert {key: right.tolist() for key, right in found.items()} == {(0, 0): [1, 0], (0, 2): [0, 1, 1]}
+    sized = runs.assign(test_samples=[2, None, 2, 2, 3, 3])
+    assert list(right_by_repeat(sized, tmp_path)) == [(0, 0), (0, 2)]
+    other = right_by_repeat(sized, tmp_path, "audio")
+    assert [right.tolist() for right in other.values()] == [[1, 0], [0, 1, 1]]

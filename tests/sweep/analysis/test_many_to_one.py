@@ -13,6 +13,7 @@ from sweep.analysis.many_to_one import (
     critical_t,
     detectable_difference,
     dunnett_p,
+    least_p,
     many_to_one,
     power,
     seeds_needed,
@@ -177,3 +178,51 @@ def test_seeds_needed_are_the_fewest() -> None:
     assert detectable_difference(1.0, 3, 3) < math.inf
     assert seeds_needed(1.0, 1e-9, 3) == 3
     assert math.isnan(detectable_difference(math.nan, 5, 3))
+
+
+@pytest.mark.parametrize(("seeds", "difference", "noise"), [(2, 1.0, 1.0), (4, 1.0, 0.5), (10, 1.4, 1.0)])
+def test_the_power_of_one_difference_is_that_of_the_paired_t_test(seeds: int, difference: float, noise: float) -> None:
+    noncentrality = difference / (noise * math.sqrt(2 / seeds))
+    expected = stats.nct.sf(stats.t.isf(0.025, seeds - 1), seeds - 1, noncentrality)
+    assert power(difference, noise, seeds, 1) == pytest.approx(expected, abs=1e-6)
+
+
+def test_power_at_its_ends() -> None:
+    assert power(1.0, 0.0, 5, 7) == pytest.approx(1)
+    assert power(math.inf, 1.0, 1, 1) == power(math.inf, 1.0, 2, 3) == 0
+    assert power(math.inf, 1.0, 2, 2) == pytest.approx(1)
+    assert detectable_difference(0.0, 5, 7) == 0
+
+
+def test_what_can_be_found_among_several_stays_as_it_is() -> None:
+    # As simulations found them: what is said to be found is found, above.
+    assert power(1.0, 0.5, 4, 3) == pytest.approx(0.33826, abs=1e-4)
+    assert power(2.0, 1.0, 5, 7) == pytest.approx(0.49691, abs=1e-4)
+    assert detectable_difference(0.5, 5, 7) == pytest.approx(0.5 * 2.65241, abs=1e-4)
+    assert [seeds_needed(1.0, 1.0, k) for k in (1, 7)] == [18, 26]
+    assert seeds_needed(0.126, 1.0, 1) == 991
+    assert seeds_needed(0.125, 1.0, 1) is None
+
+
+def test_the_critical_t_leaves_the_level_outside_of_its_box() -> None:
+    box = np.full(7, float(critical_t(7, 20, 0.01)))
+    shared = stats.multivariate_t(shape=(np.eye(7) + 1) / 2, df=20, seed=0)
+    assert shared.cdf(box, lower_limit=-box) == pytest.approx(0.99, abs=5e-4)
+    # Dunnett 1964, two-sided 1 % points: 7 treatments, 20 degrees of freedom.
+    assert box[0] == pytest.approx(3.60, abs=0.005)
+    assert critical_t(2, [5, 1000]) == pytest.approx([3.03, 2.21], abs=0.01)
+
+
+def test_a_lost_run_is_judged_over_the_seeds_that_are_left() -> None:
+    values = np.random.default_rng(2).standard_normal((4, 6))
+    values[2, 3:] = np.nan
+    values[3, 1:] = np.nan
+    found = many_to_one(values)
+    assert found.n.tolist() == [6, 3, 1]
+    assert np.isnan([found.p[2], found.p_adjusted[2], found.freedom[2]]).all()
+    assert not np.isnan([*found.p[:2], *found.p_adjusted[:2], *found.freedom[:2]]).any()
+    assert found.family == 2
+    assert least_p(found.n).tolist() == pytest.approx([2e-6, 2e-3, 0.2])
+    none = many_to_one(np.array([[0.5, np.nan], [np.nan, 0.6]]))
+    assert np.isnan(none.mean).all()
+    assert none.family == 0

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from support.seed_frames import frame, of_many_blocks
 
-from sweep.analysis.sensitivity import sensitivity
+from sweep.analysis.sensitivity import Sensitivity, sensitivity
 from sweep.analysis.statistics import estimate_runs
 
 
@@ -122,3 +123,61 @@ def test_sensitivity_without_noise() -> None:
     assert moved.ratio == math.inf
     # The noise counts as that of rounding to steps of 0.1.
     assert moved.p == pytest.approx(stats.f.sf(12, 1, 1), rel=1e-6)
+
+
+def three_values(gap: float) -> Sensitivity:
+    """Judge values whose means lie ``gap`` apart, under eight seeds that scatter by two points together and by a tenth
+    of a point alone."""
+    shared = [0.01 * (3 * seed % 7) for seed in range(8)]
+    first = [0.5 + level + 0.001 * (5 * seed % 3) for seed, level in enumerate(shared)]
+    last = [0.5 + 2 * gap + level + 0.001 * (seed % 2) for seed, level in enumerate(shared)]
+    return sensitivity(frame({0.25: first, 1.5: [0.5 + gap + level for level in shared], 2.0: last}), "x", "m")
+
+
+def test_sensitive_is_what_moves_by_twice_the_noise_and_weakly_what_moves_by_less() -> None:
+    said = (
+        "ensitive: the mean moves by {} points over 3 values, one run between seeds by 2.3 (ratio {}; 8 seeds a value "
+        "on one split), 0.1 of it not shared by the runs of a seed; more than chance gives, p < 0.001; best at 2, "
+        "worst at 0.25."
+    )
+    assert three_values(0.02).verdict() == "Weakly s" + said.format("4.0", "1.7")
+    assert three_values(0.1).verdict() == "S" + said.format("20.0", "8.8")
+    assert "gives, p < 0.001 corrected for 2 sentences; best" in three_values(0.1).verdict(0.0004, 2)
+    assert "gives, p = 0.001; best" in three_values(0.1).verdict(0.001)
+    assert three_values(0.1).verdict(0.0499).startswith("Sensitive")
+    assert three_values(0.1).verdict(0.05).startswith("No sensitivity shown")
+
+
+def test_values_without_a_mean_are_told_by_their_cause() -> None:
+    ends = {3: ["pruned"] * 3, 4: ["pruned", "failed"], 5: ["diverged", "pruned"], 6: ["failed", "missing"]}
+    rows = frame({1: [0.5, 0.51, 0.52], 2: [0.6, 0.61, 0.65, 0.61], **ends, 7: ["failed"], 8: ["failed"]})
+    found = sensitivity(rows, "x", "m")
+    assert (found.pruned, found.diverged, found.unstable, found.failed) == (2, ((5, 2),), (), (7, 8))
+    assert (found.values, found.n, found.splits) == (2, (3, 4), 1)
+    assert found.reach == pytest.approx((0.51, 0.6175))
+    assert (found.at_best, found.selected) == (pytest.approx(0.6175), False)
+    assert found.verdict() == (
+        "Sensitive: training diverges under every seed at 5 (2 seeds). Over the other values: Sensitive: the mean "
+        "moves by 10.7 points over 2 values, one run between seeds by 1.8 (ratio 5.9; 3 to 4 seeds a value on one "
+        "split); more than chance gives, p < 0.001; best at 2, worst at 1. Nothing is known at 7, 8: every run failed. "
+        "2 values were stopped early and left out: over all values the range may be larger."
+    )
+
+
+def test_the_metric_that_selects_names_the_best_where_it_has_a_mean() -> None:
+    rows = frame({1: [0.5, 0.51, 0.52], 2: [0.6, 0.61, 0.65], 3: [0.55, 0.56, 0.54]})
+    chosen = rows.assign(v=1 - rows["m"])
+    found = sensitivity(chosen, "x", "m", "v")
+    assert (found.best, found.worst, found.selected, found.at_best) == (1, 2, True, pytest.approx(0.51))
+    for select, frame_of in ((None, chosen), ("m", chosen), ("v", rows.assign(v=math.nan))):
+        found = sensitivity(frame_of, "x", "m", select)
+        assert (found.best, found.worst, found.selected) == (2, 1, False)
+
+
+def test_of_several_runs_of_one_value_and_seed_the_first_is_judged() -> None:
+    rows = frame({1: [0.5, 0.51, 0.55], 2: [0.6, 0.61, 0.62]})
+    again = frame({1: [0.9, 0.1]})
+    found, once = sensitivity(pd.concat([rows, again]), "x", "m"), sensitivity(rows, "x", "m")
+    assert found.effect is not None
+    assert once.effect is not None
+    assert (found.effect.freedom, found.effect.noise) == (once.effect.freedom, once.effect.noise)

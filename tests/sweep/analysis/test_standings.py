@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from support.synthetic_results import Results
+from support.synthetic_results import Results, two_splits
 
 from sweep.analysis.parts import Parts
 from sweep.analysis.standings import leader_sentences, standings
@@ -153,3 +153,78 @@ def test_nothing_that_ran_has_no_standings(tmp_path: Path) -> None:
     assert leader_sentences(table) == []
     assert standings(Parts(load(tmp_path / "one").iloc[:0])).empty
     assert isinstance(table, pd.DataFrame)
+
+
+def test_the_sentence_on_the_leader_is_whole(tmp_path: Path) -> None:
+    table = standings(sweep_of(tmp_path, iprm=0.9, bss=0.75))
+    assert leader_sentences(table) == [
+        "On digits iprm leads: 91.3 ± 0.6 % on validation, 90.3 ± 0.6 % on test; better beyond chance than joint "
+        "training (+19.98 points), better beyond chance than joint training with unimodal losses (+9.92 points)."
+    ]
+    others = {"bss": "worse", "joint": "no difference shown", "joint + unimodal losses": "cannot be judged"}
+    for label, words in zip(
+        others, ("worse beyond chance than", "not told apart from", "not to be judged against"), strict=True
+    ):
+        changed = table.assign(joint_verdict=others[label], unimodal_verdict="")
+        assert f"; {words} joint training (+19.98 points)." in leader_sentences(changed)[0]
+    assert leader_sentences(table.assign(joint_verdict="", unimodal_verdict=""))[0].endswith("90.3 ± 0.6 % on test.")
+    assert leader_sentences(table.iloc[:1]) == []
+    assert len(leader_sentences(table.iloc[:2])) == 1
+
+
+def test_a_choice_on_each_of_two_splits_is_one_line(tmp_path: Path) -> None:
+    table = standings(Parts(two_splits(tmp_path)))
+    assert table[["label", "point", "of", "fresh", "n", "seeds", "lost"]].to_numpy().tolist() == [
+        ["iprm", "chosen on each split", 3, True, 4, 4, 0],
+        ["joint", "", 1, True, 4, 4, 0],
+    ]
+    assert table["test"].tolist() == pytest.approx([0.865, 0.71])
+    assert table["validation"].tolist() == pytest.approx([0.875, 0.72])
+    # Over two splits: t(1) times the deviation of their means over sqrt(2).
+    assert table["test_low"].tolist() == pytest.approx([0.865 - 12.7062 * 0.02, 0.71 - 12.7062 * 0.01], abs=1e-5)
+    assert table["test_high"].tolist() == pytest.approx([1, 0.71 + 12.7062 * 0.01], abs=1e-5)
+    assert table["joint"][0] == pytest.approx(0.155)
+    assert table["joint_verdict"].tolist() == ["no difference shown", ""]
+    assert table["weak"].tolist() == pytest.approx([0.3, 0.3])
+
+
+def test_datasets_stand_in_their_order_and_each_has_its_own_comparison(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for results.dataset, better in (("digits", 0.1), ("av_digits", -0.1)):
+        for seed in range(3):
+            found = {"multi": 0.6 + 0.01 * seed, "left": 0.5, "profile": 0.5 - better}
+            results.run("one", "joint", seed, found, hyperparameters=PLAIN, forward_passes=100.0)
+            above = found | {"multi": found["multi"] + better}
+            results.run("one", "iprm", seed, above, forward_passes=100.0 * (1 + seed))
+    table = standings(Parts(load(tmp_path / "one")))
+    assert table[["dataset", "label"]].to_numpy().tolist() == [
+        ["digits", "iprm"],
+        ["digits", "joint"],
+        ["av_digits", "joint"],
+        ["av_digits", "iprm"],
+    ]
+    assert table["joint"].tolist() == pytest.approx([0.1, math.nan, math.nan, -0.1], nan_ok=True)
+    assert table["joint_verdict"].tolist() == ["better", "", "", "worse"]
+    assert table["cost"].tolist() == pytest.approx([2, 1, 1, 2])
+    assert table["weak_modality"].tolist() == ["profile", "profile", "left", "left"]
+    assert table["weak_low"].tolist() == pytest.approx([0.4 - 0.003586] * 2 + [0.5 - 0.003586] * 2, abs=1e-5)
+    assert [each.split(" leads")[0] for each in leader_sentences(table)] == ["On digits iprm", "On av_digits joint"]
+    without = standings(Parts(load(tmp_path / "one").drop(columns="forward_passes")))
+    assert without["cost"].isna().all()
+
+
+def test_lost_and_unfinished_runs_are_counted_and_what_lost_one_is_not_claimed(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for seed in range(4):
+        results.run("one", "joint", seed, {"multi": 0.6 + 0.01 * seed}, hyperparameters=PLAIN)
+        status = {0: "diverged", 1: "done", 2: "done", 3: "running"}[seed]
+        results.run("one", "iprm", seed, {"multi": 0.8 + 0.01 * seed}, status=status)
+        results.run("one", "bss", seed, {"multi": 0.8}, status="done" if seed == 0 else "missing")
+    table = standings(Parts(load(tmp_path / "one"))).set_index("label")
+    assert table[["n", "seeds", "lost"]].T.to_dict("list") == {"bss": [1, 4, 0], "iprm": [2, 4, 1], "joint": [4, 4, 0]}
+    assert table["joint_verdict"].to_dict() == {"bss": "", "iprm": "not claimed", "joint": ""}
+    assert table["joint"]["iprm"] == pytest.approx(0.2)
+    assert table["weak_modality"].tolist() == ["", "", ""]
+    assert table["weak"].isna().all()

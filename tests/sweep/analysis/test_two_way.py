@@ -81,3 +81,56 @@ def test_four_sentences_on_nothing_claim_in_one_report_of_twenty_at_most(case: s
 def test_seeds_as_blocks_find_what_a_one_way_test_misses() -> None:
     alone, blocked = conclusion_rates.power(seeds=5, correlation=0.8, sweeps=150)
     assert blocked > 0.9 > 0.7 > alone
+
+
+def test_three_values_by_hand() -> None:
+    table = np.array([[0.1, 0.2, 0.3], [0.15, 0.21, 0.33], [0.2, 0.35, 0.4]])
+    found = effect(table)
+    rest = table - table.mean(0) - table.mean(1)[:, None] + table.mean()
+    noise = (rest**2).sum() / 4
+    assert found.noise == pytest.approx(math.sqrt(noise))
+    assert (found.freedom, found.runs, found.blocked) == ((2, 4), pytest.approx(3), True)
+    assert found.p == pytest.approx(stats.f.sf(3 * table.mean(1).var(ddof=1) / noise, 2, 4))
+    assert found.least == pytest.approx(3 * 0.1**3)
+
+
+def test_few_permutations_are_none_and_ten_seeds_need_none() -> None:
+    random = np.random.default_rng(0)
+    # Three values of five seeds can be permuted in 6^5 / 3! ways, of four seeds in too few; two values of nine, too.
+    assert effect(random.normal(size=(3, 5))).least == 0
+    assert effect(random.normal(size=(3, 4))).least == pytest.approx(3e-4)
+    assert effect(random.normal(size=(2, 9))).least == pytest.approx(2e-9)
+    assert effect(random.normal(size=(3, 9))).least == 0
+    assert effect(random.normal(size=(3, 10))).least == pytest.approx(3e-10)
+
+
+def test_permutations_count_with_the_runs_themselves() -> None:
+    # Of 6^5 permutations six rename the values and are as large: about 3.9 of 4999, and the runs.
+    table = np.arange(3)[:, None] + 0.01 * np.random.default_rng(0).normal(size=(3, 5))
+    assert effect(table).p * 5000 == pytest.approx(5, abs=3)
+    assert effect(table).p * 5000 == pytest.approx(round(effect(table).p * 5000), abs=1e-9)
+    assert effect(np.tile(np.arange(5.0), (3, 1))).p == 1
+
+
+def test_a_lost_run_leaves_its_seed_a_block() -> None:
+    table = np.array([[0.1, 0.2, 0.35, 0.3], [0.15, 0.21, 0.33, 0.2], [0.2, 0.35, 0.4, 0.1]])
+    kept = np.ones((3, 4), bool)
+    kept[1, 2] = False
+    values, seeds = (each[kept] for each in np.indices((3, 4)))
+    found = two_way.value_effect(table[kept], values, seeds)
+    dummies = [np.eye(4)[seeds], np.concatenate([np.eye(4)[seeds], np.eye(3)[values]], axis=1)]
+    rest = [table[kept] - each @ np.linalg.lstsq(each, table[kept], rcond=None)[0] for each in dummies]
+    without, full = (float((each**2).sum()) for each in rest)
+    assert (found.blocked, found.freedom) == (True, (2, 5))
+    assert found.noise == pytest.approx(math.sqrt(full / 5))
+    assert found.p == pytest.approx(stats.f.sf((without - full) / 2 / (full / 5), 2, 5))
+    assert found.runs == pytest.approx(3 / (1 / 4 + 1 / 3 + 1 / 4))
+
+
+def test_the_detectable_range_is_that_of_the_noncentral_f() -> None:
+    for level in (0.05, 0.01):
+        reach = two_way.Effect(0.5, 0.02, (2, 8), 5.0, True).detectable_range(level)
+        power = stats.ncf.sf(stats.f.isf(level, 2, 8), 2, 8, 5 * (reach / 0.02) ** 2 / 2)
+        assert power == pytest.approx(0.8, abs=1e-4)
+    assert math.isfinite(two_way.Effect(0.5, 0.02, (2, 8), 5.0, True, least=0.049).detectable_range(0.05))
+    assert math.isinf(two_way.Effect(0.5, 0.02, (2, 8), 5.0, True, least=0.05).detectable_range(0.05))
