@@ -129,8 +129,8 @@ def test_the_sentence_on_balance_is_whole(tmp_path: Path) -> None:
     assert known.repeated.n == 0  # under no seed two accuracies differ
     assert known.sentence(0.2, datasets=2) == (
         "On digits it is not shown that balance pays: rank correlation of accuracy and imbalance -0.50 (-0.90 to "
-        f"+0.40) over 7 configurations; a rank correlation of ±{detectable_correlation(7, 0.025):.2f} would have been found "
-        "with 80 % probability."
+        f"+0.40) over 7 configurations; a rank correlation of ±{detectable_correlation(7, 0.025):.2f} would have been "
+        "found with 80 % probability."
     )
     known = replace(known, repeated=Estimate(-0.4, -0.7, -0.1, 0.1, 2), repeats="splits")
     assert known.sentence(0.0499) == (
