@@ -150,6 +150,11 @@ class ResourcesSpec(_Spec):
             raise ValueError(f"{gpus} GPUs: a fraction must be below 1, more than one GPU a whole number")
         return gpus
 
+    @property
+    def gpu_share(self) -> float:
+        """Give the part of a GPU that is one worker's, in (0, 1]: a run without any that finds one has it alone."""
+        return min(self.gpus, 1.0) or 1.0
+
 
 class BudgetSpec(_Spec):
     """The budget of one driver: after so many hours, or so many runs trained, it starts no further run."""

@@ -72,6 +72,7 @@ def train(
     *,
     timeout: float | None = None,
     checkpoint_every: float = 0.0,
+    gpu_share: float = 1.0,
     workers: WorkerGroup | None = None,
 ) -> Generator[EpochRecord, None, None]:
     """Train ``run`` into ``folder``, going on from its checkpoint where it has one; a record after each epoch.
@@ -81,7 +82,8 @@ def train(
     done, diverged, or failed with the reason (an error never leaves this generator, but for StoreError: a folder that
     cannot be written, or a disk that is full). With several workers rank 0 alone writes, and an error is raised: the
     group must end together, and its launcher commits the failure. timeout: seconds that this attempt may take, looked
-    at after each epoch (a step that hangs is the executor's to end)."""
+    at after each epoch (a step that hangs is the executor's to end). gpu_share: part of the GPU's memory that is the
+    run's, in (0, 1]."""
     started = time.monotonic()
     workers = workers or WorkerGroup()
     writes = workers.rank == 0
@@ -105,6 +107,7 @@ def train(
             state=state["training"] if state else None,
             workers=workers,
             warn=folder.log if writes else lambda message: None,
+            gpu_share=gpu_share,
         )
         if writes:
             folder.rewind(training.epoch)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import psutil
@@ -24,6 +24,7 @@ from methods.base import DivergedError, Method, Validation
 from methods.base.phase import place_of, total_epochs
 from models.convolution import Conv3d
 from sweep.training.context import TrainingContext
+from sweep.training.device import pick_device, placed_dataset, placed_method, set_up
 from sweep.training.epoch_record import EpochRecord
 from sweep.training.metrics import absent_classes, imbalance, metric_name, predict_split, score
 from sweep.training.optimizers import check_schedule
@@ -33,8 +34,6 @@ from sweep.training.recipe import Recipe
 from sweep.training.workers import WorkerGroup
 
 MIB = 2**20
-DEVICE_SHARE = 0.25
-"""Largest share of a GPU's free memory that a training split may take to live there."""
 
 
 @dataclass
@@ -83,7 +82,7 @@ class Training:
     metric: accuracy, map or macro_f1, on validation data; its best epoch (the first of equals) is selected among those
     that the method's phases allow. patience: selectable epochs without a better value after which training ends.
     test_peak: record the best test epoch too. state: of an earlier :meth:`state_dict`, to go on from. warn: takes a
-    line for the run's log.
+    line for the run's log. gpu_share: part of the GPU's memory that is the run's, in (0, 1].
     Raises ValueError where batches cannot be shared among the workers, or phases cannot be trained with the recipe."""
 
     def __init__(
@@ -99,6 +98,7 @@ class Training:
         state: dict[str, Any] | None = None,
         workers: WorkerGroup | None = None,
         warn: Callable[[str], None] = lambda message: None,
+        gpu_share: float = 1.0,
     ) -> None:
         self._workers = workers or WorkerGroup()
         if recipe.batch_size % self._workers.size:
@@ -108,8 +108,9 @@ class Training:
         check_schedule(method.phases, recipe.schedule)
         torch.set_num_threads(recipe.threads)
         self.device = pick_device(recipe)
-        self.method = method.to(self.device)
-        self._dataset, self._recipe = _resident(dataset, self.device), recipe
+        set_up(self.device, recipe, gpu_share)
+        self.method = placed_method(method, self.device, recipe)
+        self._dataset, self._recipe = placed_dataset(dataset, self.device, gpu_share), recipe
         self._metric, self._patience, self._test_peak = metric_name("validation", metric), patience, test_peak
         self._context = TrainingContext(method, self._dataset, recipe, seed, self.device, self._workers, warn)
         self._groups = self._context.groups
@@ -154,7 +155,7 @@ class Training:
         context.load_side_state(state["side"])
         context.budget_step, context.phase_step = progress.budget_step, progress.phase_step
         context.scored = progress.scored
-        self._best = state["best"]
+        self._best = copy.deepcopy(state["best"])
 
     @property
     def epoch(self) -> int:
@@ -249,7 +250,7 @@ class Training:
             if not progress.selected_epoch or metrics[self._metric] > progress.validation[self._metric]:
                 progress.selected_epoch, progress.waited = epoch, 0
                 progress.validation = metrics | score_probabilities(predictions, labels, "validation")
-                self._best = {k: copy.deepcopy(v) for k, v in self.method.inference_state().items()}
+                keep_copies(self._best, self.method.inference_state())
             if self._test_peak:
                 test = self._test_scores(epoch)
                 progress.peaks = {key: max(value, progress.peaks.get(key, value)) for key, value in test.items()}
@@ -319,27 +320,21 @@ def fit(method: Method, dataset: Dataset, recipe: Recipe | None = None, *, seed:
     return training.result()
 
 
-def pick_device(recipe: Recipe) -> torch.device:
-    """Pick the recipe's device; auto takes the current GPU where there is one. Raises ValueError for cuda without
-    GPU."""
-    available = torch.cuda.is_available()
-    if recipe.device == "cuda" and not available:
-        raise ValueError("train.device is cuda but torch sees no GPU; use device: auto, or ask for resources.gpus")
-    return torch.device("cuda" if available and recipe.device != "cpu" else "cpu")
+def keep_copies(kept: dict[str, Any], state: Mapping[str, Any]) -> None:
+    """Make ``kept`` a copy of ``state``, in the tensors that it holds already where they are of the same kind."""
+    for name in kept.keys() - state.keys():
+        del kept[name]
+    for name, value in state.items():
+        buffer = kept.get(name)
+        if isinstance(value, Tensor) and isinstance(buffer, Tensor) and _kind(buffer) == _kind(value):
+            buffer.copy_(value)
+        else:
+            kept[name] = copy.deepcopy(value)
+
+
+def _kind(values: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:
+    return values.shape, values.dtype, values.device
 
 
 def _has_conv3d(method: Method) -> bool:
     return any(isinstance(module, Conv3d) for module in method.modules())
-
-
-def _resident(dataset: Dataset, device: torch.device) -> Dataset:
-    """Move a dataset's splits to the GPU where they fit easily, else their labels alone."""
-    if device.type != "cuda":
-        return dataset
-    splits = (dataset.train, dataset.validation, dataset.test)
-    if sum(split.nbytes for split in splits) > DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
-        # Labels always: steps and metrics read them on the device.
-        train, validation, test = (Split(split.inputs, split.labels.to(device)) for split in splits)
-    else:
-        train, validation, test = (split.to(device) for split in splits)
-    return replace(dataset, train=train, validation=validation, test=test)

@@ -37,6 +37,14 @@ class Recipe(_Strict):
     batch_size: int = Field(64, ge=1, le=10_000_000, description="samples of a joint batch, over all workers")
     schedule: ScheduleSpec = Field(ScheduleSpec(), description="how the learning rate falls")
     gradient_clip: float | None = Field(None, gt=0, description="largest norm of the whole gradient; null: none")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast in forward passes and losses")
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        "fp32", description="tf32: products rounded to 10 bits on a GPU; bf16: autocast in forward passes and losses"
+    )
+    deterministic: bool = Field(
+        False,
+        description="a GPU adds up in one order (slower); what torch cannot do so fails",
+        json_schema_extra={"as_before": False},
+    )
+    compile: bool = Field(False, description="encoders through torch.compile", json_schema_extra={"as_before": False})
     threads: int = Field(1, ge=1, le=1_024, description="intra-op threads of torch on the CPU")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where the run has one")

@@ -68,7 +68,13 @@ class RunActor(tune.Trainable):
 
     def begin(self, run: Run, folder: RunFolder, config: dict[str, Any]) -> Iterator[EpochRecord]:
         """Yield the epochs of a run, trained as they are asked for. config: of the trial."""
-        return train(run, folder, timeout=config["timeout"], checkpoint_every=config["checkpoint_every"])
+        return train(
+            run,
+            folder,
+            timeout=config["timeout"],
+            checkpoint_every=config["checkpoint_every"],
+            gpu_share=config["gpu_share"],
+        )
 
     def _end(self) -> None:
         self._training = iter(())  # the generator before it ends with its last reference

@@ -123,6 +123,7 @@ class AgendaSearcher(Unsaved, Searcher):
             "mark": self.agenda.store.mark(),
             "timeout": sweep.timeout,
             "checkpoint_every": sweep.checkpoint_every,
+            "gpu_share": sweep.resources.gpu_share,
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

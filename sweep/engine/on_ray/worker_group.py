@@ -62,6 +62,7 @@ def _train(request: RunRequest, workers: WorkerGroup, members: list[ActorHandle]
         folder,
         timeout=config["timeout"],
         checkpoint_every=config["checkpoint_every"],
+        gpu_share=config["gpu_share"],
         workers=workers,
     )
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sweep.config import Range
+from sweep.config.schema import ResourcesSpec
 
 pytest_plugins = ["support.sweep_files"]
 
@@ -94,3 +95,8 @@ def test_a_search_has_fresh_report_seeds(one):
     assert one(text % "").report_seeds == [100, 101, 102, 103, 104]
     assert one(text % ", report_seeds: []").report_seeds == []
     assert one(text % "", "report_seeds=[8]").report_seeds == [8]
+
+
+@pytest.mark.parametrize(("gpus", "share"), [(0, 1), (0.25, 0.25), (1, 1), (4, 1)])
+def test_a_fraction_of_a_gpu_is_a_workers_share_of_its_memory(gpus: float, share: float) -> None:
+    assert ResourcesSpec(gpus=gpus).gpu_share == share

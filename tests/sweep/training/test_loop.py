@@ -352,7 +352,34 @@ def test_batches_that_workers_cannot_share_are_refused() -> None:
         next(training.epochs())
 
 
-def test_asking_for_a_gpu_without_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="device is cuda but torch sees no GPU"):
-        toy_training("joint", device="cuda")
+def test_copies_of_the_best_weights_are_kept_in_the_same_memory() -> None:
+    kept: dict[str, Any] = {}
+    loop.keep_copies(kept, {"weight": torch.ones(2), "mean": torch.zeros(3), "note": [1], "gone": torch.ones(1)})
+    weight, mean, note = kept["weight"], kept["mean"], [2]
+    state = {"weight": torch.full((2,), 5.0), "mean": torch.zeros(4), "note": note}
+    loop.keep_copies(kept, state)
+    assert kept.keys() == state.keys()
+    assert kept["weight"] is weight
+    assert weight.tolist() == [5, 5]
+    assert kept["mean"] is not mean
+    state["weight"].zero_()
+    state["mean"].add_(1)
+    note.append(3)
+    assert (weight.tolist(), kept["mean"].tolist(), kept["note"]) == ([5, 5], [0, 0, 0, 0], [2])
+
+
+def test_what_a_resumed_run_keeps_is_its_own() -> None:
+    """The state that one checkpoint holds may be resumed twice."""
+    state = next_state(toy_training("joint", epochs=6, lr=0.2))
+    before = copy.deepcopy(state["best"])
+    toy = toy_training("joint", epochs=6, lr=0.2, seed=9, state=state)
+    for _ in toy.epochs():
+        pass
+    assert toy.result().selected_epoch > 1
+    assert all(torch.equal(value, before[name]) for name, value in state["best"].items())
+
+
+def next_state(training: Training) -> dict[str, Any]:
+    """Train one epoch; return the state after it."""
+    next(training.epochs())
+    return training.state_dict()
