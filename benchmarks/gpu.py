@@ -1,0 +1,283 @@
+"""How well a GPU is used: steps of every method, an epoch of the largest input, runs that share the card.
+
+    python -m benchmarks.gpu [--out gpu.json] [--minutes 8] [--small]
+
+Sections run one after another, and none begins after ``--minutes``: what was left out is named in the file. One JSON
+is written, anew after each section, so that nothing is lost where the machine goes. ``--small`` shrinks all sizes: to
+try the sections themselves, on a CPU too, where the numbers mean nothing.
+
+- epoch: IPRM on 6,698 samples, a spectrogram of 257 x 1250 and two frames of 224 x 224 each, two ResNet-18, batches
+  of 64: seconds of an epoch by precision (single, tf32, bf16), compiled, and bf16 with the samples on the host;
+- input: seconds that reading the same batches takes, without a step, as a share of the epoch's;
+- steps: time of each method's step over that of joint training, beside its count of passes (`benchmarks.cost`);
+- sharing: runs of an MLP on digits a second, by one process and by four that share the card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import data
+import methods
+from benchmarks import cost
+from data.base import Dataset, Split
+from models import encoders
+from sweep.training.loop import Training
+from sweep.training.recipe import Recipe
+
+CLASSES = tuple("ABCDEF")
+BATCH = 64
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much each section computes."""
+
+    samples: int = 6698
+    host_samples: int = 1280
+    spectrogram: tuple[int, int] = (257, 1250)
+    frames: int = 2
+    side: int = 224
+    epochs: int = 3
+    cost_steps: int = 5
+    cost_side: int = 64
+    cost_rounds: int = 2
+    cases: tuple[str, ...] = tuple(cost.CASES)
+    runs: int = 4
+    run_epochs: int = 20
+
+
+SMALL = Sizes(
+    samples=6, host_samples=6, spectrogram=(33, 40), side=32, epochs=2, cost_steps=2, cost_side=32, cost_rounds=1,
+    cases=("joint", "iprm", "ogm"), runs=2, run_epochs=2,
+)  # fmt: skip
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def wait() -> None:
+    """Wait until the card has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def timed(act: Callable[[], object]) -> float:
+    """Measure the seconds until the card has done what ``act`` gives it."""
+    wait()
+    started = time.perf_counter()
+    act()
+    wait()
+    return time.perf_counter() - started
+
+
+# Epoch and input ---------------------------------------------------------------------------------------------------
+
+
+def audiovisual(samples: int, sizes: Sizes) -> Dataset:
+    """Noise in the shapes of Kinetics-Sounds: spectrogram [1, 257, 1250], two frames [3, 2, 224, 224] a sample."""
+    random = torch.Generator().manual_seed(0)
+
+    def split(count: int) -> Split:
+        shapes = {"audio": (1, *sizes.spectrogram), "video": (3, sizes.frames, sizes.side, sizes.side)}
+        # One sample's worth of numbers many times over: drawing 16 GB of them would take minutes.
+        inputs: dict[str, Tensor] = {
+            m: torch.randn(shape, generator=random).expand(count, *shape).contiguous() for m, shape in shapes.items()
+        }
+        return Split(inputs, torch.arange(count) % len(CLASSES))
+
+    held_out = split(len(CLASSES))
+    return Dataset("audiovisual", ("audio", "video"), CLASSES, split(samples), held_out, held_out)
+
+
+def training(dataset: Dataset, recipe: Recipe, epochs: int) -> Training:
+    """IPRM over two fresh ResNet-18."""
+    torch.manual_seed(0)
+    spec, kind = encoders.resolve("resnet18"), methods.get("iprm")
+    built = {modality: encoders.build(spec, shape) for modality, shape in dataset.shapes().items()}
+    method = kind(built, len(CLASSES), kind.Hyperparameters(), epochs)
+    return Training(method, dataset, recipe, seed=0)
+
+
+def epoch_seconds(dataset: Dataset, recipe: Recipe, sizes: Sizes) -> Record:
+    """Measure epochs after the first one, which warms up; beside them reading their batches alone."""
+    run = training(dataset, recipe, sizes.epochs)
+    epochs, seconds = run.epochs(), list[float]()
+    for _ in range(sizes.epochs):
+        seconds.append(timed(lambda: next(epochs)))
+    context = run._context
+    read = timed(lambda: [None for _ in context.training_batches(torch.arange(len(dataset.train)), False)])
+    best = statistics.median(seconds[1:])
+    return {
+        "samples": len(dataset.train),
+        "first epoch s": round(seconds[0], 3),
+        "epoch s": round(best, 3),
+        "input s": round(read, 3),
+        "input share": round(read / best, 3),
+        "peak MiB": round(torch.cuda.max_memory_allocated() / 2**20) if torch.cuda.is_available() else None,
+    }
+
+
+def measure_epoch(sizes: Sizes) -> Iterator[Record]:
+    whole = audiovisual(sizes.samples, sizes)
+    recipes: dict[str, dict[str, Any]] = {
+        "bf16": {"precision": "bf16"},
+        "tf32": {"precision": "tf32"},
+        "fp32": {},
+        "bf16 compiled": {"precision": "bf16", "compile": True},
+    }
+    for label, options in recipes.items():
+        recipe = Recipe(lr=0.01, batch_size=BATCH, **options)
+        yield {"case": f"{label}, samples on the card", **epoch_seconds(whole, recipe, sizes)}
+    del whole
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    with samples_on_the_host():
+        recipe = Recipe(lr=0.01, batch_size=BATCH, precision="bf16")
+        found = epoch_seconds(audiovisual(sizes.host_samples, sizes), recipe, sizes)
+    yield {"case": "bf16, samples on the host", **found}
+
+
+@contextlib.contextmanager
+def samples_on_the_host() -> Iterator[None]:
+    """Let no dataset be small enough to live on the card."""
+    from sweep.training import device as of_runs
+
+    share, of_runs.DATA_SHARE = of_runs.DATA_SHARE, 0.0
+    try:
+        yield
+    finally:
+        of_runs.DATA_SHARE = share
+
+
+# Steps -------------------------------------------------------------------------------------------------------------
+
+
+def measure_steps(sizes: Sizes, precision: str) -> Iterator[Record]:
+    """Compare the steps of methods with joint training's, in turns, on two ResNet-18."""
+    torch.manual_seed(0)
+    recipe = Recipe(lr=0.01, batch_size=BATCH if torch.cuda.is_available() else 4, precision=precision)
+    dataset = cost.random_data(sizes.cost_steps * recipe.batch_size, sizes.cost_side, device())
+    spec = encoders.resolve("resnet18")
+    branches = {m: encoders.build(spec, shape).to(device()) for m, shape in dataset.shapes().items()}
+    build = partial(cost.Trainer.build, branches=branches, dataset=dataset, recipe=recipe)
+    for label in sizes.cases:
+        trainer, joint = build(label), build("joint")
+        pairs = [(cost.Round(), cost.Round()) for _ in range(sizes.cost_rounds + 1)]
+        for own, other in pairs:
+            list(zip(trainer.round(own), joint.round(other), strict=True))
+        ratios = [own.steps.wall / other.steps.wall for own, other in pairs[1:]]
+        steps = sizes.cost_steps * len(joint.method.encoders)
+        passes = trainer.context.phase.passes
+        yield {
+            "case": label,
+            "passes": passes,
+            "step over joint": round(statistics.median(ratios), 3),
+            "step over passes": round(statistics.median(ratios) / passes, 3),
+            "ms a step": round(1000 * statistics.median(own.steps.wall for own, _ in pairs[1:]) / steps, 2),
+        }
+
+
+# Sharing -----------------------------------------------------------------------------------------------------------
+
+
+def small_runs(number: int, runs: int, epochs: int, ready: Any, done: Any) -> None:
+    """Train ``runs`` small runs one after another, after one to warm up; send the seconds of each."""
+    recipe, source = Recipe(batch_size=32), data.get("digits")
+    digits = source.load(source.Options())
+    spec, kind = encoders.resolve("mlp"), methods.get("joint")
+
+    def run(seed: int) -> None:
+        torch.manual_seed(seed)
+        built = {modality: encoders.build(spec, shape) for modality, shape in digits.shapes().items()}
+        method = kind(built, digits.num_classes, kind.Hyperparameters(), epochs)
+        training = Training(method, digits, recipe, seed=seed, gpu_share=0.25)
+        for _ in training.epochs():
+            pass
+        training.result()
+
+    run(0)
+    ready.wait()
+    done.put((number, timed(lambda: [run(1 + seed) for seed in range(runs)])))
+
+
+def throughput(processes: int, sizes: Sizes) -> float:
+    """Measure the runs a second of some processes side by side."""
+    spawn = multiprocessing.get_context("spawn")
+    ready, done = spawn.Barrier(processes), spawn.Queue()
+    workers = [
+        spawn.Process(target=small_runs, args=(number, sizes.runs, sizes.run_epochs, ready, done))
+        for number in range(processes)
+    ]
+    for worker in workers:
+        worker.start()
+    seconds = [done.get(timeout=240)[1] for _ in workers]
+    for worker in workers:
+        worker.join()
+    return sum(sizes.runs / each for each in seconds)
+
+
+def measure_sharing(sizes: Sizes) -> Iterator[Record]:
+    alone = throughput(1, sizes)
+    yield {"case": "one process", "runs a second": round(alone, 3)}
+    four = throughput(4, sizes)
+    yield {"case": "four processes", "runs a second": round(four, 3), "over one": round(four / alone, 2)}
+
+
+# All ---------------------------------------------------------------------------------------------------------------
+
+
+def card() -> Record:
+    """Describe where this ran."""
+    found: Record = {"date": date.today().isoformat(), "torch": torch.__version__, "python": platform.python_version()}
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        found |= {"card": properties.name, "GiB": round(properties.total_memory / 2**30), "cuda": torch.version.cuda}
+    return found | {"card": found.get("card", "none: a CPU")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("gpu.json"), help="default: gpu.json")
+    parser.add_argument("--minutes", type=float, default=8.0, help="no section begins later (default: 8)")
+    parser.add_argument("--small", action="store_true", help="tiny sizes, to try the sections")
+    options = parser.parse_args()
+    sizes = SMALL if options.small else Sizes()
+    sections: dict[str, Callable[[], Iterator[Record]]] = {
+        "sharing": partial(measure_sharing, sizes),
+        "steps in bf16": partial(measure_steps, sizes, "bf16"),
+        "epoch": partial(measure_epoch, sizes),
+        "steps in single precision": partial(measure_steps, sizes, "fp32"),
+    }
+    started, found = time.monotonic(), {"where": card(), "left out": []}
+    for name, section in sections.items():
+        found[name] = []
+        for record in section():
+            found[name].append(record)
+            print(f"{name}: {json.dumps(record)}", flush=True)
+            options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            if time.monotonic() - started > 60 * options.minutes:
+                found["left out"].append(f"what follows {record['case']} in {name}, and later sections")
+                options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                return
+
+
+if __name__ == "__main__":
+    main()
