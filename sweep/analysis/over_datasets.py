@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sweep.analysis.parts import Parts, selection_metric, shown_metric
+from sweep.analysis.severities import SOURCE
 from sweep.analysis.standings import BETTER, NO_DIFFERENCE, NOT_CLAIMED, NOT_JUDGED, WORSE, representatives
 from sweep.analysis.statistics import CONFIDENCE, repeat_of
 from sweep.analysis.two_way import SIGNIFICANCE
@@ -59,11 +60,13 @@ class OverDatasets:
 
 
 def over_datasets(parts: Parts, standings: pd.DataFrame, draws: int = DRAWS) -> OverDatasets | None:
-    """Compare the methods of a sweep over its datasets; None for fewer than two of these, or of methods.
+    """Compare the methods of a sweep over its datasets; None for fewer than two of these, or of methods, and where they
+    are severities, which are no sample of anything.
 
     standings: of :func:`sweep.analysis.standings.standings`, whose choices are taken."""
     datasets = tuple(map(str, dict.fromkeys(standings["dataset"])))
-    runs = list(representatives(parts)) if len(datasets) >= LEAST_DATASETS else []
+    several = len(datasets) >= LEAST_DATASETS and SOURCE not in parts.runs
+    runs = list(representatives(parts)) if several else []
     metric = shown_metric(pd.concat(runs), selection_metric(parts.runs).removeprefix("validation_")) if runs else None
     if metric is None:
         return None

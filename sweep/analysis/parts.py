@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sweep.analysis.severities import at_each_severity
 from sweep.analysis.statistics import is_numeric, repeat_of, split_of, summarise
 from sweep.plan.not_applicable import NotApplicable
 from sweep.results.tables import METRICS, columns_of, point_text
+from sweep.runs.severities import is_severity
 
 CHOICE = "chosen on each split"
 
@@ -64,10 +66,11 @@ class Grid:
 
 
 class Parts:
-    """The parts of one sweep's runs; those that a sweep does not have are empty."""
+    """The parts of one sweep's runs; those that a sweep does not have are empty. What corrupts the data is no axis:
+    each severity counts as a dataset of its own."""
 
     def __init__(self, runs: pd.DataFrame) -> None:
-        self.runs = runs
+        self.runs = runs = at_each_severity(runs)
         self.swept = runs[runs["role"].eq("sweep")]
         self.references = runs[runs["role"].eq("reference")]
         self.reports = runs[runs["role"].eq("report")]
@@ -94,7 +97,7 @@ class Parts:
         """Group rows of one label that vary the same names; true where they form a full grid."""
         found = []
         for (label, method), rows in self.planned.groupby(["label", "method"], sort=False):
-            names = columns_of(rows, "vary.")
+            names = _varied_columns(rows)
             varies = [rows[name].notna() for name in names]
             for part in [part for _, part in rows.groupby(varies, sort=False)] if varies else [rows]:
                 columns = _varied_columns(part)
@@ -310,4 +313,5 @@ def _scale(values: list[float]) -> str:
 
 
 def _varied_columns(rows: pd.DataFrame) -> list[str]:
-    return [c for c in columns_of(rows, "vary.") if rows[c].notna().any()]
+    """List the varied names that are chosen among."""
+    return [c for c in columns_of(rows, "vary.") if rows[c].notna().any() and not is_severity(c.removeprefix("vary."))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from sweep.analysis.severities import SOURCE
 from sweep.analysis.statistics import split_of
 
 ONE_SPLIT = "on one split"
@@ -31,7 +32,8 @@ def repeats_text(repeats: pd.Series, splits: pd.Series) -> str:
 
 def split_sentences(runs: pd.DataFrame) -> list[str]:
     """Say of each dataset what its intervals are over, and of what they say nothing."""
-    return [f"{dataset}: {_sentence(rows)}" for dataset, rows in runs.groupby("dataset", sort=False)]
+    named = runs[SOURCE] if SOURCE in runs else runs["dataset"]
+    return [f"{dataset}: {_sentence(rows)}" for dataset, rows in runs.groupby(named, sort=False)]
 
 
 def _sentence(rows: pd.DataFrame) -> str:

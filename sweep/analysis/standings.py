@@ -210,7 +210,7 @@ def _with_differences(
 ) -> pd.DataFrame:
     others = runs[~runs["label"].isin(baseline["label"])]
     found = differences(others, baseline, column, ["label"])
-    found["verdict"] = [_verdict(row) for row in found.to_dict("records")]
+    found["verdict"] = [difference_verdict(row) for row in found.to_dict("records")]
     columns = {"mean": name, "low": f"{name}_low", "high": f"{name}_high", "p_adjusted": f"{name}_p"}
     columns |= {"verdict": f"{name}_verdict", "detectable": f"{name}_detectable"}
     kept = found[["label", "dataset", *columns]].rename(columns=columns)
@@ -218,7 +218,7 @@ def _with_differences(
     return merged.fillna({f"{name}_verdict": ""})
 
 
-def _verdict(row: dict[Any, Any]) -> str:
+def difference_verdict(row: dict[Any, Any]) -> str:
     """Judge a row of :func:`sweep.analysis.differences.differences`; "" where there is nothing to compare."""
     if row["repeats"] < 2:
         return ""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from sweep.analysis.parts import by_split, chosen_run
+from sweep.analysis.severities import at_each_severity
 from sweep.commands.exit_codes import DONE
 from sweep.commands.terminal import print_line, terminal
 from sweep.config import ConfigError, load_frozen
@@ -147,7 +148,7 @@ def _kept_weights(frozen: Path) -> Keep:
 
 def _best(store: Store, name: str) -> set[str]:
     """Collect runs whose weights ``keep: best`` keeps: the best configuration's of each study, and report seeds'."""
-    rows = load(store.results / name)
+    rows = at_each_severity(load(store.results / name))
     reports = set(rows.loc[rows["role"].eq("report"), "hash"])
     swept = rows[rows["role"].eq("sweep")]
     best = set[str]()

@@ -8,9 +8,7 @@ from data.base import DatasetOptions, SampleType
 from data.base.corruption import sample_refusal
 from sweep.config.problems import Path, Problem, nearest
 from sweep.config.schema import Sweep
-
-CORRUPT = "corrupt"
-"""The option of every dataset that says which modalities are corrupted, and how."""
+from sweep.runs.severities import CORRUPT
 
 
 def corruption_problems(

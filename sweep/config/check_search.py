@@ -11,6 +11,7 @@ from sweep.config.problems import Path, Problem
 from sweep.config.ranges import contains, range_of
 from sweep.config.resolve import fixed_hyperparameters, target, varied_names
 from sweep.config.schema import MethodSpec, Sweep
+from sweep.runs.severities import is_severity
 
 MULTI_OBJECTIVE = ("tpe", "nsga2", "random", "qmc")
 """Algorithms that can look for several objectives."""
@@ -27,6 +28,9 @@ def check_search(sweep: Sweep, broken: set[str]) -> Iterator[Problem]:
         if objective in search.objectives[:position]:
             yield sweep.problem(("search", "objectives", position), f"{objective} stands twice", "keep one")
     yield from _check_comparisons(sweep)
+    for name in filter(is_severity, sweep.vary):
+        what = "a severity is a condition, which no search can choose: it would choose the cleanest data"
+        yield sweep.problem(("vary", name), what, "fix it in data, in a sweep for each, or leave search out")
     for position, name in enumerate(search.warm_start):
         path: Path = ("search", "warm_start", position)
         if name == sweep.name:

@@ -22,13 +22,14 @@ from methods.base.hyperparameters import MOST_EPOCHS, Hyperparameters
 from methods.base.phase import Phase, checked_phases, total_epochs
 from models import encoders
 from models import fusion as fusions
-from sweep.config.check_corruption import CORRUPT, absence_refusal, corruption_problems
+from sweep.config.check_corruption import absence_refusal, corruption_problems
 from sweep.config.conditions import with_idle_defaults
 from sweep.config.merge import names_another
 from sweep.config.nested import spread_over, value_below, with_value_below
 from sweep.config.problems import ConfigError, Path, Problem
 from sweep.config.schema import MethodSpec, Sweep
 from sweep.config.schema_errors import explain
+from sweep.runs.severities import CORRUPT
 from sweep.training.optimizers import check_schedule
 from sweep.training.recipe import Recipe
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sweep.plan.configurations import Configuration
+from sweep.runs.identity import canonical
 from sweep.runs.records import FinalRecord, IndexEntry, Run
+from sweep.runs.severities import severities
 
 Outcomes = dict[int, FinalRecord]
 """Seed -> how the run ended."""
@@ -60,12 +62,14 @@ class Tally:
         return self.done + self.pruned + self.diverged + self.failed
 
 
-StudyKey = tuple[str, str, int | None]
+StudyKey = tuple[str, str, int | None, str]
 
 
 def study_of(configuration: Configuration) -> StudyKey:
-    """Return label, dataset and split of a configuration, which name its study."""
-    return (configuration.label, configuration.dataset, configuration.split)
+    """Return label, dataset, split and severity of a configuration: whatever is chosen is chosen among those that have
+    all of them in common."""
+    severity = canonical(severities(configuration.values))
+    return (configuration.label, configuration.dataset, configuration.split, severity)
 
 
 def is_candidate(configuration: Configuration) -> bool:

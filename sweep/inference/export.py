@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.analysis.parts import Parts, chosen_run, selection_metric
+from sweep.analysis.severities import at_each_severity
 from sweep.config.problems import nearest
 from sweep.inference.model import WEIGHTS, ModelCard, ModelError, write_card
 from sweep.results.tables import load
@@ -76,6 +77,7 @@ def _run_of_hash(rows: pd.DataFrame, run: str) -> pd.Series:
 
 
 def _best_run(rows: pd.DataFrame, label: str | None, dataset: str | None) -> pd.Series:
+    rows = at_each_severity(rows)
     for column, wanted in (("label", label), ("dataset", dataset)):
         known = list(dict.fromkeys(rows[column]))
         if wanted is not None and wanted not in known:

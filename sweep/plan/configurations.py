@@ -16,8 +16,9 @@ from sweep.config.resolve import epoch_budget
 from sweep.plan.not_applicable import NotApplicable, not_applicable
 from sweep.plan.objectives import objectives
 from sweep.plan.space import Space
-from sweep.runs.identity import configuration_hash
+from sweep.runs.identity import canonical, configuration_hash
 from sweep.runs.records import Run
+from sweep.runs.severities import severities
 
 ON_SPLIT = "/split "
 """Stands in the name of a study before its split, where the sweep has several."""
@@ -107,6 +108,11 @@ class Study:
         """Return the budget of a run, where the sweep does not vary it."""
         return epoch_budget(self.sweep, self.dataset)
 
+    def choices(self) -> int:
+        """Count what it chooses: one configuration, and where it corrupts the data one at each severity."""
+        listed = {canonical(severities(each.values)) for each in self.configurations}
+        return len(listed | ({canonical({})} if self.space else set())) or 1
+
     def configuration(self, values: Mapping[str, Any]) -> Configuration:
         """Build the configuration of one proposal of the search. Raises ConfigError where it cannot be trained."""
         return self._propose(values)
@@ -148,10 +154,11 @@ class Plan:
         return len(self.searches) * most * len(self.seeds)
 
     def report_runs(self) -> int:
-        """Count the runs under report seeds: one chosen configuration of each study (with several objectives there may
-        be more), and of each reference."""
-        references = {(each.label, each.dataset) for each in self.references}
-        return (len(self.studies) + len(self.searched_references) + len(references)) * len(self.report_seeds)
+        """Count the runs under report seeds: one chosen configuration of each study and severity (with several
+        objectives there may be more), and of each reference."""
+        chosen = sum(study.choices() for study in [*self.studies, *self.searched_references])
+        references = {(each.label, each.dataset, canonical(severities(each.values))) for each in self.references}
+        return (chosen + len(references)) * len(self.report_seeds)
 
     @property
     def may_end_sooner(self) -> bool:

@@ -11,6 +11,7 @@ import data
 from sweep.analysis.completeness import SweepRequest
 from sweep.analysis.parts import Parts, selection_metric
 from sweep.analysis.replicates import split_sentences
+from sweep.analysis.severities import SOURCE
 from sweep.analysis.statistics import COVERAGE, FAILED
 from sweep.results.tables import columns_of
 
@@ -105,7 +106,7 @@ def _data(runs: pd.DataFrame) -> str:
 
 def _licences(runs: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """Give the terms of each dataset as it states them, and name the pretrained weights, whose terms are not known."""
-    for dataset in dict.fromkeys(runs["dataset"]):
+    for dataset in dict.fromkeys(runs[SOURCE] if SOURCE in runs else runs["dataset"]):
         terms = data.get(dataset).terms if dataset in data.names() else ""
         yield f"Licence of {dataset}", f"{terms}." if terms else ""
     encoders = {text for column in columns_of(runs, "encoder.") for text in runs[column].dropna()}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sweep.analysis.completeness import raced_out_seeds, read_request
 from sweep.analysis.parts import Parts
+from sweep.analysis.severities import at_each_severity
 from sweep.analysis.standings import standings
 from sweep.report.blocks import Block
 from sweep.report.checklist import checklist
@@ -31,7 +32,7 @@ def write_paper(results: Path, name: str, to: Path | None = None) -> Path:
         (target / "methods.tex").write_text(latex_standings(table, note, f"{name}-methods"), encoding="utf-8")
     for block in number_blocks(parts, request.seeds, raced_out_seeds(folder), []):
         _write_block(target, name, block)
-    save_for_paper(folder, parts, load(folder, "epoch"), target)
+    save_for_paper(folder, parts, at_each_severity(load(folder, "epoch")), target)
     file = folder / "sweep.yaml"
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     (target / "checklist.txt").write_text(checklist(parts, request, text), encoding="utf-8")

@@ -24,7 +24,9 @@ from sweep.analysis.fronts import pareto_fronts
 from sweep.analysis.over_datasets import over_datasets
 from sweep.analysis.parts import Parts, selection_metric, shown_metric
 from sweep.analysis.replicates import split_sentences
+from sweep.analysis.robustness import robustness, robustness_sentences
 from sweep.analysis.search_results import IMPORTANCE_NOTE, search_results
+from sweep.analysis.severities import at_each_severity
 from sweep.analysis.standings import leader_sentences, standings
 from sweep.analysis.statistics import FAILED
 from sweep.report.blocks import Block, Section, plot_html
@@ -33,6 +35,7 @@ from sweep.report.over_datasets import dataset_blocks
 from sweep.report.plots import MOST_LINES, curve_plot, heat_plot, learning_plot, search_plots
 from sweep.report.probabilities import probability_blocks
 from sweep.report.published import published_blocks
+from sweep.report.robustness import robustness_blocks
 from sweep.report.runs import budget_blocks, configuration_blocks, environment_blocks, failure_blocks
 from sweep.report.search_effects import effect_blocks
 from sweep.report.standings import standing_blocks
@@ -42,7 +45,7 @@ from sweep.report.variation import variation_blocks
 from sweep.results.tables import METRICS, load
 from sweep.runs.failures import describe_causes
 
-OWN_SECTIONS = ("pareto", "published", "trajectory", "subsets", "ranks")
+OWN_SECTIONS = ("pareto", "published", "trajectory", "subsets", "ranks", "severities")
 """Kinds of figures that sections of their own show."""
 MOST_PLOTS = 24
 """Interactive curves of a page; of more grids the first."""
@@ -53,18 +56,19 @@ def write_report(results: Path, name: str, to: Path | None = None) -> Path:
     ResultsError where the sweep has no results."""
     folder = results / name
     target = (to or folder) / "report"
-    runs, epochs = load(folder), load(folder, "epoch")
-    parts, request, out = Parts(runs), read_request(folder), raced_out_seeds(folder)
+    parts, epochs = Parts(load(folder)), at_each_severity(load(folder, "epoch"))
+    runs, request, out = parts.runs, read_request(folder), raced_out_seeds(folder)
     frozen = folder / "sweep.yaml"
     text = frozen.read_text(encoding="utf-8", errors="replace") if frozen.is_file() else ""
     left_out = left_out_configurations(folder)
     compared = pareto_fronts(parts, request.objectives, request.seeds, out) if len(request.objectives) > 1 else []
     table = standings(parts)
-    several = over_datasets(parts, table)
+    several, corrupted = over_datasets(parts, table), robustness(parts)
     gallery = save_figures(folder, parts, epochs, several, target / "figures")
     saved = gallery.saved
     sections = [
         Section("methods", "Which method", standing_blocks(table)),
+        Section("severities", "Severities", robustness_blocks(corrupted) + _pictures(saved, target, "severities")),
         Section("datasets", "Over datasets", dataset_blocks(several) + _pictures(saved, target, "ranks")),
         Section("curves", "Curves", _curves(parts)),
         Section("pareto", "Several objectives", pareto_blocks(parts, compared) + _pictures(saved, target, "pareto")),
@@ -92,7 +96,12 @@ def write_report(results: Path, name: str, to: Path | None = None) -> Path:
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         counts=_counts(runs, len(out), len(left_out)),
         mixed=mixed_code_sentences(runs),
-        conclusions=[*leader_sentences(table), *balance_sentences(parts), *conclusions(parts, compared)],
+        conclusions=[
+            *robustness_sentences(corrupted),
+            *leader_sentences(table),
+            *balance_sentences(parts),
+            *conclusions(parts, compared),
+        ],
         protocol=f"Epochs and configurations are selected by {chosen_by}; test numbers are the selected epoch's. "
         + " ".join(split_sentences(runs)),
         sections=[section for section in sections if section.blocks],

@@ -25,6 +25,7 @@ from sweep.results.columns import (
     warn_of_line,
 )
 from sweep.runs.records import IndexEntry, is_run_name
+from sweep.runs.severities import severities
 from sweep.runs.shown_text import for_spreadsheet, printable
 from sweep.storage.files import guarded
 from sweep.storage.remote import is_uri
@@ -72,7 +73,8 @@ def load(path: str | Path, level: Level = "run") -> pd.DataFrame:
 
     level "run": one row a run and sweep, with the columns
 
-    - sweep, method, label, dataset, seed, split, status, hash, role, configuration, number, point, reason, cause;
+    - sweep, method, label, dataset, seed, split, status, hash, role, configuration, number, point, severity, reason,
+      cause; severity: what of point corrupts the data (a column where something does);
       split: the split_seed of its data, which is missing where the dataset has none; split_draws: what that draws;
       status: done, pruned, diverged, failed, running (begun, not committed) or missing (not begun);
       point: the varied values as text;
@@ -111,7 +113,7 @@ def load(path: str | Path, level: Level = "run") -> pd.DataFrame:
         frame = _run_rows(entries, hashes, read_runs(folder, hashes))
     else:
         runs, epochs = load(path), read_epochs(folder, hashes)
-        frame = runs[[*_IDENTITY, *columns_of(runs, "vary.", "hp.")]].merge(epochs, on="hash")
+        frame = runs[[*_IDENTITY, *columns_of(runs, "severity", "vary.", "hp.")]].merge(epochs, on="hash")
     for old in [old for old in _cached_frames if old[0] != key[0]]:
         del _cached_frames[old]
     _cached_frames[key] = (stamp, frame)
@@ -209,7 +211,9 @@ def _index_rows(index: Path, content: bytes) -> list[dict[str, Any]]:
         key = (line["hash"], line["role"], line["label"], json.dumps(line["values"]))
         values = {printable(name): value for name, value in line.pop("values").items()}
         line |= {name: printable(line[name]) for name in ("label", "dataset", "method")}
-        point = point_text(values)
+        severe = severities(values)
+        line |= {"severity": point_text(severe)} if severe else {}
+        point = point_text({name: value for name, value in values.items() if name not in severe} | severe)
         varied = {f"vary.{key}": "null" if value is None else table_value(value) for key, value in values.items()}
         found[key] = {**line, "point": point, **varied}
     # Studies take turns while they run; a reader wants each in one piece.

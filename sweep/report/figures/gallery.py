@@ -31,6 +31,7 @@ from sweep.report.figures.heat_maps import draw_heat_map
 from sweep.report.figures.pareto import draw_fronts
 from sweep.report.figures.published import draw_beside, published_curves_over
 from sweep.report.figures.ranks import draw_ranks
+from sweep.report.figures.robustness import draw_robustness
 from sweep.report.figures.search import search_drawings
 from sweep.report.figures.style import FORMATS, STYLE, TEXT_WIDTHS, Drawing, Kind, for_paper, save, slug
 from sweep.report.figures.subsets import draw_subsets
@@ -157,6 +158,7 @@ def _painters(sweep: Path, parts: Parts, epochs: pd.DataFrame) -> Iterator[Calla
         yield lambda: draw_fronts(
             parts, pareto_fronts(parts, request.objectives, request.seeds, raced_out_seeds(sweep))
         )
+    yield lambda: draw_robustness(parts)
     for metric in (first, *(m for m in METRICS if m != first)):
         yield from _painters_of_metric(parts, epochs, metric)
         if metric == first:

@@ -58,7 +58,7 @@ LETTERS_ABREAST = 40
 _text_width: ContextVar[float | None] = ContextVar("text_width", default=None)
 
 
-Kind = Literal["curve", "comparison", "published", "pareto", "trajectory", "search", "subsets", "ranks"]
+Kind = Literal["curve", "comparison", "published", "pareto", "trajectory", "search", "subsets", "ranks", "severities"]
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,15 @@ def test_keys_that_do_not_go_together_are_refused(one, search, more, words):
     assert words in line
 
 
+def test_no_search_chooses_a_severity(one):
+    vary = "vary: {alpha: auto, data.toy.corrupt.left.noise: {grid: [0, 1]}}"
+    (line,) = problem_lines(
+        one, f"sweeps: {{a: {{method: mixer, datasets: [toy], {vary}, search: {{algorithm: tpe, configurations: 3}}}}}}"
+    )
+    assert "a severity is a condition, which no search can choose" in line
+    assert "fix it in data, in a sweep for each" in line
+
+
 def test_several_objectives_go_with_the_samplers_that_know_them(one):
     for algorithm in ("tpe", "nsga2", "random", "qmc"):
         text = SWEEP.format(search=f"algorithm: {algorithm}, configurations: 3, objectives: [map, seconds]", more="")

@@ -40,6 +40,15 @@ def test_the_best_mean_of_each_study_is_chosen(tmp_path: Path) -> None:
     assert names(choice) == ["b", "c"]
 
 
+def test_severities_are_no_choices_and_each_has_its_own(tmp_path: Path) -> None:
+    choice = make_choice(tmp_path)
+    noise = "data.digits.corrupt.profile.noise"
+    for position, (name, severity, value) in enumerate([("a", 0, 0.9), ("b", 0, 0.8), ("a", 4, 0.2), ("b", 4, 0.3)]):
+        found = replace(configuration(name), values={"name": name, noise: severity})
+        choice.add(position, found, outcomes(value, value))
+    assert [(best.values["name"], best.values[noise]) for best in choice.best()] == [("a", 0), ("b", 4)]
+
+
 def test_one_without_all_its_seeds_is_never_chosen(tmp_path: Path) -> None:
     choice = make_choice(tmp_path)
     choice.add(0, configuration("lucky"), outcomes(0.99))

@@ -84,3 +84,10 @@ def test_plans_of_one_sweep_are_equal_and_can_be_printed(made):
     assert "propose" not in repr(study)
     with pytest.raises(ConfigError, match="at most 1"):
         study.configuration({"alpha": 2.0})
+
+
+def test_a_choice_is_made_at_each_severity(tmp_path: Path) -> None:
+    vary = {"data.digits.corrupt.profile.noise": {"grid": [0, 1, 2]}, "alpha": {"grid": [0.1, 0.9]}}
+    found = make_plan(tmp_path, vary=vary, report_seeds=[7], references=["joint"])
+    assert [study.choices() for study in found.studies] == [3]
+    assert (len(found.references), found.report_runs()) == (3, 6)
