@@ -10,10 +10,11 @@ from pydantic import ValidationError
 
 from sweep.analysis.completeness import SweepRequest
 from sweep.analysis.parts import configuration_name
+from sweep.analysis.severities import SOURCE
 from sweep.analysis.statistics import FAILED, estimate_quantity, half_width, split_of
 from sweep.report.blocks import MOST_LISTED, Block, Table
 from sweep.results.tables import columns_of
-from sweep.runs.records import FinalRecord
+from sweep.runs.records import FinalRecord, TestRecord
 
 NOTED = 500
 """Runs whose logs are read for notes, spread evenly over all: they say the same a thousand times."""
@@ -117,14 +118,18 @@ def _retry_blocks(results: Path, ran: pd.DataFrame) -> list[Block]:
 
 
 def configuration_blocks(results: Path, runs: pd.DataFrame, text: str) -> list[Block]:
-    """Show the frozen sweep, the data, and notes from the logs of runs."""
+    """Show the frozen sweep, the data with what is to be known of them, and other notes from the logs of runs."""
     blocks = [Block(summary="sweep.yaml, as it was run", code=text)] if text else []
-    rows = []
-    for dataset, part in runs.groupby("dataset", sort=False):
+    rows, named = [], runs[SOURCE] if SOURCE in runs else runs["dataset"]
+    for dataset, part in runs.groupby(named, sort=False):
         fingerprints = ", ".join(map(str, part.get("fingerprint", pd.Series(dtype=str)).dropna().unique()))
         rows.append([str(dataset), fingerprints, _columns_text(part, "data."), _columns_text(part, "encoder.")])
     blocks.append(Block("Data", table=Table(["dataset", "fingerprint", "options", "encoders"], rows)))
-    if notes := _note_counts(results, runs):
+    notes, of_data = _notes(results, runs.assign(dataset=named))
+    if of_data:
+        told = [[dataset, note] for dataset, note in of_data]
+        blocks.append(Block("Notes on the data", table=Table(["dataset", "note"], told[:MOST_LISTED])))
+    if notes:
         lines = [[note, str(count)] for note, count in notes.most_common(MOST_LISTED)]
         done = runs.loc[runs["status"].eq("done"), "hash"].nunique()
         said = f"Of {NOTED} logs, spread evenly over those of {done} finished runs." if done > NOTED else ""
@@ -132,14 +137,28 @@ def configuration_blocks(results: Path, runs: pd.DataFrame, text: str) -> list[B
     return blocks
 
 
-def _note_counts(results: Path, runs: pd.DataFrame) -> Counter[str]:
-    """Count the lines of the logs of finished runs, each by the runs that wrote it."""
-    names = runs.loc[runs["status"].eq("done"), "hash"].unique()
-    notes: Counter[str] = Counter()
-    for name in names[:: -(-len(names) // NOTED)] if len(names) else ():
+def _notes(results: Path, runs: pd.DataFrame) -> tuple[Counter[str], list[tuple[str, str]]]:
+    """Count the lines of the logs of finished runs, each by the runs that wrote it, without what is said of the data;
+    also list what is, with the dataset, once each."""
+    done = runs[runs["status"].eq("done")].drop_duplicates("hash")
+    notes, of_data = Counter[str](), dict[tuple[str, str], None]()
+    some = done.iloc[:: max(1, -(-len(done) // NOTED))]
+    for name, dataset in zip(some["hash"], some["dataset"], strict=True):
+        said = _data_notes(results / "runs" / name)
+        of_data |= dict.fromkeys((str(dataset), note) for note in said)
         log = results / "runs" / name / "log.txt"
-        notes.update(set(log.read_text(encoding="utf-8").splitlines()) - {""} if log.exists() else ())
-    return notes
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        # A note of several lines is several in the log.
+        notes.update({*lines} - {"", *(line for note in said for line in note.splitlines())})
+    return notes, list(of_data)
+
+
+def _data_notes(folder: Path) -> list[str]:
+    """Read what a run notes of its data; nothing where its record cannot be read."""
+    try:
+        return TestRecord.model_validate_json((folder / "test.json").read_bytes()).data_notes
+    except (OSError, ValidationError):
+        return []  # begun again since it was read
 
 
 def _columns_text(rows: pd.DataFrame, prefix: str) -> str:

@@ -100,6 +100,8 @@ class TestRecord(Record):
     """Of the test split, which give its metrics their resolution; None in records from before they were counted."""
     split_draws: SplitDraws | None = None
     """What the dataset's ``split_seed`` draws; None in records from before it was noted."""
+    data_notes: list[str] = []
+    """What a reader of results must know of the data; empty in records from before it stood here, beside log.txt."""
 
 
 class EnvironmentRecord(Record):

@@ -136,7 +136,9 @@ def train(
         if writes:
             source = data.get(run.dataset)
             draws = source.split_draws(source.Options.model_validate(with_later(source.Options, run.data)))
-            tested = TestRecord(metrics=result.test, samples=len(dataset.test), split_draws=draws)
+            tested = TestRecord(
+                metrics=result.test, samples=len(dataset.test), split_draws=draws, data_notes=list(dataset.notes)
+            )
             state = training.method.inference_state()
             folder.commit(_final_record(result, folder), tested, state, result.predictions)
     except StoreError:

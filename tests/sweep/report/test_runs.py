@@ -7,8 +7,9 @@ from pathlib import Path
 from support.synthetic_results import Results, references
 
 from sweep.analysis.completeness import SweepRequest
-from sweep.report.runs import budget_blocks, shortfall
+from sweep.report.runs import budget_blocks, configuration_blocks, shortfall
 from sweep.results.tables import load
+from sweep.runs.records import TestRecord
 
 
 def test_budgets_stand_side_by_side(tmp_path: Path) -> None:
@@ -39,3 +40,22 @@ def test_a_spent_budget_is_said(tmp_path: Path) -> None:
     assert "a budget of 2 runs a driver, early stopping, a race that 1 configurations left" in said
     assert shortfall(runs, SweepRequest(None, None, (), 2, "2 runs", 2), 0) is None
     assert shortfall(runs, SweepRequest(None, None, (), 2, "", None), 0) is None
+
+
+def test_what_is_to_be_known_of_the_data_stands_with_them_once_and_no_more_among_the_logs(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    known = ["classes that look alike: happy, Happy", "equal samples: 2"]
+    for seed, notes in enumerate((known, known, known[:1])):
+        folder = results.run("one", "iprm", seed)
+        (folder / "test.json").write_text(TestRecord(metrics={}, data_notes=notes).model_dump_json())
+        (folder / "log.txt").write_text("\n".join([*notes, "a learning rate of 0 trains nothing"]) + "\n")
+    earlier = results.run("one", "iprm", 3)
+    (earlier / "log.txt").write_text("equal samples: 2\n")
+    results.run("one", "iprm", 4, status="failed")
+    found = {block.heading: block.table for block in configuration_blocks(tmp_path, load(tmp_path / "one"), "")}
+    of_data, logs = found["Notes on the data"], found["Notes from the logs of finished runs"]
+    assert of_data is not None
+    assert of_data.rows == [["digits", note] for note in known]
+    assert logs is not None
+    assert logs.rows == [["a learning rate of 0 trains nothing", "3"], ["equal samples: 2", "1"]]

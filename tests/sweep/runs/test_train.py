@@ -21,7 +21,7 @@ from sweep.config import load
 from sweep.engine.execute import Execution, execute
 from sweep.engine.on_ray.session import RaySession
 from sweep.plan.build import plan
-from sweep.runs.records import FinalRecord, Run
+from sweep.runs.records import FinalRecord, Run, TestRecord
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
 from sweep.runs.train import commit_failure, commit_pruned, load_dataset, train
@@ -230,3 +230,12 @@ def test_a_dataset_with_wrong_labels_is_refused_and_not_kept(run: Run, monkeypat
     for _ in range(2):
         with pytest.raises(DataError, match=r"digits: the validation split.s labels\[\d+\] is 10; labels go"):
             load_dataset(run)
+
+
+def test_what_is_to_be_known_of_the_data_is_recorded(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = replace(load_dataset(run), notes=("equal samples: 2",))
+    monkeypatch.setattr(sweep.runs.train, "load_dataset", lambda run: noted)
+    made = folder(tmp_path, "noted")
+    list(train(run.model_copy(update={"epochs": 1}), made))
+    assert TestRecord.model_validate_json((made.path / "test.json").read_bytes()).data_notes == ["equal samples: 2"]
+    assert "equal samples: 2" in (made.path / "log.txt").read_text()
