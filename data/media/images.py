@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ def read_image(path: Path, allow_truncated: bool = False) -> Image:
         with warnings.catch_warnings(), _truncated(allow_truncated):
             warnings.simplefilter("ignore")  # about unused metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            if (levels := _colour_pfm(path, allow_truncated)) is not None:
+                return Image.fromarray(levels)
             with Image.open(path) as picture:
                 return _eight_bit(picture).convert("RGB")
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -58,7 +61,7 @@ def resized(picture: Image | NDArray[np.uint8], height: int, width: int) -> NDAr
 
 
 def grey_levels(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Scale pixels [H, W] of any range to 0 .. 255, without clipping.
+    """Scale pixels [H, W] or [H, W, 3] of any range to 0 .. 255, without clipping.
 
     The full scale is the smallest that holds them all: 255 or 65,535 for whole numbers, 1, 255 or 65,535 for
     floating-point ones; where none does, or a pixel is negative, the range of this picture. Raises ValueError for
@@ -83,6 +86,33 @@ def _eight_bit(picture: Image) -> Image:
     # Of a PGM Pillow gives whole numbers in 0 .. 65,535, whatever the file's own maximum is.
     sixteen = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM")
     return Image.fromarray((pixels >> 8).astype(np.uint8) if sixteen else grey_levels(pixels))
+
+
+_COLOUR_PFM = re.compile(rb"PF\s+(\d{1,9})\s+(\d{1,9})\s+([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s")
+"""Width, height, and a scale whose sign tells the order of bytes."""
+
+
+def _colour_pfm(path: Path, allow_truncated: bool) -> NDArray[np.uint8] | None:
+    """Read a PFM file of three channels, which Pillow refuses, as it reads one of grey: numbers of single precision,
+    the lowest row first. None for any other file."""
+    from PIL import Image
+
+    with path.open("rb") as file:
+        found = _COLOUR_PFM.match(file.read(100))
+        if found is None:
+            return None
+        width, height, scale = int(found[1]), int(found[2]), float(found[3])
+        if width * height > (Image.MAX_IMAGE_PIXELS or np.inf):
+            raise Image.DecompressionBombError
+        wanted = 12 * width * height
+        if not wanted or scale == 0 or not np.isfinite(scale):
+            raise ValueError(f"a header of {width} x {height} pixels, scale {scale:g}")
+        file.seek(found.end())
+        content = file.read(wanted)
+    if len(content) < wanted and not allow_truncated:
+        raise OSError(f"{len(content)} of {wanted} bytes of pixels are there")
+    pixels = np.frombuffer(content.ljust(wanted, b"\0"), "<f4" if scale < 0 else ">f4")
+    return grey_levels(pixels.reshape(height, width, 3)[::-1])
 
 
 @contextmanager

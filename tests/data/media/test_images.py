@@ -73,6 +73,36 @@ def test_pixels_of_more_than_eight_bits_are_scaled(
     assert np.asarray(read_image(tmp_path / name))[0, :, 0].tolist() == levels
 
 
+@pytest.mark.parametrize(("order", "scale"), [("<f4", "-1.0"), (">f4", "1")])
+def test_a_pfm_of_three_channels_is_scaled_as_one_of_grey(tmp_path: Path, order: str, scale: str) -> None:
+    """Rows stand from the bottom to the top; one scale holds for all channels."""
+    pixels = np.array([[[0, 0.25, 0.5], [0.5, 0.5, 0.5]], [[1, 0, 0], [0, 0, 1]]], order)
+    path = tmp_path / "a.pfm"
+    path.write_bytes(f"PF\n2 2\n{scale}\n".encode() + pixels[::-1].tobytes())
+    picture = read_image(path)
+    assert picture.mode == "RGB"
+    assert np.asarray(picture).tolist() == [[[0, 64, 128], [128] * 3], [[255, 0, 0], [0, 0, 255]]]
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(MediaError, match=r"a\.pfm: damaged \(40 of 48 bytes of pixels are there\); copy or download"):
+        read_image(path)
+    assert np.asarray(read_image(path, allow_truncated=True))[0, 1].tolist() == [128, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("PF\n0 2\n-1\n", "a header of 0 x 2 pixels"),
+        ("PF\n1 2\n0.0\n", "scale 0"),
+        ("PF\n99999 99999\n-1\n", "million pixels"),
+        ("PF\n# made by hand\n1 1\n-1\n", "not a picture of a known kind"),
+    ],
+)
+def test_an_odd_header_of_a_pfm_of_three_channels_is_refused(tmp_path: Path, header: str, said: str) -> None:
+    (tmp_path / "a.pfm").write_bytes(header.encode() + bytes(24))
+    with pytest.raises(MediaError, match=said):
+        read_image(tmp_path / "a.pfm")
+
+
 @pytest.mark.parametrize("most", [4095, 65535, 1000])
 def test_the_full_scale_of_a_pgm_is_its_own(tmp_path: Path, most: int) -> None:
     shades = np.rint(np.array([0, 0.25, 0.5, 1]) * most).astype(">u2")
