@@ -14,7 +14,7 @@ from models import small
 from models.encoders._hub import quiet
 from models.encoders._text import pairs
 from models.encoders._vit import Block
-from models.encoders.checkpoints import UNREADABLE, first_line
+from models.encoders.checkpoints import UNREADABLE, absence, first_line, may_be_of_hub
 from models.positions import sines
 
 __all__ = ["Backbone", "ClassTokenTransformer", "PretrainedTransformer", "keep_constant", "magnitude"]
@@ -123,8 +123,8 @@ def _loaded(pretrained: str) -> Any:
     from transformers import AutoModel
 
     folder = Path(pretrained).expanduser()
-    if not folder.is_dir() and (pretrained.startswith(("/", ".", "~")) or pretrained.count("/") > 1):
-        raise ValueError(f"pretrained: there is no folder {pretrained}")
+    if (reason := absence(pretrained, may_be_of_hub(pretrained))) is not None:
+        raise ValueError(reason)
     try:
         with quiet():
             network, info = AutoModel.from_pretrained(

@@ -19,7 +19,7 @@ from models.encoders.base import Encoder, EncoderOptions, Shape, ShapeError
 from models.encoders.basic import MLP, MLPOptions, SmallCNN, SmallCNNOptions
 from models.encoders.bert import Bert, BertOptions
 from models.encoders.cav_mae import CAVMAE, CAVMAEOptions
-from models.encoders.checkpoints import LoadReport, load_weights
+from models.encoders.checkpoints import LoadReport, absence, load_weights
 from models.encoders.clip import CLIPImage, CLIPImageOptions, CLIPText, CLIPTextOptions
 from models.encoders.i3d import I3D, I3DOptions
 from models.encoders.m3ae import M3AEImage, M3AEImageOptions, M3AEText, M3AETextOptions
@@ -74,6 +74,7 @@ __all__ = [
     "TimmOptions",
     "ViT",
     "ViTOptions",
+    "absent_weights",
     "build",
     "describe",
     "downsampled_length",
@@ -146,6 +147,15 @@ def refusal(spec: str | Mapping[str, Any], shape: Shape, tokens: bool = False) -
         return None
     others = [name for name in fitting(shape, tokens) if name != kind.name]
     return reason + (f"; encoders that take it: {', '.join(others)}" if others else "")
+
+
+def absent_weights(spec: str | Mapping[str, Any]) -> str | None:
+    """Say that the weights to start from, of the encoder that ``spec`` describes, are not on this machine; None where
+    they are, where there are none, and where only trying can tell. Raises ValueError as ``resolve``."""
+    kind, options = _parse(spec)
+    pretrained = getattr(options, "pretrained", None)
+    reason = None if pretrained is None else absence(pretrained, options.weights_may_be_elsewhere())
+    return reason and f"encoder {kind.name}, {reason}"
 
 
 def fitting(shape: Shape, tokens: bool = False) -> list[str]:

@@ -14,7 +14,16 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from models.encoders.base import AttentionOptions
-from models.encoders.checkpoints import UNREADABLE, LoadReport, another_network, first_line, nothing_fits, read_weights
+from models.encoders.checkpoints import (
+    UNREADABLE,
+    LoadReport,
+    absence,
+    another_network,
+    first_line,
+    may_be_of_hub,
+    nothing_fits,
+    read_weights,
+)
 
 CONFIGURATION = "config.json"
 
@@ -60,6 +69,9 @@ class HubOptions(AttentionOptions):
         description="null: random weights; a name of the Hugging Face hub; a local folder as save_pretrained writes "
         "it, which sets the sizes; or a local file of weights",
     )
+
+    def weights_may_be_elsewhere(self) -> bool:
+        return self.pretrained is not None and may_be_of_hub(self.pretrained)
 
     @model_validator(mode="before")
     @classmethod
@@ -135,8 +147,8 @@ def _pretrained(
 def _check_hub(kind: Any, options: HubOptions, name: str) -> None:
     """Check the sizes: raises ValueError where the hub's ``name`` cannot be had, or has other sizes than
     ``options``."""
-    if name.startswith(("/", ".", "~")) or name.count("/") > 1:
-        raise ValueError(f"pretrained: there is no file or folder {name}")
+    if (reason := absence(name, may_be_of_hub(name))) is not None:
+        raise ValueError(reason)
     try:
         found, _ = kind.config_class.get_config_dict(name)
     except OSError as error:

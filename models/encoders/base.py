@@ -22,6 +22,11 @@ class EncoderOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
+    def weights_may_be_elsewhere(self) -> bool:
+        """Tell whether ``pretrained``, of an encoder that has it, may be a name that is looked up elsewhere, where it
+        is no path on this machine. Default: it is always a path."""
+        return False
+
 
 class AttentionOptions(EncoderOptions):
     """Base of the options of an encoder whose attention heads share its width."""

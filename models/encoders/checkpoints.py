@@ -125,6 +125,18 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def absence(pretrained: str, elsewhere: bool) -> str | None:
+    """Say that there is no file or folder ``pretrained`` to start from; None where there is. elsewhere: it may be a
+    name that is looked up elsewhere, so that None is said, too."""
+    there = Path(pretrained).expanduser().exists()
+    return None if there or elsewhere else f"pretrained: there is no file or folder {pretrained}"
+
+
+def may_be_of_hub(pretrained: str) -> bool:
+    """Tell whether a text may be a name of the Hugging Face hub, MODEL or OWNER/MODEL, rather than a path."""
+    return not pretrained.startswith(("/", ".", "~")) and pretrained.count("/") < 2
+
+
 def local_weights(pretrained: str) -> dict[str, Tensor]:
     """:func:`read_weights` of what must be a file. Raises ValueError."""
     path = Path(pretrained).expanduser()

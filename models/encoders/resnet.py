@@ -16,7 +16,16 @@ from models.encoders.base import ACTIVATIONS, Encoder, EncoderOptions, Shape, al
 from models.encoders.checkpoints import load_weights, read_weights
 
 
-class ResNet18Options(EncoderOptions):
+class ResNetOptions(EncoderOptions):
+    """Base of the options of both: a name of a weight set is no path."""
+
+    pretrained: str | None
+
+    def weights_may_be_elsewhere(self) -> bool:
+        return self.pretrained is not None and self.pretrained.isidentifier()
+
+
+class ResNet18Options(ResNetOptions):
     pretrained: str | None = Field(
         None,
         min_length=1,
@@ -25,7 +34,7 @@ class ResNet18Options(EncoderOptions):
     activation: Literal["relu", "gelu"] = Field("relu", description="after every batch norm and sum")
 
 
-class ResNet50Options(EncoderOptions):
+class ResNet50Options(ResNetOptions):
     pretrained: str | None = Field(
         None,
         min_length=1,

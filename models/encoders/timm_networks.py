@@ -17,7 +17,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from models import unknown
 from models.batchnorm import SynchronizedBatchNorm, worker_count
 from models.encoders.base import Encoder, EncoderOptions, Shape, ShapeError, all_count, places
-from models.encoders.checkpoints import UNREADABLE, first_line, nothing_fits, read_weights
+from models.encoders.checkpoints import (
+    UNREADABLE,
+    absence,
+    first_line,
+    may_be_of_hub,
+    nothing_fits,
+    read_weights,
+)
 
 CONFIGURATION = "config.json"
 _FILES = ("model.safetensors", "pytorch_model.bin")
@@ -32,6 +39,9 @@ class TimmOptions(EncoderOptions):
         description="null: random weights; a name of the Hugging Face hub (timm/resnet18.a1_in1k); a local folder that "
         f"holds {CONFIGURATION} and the weights; or a local file of weights",
     )
+
+    def weights_may_be_elsewhere(self) -> bool:
+        return self.pretrained is not None and _may_be_of_hub(self.pretrained)
 
     @field_validator("model")
     @classmethod
@@ -150,13 +160,18 @@ def _network(model: str, shape: Shape, pretrained: str | None) -> Any:
     return network
 
 
+def _may_be_of_hub(pretrained: str) -> bool:
+    """Tell whether a text may be a name of the hub, where every network of timm has an owner."""
+    return may_be_of_hub(pretrained) and "/" in pretrained
+
+
 def _local(pretrained: str) -> Path:
     """Find a local file or folder; what is none is fetched from the hub, once. Raises ValueError."""
     path = Path(pretrained).expanduser()
     if path.exists():
         return path
-    if pretrained.startswith(("/", ".", "~")) or pretrained.count("/") != 1:
-        raise ValueError(f"pretrained: there is no file or folder {pretrained}")
+    if (reason := absence(pretrained, _may_be_of_hub(pretrained))) is not None:
+        raise ValueError(reason)
     from huggingface_hub import snapshot_download
 
     try:

@@ -22,6 +22,7 @@ from methods.base.hyperparameters import MOST_EPOCHS, Hyperparameters
 from methods.base.phase import Phase, checked_phases, total_epochs
 from models import encoders
 from models import fusion as fusions
+from models.encoders.checkpoints import absence, may_be_of_hub
 from sweep.config.check_corruption import absence_refusal, corruption_problems
 from sweep.config.conditions import with_idle_defaults
 from sweep.config.merge import names_another
@@ -316,7 +317,7 @@ def _encoders(
         try:
             found[modality] = encoders.resolve(layers.values[modality])
         except ValueError as error:
-            problems.append(sweep.problem(_encoder_path(modality, values, path_of), str(error)))
+            problems.append(sweep.problem(encoder_path(modality, values, path_of), str(error)))
     return found
 
 
@@ -332,11 +333,26 @@ def encoder_problems(
         if (sample := samples.get(modality)) is None:
             continue
         if (reason := encoders.refusal(spec, sample.shape, sample.tokens)) is not None:
-            path = _encoder_path(modality, values, path_of)
+            path = encoder_path(modality, values, path_of)
             yield sweep.problem(path, reason)
 
 
-def _encoder_path(modality: str, values: Mapping[str, Any], path_of: PathOf) -> Path:
+def absent_weights(
+    sweep: Sweep, entry: MethodSpec, settings: Settings, values: Mapping[str, Any], path_of: PathOf
+) -> Iterator[Problem]:
+    """Find weights to start from that are not on this machine: those of encoders, and a method's own."""
+    for modality, spec in settings.encoders.items():
+        if (reason := encoders.absent_weights(spec)) is not None:
+            yield sweep.problem(encoder_path(modality, values, path_of), reason)
+    pretrained = getattr(settings.hyperparameters, "pretrained", None)
+    if isinstance(pretrained, str) and (reason := absence(pretrained, may_be_of_hub(pretrained))) is not None:
+        varied = [name for name in values if target(name).hyperparameter == "pretrained"]
+        in_entry = "pretrained" in entry.hyperparameters
+        own = (*(sweep.entry_path(entry) if in_entry else ()), "hyperparameters", "pretrained")
+        yield sweep.problem(path_of(varied[0]) if varied else own, f"{entry.method}: {reason}")
+
+
+def encoder_path(modality: str, values: Mapping[str, Any], path_of: PathOf) -> Path:
     """Tell where the encoder of a modality was written."""
     varied_here = [name for name in values if target(name).section == "encoders" and target(name).path[0] == modality]
     return path_of(varied_here[0]) if varied_here else ("encoders", modality)

@@ -135,7 +135,9 @@ class _ConfigurationBuilder:
         """Build one configuration. Raises ConfigError where it cannot be trained."""
         settings = checked_settings(sweep, entry, dataset, values, *key)
         self._require_data(sweep, dataset, settings)
-        if problems := list(self.checks.fit_problems(sweep, entry, dataset, settings, values, *key)):
+        problems = list(self.checks.weight_problems(sweep, entry, settings, values, *key))
+        problems += self.checks.fit_problems(sweep, entry, dataset, settings, values, *key)
+        if problems:
             raise ConfigError(problems)
         return self._built(sweep, entry, dataset, values, settings)
 

@@ -11,7 +11,7 @@ import data
 from data.base import AbsentDataError, DataError, DatasetOptions, Description
 from sweep.config import ConfigError, MethodSpec, Problem, Settings, Sweep, refusal
 from sweep.config.check_corruption import corruption_problems
-from sweep.config.resolve import encoder_problems
+from sweep.config.resolve import absent_weights, encoder_problems
 from sweep.plan.not_applicable import is_left_out
 from sweep.plan.points import checked_settings, listed_points, search_examples
 from sweep.plan.splits import split_problems
@@ -19,9 +19,10 @@ from sweep.runs.identity import canonical
 
 
 class DataChecks:
-    """Looks at the data of each dataset once, under each of its options.
+    """Looks at the data of each dataset once, under each of its options, and at the weights to start from.
 
-    note: hears of data that are not on this machine, of which nothing more is then checked; None: they are refused."""
+    note: hears of data and weights that are not on this machine, of which nothing more is then checked; None: they are
+    refused."""
 
     def __init__(self, note: Callable[[str], None] | None = None) -> None:
         self._note = note
@@ -40,6 +41,22 @@ class DataChecks:
         elif str(found) not in self._noted:
             self._noted.add(str(found))
             self._note(f"{problem} (not checked: the data is not here, and run would refuse it)")
+
+    def weight_problems(
+        self,
+        sweep: Sweep,
+        entry: MethodSpec,
+        settings: Settings,
+        values: Mapping[str, Any],
+        *key: str | int,
+    ) -> Iterator[Problem]:
+        """Find weights to start from that are not on this machine; noted where data that are not here are noted."""
+        for problem in absent_weights(sweep, entry, settings, values, lambda name: (*key, name)):
+            if self._note is None:
+                yield problem
+            elif problem.message not in self._noted:
+                self._noted.add(problem.message)
+                self._note(f"{problem} (the weights are not here, and run would refuse it)")
 
     def fit_problems(
         self,
@@ -72,6 +89,7 @@ class DataChecks:
                 yield from [] if is_left_out(sweep, error) else error.problems
             else:
                 yield from self.data_problems(sweep, dataset, settings.options)
+                yield from self.weight_problems(sweep, entry, settings, values, *key)
                 yield from self.fit_problems(sweep, entry, dataset, settings, values, *key)
         yield from self.search_problems(sweep, entry, dataset)
 
@@ -83,6 +101,7 @@ class DataChecks:
             except ConfigError:  # values that each are legal but do not go together: the search leaves them out
                 continue
             yield from self.data_problems(sweep, dataset, settings.options)
+            yield from self.weight_problems(sweep, entry, settings, values, *key)
             yield from self.fit_problems(sweep, entry, dataset, settings, values, *key)
 
     def _description(self, dataset: str, options: DatasetOptions) -> Description | DataError:

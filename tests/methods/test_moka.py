@@ -198,7 +198,7 @@ def test_what_does_not_fit_is_refused() -> None:
         ({"width": 18, "heads": 4}, "width 18 has to be even, and a multiple of its 4 heads"),
         ({"anchor_modality": "vidoe"}, "no modality called 'vidoe', nearest is 'video'"),
         ({"lambda_": {"vidoe": 1.0}}, "lambda_: no modality called 'vidoe'"),
-        ({"pretrained": "./nowhere"}, "moka: pretrained: there is no folder ./nowhere"),
+        ({"pretrained": "./nowhere"}, "moka: pretrained: there is no file or folder ./nowhere"),
     ):
         with pytest.raises(MethodError, match=said):
             own(hyperparameters)

@@ -82,7 +82,7 @@ def test_a_head_that_does_not_divide_the_width_is_refused() -> None:
 
 
 def test_what_is_no_backbone_is_refused_by_what_is_wrong(llama: tuple[Path, nn.Module], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"there is no folder {tmp_path}/nowhere"):
+    with pytest.raises(ValueError, match=f"there is no file or folder {tmp_path}/nowhere"):
         PretrainedTransformer(f"{tmp_path}/nowhere")
     with pytest.raises(ValueError, match="no backbone could be loaded from"):
         PretrainedTransformer(str(tmp_path))

@@ -77,3 +77,29 @@ def test_declarations_import_no_heavy_library() -> None:
     root = Path(encoders.__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("spec", "absent"),
+    [
+        ({"name": "i3d", "pretrained": "rgb.pt"}, True),
+        ({"name": "cav_mae", "pretrained": "weights"}, True),
+        ({"name": "resnet18", "pretrained": "IMAGENET1K_V1"}, False),
+        ({"name": "resnet18", "pretrained": "weights/resnet18.pth"}, True),
+        ({"name": "bert", "pretrained": "google-bert/bert-base-uncased"}, False),
+        ({"name": "bert", "pretrained": "./bert"}, True),
+        ({"name": "bert", "pretrained": "~/models/of/bert"}, True),
+        ({"name": "bert", "pretrained": None}, False),
+        ("mlp", False),
+    ],
+)
+def test_weights_that_can_only_be_a_path_are_missed_before_anything_is_built(spec: Any, absent: bool) -> None:
+    reason = encoders.absent_weights(spec)
+    assert (reason is not None) == absent
+    if reason is not None:
+        assert reason == f"encoder {spec['name']}, pretrained: there is no file or folder {spec['pretrained']}"
+
+
+def test_weights_that_are_here_are_not_missed(tmp_path: Path) -> None:
+    (tmp_path / "rgb.pt").touch()
+    assert encoders.absent_weights({"name": "i3d", "pretrained": str(tmp_path / "rgb.pt")}) is None

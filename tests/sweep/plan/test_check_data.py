@@ -141,6 +141,38 @@ def test_data_that_is_not_here_is_noted_by_validation_and_refused_by_planning(wr
     assert len(refused(lambda path: require_data(load(path, None, [])), file)) == 2
 
 
+WEIGHTS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"encoders": {"image": {"name": "i3d", "pretrained": "rgb.pt"}}},
+        "s.encoders.image: encoder i3d, pretrained: there is no file or folder rgb.pt",
+    ),
+    (
+        {"method": "moka", "hyperparameters": {"pretrained": "./llama"}},
+        "s.hyperparameters.pretrained: moka: pretrained: there is no file or folder ./llama",
+    ),
+    (
+        {"method": None, "methods": [{"method": "moka", "hyperparameters": {"pretrained": "./llama"}}]},
+        "s.methods[0].hyperparameters.pretrained: moka: pretrained: there is no file or folder ./llama",
+    ),
+]
+
+
+@pytest.mark.parametrize(("keys", "said"), WEIGHTS)
+def test_weights_that_are_not_here_are_noted_by_validation_and_refused_by_planning(
+    write: Write, keys: dict[str, Any], said: str
+) -> None:
+    file, notes = write({"image": np.zeros((N, 3, 2, 32, 32), np.uint8)}, **keys), list[str]()
+    document = yaml.safe_load(file.read_text())
+    document["sweeps"]["s"] = {key: value for key, value in document["sweeps"]["s"].items() if value is not None}
+    file.write_text(yaml.safe_dump(document))
+    for act in (plan_of, lambda path: require_data(load(path, None, []))):
+        assert any(said in problem for problem in refused(act, file))
+    validate(file, (), notes.append)
+    assert [
+        said in note and note.endswith("(the weights are not here, and run would refuse it)") for note in notes
+    ] == [True]
+
+
 def test_a_default_encoder_that_does_not_fit_leaves_no_reference(write: Write) -> None:
     """It cannot be trained without what the sweep varies."""
     file = write(encoders={"sound": "cnn"}, vary={"encoders.sound": {"grid": ["mlp"]}}, references=True, method="iprm")
