@@ -29,8 +29,11 @@ def test_each_method_stands_with_its_level_at_each_severity_and_what_it_loses(tm
 
 def test_the_page_compares_methods_and_chooses_no_severity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     noisier_and_noisier(tmp_path, (0, 4))
+    (tmp_path / "noise" / "report").mkdir()
     # Figures have tests of their own; here they would take most of the time.
     monkeypatch.setattr("sweep.report.report.save_figures", lambda *found: Gallery([], 0))
+    monkeypatch.setattr("sweep.report.report._curves", lambda parts: [])
+    monkeypatch.setattr("sweep.report.report._learning", lambda runs, epochs: [])
     page = write_report(tmp_path, "noise").read_text()
     assert "From profile noise 0 to 4 on digits, test accuracy of joint changes by" in page
     assert 'id="severities"' in page
