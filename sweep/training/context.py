@@ -21,13 +21,15 @@ from sweep.training.epoch_plan import Step, epoch_steps, stratified_share
 from sweep.training.gradient_buckets import GradientBuckets
 from sweep.training.optimizers import optimizer_kind
 from sweep.training.parameter_groups import ParameterGroups
+from sweep.training.read_ahead import read_ahead
 from sweep.training.recipe import Recipe
 from sweep.training.step_numbers import StepNumbers
 from sweep.training.workers import WorkerGroup, worker_slice
 
 
 class TrainingContext:
-    """The context of one run on one worker. ``dataset`` has its splits where the recipe keeps them (host or device)."""
+    """The context of one run on one worker. ``dataset`` has its splits where the recipe keeps them (host or device).
+    reads_ahead: whether a thread makes the next training batch ready while a step runs."""
 
     phase: Phase
     phase_epoch: int
@@ -43,6 +45,7 @@ class TrainingContext:
         device: torch.device,
         workers: WorkerGroup,
         warn: Callable[[str], None],
+        reads_ahead: bool = False,
     ) -> None:
         self.device, self.seed, self._method = device, seed, method
         self.batch_size, self.train_size = recipe.batch_size, len(dataset.train)
@@ -56,7 +59,7 @@ class TrainingContext:
             dataset.train,
             dataset.validation,
         )
-        self._warn, self._warned = warn, set[str]()
+        self._warn, self._warned, self._reads_ahead = warn, set[str](), reads_ahead
         self._side: dict[str, torch.optim.Optimizer] = {}
         self._side_states: dict[str, Any] = {}
         self.budget_step = 0
@@ -175,15 +178,24 @@ class TrainingContext:
         # Moved once: a step that moved its part would wait for the device.
         placed = moved(order, self.device)
         placed_tags = None if tags is None else moved(tags.cpu(), self.device)
-        for number, step in enumerate(self._steps):
+
+        def read(number: int) -> Batch:
+            step = self._steps[number]
+            joint, rows = order[step.start : step.start + step.size], self._rows_of(step)
+            batch = self._gather(self._train, joint, step.part(self.rank), placed[rows], ("augmentation", number))
+            return batch if placed_tags is None else replace(batch, tag=placed_tags[rows])
+
+        count = len(self._steps)
+        batches = read_ahead(read, count, self.device) if self._reads_ahead else map(read, range(count))
+        for step, batch in zip(self._steps, batches, strict=True):
             self._means.end_step()
-            self._step, mine = step, step.part(self.rank)
-            self._rows = slice(step.start + mine.start, step.start + mine.stop)
-            joint = order[step.start : step.start + step.size]
-            batch = self._gather(self._train, joint, mine, placed[self._rows], ("augmentation", number))
-            if placed_tags is not None:
-                batch = replace(batch, tag=placed_tags[self._rows])
+            self._step, self._rows = step, self._rows_of(step)
             yield batch
+
+    def _rows_of(self, step: Step) -> slice:
+        """Give the places of this worker's samples of a step in the order of the epoch."""
+        mine = step.part(self.rank)
+        return slice(step.start + mine.start, step.start + mine.stop)
 
     def _gather(
         self, split: Split, joint: Tensor, mine: slice, placed: Tensor, stream: tuple[str, int] | None

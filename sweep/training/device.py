@@ -107,6 +107,10 @@ class ResidentDataset:
             self._source, self._device, self._placed = weakref.ref(dataset, self._end), device, placed
         return placed
 
+    def holds(self, placed: Dataset) -> bool:
+        """Tell whether it is this dataset, as :meth:`place` returned it, that lives on the device."""
+        return self._placed is placed
+
     def forget(self) -> None:
         """Free what is kept."""
         self._source = self._device = self._placed = None
@@ -126,3 +130,8 @@ def placed_dataset(dataset: Dataset, device: torch.device, share: float = 1.0) -
     if device.type != "cuda":
         return dataset
     return _resident.place(dataset, device, DATA_SHARE * share * torch.cuda.get_device_properties(device).total_memory)
+
+
+def reads_from_host(placed: Dataset, device: torch.device) -> bool:
+    """Tell whether the batches of a dataset, as :func:`placed_dataset` returned it, come to the device from the host."""
+    return device.type == "cuda" and not _resident.holds(placed)

@@ -24,7 +24,7 @@ from methods.base import DivergedError, Method, Validation
 from methods.base.phase import place_of, total_epochs
 from models.convolution import Conv3d
 from sweep.training.context import TrainingContext
-from sweep.training.device import pick_device, placed_dataset, placed_method, set_up
+from sweep.training.device import pick_device, placed_dataset, placed_method, reads_from_host, set_up
 from sweep.training.epoch_record import EpochRecord
 from sweep.training.metrics import absent_classes, imbalance, metric_name, predict_split, score
 from sweep.training.optimizers import check_schedule
@@ -112,7 +112,8 @@ class Training:
         self.method = placed_method(method, self.device, recipe)
         self._dataset, self._recipe = placed_dataset(dataset, self.device, gpu_share), recipe
         self._metric, self._patience, self._test_peak = metric_name("validation", metric), patience, test_peak
-        self._context = TrainingContext(method, self._dataset, recipe, seed, self.device, self._workers, warn)
+        ahead = reads_from_host(self._dataset, self.device)
+        self._context = TrainingContext(method, self._dataset, recipe, seed, self.device, self._workers, warn, ahead)
         self._groups = self._context.groups
         self._epochs = total_epochs(method.phases)
         self._progress = _Progress()

@@ -13,7 +13,14 @@ from torch import nn
 
 from data.base import Dataset
 from sweep.training import device as device_module
-from sweep.training.device import ResidentDataset, pick_device, placed_dataset, put_channels_last, set_up
+from sweep.training.device import (
+    ResidentDataset,
+    pick_device,
+    placed_dataset,
+    put_channels_last,
+    reads_from_host,
+    set_up,
+)
 from sweep.training.recipe import Recipe
 
 META, CPU, CUDA = torch.device("meta"), torch.device("cpu"), torch.device("cuda")
@@ -190,4 +197,7 @@ def test_what_fits_is_decided_by_the_runs_share_of_the_card(
 
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Card)
     monkeypatch.setattr(device_module, "_resident", OnMeta())
-    assert places(placed_dataset(dataset, CUDA, share)) == {there}
+    placed = placed_dataset(dataset, CUDA, share)
+    assert places(placed) == {there}
+    assert reads_from_host(placed, CUDA) is (there == "cpu")
+    assert not reads_from_host(placed, CPU)

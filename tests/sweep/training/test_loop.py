@@ -225,7 +225,7 @@ def test_predictions_that_are_no_numbers_end_training(monkeypatch: pytest.Monkey
 def test_scores_of_samples_that_are_not_finite_are_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
     training = toy_training("bss", {"scheduler": "learning"})
 
-    def criteria(method: Any, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def criteria(method: Any, batch: Any, context: Any) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.zeros(len(batch)), torch.full((len(batch),), math.inf)
 
     monkeypatch.setattr(type(training.method), "criteria", criteria)
