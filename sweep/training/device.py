@@ -133,5 +133,5 @@ def placed_dataset(dataset: Dataset, device: torch.device, share: float = 1.0) -
 
 
 def reads_from_host(placed: Dataset, device: torch.device) -> bool:
-    """Tell whether the batches of a dataset, as :func:`placed_dataset` returned it, come to the device from the host."""
+    """Tell whether the batches of a dataset, as :func:`placed_dataset` returned it, come from the host."""
     return device.type == "cuda" and not _resident.holds(placed)
