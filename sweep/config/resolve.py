@@ -29,7 +29,7 @@ from sweep.config.merge import names_another
 from sweep.config.nested import spread_over, value_below, with_value_below
 from sweep.config.problems import ConfigError, Path, Problem
 from sweep.config.schema import MethodSpec, Sweep
-from sweep.config.schema_errors import explain
+from sweep.config.schema_errors import describe_value, explain
 from sweep.runs.severities import CORRUPT
 from sweep.training.optimizers import check_schedule
 from sweep.training.recipe import Recipe
@@ -206,7 +206,7 @@ def resolve(sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, 
     epochs = values.get("epochs", epoch_budget(sweep, dataset))
     if isinstance(epochs, bool) or not isinstance(epochs, int) or not 1 <= epochs <= MOST_EPOCHS:
         wanted = f"a whole number from 1 to {MOST_EPOCHS:,}"
-        problems.append(sweep.problem(path_of("epochs"), f"expected {wanted}, not {epochs!r}"))
+        problems.append(sweep.problem(path_of("epochs"), f"expected {wanted}, not {describe_value(epochs)}"))
     if train is not None:
         problems += _check_batches(sweep, train, layers["train"])
     modalities: tuple[str, ...] = ()
@@ -360,7 +360,7 @@ def encoder_path(modality: str, values: Mapping[str, Any], path_of: PathOf) -> P
 
 def _check_batches(sweep: Sweep, train: Recipe, layers: _Layers) -> Iterator[Problem]:
     workers, batch = sweep.resources.workers, train.batch_size
-    path = layers.path_of(("batch_size",), ("resources", "workers"))
+    path = layers.paths.get(("batch_size",), ("resources", "workers"))
     if batch % workers:
         near = max(2, batch // workers) * workers
         yield sweep.problem(

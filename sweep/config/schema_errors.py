@@ -80,12 +80,12 @@ def explain(error: ValidationError, model: type[BaseModel], value: Any, noun: st
 def _path_within(details: ErrorDetails, value: Any) -> Path:
     """Keep of an error's location what leads through ``value``: the other parts say which form of a union is meant."""
     path: list[str | int] = []
-    for part in details["loc"]:
+    for number, part in enumerate(details["loc"], start=1):
         try:
             value = value[part]
         except (KeyError, IndexError, TypeError):
-            if details["type"] == "missing":
-                return (*path, part)
+            if details["type"] == "missing" and number == len(details["loc"]):
+                path.append(part)
         else:
             path.append(part)
     return tuple(path)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 from support import fake_declarations
+from support.config_problems import problem_lines
 
+from methods.base import Phase
 from methods.base.hyperparameters import hyper
 from sweep.config import ConfigError
-from sweep.config.resolve import resolve, target, varied_names
+from sweep.config.resolve import (
+    _check_extent,
+    epoch_budget,
+    fixed_hyperparameters,
+    resolve,
+    target,
+    varied_names,
+)
 
 pytest_plugins = ["support.sweep_files"]
 
@@ -108,3 +119,149 @@ def test_the_command_line_replaces_what_entry_or_sweep_say_of_a_part(one):
     assert radius(shared) == {"left": 0.5, "right": 0.1}
     assert radius(shared, "hyperparameters.radius.left=0.9") == {"left": 0.9, "right": 0.1}
     assert radius(shared, "hyperparameters.radius=0.9") == 0.9
+
+
+# What is wrong, and where --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (
+            "resources: {workers: 3}",
+            "resources.workers: a batch of 64 samples cannot be shared evenly by 3 workers; 63 can",
+        ),
+        (
+            "resources: {workers: 40}",
+            "resources.workers: a batch of 64 samples cannot be shared evenly by 40 workers; 80 can",
+        ),
+        (
+            "resources: {workers: 5}, train: {batch_size: 4}",
+            "train.batch_size: a batch of 4 samples cannot be shared evenly by 5 workers; 10 can",
+        ),
+        (
+            "resources: {workers: 2}, vary: {train.batch_size: {grid: [2, 4]}}",
+            "vary.train.batch_size: a batch of 2 gives a worker fewer than 2 samples; use at least 4",
+        ),
+        ("epochs: 0", "epochs: expected a number at least 1, not 0"),
+        ("vary: {epochs: {grid: [0]}}", "vary.epochs: expected a whole number from 1 to 100,000, not 0"),
+        ("vary: {epochs: {grid: [1.5]}}", "vary.epochs: expected a whole number from 1 to 100,000, not 1.5"),
+        ("vary: {epochs: {grid: [true]}}", "vary.epochs: expected a whole number from 1 to 100,000, not true"),
+        ("vary: {epochs: {grid: [100001]}}", "vary.epochs: expected a whole number from 1 to 100,000, not 100001"),
+        ("data: {toy: {views: 3}}", "data.toy.views: expected a list, not 3"),
+        ("vary: {data.noise: {grid: [-1]}}", "vary.data.noise: expected a number at least 0, not -1"),
+        ("vary: {train.schedule.every: {grid: [0]}}", "vary.train.schedule.every: expected a number above 0, not 0"),
+        (
+            "encoders: {left: {wdth: 3}}",
+            "encoders.left: no option of encoder mlp called 'wdth', nearest is 'width'; there are: width, depth, "
+            "activation",
+        ),
+        (
+            "vary: {encoders.left.wdth: {grid: [3]}}",
+            "vary.encoders.left.wdth: no option of encoder mlp called 'wdth', nearest is 'width'; there are: width, "
+            "depth, activation",
+        ),
+    ],
+)
+def test_each_is_told_where_it_was_written(one, keys, said):
+    text = f"sweeps: {{a: {{method: mixer, datasets: [toy], {keys}}}}}"
+    assert problem_lines(one, text) == [f"sweeps.yaml:1: sweeps.a.{said}"]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "resources: {workers: 2}, train: {batch_size: 4}",
+        "resources: {workers: 32}",
+        "vary: {epochs: {grid: [1, 100000]}}",
+    ],
+)
+def test_the_bounds_themselves_are_taken(one, keys):
+    assert one(f"sweeps: {{a: {{method: mixer, datasets: [toy], {keys}}}}}").name == "a"
+
+
+# Encoders, recipe and budget -----------------------------------------------------------------------------------------
+
+
+def settings_of(sweep, values, dataset="toy"):
+    return resolve(sweep, sweep.methods[0], dataset, values, lambda name: ("vary", name))
+
+
+def test_an_encoder_is_the_datasets_with_what_the_sweep_and_the_point_say_of_it(one):
+    sweep = one(
+        "sweeps: {a: {method: mixer, datasets: [toy], encoders: {left: {depth: 3}, right: {name: cnn}, audio: mlp}, "
+        "data: {files: {root: x}}}}"
+    )
+    plain = settings_of(sweep, {}).encoders
+    assert [(name, spec["name"], spec["width"]) for name, spec in plain.items()] == [
+        ("left", "mlp", 16), ("right", "cnn", plain["right"]["width"])
+    ]  # fmt: skip
+    assert plain["left"]["depth"] == 3
+    varied = settings_of(sweep, {"encoders.left.width": 4, "encoders.right": "mlp", "encoders.audio": "mlp"}).encoders
+    assert (varied["left"]["width"], varied["left"]["depth"], varied["left"]["name"]) == (4, 3, "mlp")
+    assert varied["right"]["name"] == "mlp"
+    whole = settings_of(sweep, {"encoders.left": {"name": "mlp", "width": 5}}).encoders["left"]
+    assert (whole["width"], whole["depth"]) == (5, 3)
+    # Another encoder has no options of the one below it.
+    other = settings_of(sweep, {"encoders.left": "cnn"}).encoders["left"]
+    assert other == settings_of(sweep, {"encoders.right": "cnn"}).encoders["right"]
+
+
+def test_the_budget_is_the_points_the_sweeps_or_the_datasets(one):
+    own = one("sweeps: {a: {method: mixer, datasets: [toy, files], data: {files: {root: x}}, epochs: 4}}")
+    plain = one("sweeps: {a: {method: mixer, datasets: [toy, files], data: {files: {root: x}}}}")
+    assert [epoch_budget(sweep, name) for sweep in (own, plain) for name in ("toy", "files")] == [4, 4, 7, 30]
+    assert [settings_of(own, values).epochs for values in ({}, {"epochs": 9})] == [4, 9]
+
+
+def test_the_recipe_is_the_datasets_below_the_sweeps_below_the_points(one):
+    sweep = one("sweeps: {a: {method: mixer, datasets: [toy], train: {schedule: {every: 3}}}}")
+    settings = settings_of(sweep, {"train.weight_decay": 0.5, "data.noise": 0.2, "data.files.size": 9})
+    assert (settings.train.lr, settings.train.weight_decay) == (0.2, 0.5)
+    assert (settings.train.schedule.name, settings.train.schedule.every) == ("step", 3)
+    assert (settings.options.noise, settings.modalities) == (0.2, ("left", "right"))
+    replaced = settings_of(sweep, {"train.schedule": {"name": "cosine"}}).train.schedule
+    assert replaced.name == "cosine"
+    merged = settings_of(sweep, {"train.schedule": {"name": "step", "factor": 0.7}}).train.schedule
+    assert (merged.every, merged.factor) == (3, 0.7)
+
+
+def test_what_a_sweep_fixes_of_a_method_is_whole_values_that_are_its_own(one):
+    sweep = one(
+        "sweeps: {a: {methods: [{method: mixer, hyperparameters: {steps: 4, radius.left: 1}}, ranker], "
+        "datasets: [toy], hyperparameters: {alpha: 0.2, ranker.beta: 0.3, mixer.radius.right: 2}}}"
+    )
+    assert fixed_hyperparameters(sweep, sweep.methods[0], "toy") == {"alpha": 0.2, "steps": 4}
+    assert fixed_hyperparameters(sweep, sweep.methods[1], "toy") == {"alpha": 0.2, "beta": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("name", "owner", "path"),
+    [
+        ("data.corrupt.left.noise", None, ("corrupt", "left", "noise")),
+        ("data.toy.corrupt.left.noise", "toy", ("corrupt", "left", "noise")),
+        ("data.corrupt", None, ("corrupt",)),
+        ("data.toy.corrupt", "toy", ("corrupt",)),
+        ("data", None, ()),
+        ("epochs.x", None, ("epochs", "x")),
+        ("mixer", None, ("mixer",)),
+    ],
+)
+def test_what_stands_below_data_is_a_dataset_unless_it_is_the_corruption(name, owner, path):
+    assert (target(name).owner, target(name).path) == (owner, path)
+
+
+def test_a_training_has_at_most_so_many_phases_and_epochs(monkeypatch):
+    def refused(counts):
+        try:
+            _check_extent([Phase(str(place), epochs) for place, epochs in enumerate(counts)])
+        except ValueError as error:
+            return str(error)
+        return None
+
+    module = import_module("sweep.config.resolve")
+    monkeypatch.setattr(module, "MOST_PHASES", 3)
+    monkeypatch.setattr(module, "MOST_EPOCHS", 10)
+    assert refused([4, 4, 2]) is None
+    assert refused([4, 4, 3]) == "its phases would have 11 epochs in all, of at most 10"
+    assert refused([1, 1, 1, 1]) == "its training would have 4 phases, of at most 3"

@@ -6,14 +6,18 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.built_model import write_built_model
+from support.toy_dataset import toy_dataset, toy_method
 
 import data
+import methods
 import sweep
 from sweep.inference.export import export_model
-from sweep.inference.model import ModelError, load_model
+from sweep.inference.model import LARGEST_SAMPLE, ModelError, load_model
 from sweep.runs.store import Store
 
 
@@ -129,3 +133,129 @@ def test_a_folder_that_is_a_file_and_a_device_that_is_not_there_are_told(store: 
         load_model(tmp_path / "model" / "model.json")
     with pytest.raises(ModelError, match="cannot be built here, on nowhere"):
         load_model(tmp_path / "model", "nowhere")
+
+
+# By hand -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_computes_what_its_network_does_in_the_mode_of_evaluation(tmp_path: Path) -> None:
+    model, network = load_model(write_built_model(tmp_path / "m")), toy_method("joint", toy_dataset())
+    test = toy_dataset().test
+    assert (model.modalities, model.classes) == (("audio", "video"), tuple(f"class {k}" for k in range(4)))
+    assert not model.method.training
+    expected = network.eval().predict(test.gather(torch.arange(22), torch.device("cpu")))
+    found = model.logits(test.inputs)
+    assert list(found) == list(expected)
+    for name, logits in found.items():
+        torch.testing.assert_close(logits, expected[name].float())
+        assert not logits.requires_grad
+    torch.testing.assert_close(model.predict(test.inputs), found["multi"].softmax(-1))
+    # Numbers of any precision, and plain lists of them, are the same samples.
+    doubled = {name: np.asarray(values, np.float64) for name, values in test.inputs.items()}
+    torch.testing.assert_close(model.logits(doubled)["multi"], found["multi"])
+
+
+def test_modalities_that_are_not_used_have_no_part_and_no_logits(tmp_path: Path) -> None:
+    model, inputs = load_model(write_built_model(tmp_path / "m")), toy_dataset().test.inputs
+    alone = model.logits({"video": inputs["video"]})
+    assert list(alone) == ["multi", "video"]
+    for again in (
+        model.logits(inputs, present=["video"]),
+        model.logits({**inputs, "audio": 9 * inputs["audio"]}, ["video"]),
+    ):
+        assert list(again) == ["multi", "video"]
+        torch.testing.assert_close(again["multi"], alone["multi"])
+    # All of them in another order are all of them.
+    torch.testing.assert_close(model.predict(inputs, ["video", "audio"]), model.predict(inputs))
+
+
+def test_inputs_that_do_not_fit_are_told(tmp_path: Path) -> None:
+    model, inputs = load_model(write_built_model(tmp_path / "m")), toy_dataset().test.inputs
+    audio, video = inputs["audio"], inputs["video"]
+    for wrong, said in [
+        ({"text": audio}, "no modality called 'text'; the model reads audio, video"),
+        ({}, "no input; the model reads audio, video"),
+        ({"audio": audio[0, 0]}, "the same number of samples, at least one; there are: audio 0"),
+        ({"audio": audio[:0], "video": video[:0]}, "there are: audio 0, video 0"),
+        ({"audio": audio[:3], "video": video[:2]}, "there are: audio 3, video 2"),
+        ({"audio": video}, r"a sample of audio has shape \(7,\), the model was trained on \(6,\)"),
+        ({"audio": audio, "video": video / 0}, "video holds numbers that are not finite"),
+    ]:
+        with pytest.raises(ModelError, match=said):
+            model.logits(wrong)
+    with pytest.raises(ModelError, match="no input for modality 'video'; given: audio"):
+        model.logits({"audio": audio}, present=["audio", "video"])
+    assert model.logits({"audio": audio[:1], "video": video[:1]})["multi"].shape == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"shapes": {"audio": [6], "video": []}}, r"a sample of video cannot have shape \[\]"),
+        ({"shapes": {"audio": [0], "video": [7]}}, r"a sample of audio cannot have shape \[0\]"),
+        (
+            {"shapes": {"audio": [LARGEST_SAMPLE + 1], "video": [7]}},
+            rf"a sample of audio .* shape \[{LARGEST_SAMPLE + 1}\]",
+        ),
+        # Of two mistakes the first is told.
+        ({"shapes": {"audio": [0], "video": []}}, r"a sample of audio cannot have shape \[0\]"),
+        ({"shapes": {"audio": [6], "video": []}, "classes": ["a"]}, "its classes must be two or more, each once"),
+        ({"classes": ["a", "b", "a", "c"]}, "its classes must be two or more, each once"),
+        ({"shapes": {"audio": [6]}}, "modality video has no encoder, or no shape"),
+        ({"shapes": {"audio": [6], "video": [7], "text": [8], "x": [1]}}, "modality text has no encoder, or no shape"),
+    ],
+)
+def test_a_card_whose_parts_do_not_fit_is_told(tmp_path: Path, changes: dict[str, object], said: str) -> None:
+    folder = write_built_model(tmp_path / "m", **changes)
+    with pytest.raises(ModelError, match=rf"model\.json is not a model card: {said}; export it again$"):
+        load_model(folder)
+
+
+def test_a_sample_may_be_as_large_as_the_largest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweep.inference.model.LARGEST_SAMPLE", 7)
+    folder = write_built_model(tmp_path / "m")
+    assert load_model(folder).modalities == ("audio", "video")
+    monkeypatch.setattr("sweep.inference.model.LARGEST_SAMPLE", 6)
+    with pytest.raises(ModelError, match="a sample of video cannot have shape"):
+        load_model(folder)
+
+
+def test_weights_need_no_pretrained_start_again(tmp_path: Path) -> None:
+    """They are all in the file."""
+    folder = write_built_model(tmp_path / "m")
+    started = {"name": "mlp", "width": 8, "pretrained": "nowhere.pt"}
+    _with(run__encoders={"audio": started, "video": started})(folder)
+    assert load_model(folder).classes == tuple(f"class {k}" for k in range(4))
+
+
+def test_a_method_that_is_there_but_cannot_be_used_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_built_model(tmp_path / "m")
+    _with(run__method="nobody")(folder)
+    with pytest.raises(ModelError, match=r"^the model was trained by method 'nobody', which is not installed here$"):
+        load_model(folder)
+    monkeypatch.setattr(methods, "refusal", lambda name: f"{name} cannot be imported: it is torn")
+    with pytest.raises(ModelError, match=r"^nobody cannot be imported: it is torn$"):
+        load_model(folder)
+
+
+def test_whole_numbers_stay_whole_and_weights_of_whole_numbers_are_no_damage(tmp_path: Path) -> None:
+    folder = write_built_model(tmp_path / "m")
+    weights = load_file(folder / "model.safetensors")
+    name = next(iter(weights))
+    for value, said in [(float("nan"), f"model.safetensors: {name} holds numbers that are none"), (0.5, None)]:
+        spoilt = weights[name].clone()
+        spoilt.flatten()[0] = value
+        save_file({**weights, name: spoilt}, folder / "model.safetensors")
+        if said is not None:
+            with pytest.raises(ModelError, match=said):
+                load_model(folder)
+    model = load_model(folder)
+    split = model._split({"audio": torch.arange(12).view(2, 6), "video": torch.zeros(2, 7, dtype=torch.float64)})
+    assert {name: values.dtype for name, values in split.inputs.items()} == {
+        "audio": torch.int64,
+        "video": torch.float32,
+    }
+    assert split.labels.tolist() == [0, 0]
+    absent = model._split({"video": torch.zeros(3, 7)})
+    assert list(absent.inputs) == ["audio", "video"]
+    assert torch.equal(torch.as_tensor(absent.inputs["audio"]), torch.zeros(3, 6))

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from support.built_model import write_built_model
+from support.toy_dataset import toy_dataset
 
+import data
 from sweep.inference.export import export_model
-from sweep.inference.model import ModelError, load_model
-from sweep.inference.predict import prediction_table, read_arrays, read_split
+from sweep.inference.model import Model, ModelError, load_model
+from sweep.inference.predict import Samples, prediction_table, read_arrays, read_split
 from sweep.runs.store import Store
 
 
@@ -72,3 +76,81 @@ def test_a_file_that_is_damaged_or_of_odd_arrays_is_told_in_a_line(store: Store,
         read_arrays(path, model)
     with pytest.raises(ModelError, match="cannot be read: Is a directory"):
         read_arrays(tmp_path, model)
+
+
+# By hand -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    return load_model(write_built_model(tmp_path / "built"))
+
+
+def test_a_table_has_a_row_a_sample_and_is_scored_where_labels_are_known(model: Model) -> None:
+    test = toy_dataset().test
+    table, scores = prediction_table(model, Samples(dict(test.inputs), test.labels), [])
+    chances = [f"p_class {k}" for k in range(4)]
+    own = ["prediction_audio", "prediction_video"]
+    assert list(table) == ["prediction", "probability", "label", *own, *chances]
+    assert (table.index.name, list(table.index)) == ("sample", list(range(22)))
+    assert list(table["label"]) == [f"class {k}" for k in test.labels.tolist()]
+    expected = model.predict(test.inputs).numpy()
+    np.testing.assert_allclose(table[chances].to_numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(table["probability"], expected.max(1), rtol=1e-6)
+    assert list(table["prediction"]) == [f"class {k}" for k in expected.argmax(1)]
+    logits = model.logits(test.inputs)
+    for modality in ("audio", "video"):
+        assert list(table[f"prediction_{modality}"]) == [f"class {k}" for k in logits[modality].argmax(1).tolist()]
+    named = {f"{metric}{part}" for metric in ("accuracy", "map", "macro_f1") for part in ("", "_audio", "_video")}
+    assert scores.keys() == named
+    assert scores["accuracy"] == pytest.approx((table["prediction"] == table["label"]).mean())
+    assert scores["accuracy_audio"] == pytest.approx((table["prediction_audio"] == table["label"]).mean())
+    table, scores = prediction_table(model, Samples(dict(test.inputs), None), ["video"])
+    assert (list(table)[:4], scores) == (["prediction", "probability", "prediction_audio", chances[0]], {})
+
+
+def test_arrays_are_read_by_the_names_of_modalities_and_labels(model: Model, tmp_path: Path) -> None:
+    path, test = tmp_path / "new.npz", toy_dataset().test
+    arrays = {name: np.asarray(values)[:3] for name, values in test.inputs.items()}
+    np.savez(path, **arrays, labels=np.array([0, 3, 1], np.uint8))
+    found = read_arrays(path, model)
+    assert list(found.inputs) == ["audio", "video"]
+    assert found.labels is not None
+    assert (found.labels.dtype, found.labels.tolist()) == (torch.int64, [0, 3, 1])
+    np.savez(path, audio=arrays["audio"])
+    assert (list(read_arrays(path, model).inputs), read_arrays(path, model).labels) == (["audio"], None)
+
+
+@pytest.mark.parametrize(
+    "labels", [[0, 1], [0, 1, 2, 3], [0, 1, 4], [-1, 0, 1], [0.0, 1.0, 2.0], [[0], [1], [2]], ["0", "1", "2"]]
+)
+def test_labels_are_a_class_a_sample(model: Model, tmp_path: Path, labels: list[object]) -> None:
+    path, inputs = tmp_path / "new.npz", toy_dataset().test.inputs
+    np.savez(path, labels=np.array(labels), **{name: np.asarray(values)[:3] for name, values in inputs.items()})
+    with pytest.raises(ModelError, match=r"new\.npz: labels must be whole numbers from 0 to 3, one a sample"):
+        read_arrays(path, model)
+
+
+def test_each_split_of_the_dataset_is_read_with_the_options_of_its_run(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, toy = [], toy_dataset()
+    monkeypatch.setattr(data, "load", lambda name, options: asked.append((name, options.train_samples)) or toy)
+    for name, size in (("train", 45), ("validation", 21), ("test", 22)):
+        found = read_split(model, name, {})  # type: ignore[arg-type]
+        assert (len(found.inputs["audio"]), list(found.inputs)) == (size, ["audio", "video"])
+        assert found.labels is not None
+        assert torch.equal(found.labels, getattr(toy, name).labels)
+    read_split(model, "test", {"train_samples": 99})
+    assert asked == [("digits", model.card.run.data["train_samples"])] * 3 + [("digits", 99)]
+    with pytest.raises(ModelError, match="no option of digits called 'train_sample'; did you mean train_samples"):
+        read_split(model, "test", {"train_sample": 99})
+    with pytest.raises(ModelError, match=r"^data\.train_samples: Input should be a valid integer"):
+        read_split(model, "test", {"train_samples": "x"})
+
+
+def test_data_of_other_classes_is_refused(model: Model) -> None:
+    with pytest.raises(
+        ModelError, match=r"^the data has classes 0, 1, .*, 9; the model knows class 0, class 1, class 2"
+    ):
+        read_split(model, "test", {})
