@@ -225,8 +225,9 @@ def module_path(module: str, root: Path) -> Path:
 
 
 def mirrored_tests(path: Path, root: Path) -> list[Path]:
-    """List the test files of a module, which mirror its place: ``tests/FOLDER/test_FILE.py``, or one for its folder."""
-    folder, name = path.parent, path.stem
+    """List the test files of a module, which mirror its place: ``tests/FOLDER/test_FILE.py``, or one for its folder.
+    Underscores around the module's name are left out: ``test_init.py`` tests ``__init__.py``."""
+    folder, name = path.parent, path.stem.strip("_")
     candidates = [
         Path("tests", folder, f"test_{name}.py"),
         Path("tests", folder.parent, f"test_{folder.name}_{name}.py"),

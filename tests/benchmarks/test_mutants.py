@@ -99,17 +99,27 @@ def test_a_change_is_named_by_its_line_and_its_key_outlives_a_move() -> None:
 def test_the_tests_of_a_module_mirror_its_place(tmp_path: Path) -> None:
     for name in ("sweep/runs/store.py", "methods/aug/method.py", "models/encoders/i3d.py", "sweep/runs/__init__.py",
                  "tests/sweep/runs/test_store.py", "tests/methods/test_aug.py", "tests/models/test_encoders_i3d.py",
-                 "tests/models/test_encoders.py"):  # fmt: skip
+                 "tests/models/test_encoders.py", "data/__init__.py", "tests/data/test_init.py",
+                 "models/encoders/_hub.py", "tests/models/test_encoders_hub.py"):  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     found = {
         module: [path.as_posix() for path in mirrored_tests(module_path(module, tmp_path), tmp_path)]
-        for module in ("sweep.runs.store", "methods.aug.method", "models.encoders.i3d", "sweep.runs")
+        for module in (
+            "sweep.runs.store",
+            "methods.aug.method",
+            "models.encoders.i3d",
+            "models.encoders._hub",
+            "data",
+            "sweep.runs",
+        )
     }
     assert found == {
         "sweep.runs.store": ["tests/sweep/runs/test_store.py"],
         "methods.aug.method": ["tests/methods/test_aug.py"],
         "models.encoders.i3d": ["tests/models/test_encoders_i3d.py"],
+        "models.encoders._hub": ["tests/models/test_encoders_hub.py"],
+        "data": ["tests/data/test_init.py"],
         "sweep.runs": [],
     }
     with pytest.raises(SystemExit, match=r"there is no module sweep\.nothing"):

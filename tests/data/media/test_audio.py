@@ -12,7 +12,7 @@ from support.media_files import STUB, shaded, tone, write_sound, write_video
 from data.base import DataError
 from data.media import MediaError
 from data.media._files import require_package
-from data.media.audio import read_audio, read_sound, resample
+from data.media.audio import _chunks, _coding, _full_scale, _with_size, read_audio, read_sound, resample
 
 
 def test_wav_samples_are_shares_of_full_scale_whatever_their_width(tmp_path: Path) -> None:
@@ -93,6 +93,8 @@ def test_a_wav_whose_header_makes_no_sense_is_refused(tmp_path: Path) -> None:
             MediaError, match=rf"rate\.wav: a sample rate of {rate} Hz; convert it to one between 100 and"
         ):
             read_audio(write_sound(tmp_path / "rate.wav", tone(8000, 0.1), rate), 8000)
+    for rate in (100, 192_000):
+        assert len(read_audio(write_sound(tmp_path / "rate.wav", tone(8000, 0.1), rate), rate)) == 800
     path = write_sound(tmp_path / "a.wav", tone(8000, 0.1), 8000)
     path.write_bytes(path.read_bytes().replace(b"data", b"atad", 1))
     with pytest.raises(MediaError, match=r"a\.wav: a WAV file without format or samples"):
@@ -162,3 +164,65 @@ def test_a_video_without_sound_says_so(tmp_path: Path) -> None:
 def test_a_missing_library_is_no_fault_of_the_file() -> None:
     with pytest.raises(DataError, match="reading sound needs the package not-there: pip install not-there"):
         require_package("not_there", "not-there", "reading sound")
+
+
+# Chunks of a WAV file ---------------------------------------------------------------------------------------------
+
+
+def riff(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A RIFF file of these chunks, each filled up to an even length."""
+    body = b"".join(
+        name + len(content).to_bytes(4, "little") + content + bytes(len(content) % 2) for name, content in chunks
+    )
+    return b"RIFF" + (4 + len(body)).to_bytes(4, "little") + b"WAVE" + body
+
+
+def test_chunks_are_walked_by_their_even_lengths_up_to_the_samples() -> None:
+    content = riff((b"LIST", b"abc"), (b"fmt ", bytes(16)), (b"data", b"1234"), (b"more", b""))
+    assert list(_chunks(content)) == [(b"LIST", 20, 3), (b"fmt ", 32, 16), (b"data", 56, 4)]
+    assert content[56:60] == b"1234"
+    assert list(_chunks(riff((b"fmt ", bytes(2)), (b"more", b"")))) == [(b"fmt ", 20, 2), (b"more", 30, 0)]
+    assert list(_chunks(b"RIFX" + content[4:])) == list(_chunks(content[:8] + b"WAVX" + content[12:])) == []
+    assert list(_chunks(content[:19])) == []
+
+
+@pytest.mark.parametrize(
+    ("header", "coding"),
+    [
+        (b"\x07\0" + bytes(14), 7),
+        (b"\x03\0", 3),
+        (b"\x03", 1),  # too short to say
+        (b"\xfe\xff" + bytes(22) + b"\x07\0" + bytes(14), 7),  # extensible: 40 bytes
+        (b"\xfe\xff" + bytes(22) + b"\x07\0" + bytes(13), 0xFFFE),
+        (b"\x01\0" + bytes(22) + b"\x07\0" + bytes(14), 1),
+    ],
+)
+def test_the_coding_stands_in_the_format_chunk(header: bytes, coding: int) -> None:
+    assert _coding(riff((b"LIST", b"\x06\0"), (b"fmt ", header), (b"data", b""))) == coding
+
+
+def test_without_a_format_chunk_the_coding_is_the_plain_one() -> None:
+    assert _coding(riff((b"data", b"12"))) == _coding(b"no RIFF") == 1
+
+
+def test_an_open_size_reaches_to_the_last_whole_frame() -> None:
+    header = (b"fmt ", bytes(12) + b"\x04\0" + bytes(2))  # four bytes a frame
+    whole = riff(header, (b"data", b"1234abcd"))
+    for size in (b"\0\0\0\0", b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff"):
+        assert _with_size(whole[:40] + size + whole[44:] + b"xyz") == whole
+    closed = riff(header, (b"data", b"1234"), (b"LIST", b"1234"))
+    assert _with_size(closed) == closed
+    nothing = riff(header, (b"data", b""), (b"LIST", b"12"))
+    assert _with_size(nothing) == nothing
+    odd = riff(header, (b"data", b""), (b"LIST", b"1"))
+    assert _with_size(odd) == odd
+
+
+def test_the_full_scale_is_that_of_the_narrowest_whole_numbers() -> None:
+    peaks = [8.5, 2.0**15, 2.0**15 + 1, 2.0**23, 2.0**23 + 1, 2.0**31, 2.0**32]
+    assert [_full_scale(peak) for peak in peaks] == [2**15, 2**15, 2**23, 2**23, 2**31, 2**31, 2**32]
+
+
+def test_a_resampled_sound_is_as_long_as_before_rounded_up() -> None:
+    for found, rate, count in ((8000, 16000, 20), (16000, 8000, 5), (3, 2, 7), (7, 7, 10)):
+        assert len(resample(torch.zeros(10), found, rate)) == count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from support.media_files import STUB, noise, write_picture
 
 from data.media import MediaError
-from data.media.images import read_image, resized
+from data.media.images import grey_levels, read_image, resized
 
 
 @pytest.mark.parametrize(
@@ -108,6 +109,39 @@ def test_the_full_scale_of_a_pgm_is_its_own(tmp_path: Path, most: int) -> None:
     shades = np.rint(np.array([0, 0.25, 0.5, 1]) * most).astype(">u2")
     (tmp_path / "a.pgm").write_bytes(f"P5\n4 1\n{most}\n".encode() + shades.tobytes())
     assert np.abs(np.asarray(read_image(tmp_path / "a.pgm"))[0, :, 0] - np.array([0, 63.75, 127.5, 255])).max() < 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "pixels", "levels"),
+    [
+        ("<i4", [0, 255], [0, 255]),
+        ("<i4", [0, 256], [0, 1]),  # of 65,535
+        ("<u2", [1, 65535], [0, 255]),
+        ("<i4", [0, 65536], [0, 255]),  # its own range
+        ("<i4", [-1, 254], [0, 255]),
+        ("<i4", [1, 1], [1, 1]),
+        ("<f4", [0, 1], [0, 255]),
+        ("<f4", [0.5, 1.5], [0, 2]),  # of 255, to the nearest even number
+        ("<f4", [0, 300], [0, 1]),
+        ("<f8", [70000, 70000], [0, 0]),
+    ],
+)
+def test_the_full_scale_is_the_smallest_that_holds_all_pixels(
+    kind: str, pixels: list[float], levels: list[int]
+) -> None:
+    found = grey_levels(np.array([pixels], kind))
+    assert (found.dtype, found.tolist()) == (np.uint8, [levels])
+
+
+def test_reading_leaves_the_settings_of_the_process_as_they_are(tmp_path: Path) -> None:
+    from PIL import ImageFile
+
+    path, filters = write_picture(tmp_path / "a.png", noise(4, 4)), list(warnings.filters)
+    for before in (True, False):
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+        read_image(path, allow_truncated=not before)
+        assert ImageFile.LOAD_TRUNCATED_IMAGES is before
+    assert warnings.filters == filters
 
 
 def test_pixels_that_are_no_numbers_are_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from support.media_files import STUB, shaded, tone, write_video
 
-from data.media import MediaError
+from data.media import MediaError, video
 from data.media.video import read_frames, read_window
 
 
@@ -76,3 +76,12 @@ def test_a_broken_off_download_is_refused(tmp_path: Path, suffix: str, share: fl
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(MediaError, match=r"a\.\w+: (truncated, |damaged or of an unknown kind)"):
         list(read_frames(path))
+
+
+def test_what_was_decoded_is_counted_in_seconds_of_the_streams_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = list[float]()
+    monkeypatch.setattr(video, "require_whole", lambda path, container, stream, seconds: told.append(seconds))
+    assert len(list(read_frames(write_video(tmp_path / "a.avi", shaded(50), 5)))) == 10
+    assert told == [10.0]
