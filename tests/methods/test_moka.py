@@ -15,12 +15,13 @@ from support.method_variants import Variant
 from support.tiny_encoders import samples, tiny
 from support.tiny_llama import ROWS, saved_llama
 from support.toy_dataset import toy_dataset, toy_method, toy_training
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import MethodError
 from methods.moka import AdaptedLinear, MokA, MokAHyperparameters, cross_attend, low_rank_tokens, moka_delta
+from methods.moka.adapters import Adaptation, SequenceRoles
 from sweep.training.recipe import Recipe
 
 SMALL = {"width": 16, "heads": 2, "depth": 1}
@@ -155,6 +156,45 @@ def test_weights_of_an_adapter() -> None:
         assert all(0 < float(each.detach().abs().max()) <= 1 / 4 for each in layer.a_weights)
         assert not layer.b_weight.any()
     assert shapes == {"moka": [[2, 16], [2, 16], [2, 16], [64, 2]], "lora": [[2, 16], [64, 2]]}
+
+
+def test_strengths_are_those_that_are_named_and_one_for_the_others() -> None:
+    named = own({"lambda_": {"video": 0.5}, "anchor_modality": "video"}, modalities=3).adaptation
+    assert (named.count, named.strengths, named.anchor) == (3, [1.0, 0.5, 1.0], 1)
+    assert own({"lambda_": 0.3}).adaptation.strengths == [0.3, 0.3]
+    plain = own({"adapter": "lora", "lambda_": 0.3}).adaptation
+    assert (plain.count, plain.strengths) == (1, [])
+
+
+def test_an_adapter_is_scaled_by_alpha_over_its_rank_and_drops_in_training_alone() -> None:
+    shared = Adaptation(1, rank=2, alpha=6.0, dropout=0.5)
+    layer, x = AdaptedLinear(nn.Linear(5, 3), shared), draw(2, 4, 5, seed=1).float()
+    torch.nn.init.normal_(layer.b_weight)
+    roles = SequenceRoles(torch.zeros(2, 4, dtype=torch.int64), torch.zeros(2, 4, dtype=torch.bool))
+    with shared.of(roles, training=False):
+        found = layer(x)
+    torch.testing.assert_close(found, layer.base(x) + 3.0 * x @ layer.a_weights[0].T @ layer.b_weight.T)
+    with shared.of(roles, training=True):
+        assert not torch.allclose(layer(x), found)
+    assert shared.roles is None
+
+
+def test_random_numbers_are_those_of_the_dropout_of_adapters() -> None:
+    for values, expected in (
+        ({}, False),
+        ({"lora_dropout": 0.1}, True),
+        ({"lora_dropout": 0.1, "adapter": "none"}, False),
+    ):
+        hyperparameters = MokAHyperparameters.model_validate({"lora_dropout": 0.0, **values})
+        assert MokA.world_size_matters(hyperparameters) is expected
+
+
+def test_encoders_without_tokens_are_refused() -> None:
+    class Plain(nn.Linear):
+        out_dim = 3
+
+    with pytest.raises(MethodError, match="the tokens of encoders, which that of video does not give"):
+        MokA({"video": Plain(2, 3), "text": Plain(2, 3)}, 3, MokAHyperparameters(), 2)
 
 
 def test_unimodal_logits_are_those_with_the_others_absent() -> None:
