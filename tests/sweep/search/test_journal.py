@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 from optuna.trial import TrialState
 from support.hand_driven_search import finish, make_search, study
 
+from sweep.config import ConfigError
 from sweep.plan.configurations import Configuration
-from sweep.search.journal import open_read_only, open_storage
+from sweep.search.journal import _intact_length, _Journal, _ReadOnlyJournal, damage_told, open_read_only, open_storage
 from sweep.storage.files import StoreError
 
 
@@ -81,3 +83,82 @@ def test_a_journal_that_is_broken_in_the_middle_is_named(tmp_path: Path) -> None
     journal.write_bytes(b"".join([*lines[:2], b"{oops\n", *lines[3:]]))
     with pytest.raises(StoreError, match=r"study\.journal, line 3 is broken .* delete the file"):
         open_storage(journal)
+
+
+class Guard:
+    """A lock that notes what is done under it."""
+
+    def __init__(self, journal: Path) -> None:
+        self._journal, self.seen = journal, list[tuple[str, int]]()
+
+    def _note(self, what: str) -> None:
+        self.seen.append((what, len(self._journal.read_bytes())))
+
+    def acquire(self) -> None:
+        self._note("acquired")
+
+    def release(self) -> None:
+        self._note("released")
+
+
+def test_lines_are_appended_whole_under_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    path.write_bytes(b"")
+    journal = _Journal(path)
+    guard = Guard(path)
+    journal._guard = guard  # type: ignore[assignment]
+    journal.append_logs([{"a": 1, "b": [2, 3]}, {"c": None}])
+    journal.append_logs([{"d": 4}])
+    assert path.read_bytes() == b'{"a":1,"b":[2,3]}\n{"c":null}\n{"d":4}\n'
+    assert guard.seen == [("acquired", 0), ("released", 29), ("acquired", 29), ("released", 37)]
+    path.unlink()
+    path.mkdir()
+    guard.seen.clear()
+    guard._note = lambda what: guard.seen.append((what, 0))  # type: ignore[method-assign]
+    with pytest.raises(StoreError, match="cannot write"):
+        journal.append_logs([{"e": 5}])
+    assert [what for what, _ in guard.seen] == ["acquired", "released"]
+
+
+def test_a_journal_to_read_refuses_every_line(tmp_path: Path) -> None:
+    path = tmp_path / "study.journal"
+    path.write_bytes(b"")
+    with pytest.raises(StoreError, match=r"study\.journal is open for reading only: the search of its sweep would"):
+        _ReadOnlyJournal(path).append_logs([])
+
+
+def test_what_damage_leads_to_names_the_file_and_our_own_errors_stay(tmp_path: Path) -> None:
+    for raised, told in [
+        (
+            KeyError("x"),
+            r"study\.journal, it cannot be read \(KeyError: 'x'\); delete the file: finished runs are kept",
+        ),
+        (StoreError("s"), "^s$"),
+        (ConfigError("c"), "^c$"),
+    ]:
+        kind = StoreError if isinstance(raised, KeyError) else type(raised)
+        with pytest.raises(kind, match=told), damage_told(tmp_path / "study.journal"):
+            raise raised
+
+
+def lines_of(*entries: dict[str, object]) -> list[bytes]:
+    return [json.dumps(entry).encode() + b"\n" for entry in entries]
+
+
+def test_what_is_kept_ends_before_what_is_not_all_there() -> None:
+    study, asked = {"op_code": 0}, {"op_code": 4}
+    parameter, how = {"op_code": 5}, {"op_code": 8, "user_attr": {"proposal": 1}}
+    other, whole = {"op_code": 8, "user_attr": {"batch": 1}}, {"op_code": 4, "user_attrs": {"proposal": 1}}
+
+    def kept(*entries: dict[str, object], torn: bytes = b"") -> int:
+        """How many of these lines are kept."""
+        lines = lines_of(*entries)
+        length = _intact_length(Path("j"), b"".join(lines) + torn)
+        return next(n for n in range(len(lines) + 1) if len(b"".join(lines[:n])) == length)
+
+    assert kept(study) == kept(study, torn=b'{"op_co') == kept(study, torn=b'{"op_code": 5}') == 1
+    assert kept(study, asked) == kept(study, asked, parameter) == kept(study, asked, parameter, other) == 1
+    assert kept(study, asked, parameter, how) == 4
+    assert kept(study, asked, how, asked, parameter) == 3
+    assert kept(study, whole, parameter) == 3
+    assert kept() == 0

@@ -14,6 +14,7 @@ from support.small_runs import make_plan
 
 from sweep.plan.configurations import Configuration
 from sweep.runs.records import FinalRecord
+from sweep.runs.store import Store
 from sweep.search import searcher
 from sweep.search.journal import open_storage
 from sweep.search.proposals import Nothing
@@ -271,3 +272,46 @@ def test_a_study_of_which_nothing_was_said_yet_begins_anew(tmp_path: Path) -> No
     journal = tmp_path / "study.journal"
     journal.write_bytes(journal.read_bytes().splitlines(keepends=True)[0])
     assert len(finish(make_search(tmp_path, "random"))) == 6
+
+
+def test_after_so_many_repeats_in_a_row_nothing_more_is_proposed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searcher, "REPEATS", 6)
+    search = make_search(tmp_path, "random", configurations=10, vary={"alpha": {"choice": [0.2, 0.5]}})
+    assert len(list(iter(search.propose, Nothing.LEFT))) == 2
+    assert search.remaining() == 0
+    values = [trial.params["alpha"] for trial in study(tmp_path).trials]
+    last_new = max(values.index(value) for value in set(values))
+    assert len(values) - 1 - last_new == 6
+
+
+def test_of_what_earlier_sweeps_found_as_many_are_tried_as_half_of_the_configurations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [{"alpha": alpha, "train.lr": 0.01} for alpha in (0.11, 0.22, 0.33, 0.44)]
+    monkeypatch.setattr(searcher, "warm_start_values", lambda store, study, names: found if names else [])
+    proposed = finish(make_search(tmp_path, "random", configurations=7, warm_start=["old"]))
+    assert [c.values for c in proposed][1:4] == found[:3]
+    assert found[3] not in [c.values for c in proposed]
+    assert study(tmp_path).user_attrs["warm_start"] == {"sweeps": ["old"], "values": found[:3]}
+    # What a search was told to start from stays, until it is told another sweep.
+    monkeypatch.setattr(searcher, "warm_start_values", lambda store, study, names: found[3:])
+    make_search(tmp_path, "random", configurations=9, warm_start=["old"])
+    assert study(tmp_path).user_attrs["warm_start"]["values"] == found[:3]
+    again = make_search(tmp_path, "random", configurations=9, warm_start=["older"])
+    assert study(tmp_path).user_attrs["warm_start"] == {"sweeps": ["older"], "values": found[3:]}
+    assert [c.values for c in finish(again)][7] == found[3]
+
+
+def test_listed_configurations_come_first_and_then_a_search_a_study(tmp_path: Path) -> None:
+    keys = {"vary": SPACE, "points": [{"alpha": 1.0}], "search": {"algorithm": "random", "configurations": 2}}
+    planned, store = make_plan(tmp_path, **keys), Store(tmp_path / "results")
+    listed, searched = searcher.proposers(planned, store)
+    assert (listed.remaining(), searched.remaining()) == (1, 2)
+    assert isinstance(searched, searcher.Search)
+    first = listed.propose()
+    assert isinstance(first, Configuration)
+    assert first.values == {"alpha": 1.0}
+    assert isinstance(searched.propose(), Configuration)
+    assert (store.sweep("s") / "study.journal").stat().st_size > 0
