@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import signal
@@ -9,13 +10,19 @@ import subprocess
 import sys
 import time
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from support.command_desk import ROOT, Desk, kill
 
-from sweep.commands.main import argument_parser, main
+from data.base import DataError
+from sweep.commands import list as listing_command
+from sweep.commands.main import EXAMPLES, _parsed_options, argument_parser, main
+from sweep.config import ConfigError
+from sweep.results.tables import ResultsError
+from sweep.storage.files import LockedError, StoreError
 
 SWEEP: dict[str, Any] = {
     "method": "iprm",
@@ -226,6 +233,112 @@ def test_an_unknown_option_is_refused_with_where_to_look(capsys: pytest.CaptureF
         main(["run", "s", "--fast"])
     assert ended.value.code == 2
     assert "unrecognized arguments: --fast; see python -m sweep run --help" in capsys.readouterr().err
+
+
+# By hand -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (ConfigError("a"), 2, "a\n"),
+        (DataError("b"), 2, "b\n"),
+        (LockedError("c"), 3, "c\n"),
+        (StoreError("d"), 1, "d\n"),
+        (ResultsError("e"), 1, "e\n"),
+        (PermissionError(13, "Permission denied", "/x/y"), 1, "cannot use /x/y: Permission denied; "),
+        (KeyboardInterrupt(), 130, "interrupted; run the same command again to go on\n"),
+    ],
+)
+def test_each_way_to_end_has_its_code_and_its_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], raised: BaseException, code: int, said: str
+) -> None:
+    def end(options: argparse.Namespace) -> int:
+        raise raised
+
+    monkeypatch.setattr(listing_command, "run_command", end)
+    assert main(["list", "methods"]) == code
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_an_error_of_no_file_is_one_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(options: argparse.Namespace) -> int:
+        raise OSError("no file")
+
+    monkeypatch.setattr(listing_command, "run_command", end)
+    with pytest.raises(OSError, match="no file"):
+        main(["list", "methods"])
+    monkeypatch.setattr(listing_command, "run_command", lambda options: 1)
+    assert main(["list", "methods"]) == 1
+
+
+def options_of(*words: str) -> dict[str, Any]:
+    """What a command is given, without what all have."""
+    return {key: value for key, value in vars(_parsed_options(words)).items() if key not in ("file", "results")}
+
+
+TRAINING = {"local": False, "address": None, "force": False, "dry_run": False, "no_report": False}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["run", "s"], {"names": ["s"], **TRAINING}),
+        (["run", "--force", "s", "--local", "a=1", "--no-report", "--dry-run"],
+         {"names": ["s", "a=1"], **TRAINING, "local": True, "force": True, "no_report": True, "dry_run": True}),
+        (["resume", "s", "--address", "x"], {"names": ["s"], **TRAINING, "address": "x"}),
+        (["prepare", "digits", "a=1", "--root", "r", "b=2"],
+         {"dataset": "digits", "names": ["a=1", "b=2"], "root": Path("r"), "local": False, "address": None}),
+        (["report", "s", "--tex"], {"names": ["s"], "tex": True, "to": None}),
+        (["report", "s", "--to", "x"], {"names": ["s"], "tex": False, "to": Path("x")}),
+        (["seeds", "s"], {"names": ["s"], "difference": 1.0}),
+        (["list", "method", "igm"], {"what": "method", "of": ["igm"]}),
+        (["list", "methods"], {"what": "methods", "of": []}),
+        (["validate"], {"overrides": []}),
+        (["validate", "a=1"], {"overrides": ["a=1"]}),
+        (["show", "s"], {"names": ["s"]}),
+        (["dashboard", "s"], {"name": "s", "kind": None, "port": 8088}),
+        (["export", "s"], {"name": "s", "run": None, "label": None, "dataset": None, "to": None}),
+        (["predict", "m"], {"model": Path("m"), "names": [], "split": "test", "without": [],
+                            "output": Path("predictions.csv"), "device": "cpu"}),
+        (["predict", "m", "--without", "a", "--without", "b"],
+         {"model": Path("m"), "names": [], "split": "test", "without": ["a", "b"],
+          "output": Path("predictions.csv"), "device": "cpu"}),
+        (["replay", "0123"], {"what": "0123", "names": [], "local": False, "address": None}),
+        (["clean"], {"keep": None, "orphans": False, "stale": False, "dry_run": False}),
+        (["clean", "--stale", "--orphans", "--dry-run", "--keep", "all"],
+         {"keep": "all", "orphans": True, "stale": True, "dry_run": True}),
+        (["init"], {}),
+    ],
+)  # fmt: skip
+def test_what_a_command_takes(words: list[str], expected: dict[str, Any]) -> None:
+    assert options_of(*words) == {"command": words[0], **expected}
+    assert vars(_parsed_options(words))["file"] == Path("sweeps.yaml")
+    assert vars(_parsed_options([words[0], "--results", "x", *words[1:]]))["results"] == "x"
+    assert vars(_parsed_options(words))["results"] == "results"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["run"], ["nobody"], ["export"], ["list", "nobody"], ["clean", "x"], ["export", "s", "t"], ["init", "x"]],
+)
+def test_words_that_make_no_command_end_with_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert "usage: python -m sweep" in capsys.readouterr().err
+
+
+def test_the_help_tells_commands_and_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert EXAMPLES in said
+    assert "train what is missing of sweeps, then report" in said
+    with pytest.raises(SystemExit):
+        main(["clean", "--help"])
+    assert "Free disk: checkpoints of ended runs, weights that no sweep keeps." in capsys.readouterr().out
 
 
 # On Ray ------------------------------------------------------------------------------------------------------------

@@ -143,6 +143,7 @@ def test_short_forms_keep_the_place_at_which_they_were_written(one):
         ("epochs", "epochs: expected key=value; as in epochs=5 or train.lr=0.1"),
         ("epochs= ", "epochs= : the value is empty; write null, [] or '' if that is meant"),
         ("epoch=3", "epoch=3: no key called 'epoch'; did you mean epochs?"),
+        ("name=b", "name=b: no key called 'name'"),
         ("train..lr=3", "train..lr=3: a part of the key is empty"),
         ("train.=3", "train.=3: a part of the key is empty"),
         ("epochs.x=3", "epochs.x=3: epochs is no mapping, so nothing lies below it"),

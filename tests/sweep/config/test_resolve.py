@@ -207,6 +207,15 @@ def test_an_encoder_is_the_datasets_with_what_the_sweep_and_the_point_say_of_it(
     assert other == settings_of(sweep, {"encoders.right": "cnn"}).encoders["right"]
 
 
+def test_a_hyperparameter_that_is_named_as_a_modality_is_no_encoder(one, monkeypatch):
+    class Hyperparameters(fake_declarations.Mixer.Hyperparameters):
+        left: float = hyper(0.1, meaning="of the left one")
+
+    monkeypatch.setattr(fake_declarations.Mixer, "Hyperparameters", Hyperparameters)
+    settings = settings_of(one("sweeps: {a: {method: mixer, datasets: [toy]}}"), {"left": 0.5})
+    assert (settings.hyperparameters.left, settings.encoders["left"]["name"]) == (0.5, "mlp")
+
+
 def test_the_budget_is_the_points_the_sweeps_or_the_datasets(one):
     own = one("sweeps: {a: {method: mixer, datasets: [toy, files], data: {files: {root: x}}, epochs: 4}}")
     plain = one("sweeps: {a: {method: mixer, datasets: [toy, files], data: {files: {root: x}}}}")

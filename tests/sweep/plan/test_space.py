@@ -6,6 +6,7 @@ import pytest
 
 from methods.base.hyperparameters import Choice, Integer, LogUniform, Uniform
 from sweep.config import ConfigError
+from sweep.plan.space import value_in
 
 pytest_plugins = ["support.sweep_files"]
 
@@ -75,3 +76,49 @@ def test_a_search_proposes_parts_of_a_mapping_each_on_its_own(made):
     found = study.configuration({"radius.left": 0.2, "radius.right": 0.3})
     assert found.template.hyperparameters["radius"] == {"left": 0.2, "right": 0.3}
     assert study.space.values_in(found.template) == found.values
+
+
+def test_a_space_is_conditional_where_one_of_its_names_decides_about_another(made, conditional):
+    search = "method: mixer, datasets: [toy], search: {algorithm: tpe, configurations: 4}"
+    flat = f"{search}, hyperparameters: {{kind: flat}}"
+    for text, expected in [
+        (f"{search}, vary: {{alpha: auto}}", False),
+        (f"{flat}, vary: {{slope: auto}}", False),
+        (f"{search}, vary: {{slope: auto, kind: auto}}", True),
+        (f"{flat}, vary: {{width: auto, smooth: auto}}", True),
+    ]:
+        assert made(text).studies[0].space.conditional is expected, text
+
+
+def test_values_are_complete_with_every_name_that_exists_and_no_other_each_within_its_range(made, conditional):
+    text = "method: mixer, datasets: [toy], search: {algorithm: tpe, configurations: 4}, "
+    (study,) = made(text + "vary: {slope: auto, kind: auto, train.lr: {uniform: [0.1, 1]}}").studies
+    space, flat = study.space, {"kind": "flat", "slope": 1.0, "train.lr": 0.2}
+    assert space.complete(flat)
+    assert space.complete({"kind": "round", "train.lr": 0.2})
+    for wrong in (
+        {**flat, "train.lr": 3.0},
+        {**flat, "kind": "round"},
+        {**flat, "alpha": 0.5},
+        {"kind": "flat", "train.lr": 0.2},
+        {"slope": 1.0},
+        {},
+    ):
+        assert not space.complete(wrong), wrong
+    assert space.holds(flat)
+    assert space.holds({})
+    assert not space.holds({"alpha": 0.5})
+    assert not space.holds({"slope": 9.0})
+    # What lies outside a range is left out of what is read off a run.
+    run = study.configuration(flat).template
+    assert space.values_in(run) == flat
+    recipe = run.train.model_copy(update={"lr": 3.0})
+    assert space.values_in(run.model_copy(update={"train": recipe})) == {"kind": "flat", "slope": 1.0}
+
+
+def test_values_are_read_off_each_section_of_a_run(made):
+    (study,) = made("method: mixer, datasets: [toy], encoders: {left: {width: 5}}, epochs: 4").studies
+    run = study.configurations[0].template
+    names = ["alpha", "mixer.steps", "radius.left", "train.schedule.every", "data.toy.noise", "encoders.left.width"]
+    assert [value_in(run, name) for name in names] == [0.8, 3, 0.1, 0.5, 0.0, 5]
+    assert (value_in(run, "epochs"), value_in(run, "beta"), value_in(run, "encoders.up.width")) == (4, None, None)
