@@ -31,6 +31,7 @@ from data.base import (
 )
 from data.base.dataset import NOT_FINITE
 from data.base.placement import moved
+from data.base.source import LEAST_STEPS
 from data.prepared.cache.computed import Computed, ComputedSplit, cached_splits
 from data.prepared.cache.folder import read_only
 from data.prepared.lists.items import SPLITS, SplitName
@@ -245,7 +246,21 @@ def _parts(
         options.split_seed,
         str(root),
     )
-    return parts, (*notes, *label_notes(arrays.labels, arrays.classes))
+    layouts = (_layout_note(modality, values.shape[1:]) for modality, values in arrays.modalities.items())
+    return parts, (*notes, *label_notes(arrays.labels, arrays.classes), *filter(None, layouts))
+
+
+def _layout_note(modality: str, shape: tuple[int, ...]) -> str | None:
+    """Say that samples look as if their axes stood in another order than encoders read them; None where they do not."""
+    if len(shape) == 3 and shape[2] in (1, 3, 4) and min(shape[:2]) > 4:
+        looks, remedy = "[H, W, C], and encoders read [C, H, W]", f"save {modality}.transpose(0, 3, 1, 2)"
+    elif len(shape) == 2 and shape[0] == shape[1] >= 8:
+        looks, remedy = "[H, W], and encoders read [C, T]", f"if it is a picture, save {modality}[:, None]"
+    elif len(shape) == 2 and 2 < shape[1] < LEAST_STEPS and shape[0] >= 4 * shape[1]:
+        looks, remedy = "[T, C], and encoders read [C, T]", f"save {modality}.transpose(0, 2, 1)"
+    else:
+        return None
+    return f"{modality}: samples of the shape {list(shape)} look like {looks}; {remedy}"
 
 
 def _sample_digests(modalities: Mapping[str, Values]) -> list[bytes]:
@@ -354,7 +369,9 @@ def check_arrays(root: Path, found: Mapping[str, Values], options: ArraysOptions
     """Check lengths, types and labels. Raises DataError."""
     rows = len(found[LABELS]) if found[LABELS].ndim == 1 else 0
     if not rows:
-        raise DataError(f"{root}: labels must be [n], one a sample; it has shape {found[LABELS].shape}")
+        shape = list(found[LABELS].shape)
+        remedy = f"; save labels.{'argmax(1)' if shape[1] > 1 else 'ravel()'}" if len(shape) == 2 and shape[0] else ""
+        raise DataError(f"{root}: labels must be [n], one a sample; it has the shape {shape}{remedy}")
     for name in (LABELS, SPLIT, GROUP, CLASSES):
         if name in found and (found[name].ndim != 1 or found[name].dtype.kind not in WORDS_OR_NUMBERS):
             has = f"{name} is {found[name].dtype} {list(found[name].shape)}"

@@ -64,7 +64,8 @@ class Picture(_Kind):
 
     def form(self) -> Form:
         return Image(size=self.size, stored_size=_stored(self.size, self.stored_size), normalise=self.normalise,
-                     flip=self.flip, crop_scale=self.crop_scale, randaugment=self.randaugment)  # fmt: skip
+                     flip=self.flip, crop_scale=self.crop_scale, randaugment=self.randaugment,
+                     allow_truncated=False)  # fmt: skip
 
 
 class Video(_Kind):
@@ -228,12 +229,18 @@ def _sides(table: Table, options: ManifestOptions) -> list[SplitName] | None:
     return [split_name(text, table.where(row, column)) for row, text in enumerate(table.column(column))] or None
 
 
+_OTHER_SIGNS = {";": "semicolons", "\t": "tabs"}
+"""What spreadsheets also write between fields."""
+
+
 def read_csv(path: Path) -> Table:
     """Read every row. Raises DataError naming file and line."""
     rows: list[tuple[int, Mapping[str, str]]] = []
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
         columns = tuple(name.strip() for name in next(reader, []))
+        if len(columns) == 1 and (other := next((sign for sign in _OTHER_SIGNS if sign in columns[0]), None)):
+            raise DataError(f"{path}, line 1: fields are separated by {_OTHER_SIGNS[other]}; separate them by commas")
         if len(set(columns)) < len(columns) or "" in columns:
             raise DataError(f"{path}, line 1: each column needs a name of its own; there are: {', '.join(columns)}")
         for fields in reader:

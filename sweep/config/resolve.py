@@ -312,7 +312,11 @@ def _encoders(
             layers.put(aim.path, whole, path_of(name), "encoders")
     found = {}
     for modality in modalities:
-        if "name" not in layers.values.get(modality, {}):
+        if not isinstance(spec := layers.values.get(modality, {}), Mapping):
+            said = f"expected the name of an encoder, or a mapping, not {describe_value(spec)}"
+            problems.append(sweep.problem(encoder_path(modality, values, path_of), said))
+            continue
+        if "name" not in spec:
             continue
         try:
             found[modality] = encoders.resolve(layers.values[modality])

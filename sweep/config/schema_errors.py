@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -62,7 +62,8 @@ def explain(error: ValidationError, model: type[BaseModel], value: Any, noun: st
             asked = "" if suggestion.startswith("there are") else f": expected {', '.join(names)}"
             yield Mistake(path, f"{describe_value(first['input'])} is not possible{asked}", suggestion)
         elif first["type"] == "union_tag_not_found":
-            yield Mistake((*path, first["ctx"]["discriminator"].strip("'")), "is missing")
+            key = first["ctx"]["discriminator"].strip("'")
+            yield Mistake((*path, key), "is missing", nearest("", _tags(model, path, key)))
         elif first["type"] == "union_tag_invalid":
             tags = [tag.strip("'") for tag in first["ctx"]["expected_tags"].split(", ")]
             key, tag = first["ctx"]["discriminator"].strip("'"), str(first["ctx"]["tag"])
@@ -75,6 +76,13 @@ def explain(error: ValidationError, model: type[BaseModel], value: Any, noun: st
                 wanted = "the name of a method, or a mapping"
             hint = "take the quotes off" if isinstance(first["input"], str) and _needs_no_quotes(first["input"]) else ""
             yield Mistake(path, f"expected {wanted}, not {describe_value(first['input'])}", hint)
+
+
+def _tags(model: type[BaseModel], path: Path, key: str) -> list[str]:
+    """List the values of ``key`` by which the forms of a mapping at ``path`` within ``model`` are told apart."""
+    forms = _models(model.model_fields[str(path[0])].annotation)
+    fields = [form.model_fields[key] for form in forms if key in form.model_fields]
+    return [str(tag) for field in fields for tag in get_args(field.annotation)]
 
 
 def _path_within(details: ErrorDetails, value: Any) -> Path:

@@ -140,6 +140,21 @@ def test_encoders_go_by_shape_and_are_unknown_where_the_files_cannot_be_read(wri
     assert ArraysSource.encoders(options(write("half", image=None))) == {}
 
 
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ((40, 3), "look like [T, C], and encoders read [C, T]; save audio.transpose(0, 2, 1)"),
+        ((32, 30, 3), "look like [H, W, C], and encoders read [C, H, W]; save audio.transpose(0, 3, 1, 2)"),
+        ((28, 28), "look like [H, W], and encoders read [C, T]; if it is a picture, save audio[:, None]"),
+    ],
+)
+def test_axes_that_look_turned_are_told(write: Maker, shape: tuple[int, ...], said: str) -> None:
+    random = np.random.RandomState(1)
+    found = load(write(audio=random.rand(N, *shape))).notes
+    assert found[2:] == (f"audio: samples of the shape {list(shape)} {said}",)
+    assert len(load(write("right", audio=random.rand(N, shape[-1], 40))).notes) == 2
+
+
 def test_files_that_a_mac_leaves_behind_are_no_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWEEP_CACHE", str(tmp_path / "caches"))
     for key, values in arrays().items():
@@ -204,7 +219,9 @@ WRONG = np.where(np.arange(N) == 7, np.nan, 1.0).astype(np.float32)[:, None].rep
         ({"audio": np.zeros((N, 2), ">f4")}, "audio has the type >f4"),
         ({"audio": None}, "no array called audio; there are: image, labels"),
         ({"labels": None}, "no array called labels"),
-        ({"labels": np.zeros((N, 1))}, r"labels must be \[n\]"),
+        ({"labels": np.zeros((N, 1))}, r"labels must be \[n\].*shape \[40, 1\]; save labels\.ravel\(\)"),
+        ({"labels": np.eye(2)[np.arange(N) % 2]}, r"labels must be \[n\].*shape \[40, 2\]; save labels\.argmax\(1\)"),
+        ({"labels": np.zeros(N, int)}, r"labels\[0\]: every sample has the label 0; there must be two classes"),
         ({"labels": np.arange(N) % 2 + 0.5}, r"labels\[0\] is 0.5; labels must be whole numbers"),
         ({"labels": np.arange(N) % 2 - 1}, r"labels\[0\] is -1; labels go from 0 to 1"),
         ({"labels": 2 * (np.arange(N) % 2)}, r"no sample has the label 1, though labels go up to 2"),

@@ -14,6 +14,7 @@ from PIL import Image
 
 from data.base import DataError
 from data.manifest import Manifest, ManifestOptions
+from data.prepared.forms import Image as ImageForm
 
 AUDIO = {"kind": "audio", "rate": 8000, "seconds": 0.1, "n_fft": 64, "hop": 80}
 PHOTO = {"kind": "image", "column": "picture", "size": 16, "crop_scale": None, "flip": False, "normalise": None}
@@ -190,6 +191,21 @@ def test_rows_that_make_no_sense_are_refused_by_their_line(tmp_path: Path, old: 
     file.write_text(file.read_text().replace(old, new, 1))
     with pytest.raises(DataError, match=message):
         Manifest.listing(options(file))
+
+
+@pytest.mark.parametrize(("sign", "said"), [(";", "semicolons"), ("\t", "tabs")])
+def test_a_list_with_other_signs_between_fields_is_told_so(tmp_path: Path, sign: str, said: str) -> None:
+    file = write(tmp_path / "set")
+    file.write_text(file.read_text().replace(",", sign))
+    with pytest.raises(DataError, match=f"line 1: fields are separated by {said}; separate them by commas"):
+        Manifest.listing(options(file))
+
+
+def test_a_picture_that_breaks_off_is_unusable(tmp_path: Path) -> None:
+    """As a sound is; the loaders of the papers read such pictures of their datasets."""
+    (form,) = Manifest.forms(options(tmp_path / "list.csv", modalities={"photo": PHOTO})).values()
+    assert isinstance(form, ImageForm)
+    assert not form.allow_truncated
 
 
 def test_labels_and_ids_are_checked(tmp_path: Path) -> None:

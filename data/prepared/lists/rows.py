@@ -77,10 +77,11 @@ def read_text(path: Path) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        coding = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "LATIN1"
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(
             f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8; convert the file, "
-            f"as by: iconv -f LATIN1 -t UTF-8 {path.name}"
+            f"as by: iconv -f {coding} -t UTF-8 {path.name}"
         ) from error
 
 

@@ -75,6 +75,8 @@ def _counted(
         if not 0 <= number < count:
             raise DataError(f"{where(row)} is {number}; labels go from 0 to {count - 1}")
     there = set(numbers)
+    if not names and len(there) == 1:
+        raise DataError(f"{where(0)}: every sample has the label {numbers[0]}; there must be two classes or more")
     if not names and len(there) < count:
         empty = next(number for number in range(count) if number not in there)
         raise DataError(

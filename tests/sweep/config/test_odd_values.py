@@ -19,7 +19,7 @@ MANIFEST = (
         ("sweeps:\n  s:\n    method: null\n    datasets: [digits]\n", 3, "expected the name of a method, or a mapping"),
         ("sweeps:\n  s:\n    methods: [null]\n    datasets: [digits]\n", 3, "expected the name of a method"),
         (MANIFEST % "{kind: audoi}", 5, r"a\.kind: 'audoi' is not possible: expected audio, .* did you mean audio\?"),
-        (MANIFEST % "{}", 5, r"a\.kind: is missing"),
+        (MANIFEST % "{}", 5, r"a\.kind: is missing; there are: audio, image, video, text"),
         (MANIFEST % "5", 5, "expected a mapping, not 5"),
         ("sweeps:\n  s:\n    method: jo\0int\n", 3, r"it holds the character U\+0000"),
         ("sweeps:\n  s: {}\n# \ud83d\ude00 \x07\n", 3, r"it holds the character U\+0007"),

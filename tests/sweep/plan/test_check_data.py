@@ -68,6 +68,7 @@ FAULTS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         "encoders that take it: bert, clip_text, m3ae_text",
     ),
     ({}, {"vary": {"encoders.sound": {"grid": ["mlp", "cnn"]}}}, "s.vary.encoders.sound: encoder cnn cannot take"),
+    ({}, {"vary": {"encoders.sound": {"grid": [5]}}}, "expected the name of an encoder, or a mapping, not 5"),
     (
         {},
         {

@@ -63,7 +63,7 @@ def test_a_header_is_skipped_on_the_first_line_alone(tmp_path: Path) -> None:
         (b"a,1,x\n", r"list\.csv, line 1: 3 columns, expected 2 \(stem, label\)"),
         (b'a,1\n\nb,"2\n', r"list\.csv, line 3: not comma-separated .*must be closed"),
         (b"a,1\nb,\xe9\n", r"list\.csv, line 2: byte 0xe9 is not UTF-8; convert the file.*iconv"),
-        (b"\xff\xfea\x00,\x001\x00", r"list\.csv, line 1: byte 0xff is not UTF-8"),
+        (b"\xff\xfea\x00,\x001\x00", r"list\.csv, line 1: byte 0xff is not UTF-8.* iconv -f UTF-16"),
         (b"", r"list\.csv: the file is empty"),
         (b"\n\r\n", r"list\.csv: no rows"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "Git LFS pointer.*run `git lfs pull`"),
