@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import methods
@@ -94,3 +95,63 @@ def test_every_variant_can_be_trained() -> None:
             family = own.get(numbers.ENCODERS)
             named = {name: value for name, value in own.items() if name != numbers.ENCODERS}
             assert cells_of(method, defaults(method, **named), [f"{family}_image"] if family else [])
+
+
+def test_a_figure_is_read_whole() -> None:
+    (curve,) = [c for c in curves() if (c.source, c.figure, c.dataset) == ("iprm_paper", "Figure 2", "crema_d")]
+    assert (curve.method, curve.series, curve.modality, curve.hyperparameter) == ("iprm", "", "multi", "alpha")
+    assert curve.at == tuple(n / 10 for n in range(1, 10))
+    assert curve.values[:4] == (82.53, 83.87, 83.06, 83.33)
+    assert curve.precision == "vector path in the PDF, ± 0.03 points"
+    assert curve.reference is None
+    keys = [
+        (c.source, c.figure, c.method, c.series, c.dataset, c.modality, c.hyperparameter, c.metric) for c in curves()
+    ]
+    assert keys == sorted(keys)
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_cell_names_its_source_and_table() -> None:
+    first = cells()[0]
+    assert (first.citation, first.value, first.note) == ("lecture, AMSS, masks", 64.55, 'printed "Baseline"')
+
+
+@pytest.mark.parametrize(
+    ("ours", "published", "same"),
+    [
+        (np.float64(0.5), 0.5, True),
+        (0.5, 0.4, False),
+        (np.float64("nan"), None, True),
+        (None, None, True),
+        (0.0, None, False),
+        (True, True, True),
+        (np.bool_(True), True, True),
+        (1, True, False),
+        (True, 1, False),
+        ("[1, 2]", [1, 2], True),
+        ([1, 2], [1, 2], True),
+        ('{"a": 1}', {"a": 2}, False),
+        ("word", "word", True),
+    ],
+)
+def test_hyperparameters_are_compared_as_tables_hold_them(ours: object, published: object, same: bool) -> None:
+    assert numbers._is_same(ours, published) is same
+
+
+def test_texts_of_the_files_are_the_values_that_they_write() -> None:
+    found = [numbers._cell_value(text) for text in ("true", "false", "0.5", "1e-3", "all", "")]
+    assert found == [True, False, 0.5, 0.001, "all", ""]
+
+
+def test_a_curve_fits_what_does_not_name_its_series() -> None:
+    (curve,) = [c for c in curves() if c.method == "lfa" and c.hyperparameter == "alpha" and c.dataset == "crema_d"][:1]
+    assert curve.series == "strategy=constant"
+    assert curve.fits({})
+    assert curve.fits({"strategy": "constant", "alpha": 3})
+    assert not curve.fits({"strategy": "cubic"})
+
+
+def test_numbers_are_no_defaults_that_make_a_variant() -> None:
+    assert [numbers._is_number(kind) for kind in ("float", "int", "float | None", "str", "bool", "str | int")] == [
+        True, True, True, False, False, False
+    ]  # fmt: skip

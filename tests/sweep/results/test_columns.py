@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,8 @@ def test_rows_of_different_keys_become_columns() -> None:
     columns.extend({"a": [1, 2]}, 2)
     columns.extend({"b": [3]}, 1)
     assert columns.columns() == {"always": [None] * 3, "a": [1, 2, None], "b": [None, None, 3]}
+    columns.extend({"a": [4]}, 1)
+    assert columns.columns() == {"always": [None] * 4, "a": [1, 2, None, 4], "b": [None, None, 3, None]}
 
 
 def test_lists_and_mappings_become_json_in_a_cell() -> None:
@@ -150,3 +153,99 @@ def test_a_stamp_changes_with_each_file_of_a_run(tmp_path: Path) -> None:
         (tmp_path / "a" / name).write_text("{}")
         seen.add(run_stamps(tmp_path, ["a"]))
         assert len(seen) == number + 2
+
+
+ENTRY = {"hash": "0" * 12, "method": "joint", "label": "joint", "dataset": "d", "role": "sweep", "configuration": "c"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seed": "0"}, {"seed": None}, {"seed": 1.5}, {"seed": True}, {"seed": 2**63}, {"split": "x"}, {"number": "x"},
+        {"label": 3}, {"configuration": None}, {"role": "other"}, {"values": []}, {"hash": "../x"},
+    ],
+)  # fmt: skip
+def test_an_entry_whose_numbers_or_words_are_none_is_left_out(results: Results, wrong: dict[str, object]) -> None:
+    whole = ENTRY | {"seed": 0, "values": {}}
+    entries = [whole, whole | {"hash": "1" * 12, **wrong}, whole | {"hash": "2" * 12, "split": 3, "number": 2**62}]
+    (results.path / "one" / "index.jsonl").write_text("".join(json.dumps(each) + "\n" for each in entries))
+    with pytest.warns(UserWarning, match=r"index\.jsonl, line 2 cannot be read \(it names no run\): it is left out"):
+        frame = load(results.path / "one")
+    assert frame["hash"].tolist() == ["0" * 12, "2" * 12]
+    assert frame["status"].tolist() == ["missing"] * 2
+    assert frame["split"].tolist()[1] == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("config.json", {"train": []}, "train is no mapping"),
+        ("config.json", {"encoders": 1}, "encoders is no mapping"),
+        ("environment.json", {"packages": []}, "packages is no mapping"),
+        ("environment.json", {"folders": "x"}, "folders is no mapping"),
+        ("environment.json", {"command": ["a", 1]}, "command is no list of words"),
+        ("environment.json", {"gpus": [1, 2]}, "gpus is no list of words"),
+        ("test.json", {"metrics": {"test_accuracy": 0.5, "test_map": "x"}}, "a metric is no number"),
+        ("test.json", {"metrics": {}, "samples": "x"}, "samples is no number"),
+        ("final.json", {"metrics": {}}, "it has no status"),
+        ("final.json", {"status": "ended"}, "it has no status"),
+        ("final.json", [], "it is no record"),
+    ],
+)
+def test_a_record_of_other_types_is_named_with_the_reason(
+    results: Results, name: str, content: object, why: str
+) -> None:
+    folder = results.run("one", "joint", 0)
+    (folder / name).write_text(json.dumps(content))
+    with pytest.warns(UserWarning, match=re.escape(f"{folder / name} cannot be read ({why}): run the sweep again")):
+        load(results.path / "one")
+
+
+def test_numbers_that_are_none_are_records(results: Results, recwarn: pytest.WarningsRecorder) -> None:
+    folder = results.run("one", "joint", 0)
+    (folder / "test.json").write_text('{"metrics": {"test_accuracy": null, "test_map": 1}, "samples": null}')
+    (folder / "environment.json").write_text('{"command": [], "gpus": ["A", "B"]}')
+    row = load(results.path / "one").iloc[0]
+    assert (row["status"], row["test_map"], row["env.gpus"], row["env.command"]) == ("done", 1.0, "A, B", "")
+    assert math.isnan(row["test_accuracy"])
+    assert list(recwarn) == []
+
+
+def test_environments_that_differ_in_their_start_alone_are_read_alike(results: Results) -> None:
+    for seed in range(3):
+        folder = results.run("one", "joint", seed)
+        environment = json.loads((folder / "environment.json").read_text())
+        environment["started"] = f"2026-01-0{seed + 1}"
+        (folder / "environment.json").write_text(json.dumps(environment))
+    frame = load(results.path / "one")
+    assert frame["env.started"].tolist() == ["2026-01-01", "2026-01-02", "2026-01-03"]
+    assert frame["env.git"].tolist() == ["abc1234"] * 3
+
+
+def test_runs_in_several_parts_keep_what_each_says(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "AT_ONCE", 8)
+    for seed in range(10):
+        own = {"alpha": seed / 10} if seed % 2 else {}
+        status = "failed" if seed == 2 else "done"
+        results.run("one", "iprm", seed, {"multi": 0.5 + seed / 100}, hyperparameters=own, status=status, epochs=2)
+    frame = load(results.path / "one")
+    known = [math.nan if seed == 2 else 0.5 + seed / 100 for seed in range(10)]
+    assert frame["test_accuracy"].tolist() == pytest.approx(known, nan_ok=True)
+    alphas = [seed / 10 if seed % 2 else math.nan for seed in range(10)]
+    assert frame["hp.alpha"].tolist() == pytest.approx(alphas, nan_ok=True)
+    assert frame["status"].tolist() == ["failed" if seed == 2 else "done" for seed in range(10)]
+    assert frame["test_samples"].isna().tolist() == [seed == 2 for seed in range(10)]
+    epochs = load(results.path / "one", "epoch")
+    assert epochs[["seed", "epoch"]].to_numpy().tolist() == [[seed, epoch] for seed in range(10) for epoch in (1, 2)]
+
+
+def test_an_end_without_its_test_is_none_but_where_nothing_was_tested(results: Results) -> None:
+    for seed, status in enumerate(("done", "pruned", "diverged", "failed")):
+        folder = results.run("one", "joint", seed, status=status)
+        (folder / "test.json").unlink(missing_ok=True)
+        if status == "failed":
+            (folder / "config.json").unlink()
+    with pytest.warns(UserWarning, match=r"0000000001/test\.json cannot be read \(it is missing\)") as told:
+        frame = load(results.path / "one")
+    assert frame["status"].tolist() == ["running", "pruned", "diverged", "failed"]
+    assert len(told) == 1

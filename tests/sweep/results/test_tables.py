@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import pandas as pd
 import pytest
 from support.synthetic_results import Results, alpha_sweep
 
-from sweep.results.tables import ResultsError, index_entries, load, without_formulas, write_tables
+from sweep.results import tables as reading
+from sweep.results.tables import ResultsError, index_entries, load, point_text, without_formulas, write_tables
 
 
 @pytest.fixture
@@ -212,3 +214,58 @@ def test_an_index_without_a_line_gives_tables_without_a_row(results: Results) ->
     runs, epochs = load(results.path / "one"), load(results.path / "one", "epoch")
     assert (len(runs), len(epochs)) == (0, 0)
     assert {"hash", "label"} <= {*runs} & {*epochs}
+
+
+def test_frames_of_the_folder_that_was_read_last_are_kept_of_both_levels(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results.sweep("two")
+    for sweep in ("one", "two"):
+        results.run(sweep, "joint", 0)
+    first, epochs = load(results.path / "one"), load(results.path / "one", "epoch")
+    reads = list[str]()
+    monkeypatch.setattr(reading, "read_runs", lambda *given, own=reading.read_runs: reads.append("runs") or own(*given))
+    monkeypatch.setattr(
+        reading, "read_epochs", lambda *given, own=reading.read_epochs: reads.append("epochs") or own(*given)
+    )
+    pd.testing.assert_frame_equal(load(results.path / "one"), first)
+    pd.testing.assert_frame_equal(load(results.path / "one", "epoch"), epochs)
+    assert reads == []
+    load(results.path / "two")
+    assert reads == ["runs"]
+    load(results.path / "one")  # left for the other
+    assert reads == ["runs"] * 2
+
+
+def test_studies_stand_in_one_piece_in_the_order_of_their_first_runs(results: Results) -> None:
+    for method, seed in (("iprm", 0), ("joint", 0), ("iprm", 1), ("bss", 0), ("joint", 1)):
+        results.run("one", method, seed)
+    frame = load(results.path / "one")
+    assert frame["method"].tolist() == ["iprm", "iprm", "joint", "joint", "bss"]
+    assert frame["seed"].tolist() == [0, 1, 0, 1, 0]
+
+
+def test_columns_stand_by_what_they_tell(results: Results) -> None:
+    results.run("one", "iprm", 0, values={"alpha": 0.5})
+    groups = [name.partition(".")[0] if "." in name else "" for name in load(results.path / "one")]
+    assert [name for name, _ in itertools.groupby(groups)] == ["", "vary", "hp", "train", "data", "encoder", "", "env"]
+
+
+def test_a_split_is_what_the_index_says_else_what_the_data_was(results: Results) -> None:
+    for seed in range(3):
+        folder = results.run("one", "joint", seed)
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"data": {"split_seed": 5} if seed else {}}))
+    index = results.path / "one" / "index.jsonl"
+    lines = [json.loads(line) for line in index.read_text().splitlines()]
+    lines[2]["split"] = 7
+    index.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = load(results.path / "one")["split"]
+    assert found.isna().tolist() == [True, False, False]
+    assert found.tolist()[1:] == [5, 7]
+
+
+def test_varied_values_are_written_as_they_are_read() -> None:
+    values = {"a": 0.1, "b": 1e-7, "c": None, "d": [1, 2], "e": "word", "f": True, "g": 3}
+    assert point_text(values) == "a=0.1, b=1e-07, c=null, d=[1, 2], e=word, f=true, g=3"
+    assert point_text({}) == ""
