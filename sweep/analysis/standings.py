@@ -21,7 +21,7 @@ from sweep.analysis.parts import (
     selection_metric,
     shown_metric,
 )
-from sweep.analysis.statistics import interval_text, lost_runs, summarise
+from sweep.analysis.statistics import interval_text, lost_runs, split_of, summarise
 from sweep.analysis.two_way import SIGNIFICANCE
 
 BETTER, WORSE = "better", "worse"
@@ -39,11 +39,12 @@ def standings(parts: Parts) -> pd.DataFrame:
 
     Each is its best configuration on validation, under the report seeds where it has runs there. Columns label,
     dataset, point, baseline (whether it rebalances nothing), of (configurations chosen from), fresh (under report
-    seeds), n, seeds and lost (finished, all and lost runs); validation, test, imbalance and weak (the modality that is
-    worst alone) with _low and _high, shares; weak_modality; cost (forward passes a run, joint training's being 1);
-    tuning (what a search's choice adds to its first configuration under the search's own seeds) with its ends; and for
-    each of BASELINES the difference of the test metric to it, NAME, NAME_low, NAME_high, NAME_p, NAME_verdict and
-    NAME_detectable. Where no test metric was recorded test is NaN, and the others are of validation."""
+    seeds), n, seeds and lost (finished, all and lost runs), splits (of the finished ones); validation, test,
+    imbalance and weak (the modality that is worst alone) with _low and _high, shares; weak_modality; cost (forward
+    passes a run, joint training's being 1); tuning (what a search's choice adds to its first configuration under the
+    search's own seeds) with its ends; and for each of BASELINES the difference of the test metric to it, NAME,
+    NAME_low, NAME_high, NAME_p, NAME_verdict and NAME_detectable. Where no test metric was recorded test is NaN, and
+    the others are of validation."""
     chosen = list(representatives(parts))
     if not chosen:
         return pd.DataFrame(columns=["label", "dataset"])
@@ -132,6 +133,7 @@ def _line(rows: pd.DataFrame, parts: Parts) -> dict[str, Any]:
         "n": int(rows.loc[rows["status"].eq("done"), "hash"].nunique()),
         "seeds": int(rows["hash"].nunique()),
         "lost": len(lost_runs(rows)),
+        "splits": int(split_of(rows[rows["status"].eq("done")]).nunique()),
     }
 
 

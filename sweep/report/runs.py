@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pydantic import ValidationError
@@ -56,7 +57,7 @@ def shortfall(runs: pd.DataFrame, request: SweepRequest, raced: int) -> str | No
         return None
     reasons = [f"a budget of {request.budget} a driver"] if request.budget else []
     reasons += ["early stopping"] if runs["status"].eq("pruned").any() else []
-    reasons += [f"a race that {raced} configurations left"] if raced else []
+    reasons += [f"a race that {raced} {'configuration' if raced == 1 else 'configurations'} left"] if raced else []
     why = f" The sweep has {', '.join(reasons)}." if reasons else ""
     return (
         f"{have} of at most {planned} runs that the sweep asks for have ended.{why} What is compared here may rest on "
@@ -164,7 +165,12 @@ def _data_notes(folder: Path) -> list[str]:
 def _columns_text(rows: pd.DataFrame, prefix: str) -> str:
     """Write the columns of a group as text; a varied one is only named as such."""
     found = {c.removeprefix(prefix): rows[c].dropna().unique() for c in columns_of(rows, prefix)}
-    return ", ".join(f"{k}={v[0] if len(v) == 1 else 'varied'}" for k, v in found.items() if len(v))
+    return ", ".join(f"{k}={_as_whole(v[0]) if len(v) == 1 else 'varied'}" for k, v in found.items() if len(v))
+
+
+def _as_whole(value: Any) -> Any:
+    """Give a whole number as such: beside a run that lacks it, a column holds it as a fraction."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def environment_blocks(runs: pd.DataFrame) -> list[Block]:
@@ -185,7 +191,7 @@ def environment_blocks(runs: pd.DataFrame) -> list[Block]:
                 "forward passes a run"]  # fmt: skip
     facts = []
     for column in [c for c in columns_of(ran, "env.") if c not in ("env.command", "env.started")]:
-        counts = ran[column].dropna().astype(str).value_counts()
+        counts = ran[column].dropna().map(_as_whole).astype(str).value_counts()
         words = [f"{value} ({n} runs)" if len(counts) > 1 else str(value) for value, n in counts.items() if value]
         if words:
             facts.append([column.removeprefix("env.packages.").removeprefix("env."), ", ".join(words)])

@@ -87,8 +87,9 @@ def _note(table: pd.DataFrame) -> str:
         if table[name].notna().any()
     ]
     found = "; ".join(f"to {words} {text}" for words, text in powers if text)
+    over = "n seeds" if table["splits"].max() < 2 else "the means of the splits that n finished runs are on"
     return (
-        f"{chosen}Per cent and points, mean with 95 % t interval over n seeds; that of a difference is its own, while "
+        f"{chosen}Per cent and points, mean with 95 % t interval over {over}; that of a difference is its own, while "
         "better and worse are beyond chance among all that are compared with that baseline (Dunnett's test with seeds "
         f"as blocks, 5 %). {found[:1].upper()}{found[1:]}{'. ' if found else ''}Not judged: too few seeds for so many "
         "comparisons. Not claimed: seeds were lost. Weak branch: the modality that is worst alone within the trained "

@@ -174,9 +174,9 @@ def test_the_sentence_on_the_leader_is_whole(tmp_path: Path) -> None:
 
 def test_a_choice_on_each_of_two_splits_is_one_line(tmp_path: Path) -> None:
     table = standings(Parts(two_splits(tmp_path)))
-    assert table[["label", "point", "of", "fresh", "n", "seeds", "lost"]].to_numpy().tolist() == [
-        ["iprm", "chosen on each split", 3, True, 4, 4, 0],
-        ["joint", "", 1, True, 4, 4, 0],
+    assert table[["label", "point", "of", "fresh", "n", "seeds", "lost", "splits"]].to_numpy().tolist() == [
+        ["iprm", "chosen on each split", 3, True, 4, 4, 0, 2],
+        ["joint", "", 1, True, 4, 4, 0, 2],
     ]
     assert table["test"].tolist() == pytest.approx([0.865, 0.71])
     assert table["validation"].tolist() == pytest.approx([0.875, 0.72])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from support.kept_texts import assert_reads_as_before
 from support.synthetic_results import Results, references
 
 from sweep.analysis.completeness import SweepRequest
-from sweep.report.runs import budget_blocks, configuration_blocks, shortfall
+from sweep.report.runs import budget_blocks, configuration_blocks, environment_blocks, failure_blocks, shortfall
 from sweep.results.tables import load
 from sweep.runs.records import TestRecord
 
@@ -37,7 +38,10 @@ def test_a_spent_budget_is_said(tmp_path: Path) -> None:
     said = shortfall(runs, SweepRequest(None, None, (), 2, "2 runs", 9), 1)
     assert said is not None
     assert said.startswith("2 of at most 9 runs that the sweep asks for have ended.")
-    assert "a budget of 2 runs a driver, early stopping, a race that 1 configurations left" in said
+    assert "a budget of 2 runs a driver, early stopping, a race that 1 configuration left" in said
+    more = shortfall(runs, SweepRequest(None, None, (), 2, "", 3), 2)
+    assert more is not None
+    assert "early stopping, a race that 2 configurations left" in more
     assert shortfall(runs, SweepRequest(None, None, (), 2, "2 runs", 2), 0) is None
     assert shortfall(runs, SweepRequest(None, None, (), 2, "", None), 0) is None
 
@@ -59,3 +63,17 @@ def test_what_is_to_be_known_of_the_data_stands_with_them_once_and_no_more_among
     assert of_data.rows == [["digits", note] for note in known]
     assert logs is not None
     assert logs.rows == [["a learning rate of 0 trains nothing", "3"], ["equal samples: 2", "1"]]
+
+
+def test_parts_about_runs_read_as_before(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for seed, status in enumerate(("done", "done", "failed", "diverged", "pruned", "running", "missing")):
+        ended = {"reason": f"{status} on purpose", "attempts": 2} if status in ("failed", "diverged") else {}
+        results.run("one", "iprm", seed, values={"alpha": 0.1 * (seed % 2)}, status=status, **ended)
+        results.run("one", "bss", seed, role="reference", seconds=100.0 * seed)
+    runs = load(tmp_path / "one")
+    assert_reads_as_before("budgets", budget_blocks(runs, SweepRequest(None, None, (), 2, "2 runs", 20), 1))
+    assert_reads_as_before("failures", failure_blocks(tmp_path, runs))
+    assert_reads_as_before("environment", environment_blocks(runs))
+    assert_reads_as_before("configuration", configuration_blocks(tmp_path, runs, "method: iprm\n"))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
-from support.synthetic_results import Results, alpha_sweep, noisy
+from support.kept_texts import assert_reads_as_before
+from support.synthetic_results import Results, alpha_sweep, noisy, two_splits
 
 from sweep.analysis.parts import Parts
 from sweep.analysis.standings import standings
@@ -76,3 +77,8 @@ def test_the_terminal_says_who_leads(tmp_path: Path) -> None:
     assert "dataset" not in text
     assert "On digits joint + unimodal losses leads: a baseline" in text
     assert all(row[3] in text for row in standing_rows(table))
+
+
+def test_the_first_table_reads_as_before(tmp_path: Path) -> None:
+    found = standings(Parts(two_splits(tmp_path)))
+    assert_reads_as_before("standings", standing_blocks(found))

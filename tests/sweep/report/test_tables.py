@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support.kept_texts import assert_reads_as_before
 from support.seed_frames import of_many_blocks
-from support.synthetic_results import Results, alpha_sweep
+from support.synthetic_results import Results, alpha_sweep, two_splits
 
 from sweep.analysis.completeness import COMPLETE, raced_out_seeds
 from sweep.analysis.conclusions import conclusions
@@ -111,3 +112,26 @@ def test_without_joint_training_there_are_no_differences(tmp_path: Path) -> None
     results.sweep("one")
     results.run("one", "iprm", 0, values={"alpha": 0.1})
     assert difference_blocks(Parts(load(tmp_path / "one")), "accuracy") == []
+
+
+def test_the_tables_read_as_before(tmp_path: Path, pareto_parts: Parts, pareto_front: Front) -> None:
+    parts = Parts(load(alpha_sweep(tmp_path).path / "iprm-alpha"))
+    left_out = [NotApplicable("iprm", "digits", {"alpha": 2.0}, "too large")]
+    assert_reads_as_before("numbers", number_blocks(parts, 3, {}, [], left_out))
+    assert_reads_as_before("numbers-of-a-front", number_blocks(pareto_parts, 3, {}, [pareto_front]))
+    assert_reads_as_before("front", pareto_blocks(pareto_parts, [pareto_front]))
+    assert_reads_as_before("numbers-of-splits", number_blocks(Parts(two_splits(tmp_path / "splits")), 2, {}, []))
+
+
+def test_of_a_large_grid_the_best_are_tabulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweep.report.tables.MOST_PLANNED", 4)
+    monkeypatch.setattr("sweep.report.tables.BEST_ROWS", 2)
+    results = Results(tmp_path)
+    results.sweep("one")
+    for number in range(5):
+        results.run("one", "iprm", 0, {"multi": 0.5 + number / 10}, values={"alpha": number / 10})
+    (block,) = number_blocks(Parts(load(tmp_path / "one")), 1, {}, [])
+    assert block.table is not None
+    assert [row[0] for row in block.table.rows] == ["iprm: alpha=0.4", "iprm: alpha=0.3"]
+    assert "the best 2 on validation of each method and dataset are shown" in block.table.note
+    assert block.table.best == {0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.described_figures import assert_looks_as_before
 from support.synthetic_results import Results
 
 from sweep.analysis.parts import Parts
@@ -30,4 +31,5 @@ def test_a_dot_a_configuration_with_the_front_and_the_baselines(tmp_path: Path) 
     assert [text.get_text() for text in ax.texts] == ["1", "2", "3", "4", "5", "joint"]
     assert "(1 amss, 2 aug, 3 bss, 4 iprm, 5 joint)" in drawing.caption
     assert "digits +1.00" in drawing.caption
+    assert_looks_as_before("balance", drawing.figure, drawing.caption)
     assert list(draw_balance(parts, parts.points[parts.points["label"].eq("iprm")], "accuracy", "x")) == []

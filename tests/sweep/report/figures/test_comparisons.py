@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from support.described_figures import assert_looks_as_before
 from support.synthetic_results import Results, noisy, references
 
 from sweep.analysis.parts import Parts
 from sweep.analysis.statistics import estimate
 from sweep.report.figures.comparisons import draw_comparison, draw_differences
+from sweep.report.figures.style import for_paper
 from sweep.results.tables import load
 
 
@@ -48,3 +50,18 @@ def test_differences_to_joint_are_paired(compared: Parts) -> None:
 
 def test_joint_is_not_compared_with_itself(compared: Parts) -> None:
     assert list(draw_differences(compared, compared.baseline, "test_accuracy", "d")) == []
+
+
+def test_comparisons_and_differences_look_as_before(compared: Parts) -> None:
+    drawing = draw_comparison(compared, compared.points, "test_accuracy", "compare")
+    assert_looks_as_before("comparison", drawing.figure, drawing.caption)
+    (drawing,) = draw_differences(compared, compared.points, "test_accuracy", "d")
+    assert_looks_as_before("differences", drawing.figure, drawing.caption)
+
+
+def test_comparisons_in_a_narrow_column_look_as_before(compared: Parts) -> None:
+    with for_paper(3.3):
+        drawing = draw_comparison(compared, compared.points, "test_accuracy", "compare")
+        assert_looks_as_before("comparison-narrow", drawing.figure)
+        (drawing,) = draw_differences(compared, compared.points, "test_accuracy", "d")
+        assert_looks_as_before("differences-narrow", drawing.figure)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.described_figures import assert_looks_as_before
 from support.synthetic_results import Results
 
 from sweep.analysis.costs import SECONDS
@@ -29,3 +30,4 @@ def test_a_dot_a_configuration_beside_joint_training(tmp_path: Path) -> None:
     assert dots["baseline"].get_xdata() == pytest.approx([1.0])
     assert ax.get_xlabel() == "seconds of an epoch (joint training: 1)"
     assert "(1 bss, 2 iprm, 3 joint)" in drawing.caption
+    assert_looks_as_before("costs", drawing.figure, drawing.caption)

@@ -11,6 +11,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from support.described_figures import assert_looks_as_before
 from support.synthetic_results import Results, alpha_sweep
 
 from sweep.analysis.parts import Axis, Parts
@@ -136,3 +137,28 @@ def test_long_names_are_turned_and_end_at_their_ticks(words: tuple[str, ...], ro
     figures.scale_axis(ax, Axis("vary.x", "x", "x", "", "category", words))
     placed = {(label.get_rotation(), label.get_horizontalalignment()) for label in ax.get_xticklabels()}
     assert placed == {(rotation, "right" if rotation else "center")}
+
+
+def test_curves_look_as_before(alpha: Path) -> None:
+    parts = Parts(load(alpha / "iprm-alpha"))
+    grid = parts.grids[0]
+    drawing = figures.draw_curve(parts, grid, grid.axes[0], "test_accuracy", "x", inert=0.25)
+    assert_looks_as_before("curve", drawing.figure, drawing.caption)
+
+
+def test_curves_of_categories_and_of_a_cut_look_as_before(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for results.dataset in ("digits", "av_digits"):
+        for scope in ("head", "all"):
+            for rho in (1e-7, 1e-3, 0.1):
+                for seed in range(2):
+                    level = 0.7 + 0.05 * (scope == "all") + 0.02 * (rho == 1e-3) + 0.01 * seed
+                    status = "pruned" if rho == 0.1 and scope == "all" else "done"
+                    found, values = {"multi": level, "left": 0.5, "profile": 0.4}, {"scope": scope, "rho": rho}
+                    results.run("one", "igm", seed, found, values=values, status=status)
+    parts = Parts(load(tmp_path / "one"))
+    (grid,) = parts.grids
+    for axis in grid.axes:
+        drawing = figures.draw_curve(parts, grid, axis, "test_accuracy", "x")
+        assert_looks_as_before(f"curve-{axis.name}", drawing.figure, drawing.caption)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from support.described_figures import assert_looks_as_before
 from support.synthetic_results import Results, references
 
 from sweep.analysis.parts import Parts
@@ -32,3 +33,4 @@ def test_a_heat_map_prints_each_mean(tmp_path: Path) -> None:
     assert [t.get_text() for t in drawing.figure.axes[0].texts] == ["20.0", "30.0", "30.0", "40.0", "40.0", "–"]
     (outline,) = drawing.figure.axes[0].patches
     assert outline.get_xy() == (-0.5, 1.5)
+    assert_looks_as_before("heat-map", drawing.figure, drawing.caption)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.described_figures import assert_looks_as_before
 
 from sweep.analysis.fronts import Front
 from sweep.analysis.parts import Parts
@@ -24,3 +25,4 @@ def test_the_figure_marks_the_front_its_intervals_and_what_is_not_compared(
     assert "n=1" in [text.get_text() for text in ax.texts]
     assert drawing.stem == "pareto-accuracy-imbalance"
     assert "1 without a finished seed" in drawing.caption
+    assert_looks_as_before("pareto", drawing.figure, drawing.caption)

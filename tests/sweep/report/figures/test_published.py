@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from support.described_figures import assert_looks_as_before
 from support.synthetic_results import Results, swept_alpha
 
 from sweep.analysis.parts import Parts
 from sweep.published import DATASETS
 from sweep.report.figures.curves import scale_axis
 from sweep.report.figures.published import draw_beside, published_curves_over
+from sweep.report.figures.style import for_paper
 from sweep.results.tables import load
 
 
@@ -29,6 +31,7 @@ def test_on_other_data_the_published_curves_have_panels_of_their_own(tmp_path: P
     assert ours.get_ylim() not in [ax.get_ylim() for ax in theirs]
     assert "best test epoch" in drawing.caption
     assert "IPRM paper, Figure 2" in drawing.caption
+    assert_looks_as_before("published", drawing.figure, drawing.caption)
 
 
 def test_a_pruned_value_is_marked_beside_the_published_curve(tmp_path: Path) -> None:
@@ -40,3 +43,6 @@ def test_a_pruned_value_is_marked_beside_the_published_curve(tmp_path: Path) -> 
     ours = draw_beside(grid, grid.axes[0], "test_accuracy", "x", scale_axis).figure.axes[0]
     (mark,) = [line for line in ours.get_lines() if line.get_label() == "pruned, or no finished run"]
     assert list(mark.get_xdata()) == [0.2]
+    with for_paper(3.3):
+        drawing = draw_beside(grid, grid.axes[0], "test_accuracy", "x", scale_axis)
+        assert_looks_as_before("published-narrow", drawing.figure, drawing.caption)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from support.described_figures import assert_looks_as_before
 from support.optuna_studies import random_search
 
 from sweep.analysis.search_results import Importance, search_results
@@ -43,3 +44,9 @@ def test_a_bar_below_chance_is_pale() -> None:
     ax = draw_importances([Importance("rho", 0.9, 0.5), Importance("tau", 0.1, 0.5)]).axes[0]
     colours = [to_hex(bar.get_facecolor()) for bar in ax.patches]
     assert colours == [COLOURS[0].lower(), "#b5c7d6"]
+
+
+def test_figures_of_a_search_look_as_before(folder: Path) -> None:
+    for drawing in search_drawings(folder, "accuracy"):
+        if drawing.stem != "search-dependence":  # what a forest predicts is scikit-learn's
+            assert_looks_as_before(drawing.stem, drawing.figure, drawing.caption)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.described_figures import assert_looks_as_before
 from support.synthetic_results import Results
 
 from sweep.analysis.parts import Parts
@@ -36,6 +37,7 @@ def test_the_learned_weight_stands_beside_the_published_course(tmp_path: Path) -
     }
     assert published["CREMA-D, published"].get_ydata()[0] == 1.0
     assert "LFM paper, Figure 3" in drawing.caption
+    assert_looks_as_before("trajectories", drawing.figure, drawing.caption)
 
 
 def test_a_line_ends_with_the_first_of_its_seeds(tmp_path: Path) -> None:
@@ -65,6 +67,7 @@ def test_many_configurations_are_thinned_and_pruned_ones_left_out(tmp_path: Path
     assert len(names) == MOST_LINES
     assert (names[0], names[-1]) == ("β = 0", "β = 2.8")
     assert entropy.get_xlabel() == "epoch"
+    assert_looks_as_before("trajectories-thinned", drawing.figure, drawing.caption)
 
 
 def test_of_more_diagnostics_than_panels_the_caption_tells(tmp_path: Path) -> None:
