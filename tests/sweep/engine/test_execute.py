@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -10,15 +11,23 @@ from typing import Any
 import pytest
 from rich.console import Console
 from support.command_desk import Desk, kill
+from support.small_runs import make_environment, make_plan
 
 from sweep.config import load
-from sweep.engine.execute import Execution, execute
+from sweep.engine import execute as execute_module
+from sweep.engine import local
+from sweep.engine.agenda import Agenda
+from sweep.engine.execute import Execution, Upkeep, execute
 from sweep.engine.on_ray.session import RaySession
-from sweep.engine.tasks import Tally
+from sweep.engine.progress import Progress, end_task
+from sweep.engine.tasks import Tally, Task
+from sweep.plan.configurations import Configuration
 from sweep.runs import environment
 from sweep.runs.environment import ChangedCodeError
+from sweep.runs.identity import code_digest
 from sweep.runs.index import Index
-from sweep.runs.records import IndexEntry
+from sweep.runs.records import FinalRecord, IndexEntry
+from sweep.runs.store import Store
 
 SWEEP: dict[str, Any] = {
     "method": "joint",
@@ -147,3 +156,121 @@ def test_code_that_was_rewritten_before_training_trains_nothing(desk: Desk, monk
     with pytest.raises(ChangedCodeError, match="was rewritten after the sweep was planned"):
         run(desk, "results")
     assert desk.finished() == []
+
+
+# By hand -------------------------------------------------------------------------------------------------------------
+
+
+class Hand:
+    """Ends runs without training them, where the local executor would train; notes what is done around it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.most = folder, 10**9
+        self.seen: list[str] = []
+        self.code = code_digest()
+        monkeypatch.setattr(local, "run_local", self.run_local)
+        monkeypatch.setattr(execute_module, "prepare_datasets", lambda *_: self.seen.append("prepared"))
+        monkeypatch.setattr(execute_module, "check_code", lambda digest: self.seen.append("code checked"))
+        monkeypatch.setattr(Store, "push", lambda _, name: self.seen.append(f"pushed {name}"))
+        monkeypatch.setattr(Store, "pull", lambda _, *names: self.seen.append(f"pulled {' '.join(names)}"))
+
+    def run_local(self, agenda: Agenda, progress: Progress) -> None:
+        self.seen.append("trained")
+        while self.most and isinstance(task := agenda.next(), Task):
+            self.most -= 1
+            folder = agenda.store.run(task.hash)
+            folder.open(task.run, make_environment(code=self.code))
+            final = FinalRecord(status="done", metrics={"validation_accuracy": 0.5})
+            folder.commit(final)
+            end_task(agenda, progress, task, final)
+
+    def execute(self, force: bool = False, **keys: Any) -> tuple[Tally, list[str]]:
+        """How the runs of a sweep ended, and what was said."""
+        self.seen.clear()
+        out, sweep = io.StringIO(), make_plan(self.folder, **{"seeds": [0, 1], **keys}).sweep
+        tally = execute(
+            sweep, self.folder / "results", Execution(True, force), RaySession(), Console(file=out, width=200)
+        )
+        return tally, out.getvalue().splitlines()
+
+
+@pytest.fixture
+def hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hand:
+    return Hand(tmp_path, monkeypatch)
+
+
+def test_a_sweep_is_pulled_frozen_prepared_trained_and_pushed(hand: Hand) -> None:
+    tally, said = hand.execute()
+    assert (tally.done, tally.kept) == (2, 0)
+    assert [line.rpartition(", ")[0] for line in said] == ["s: 2 of 2 runs ended"]
+    assert hand.seen == ["pulled s", "pushed s", "prepared", "code checked", "trained", "pushed s", "pushed s"]
+    assert load(hand.folder / "results" / "s" / "sweep.yaml")[0].seeds == [0, 1]
+    assert len((hand.folder / "results" / "s" / "index.jsonl").read_text().splitlines()) == 2
+    # Nothing is prepared or checked where nothing is left to train, and nobody holds the sweep any more.
+    tally, said = hand.execute()
+    assert (tally.done, tally.kept) == (2, 2)
+    assert [line.rpartition(", ")[0] for line in said] == ["s: 2 of 2 runs ended, 2 kept from earlier"]
+    assert "trained" not in hand.seen
+    assert "prepared" not in hand.seen
+    tally, _ = hand.execute(force=True)
+    assert (tally.done, tally.kept) == (2, 0)
+    Store(hand.folder / "results").lock("s").release()
+
+
+def test_a_sweep_that_is_configured_otherwise_than_before_is_frozen_anew(hand: Hand) -> None:
+    frozen = hand.folder / "results" / "s" / "sweep.yaml"
+    anew = "s: configured otherwise than at its last run; frozen anew"
+    assert anew not in hand.execute()[1]
+    assert anew not in hand.execute()[1]
+    assert hand.execute(seeds=[0, 1, 2])[1][0] == anew
+    assert load(frozen)[0].seeds == [0, 1, 2]
+    frozen.write_bytes(b"")  # a power cut
+    assert anew not in hand.execute()[1]
+    assert load(frozen)[0].seeds == [0, 1]
+
+
+def test_what_a_budget_leaves_is_told(hand: Hand) -> None:
+    tally, said = hand.execute(budget={"runs": 1}, seeds=[0, 1, 2])
+    assert tally.done == 1
+    assert said[-1] == "s: budget spent, 2 runs not started; run again to go on"
+
+
+def test_an_executor_that_leaves_something_was_interrupted(hand: Hand) -> None:
+    hand.most = 1
+    with pytest.raises(KeyboardInterrupt):
+        hand.execute()
+    assert hand.seen[-1] == "pushed s"
+    hand.most = 9
+    assert hand.execute()[0].kept == 1
+
+
+def test_runs_that_were_kept_from_earlier_code_are_told(hand: Hand) -> None:
+    hand.code = "before"
+    hand.execute(seeds=[0, 1])
+    hand.code = code_digest()
+    _, said = hand.execute(seeds=[0, 1, 2])
+    assert said[-1] == (
+        "2 runs were kept that earlier code trained: since then code of an unknown folder changed (their methods and "
+        "datasets did not); --force trains them again"
+    )
+    assert not any("earlier code" in line for line in hand.execute(force=True)[1])
+
+
+def test_what_a_driver_keeps_is_sent_at_the_first_end_and_then_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, sent, ended = [0.0], list[float](), list[int]()
+    monkeypatch.setattr(execute_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(Store, "push", lambda _, name: sent.append(now[0]))
+
+    class Keeper:
+        def ended(self, configuration: Configuration, trained: list[str], outcomes: dict[int, FinalRecord]) -> None:
+            ended.append(len(trained))
+
+    upkeep = Upkeep(Store(tmp_path), "s", Keeper())  # type: ignore[arg-type]
+    configuration = make_plan(tmp_path).studies[0].configurations[0]
+    for seconds in (0.0, 29.0, 30.0, 31.0, 60.0, 62.0):
+        now[0] = seconds
+        upkeep.ended(configuration, ["h"], {})
+    assert sent == [0.0, 31.0, 62.0]
+    assert ended == [1] * 6
