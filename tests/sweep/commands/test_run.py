@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 from support.command_desk import Desk
 
+from sweep.commands import report
+from sweep.commands import run as run_command
+from sweep.commands.main import main
 from sweep.commands.run import check_paths
-from sweep.config import ConfigError, Sweep, load
+from sweep.config import ConfigError, Sweep, freeze, load
+from sweep.engine import execute as execute_module
+from sweep.engine import interrupts
+from sweep.engine.execute import Execution
+from sweep.engine.tasks import Tally
+from sweep.storage.files import LockedError, StoreError
 
 
 @pytest.fixture
@@ -31,3 +39,101 @@ def test_inside_a_job_they_must_not(sweeps: list[Sweep], tmp_path: Path, monkeyp
         with pytest.raises(ConfigError, match=r"s: data\.av_digits\.root fsdd is relative"):
             check_paths(sweeps, results)
     check_paths([], "s3://bucket/x")
+
+
+# By hand -------------------------------------------------------------------------------------------------------------
+
+
+class Hand:
+    """Stands for executor and report: notes what a command asks of them. ends: how each sweep ends."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seen: list[str] = []
+        self.ends: dict[str, Tally | BaseException] = {}
+        monkeypatch.setattr(execute_module, "execute", self.execute)
+        monkeypatch.setattr(
+            report, "publish_report", lambda store, name, console: self.seen.append(f"report of {name}")
+        )
+        monkeypatch.setattr(
+            run_command, "print_dry_run", lambda sweep, *_: self.seen.append(f"dry run of {sweep.name}")
+        )
+        monkeypatch.setattr(run_command, "require_data", lambda sweeps: self.seen.append(f"data of {len(sweeps)}"))
+        monkeypatch.setattr(interrupts, "install", lambda: self.seen.append("signals"))
+
+    def execute(self, sweep: Sweep, store: object, how: Execution, ray: object, console: object) -> Tally:
+        self.seen.append(f"{sweep.name}{' local' * how.local}{' force' * how.force}")
+        end = self.ends.get(sweep.name, Tally(done=1))
+        if isinstance(end, BaseException):
+            raise end
+        return end
+
+    def run(self, desk: Desk, *words: str) -> int:
+        self.seen.clear()
+        return main(["run", *words, "--file", f"{desk.folder}/sweeps.yaml", "--results", f"{desk.folder}/results"])
+
+
+@pytest.fixture
+def hand(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Hand:
+    for name in ("RAY_JOB_ID", "RAY_JOB_CONFIG_JSON_ENV_VAR"):
+        monkeypatch.delenv(name, raising=False)
+    desk.write(**{name: {"method": "iprm", "datasets": ["digits"]} for name in ("a", "b")})
+    return Hand(monkeypatch)
+
+
+def test_each_sweep_is_run_and_reported_in_turn(desk: Desk, hand: Hand) -> None:
+    assert hand.run(desk, "b", "a") == 0
+    assert hand.seen == ["data of 2", "signals", "b", "report of b", "a", "report of a"]
+    assert hand.run(desk, "a", "--no-report", "--local", "--force") == 0
+    assert hand.seen == ["signals", "a local force"]
+    assert hand.run(desk, "a", "b", "--dry-run") == 0
+    assert hand.seen == ["dry run of a", "dry run of b"]
+
+
+@pytest.mark.parametrize(
+    ("tally", "code"),
+    [(Tally(done=1, pruned=1), 0), (Tally(done=1, failed=1), 1), (Tally(done=1, diverged=1), 1), (Tally(), 0)],
+)
+def test_runs_that_failed_or_diverged_are_told_by_the_exit_code(
+    desk: Desk, hand: Hand, tally: Tally, code: int
+) -> None:
+    hand.ends["a"] = tally
+    assert hand.run(desk, "a", "b") == code
+    assert hand.seen[-1] == "report of b"
+
+
+def test_an_interruption_still_reports_what_there_is_and_ends(desk: Desk, hand: Hand) -> None:
+    hand.ends["a"] = KeyboardInterrupt()
+    assert hand.run(desk, "a", "b") == 130
+    assert hand.seen == ["data of 2", "signals", "a", "report of a"]
+
+
+@pytest.mark.parametrize("lasting", [False, True])
+def test_results_that_cannot_be_written_end_with_what_to_do(
+    desk: Desk, hand: Hand, lasting: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = StoreError("cannot write x")
+    error.lasting = lasting
+    hand.ends["a"] = error
+    assert hand.run(desk, "a", "b") == 1
+    again = "" if lasting else "run the same command again to go on, "
+    assert capsys.readouterr().err == f"cannot write x; {again}what was finished is kept\n"
+    assert hand.seen[-1] == "a"
+    hand.ends["a"] = LockedError("a is being run")
+    assert hand.run(desk, "a") == 3
+    assert capsys.readouterr().err == "a is being run\n"
+
+
+def test_sweeps_go_on_as_they_were_frozen(desk: Desk, hand: Hand, capsys: pytest.CaptureFixture[str]) -> None:
+    results = desk.folder / "results"
+    words = ["resume", "a", "b", "--results", str(results)]
+    for name in ("a", "b"):
+        path = results / name / "sweep.yaml"
+        assert main(words) == 2
+        assert capsys.readouterr().err == f"{path} is missing: {name} has not run with --results {results}; use run\n"
+        path.parent.mkdir(parents=True)
+        (sweep,) = load(desk.folder / "sweeps.yaml", [name], ["epochs=3"])
+        path.write_text(freeze(sweep))
+    hand.seen.clear()
+    assert main(words) == 0
+    assert hand.seen == ["data of 2", "signals", "a", "report of a", "b", "report of b"]
+    assert main(["resume", "a/b", "--results", str(results)]) == 2

@@ -202,7 +202,10 @@ def test_inputs_that_do_not_fit_are_told(tmp_path: Path) -> None:
         ({"shapes": {"audio": [6], "video": []}, "classes": ["a"]}, "its classes must be two or more, each once"),
         ({"classes": ["a", "b", "a", "c"]}, "its classes must be two or more, each once"),
         ({"shapes": {"audio": [6]}}, "modality video has no encoder, or no shape"),
-        ({"shapes": {"audio": [6], "video": [7], "text": [8], "x": [1]}}, "modality text has no encoder, or no shape"),
+        (
+            {"shapes": {"audio": [6], "video": [7], **{name: [1] for name in "zyxwvutsrqpon"}}},
+            "modality n has no encoder, or no shape",
+        ),
     ],
 )
 def test_a_card_whose_parts_do_not_fit_is_told(tmp_path: Path, changes: dict[str, object], said: str) -> None:
@@ -259,3 +262,59 @@ def test_whole_numbers_stay_whole_and_weights_of_whole_numbers_are_no_damage(tmp
     absent = model._split({"video": torch.zeros(3, 7)})
     assert list(absent.inputs) == ["audio", "video"]
     assert torch.equal(torch.as_tensor(absent.inputs["audio"]), torch.zeros(3, 6))
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (RuntimeError("the first line\nthe last"), "the first line"),
+        (RuntimeError(" "), "RuntimeError"),
+        (KeyError("x"), "'x'"),
+    ],
+)
+def test_whatever_keeps_a_model_from_being_built_is_told_in_its_first_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, said: str
+) -> None:
+    def rebuild(*_: object) -> None:
+        raise raised
+
+    folder = write_built_model(tmp_path / "m")
+    monkeypatch.setattr("sweep.inference.model._rebuild", rebuild)
+    with pytest.raises(ModelError) as told:
+        load_model(folder)
+    assert str(told.value) == (
+        f"the model that {folder / 'model.json'} describes cannot be built here, on cpu ({said}); export it again, or "
+        "use the version of the code that trained it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"), [(RuntimeError("the first line\n the last \n"), "the last"), (ValueError(), "ValueError")]
+)
+def test_weights_that_do_not_fit_are_told_in_the_last_line_of_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, said: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise raised
+
+    folder = write_built_model(tmp_path / "m")
+    monkeypatch.setattr(methods.get("joint"), "load_inference_state", refuse)
+    with pytest.raises(ModelError) as told:
+        load_model(folder)
+    assert str(told.value) == (
+        f"the weights do not fit method joint as it is here ({said}): it has changed since the model was trained; use "
+        "that version of the code"
+    )
+
+
+def test_a_folder_that_cannot_be_read_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_built_model(tmp_path / "m")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(
+        ModelError, match=r"holds no model \(model\.safetensors is missing\); see python -m sweep export$"
+    ):
+        load_model(folder)
+    (folder / "model.json").unlink()
+    (folder / "model.json").mkdir()
+    with pytest.raises(ModelError, match=r"/m cannot be read: Is a directory$"):
+        load_model(folder)
