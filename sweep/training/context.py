@@ -23,7 +23,7 @@ from sweep.training.optimizers import optimizer_kind
 from sweep.training.parameter_groups import ParameterGroups
 from sweep.training.read_ahead import read_ahead
 from sweep.training.recipe import Recipe
-from sweep.training.step_numbers import StepNumbers
+from sweep.training.step_numbers import AHEAD_BYTES, StepNumbers
 from sweep.training.workers import WorkerGroup, worker_slice
 
 
@@ -178,15 +178,20 @@ class TrainingContext:
         # Moved once: a step that moved its part would wait for the device.
         placed = moved(order, self.device)
         placed_tags = None if tags is None else moved(tags.cpu(), self.device)
+        epoch = self._train.gather(order, self.device, placed) if self._gathers_ahead(len(order)) else None
 
         def read(number: int) -> Batch:
             step = self._steps[number]
             joint, rows = order[step.start : step.start + step.size], self._rows_of(step)
-            batch = self._gather(self._train, joint, step.part(self.rank), placed[rows], ("augmentation", number))
+            if epoch is not None:
+                batch = epoch.at(rows)
+            else:
+                batch = self._gather(self._train, joint, step.part(self.rank), placed[rows], ("augmentation", number))
             return batch if placed_tags is None else replace(batch, tag=placed_tags[rows])
 
         count = len(self._steps)
-        batches = read_ahead(read, count, self.device) if self._reads_ahead else map(read, range(count))
+        ahead = self._reads_ahead and epoch is None
+        batches = read_ahead(read, count, self.device) if ahead else map(read, range(count))
         for step, batch in zip(self._steps, batches, strict=True):
             self._means.end_step()
             self._step, self._rows = step, self._rows_of(step)
@@ -196,6 +201,13 @@ class TrainingContext:
         """Give the places of this worker's samples of a step in the order of the epoch."""
         mine = step.part(self.rank)
         return slice(step.start + mine.start, step.start + mine.stop)
+
+    def _gathers_ahead(self, samples: int) -> bool:
+        """Tell whether the samples of an epoch are gathered at once: few bytes that nothing augments."""
+        columns = self._train.inputs.values()
+        if self._augment is not None or not all(isinstance(values, Tensor) for values in columns):
+            return False
+        return samples * self._train.nbytes <= AHEAD_BYTES * len(self._train)
 
     def _gather(
         self, split: Split, joint: Tensor, mine: slice, placed: Tensor, stream: tuple[str, int] | None

@@ -222,14 +222,15 @@ class Training:
     def _train(self) -> tuple[float, int]:
         """Train an epoch's batches; return the mean loss and the number of the samples of all workers."""
         context = self._context
-        total, samples = torch.zeros((), device=self.device), 0
+        losses, counts = list[Tensor](), list[int]()
         for batch in context.training_batches(self.method.sampler(context), self.method.drop_last):
             loss = self.method.training_step(batch, context)
             # The mean over a worker's share without samples is no number.
             if len(batch):
-                total += loss * len(batch)
-                samples += len(batch)
-        joint = context.sum(torch.tensor([float(total), float(samples)], dtype=torch.float64))
+                losses.append(loss)
+                counts.append(len(batch))
+        total = float(torch.stack(losses).double().cpu() @ torch.tensor(counts).double()) if losses else 0.0
+        joint = context.sum(torch.tensor([total, sum(counts)], dtype=torch.float64))
         return float(joint[0]) / max(1.0, float(joint[1])), int(joint[1])
 
     def _group_rates(self) -> dict[str, float]:

@@ -9,6 +9,7 @@ from math import factorial, prod
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from data.base import Batch, Split, sample_shape
 from methods.base import MULTI, Method, evaluating
@@ -75,46 +76,52 @@ def score(predictions: Mapping[str, Tensor], labels: Tensor, num_classes: int, p
 
     MAP: mean over classes of one-against-rest average precision on softmax scores; classes without positives are
     left out (see :func:`absent_classes`). macro-F1: plain mean over the classes present in labels or predictions."""
-    scores = {name: logits.softmax(-1) for name, logits in predictions.items()}
-    positives = torch.nn.functional.one_hot(labels, num_classes)
-    present = positives.sum(0) > 0
-    # One call over the columns of every prediction: there may be many of few samples.
-    columns = torch.cat([s[:, present] for s in scores.values()], dim=1)
-    precision = average_precision(columns, positives[:, present].repeat(1, len(scores)))
-    values: dict[str, float] = {}
-    for (name, s), average in zip(scores.items(), precision.view(len(scores), -1).mean(1), strict=True):
-        chosen = s.argmax(-1)
-        found = {
-            "accuracy": (chosen == labels).double().mean(),
-            "map": average,
-            "macro_f1": macro_f1(chosen, labels, num_classes),
-        }
-        values |= {metric_name(prefix, metric, name): float(value) for metric, value in found.items()}
-    return values
+    # All predictions at once, read once: operations on few samples cost their number alone.
+    scores = torch.stack(list(predictions.values())).softmax(-1)
+    chosen = scores.argmax(-1)
+    positives = labels == torch.arange(num_classes, device=labels.device).unsqueeze(1)
+    present = positives.any(1)
+    found = {
+        "accuracy": (chosen == labels).double().mean(1),
+        "map": average_precision(scores.mT[:, present], positives[present]).mean(1),
+        "macro_f1": macro_f1(chosen, labels, num_classes),
+    }
+    rows = zip(predictions, torch.stack(list(found.values()), dim=1).tolist(), strict=True)
+    return {metric_name(prefix, metric, name): x for name, row in rows for metric, x in zip(found, row, strict=True)}
 
 
 def average_precision(scores: Tensor, positives: Tensor) -> Tensor:
-    """Compute the average precision [K] in [0, 1], float64, of scores [n, K] against ``positives`` [n, K] (0 or 1; at
-    least one in each column): the sum over thresholds k of (recall_k - recall_(k-1)) precision_k. Equal scores share a
+    """Compute the average precision [P, K] in [0, 1], float64, of scores [P, K, n] against ``positives``, bool [K, n]
+    (at least one in each row): the sum over thresholds k of (recall_k - recall_(k-1)) precision_k. Equal scores share a
     threshold."""
-    order = scores.argsort(0, descending=True)
-    ranked, hits = scores.gather(0, order), positives.gather(0, order).double()
-    rank = torch.arange(len(scores), device=scores.device).unsqueeze(1)
-    precision = hits.cumsum(0) / (rank + 1)
+    order = descending_order(scores)
+    ranked, hits = scores.gather(-1, order), positives.expand_as(scores).gather(-1, order).double()
+    rank = torch.arange(scores.shape[-1], device=scores.device)
+    precision = hits.cumsum(-1) / (rank + 1)
     # Each hit counts with the precision at the last sample of its score.
-    last = torch.cat([ranked[1:] != ranked[:-1], torch.ones_like(ranked[:1], dtype=torch.bool)])
-    ends = torch.where(last, rank, len(scores)).flip(0).cummin(0).values.flip(0)
-    return (hits * precision.gather(0, ends)).sum(0) / hits.sum(0)
+    last = F.pad(ranked[..., 1:] != ranked[..., :-1], (0, 1), value=True)
+    ends = torch.where(last, rank, len(rank)).flip(-1).cummin(-1).values.flip(-1)
+    return (hits * precision.gather(-1, ends)).sum(-1) / hits.sum(-1)
+
+
+def descending_order(scores: Tensor) -> Tensor:
+    """Sort along the last axis, the largest first: positions, int64. Equal scores come in any order."""
+    if scores.device.type == "cpu":
+        # numpy's sort takes a third of the time of torch's.
+        return torch.from_numpy((-scores).numpy().argsort(-1))
+    return scores.argsort(-1, descending=True)
 
 
 def macro_f1(chosen: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Average over classes 2 TP / (2 TP + FP + FN) in [0, 1], float64: of ``chosen`` [n] against labels [n], over the
-    classes that occur in either; one that is never chosen rightly counts 0."""
+    """Average over classes 2 TP / (2 TP + FP + FN) in [0, 1], float64 [P]: of ``chosen`` [P, n] against labels [n],
+    over the classes that occur in either; one that is never chosen rightly counts 0."""
+    rows = num_classes * torch.arange(len(chosen), device=labels.device).unsqueeze(1)
     hits, picked, real = (
-        torch.bincount(found, minlength=num_classes).double() for found in (labels[chosen == labels], chosen, labels)
+        torch.bincount(found, minlength=rows.numel() * num_classes).view(-1, num_classes).double()
+        for found in ((chosen + rows)[chosen == labels], (chosen + rows).flatten(), (labels + rows).flatten())
     )
-    seen = picked + real > 0
-    return (2 * hits[seen] / (picked + real)[seen]).mean()
+    either = picked + real
+    return (2 * hits / either.clamp_min(1)).sum(1) / (either > 0).sum(1)
 
 
 def absent_classes(labels: Tensor, classes: Sequence[str]) -> list[str]:

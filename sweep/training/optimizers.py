@@ -15,10 +15,42 @@ from methods.base.phase import Phase
 from models import unknown
 from sweep.training.recipe import Recipe, ScheduleSpec
 
+
+def has_fused_kernel(parameter: nn.Parameter) -> bool:
+    """Tell whether torch's fused kernels serve a parameter; that of SGD on a CPU is wrong in half precision."""
+    if parameter.device.type == "cpu":
+        return parameter.dtype in (torch.float32, torch.float64)
+    return parameter.device.type == "cuda" and parameter.is_floating_point()
+
+
+def fusable(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """Derive an optimizer whose fused steps take whatever its plain steps take: a group that has a parameter without
+    fused kernel goes on with plain ones.
+
+    Torch's fused kernels read a gradient as if it lay in memory as its parameter does, and on a CPU do not look whether
+    that is so. That of SGD fails where a parameter has its first gradient in a later step than another."""
+
+    def step(self: torch.optim.Optimizer, closure: Callable[[], float] | None = None) -> Any:
+        for group in self.param_groups:
+            if group["fused"] and not all(map(has_fused_kernel, group["params"])):
+                group["fused"] = None
+            for parameter in group["params"] if group["fused"] else ():
+                if parameter.grad is None:
+                    continue
+                if parameter.grad.stride() != parameter.stride():
+                    with torch.no_grad():
+                        parameter.grad = torch.empty_like(parameter).copy_(parameter.grad)
+                if group.get("momentum") and "momentum_buffer" not in self.state[parameter]:
+                    self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return kind.step(self, closure)
+
+    return type(kind.__name__, (kind,), {"step": step})
+
+
 _KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "sgd": without_compiler(torch.optim.SGD),
-    "adam": without_compiler(torch.optim.Adam),
-    "adamw": without_compiler(torch.optim.AdamW),
+    "sgd": fusable(without_compiler(torch.optim.SGD)),
+    "adam": fusable(without_compiler(torch.optim.Adam)),
+    "adamw": fusable(without_compiler(torch.optim.AdamW)),
 }
 
 
@@ -32,9 +64,7 @@ def optimizer_kind(name: str) -> Callable[..., torch.optim.Optimizer]:
 def build_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
     """Build the recipe's optimizer over the parameters that need gradients."""
     trained = [p for p in parameters if p.requires_grad]
-    options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
-    if any(p.is_cuda for p in trained):
-        options["fused"] = True
+    options: dict[str, Any] = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "fused": True}
     if recipe.optimizer == "sgd":
         options["momentum"] = recipe.momentum
     else:

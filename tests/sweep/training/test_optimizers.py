@@ -8,7 +8,8 @@ import pytest
 import torch
 from support.toy_dataset import toy_training
 
-from sweep.training.optimizers import optimizer_kind
+from sweep.training.optimizers import build_optimizer, optimizer_kind
+from sweep.training.recipe import Recipe
 
 
 @pytest.mark.parametrize(
@@ -62,3 +63,31 @@ def test_an_optimizer_does_what_torchs_own_does(name: str, kind: type, options: 
                 optimizer.load_state_dict({**state, "param_groups": [{**state["param_groups"][0], "lr": 0.3}]})
         assert torch.equal(ours, theirs)
     assert steps[0][0].state_dict().keys() == steps[1][0].state_dict().keys()
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_fused_steps_are_the_plain_ones_however_the_gradients_lie_and_whenever_they_come(
+    name: str, dtype: torch.dtype
+) -> None:
+    recipe = Recipe.model_validate({"optimizer": name, "lr": 0.1, "weight_decay": 0.01})
+    numbers = torch.arange(24.0).view(2, 3, 2, 2).to(dtype)
+    layouts = [numbers, numbers.contiguous(memory_format=torch.channels_last), numbers[0, :, 0]]
+    found = []
+    for fused in (True, False):
+        parameters = [torch.nn.Parameter(layout.clone() / 24) for layout in layouts]
+        optimizer = build_optimizer(parameters, recipe)
+        if not fused:
+            optimizer.param_groups[0]["fused"] = None
+        for step in range(4):
+            given = (numbers + step) / 9
+            # Transposed, laid otherwise than the parameter, one number for all; from a later step on, with a pause.
+            gradients = [given.mT, given, given[0, 0, 0, 1].expand(3, 2)]
+            gradients = [None if (place, step) in {(0, 0), (0, 1), (1, 2)} else g for place, g in enumerate(gradients)]
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+        assert bool(optimizer.param_groups[0]["fused"]) == (fused and dtype != torch.bfloat16)
+        found.append([parameter.detach() for parameter in parameters])
+    for fused_one, plain in zip(*found, strict=True):
+        torch.testing.assert_close(fused_one, plain)
