@@ -12,7 +12,9 @@ from support.hand_driven_context import ParametersAlone, hand_driven_context
 from support.toy_dataset import toy_dataset, toy_training
 
 from data.base import Column, Dataset, Split
+from sweep.training import context as training_context
 from sweep.training.recipe import Recipe
+from sweep.training.step_numbers import AHEAD_BYTES
 from sweep.training.workers import WorkerGroup
 
 
@@ -171,9 +173,18 @@ def test_scoring_passes_are_augmented_on_demand_by_numbers_of_their_own(whole_ba
         assert not any(len(found) == len(own) and torch.allclose(found, own, atol=1e-3) for own in scored)
 
 
-@pytest.mark.parametrize(("resident", "copies"), [(True, 0), (False, 2)], ids=["resident", "host"])
-def test_a_batch_copies_what_is_not_on_the_device_once(resident: bool, copies: int) -> None:
-    """The order of the epoch and the labels are there before; of a split of the host each modality is copied."""
+@pytest.mark.parametrize(
+    ("resident", "ahead", "copies"),
+    [(True, True, 0), (True, False, 0), (False, True, 0), (False, False, 2)],
+    ids=["resident", "large resident", "host", "large host"],
+)
+def test_a_batch_copies_what_is_not_on_the_device_once(
+    resident: bool, ahead: bool, copies: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order of the epoch and the labels are there before; of a split of the host each modality is copied, for the
+    whole epoch where that is small."""
+    if not ahead:
+        monkeypatch.setattr(training_context, "AHEAD_BYTES", 0)
     dataset = toy_dataset()
     labels = dataset.train.labels.to(META)
     train = dataset.train.to(META) if resident else Split(dataset.train.inputs, labels)
@@ -186,3 +197,19 @@ def test_a_batch_copies_what_is_not_on_the_device_once(resident: bool, copies: i
         batch = next(batches)
     assert sum(waits.values()) == copies, waits
     assert {x.device for x in (*batch.inputs.values(), batch.labels, batch.index)} == {META}
+
+
+@pytest.mark.parametrize("workers", [None, OneOfTwo(1)], ids=["alone", "second of two"])
+def test_samples_gathered_ahead_are_those_of_each_batch(workers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, found = toy_dataset(), []
+    order = torch.arange(45).flip(0)
+    for ahead in (AHEAD_BYTES, 0):
+        monkeypatch.setattr(training_context, "AHEAD_BYTES", ahead)
+        context = hand_driven_context(ParametersAlone(), dataset, Recipe(batch_size=16), workers=workers)
+        found.append(list(context.training_batches((order, order + 1), drop_last=False)))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one.index + 1, other.tag)
+        for name, values in dataset.train.inputs.items():
+            assert torch.equal(one.inputs[name], values[one.index])
+            assert torch.equal(one.inputs[name], other.inputs[name])
+        assert torch.equal(one.labels, dataset.train.labels[one.index])
