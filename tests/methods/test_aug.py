@@ -277,7 +277,7 @@ def test_without_growth_it_is_late_fusion_with_a_shared_head() -> None:
     method, context = _setup(dataset, assign_every=50)
     twin, _ = _setup(dataset)
     layers = dict(zip(dataset.modalities, twin.classifiers, strict=True))
-    optimizer = torch.optim.SGD(twin.parameters(), 0.02, 0.9, weight_decay=1e-4)
+    optimizer = torch.optim.SGD(twin.parameters(), 0.02, 0.9, weight_decay=1e-4, fused=True)
     for epoch in range(1, 4):
         _train(method, context)
         order = torch.randperm(24, generator=context.generator("order", epoch))

@@ -183,7 +183,7 @@ def test_of_three_branches_the_gate_of_the_largest_speed_is_frozen() -> None:
 def test_without_windows_training_is_that_of_joint_gates() -> None:
     method, context = driven(alpha=1e9)
     twin, _ = driven(alpha=1e9)
-    optimizer = torch.optim.SGD(twin.parameters(), 0.05, 0.9, weight_decay=0.01)
+    optimizer = torch.optim.SGD(twin.parameters(), 0.05, 0.9, weight_decay=0.01, fused=True)
     order = torch.arange(45)
     for batch in context.training_batches(order, drop_last=False):
         optimizer.zero_grad()

@@ -470,7 +470,7 @@ def test_without_sam_and_modification_this_is_alternating_unimodal_training(off:
                 assert torch.equal(value, before[name])
 
         branch = nn.Sequential(twin.encoders[modality], twin.heads[modality]).train()
-        optimizer = torch.optim.SGD(branch.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+        optimizer = torch.optim.SGD(branch.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4, fused=True)
         order = torch.randperm(20, generator=session.context.generator("order", epoch))
         for index in order.split(8):
             optimizer.zero_grad()
