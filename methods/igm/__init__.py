@@ -11,6 +11,7 @@ from methods.igm.equations import (
     modifiable,
     project_gradient,
     projection_matrix,
+    resolves,
     sam_perturbation,
     source_modality,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "modifiable",
     "project_gradient",
     "projection_matrix",
+    "resolves",
     "sam_perturbation",
     "source_modality",
     "turns",

@@ -3,6 +3,7 @@ which layers are meant; ``methods.igm`` calls them, and is where others import t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -69,6 +70,18 @@ def sam_perturbation(grads: list[Tensor], rho: float, per_tensor: bool = False) 
     norms = [grad.norm() if per_tensor else joint for grad in grads]
     # In place: a second copy of a network's gradients takes longer than the arithmetic.
     return [(g / torch.where(n > 0, n, torch.ones_like(n))).mul_(rho) for g, n in zip(grads, norms, strict=True)]
+
+
+def resolves(weights: Sequence[Tensor], rho: float) -> Tensor:
+    """Tell whether any of the tensors can resolve a perturbation of norm ρ, bool and 0-d: whether its root mean square,
+    at most ρ / √n for n weights, reaches half a unit in the last place of theirs. Tensors of zeros, as biases begin,
+    count with the root mean square of all weights."""
+    squares = torch.stack([weight.detach().double().square().mean() for weight in weights])
+    counts = torch.tensor([weight.numel() for weight in weights], dtype=torch.float64, device=squares.device)
+    size = torch.where(squares > 0, squares, (squares * counts).sum() / counts.sum()).sqrt()
+    precision = torch.tensor([torch.finfo(weight.dtype).eps for weight in weights]).to(size)
+    # A number is m 2^e with m in [1/2, 1), and its last place is worth eps 2^(e - 1).
+    return (rho / counts.sqrt() >= precision * torch.exp2(torch.frexp(size).exponent - 2.0)).any()
 
 
 def source_modality(j: int, num_modalities: int) -> int:

@@ -16,6 +16,8 @@ class IGMHyperparameters(Hyperparameters):
     """sharpest directions shrink by e^-τ (0: none)"""
     use_sam: bool = hyper(True, search=Choice((True, False)))
     """sharpness-aware steps"""
+    sam_pass: Literal["auto", "always"] = hyper("auto", only_if=("use_sam", True))
+    """their pass at the perturbed weights; auto: left out where the weights at the start cannot resolve rho"""
     gm_scope: float | Literal["head"] = hyper("head", search=Choice((1.0, 0.5, 0.3, "head", 0.0)))
     """share of a branch's parameters, from the output on, whose gradient is modified; or its head"""
     gm_from: dict[str, bool] = hyper({})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +22,7 @@ from methods.igm.equations import (
     modifiable,
     project_gradient,
     projection_matrix,
+    resolves,
     sam_perturbation,
     source_modality,
 )
@@ -49,11 +52,15 @@ class IGM(Method[IGMHyperparameters]):
 
     Cost: two forwards and two backwards of one branch a step (one and one with ``use_sam: false``); after a phase one
     forward of that branch over the training set and an eigendecomposition, O(d^3), for each modified layer of d inputs.
+    A published radius moves hardly any float32 weight, so that the second pass buys rounding alone: ``sam_pass: auto``
+    then leaves it out (one and one). It is decided once for each branch, by the weights before training, and the log
+    says so; ``sam_pass: always`` takes it as the paper has it.
 
     An epoch of the loop trains one branch for one pass over the data; metrics of the epochs whose diagnostic
     ``phase_end`` is 1 are the rows of the paper's interaction table.
 
-    State: T for the next modality, and C with ``cov_accumulate``, by "modality.path" of a layer."""
+    State: T for the next modality, and C with ``cov_accumulate``, by "modality.path" of a layer; the modalities whose
+    second pass is left out."""
 
     name = "igm"
     title = "Interactive learning via flat gradient modification"
@@ -69,7 +76,9 @@ class IGM(Method[IGMHyperparameters]):
         self.modified = {m: self._modified_layers(m) for m in self.order}
         self.matrices: dict[str, Tensor] = {}
         self.covariances: dict[str, Tensor] = {}
-        self._moved: Tensor | None = None
+        self.unresolved: frozenset[str] = frozenset()
+        """Modalities whose weights cannot resolve the radius, so that their steps are plain ones."""
+        self._moved: Tensor | float | None = None
         self._diagnostics: dict[str, float] = {}
 
     # The step ----------------------------------------------------------------------------------------------------
@@ -78,7 +87,7 @@ class IGM(Method[IGMHyperparameters]):
         modality = self.turn(context).modality
         mixed = self.mix(modality, batch, context)
         loss = self._backward(modality, mixed, context)
-        if self.hyperparameters.use_sam:
+        if self.hyperparameters.use_sam and modality not in self.unresolved:
             self._sharpness_aware(modality, mixed, context)
         self.modify_gradients(modality)
         context.optimizer_step()
@@ -97,9 +106,8 @@ class IGM(Method[IGMHyperparameters]):
     def _sharpness_aware(self, modality: str, mixed: Mixed, context: Context) -> None:
         """Replace the branch's gradients by those at ω + ε*; the weights come back bit by bit."""
         hp, branch = self.hyperparameters, self.branch(modality)
-        rho = hp.rho[modality] if isinstance(hp.rho, dict) else hp.rho
         trained = [(p, p.grad, p.detach().clone()) for p in branch.parameters() if p.grad is not None]
-        shifts = sam_perturbation([gradient for _, gradient, _ in trained], rho, hp.sam_per_tensor)
+        shifts = sam_perturbation([gradient for _, gradient, _ in trained], self.radius(modality), hp.sam_per_tensor)
         with torch.no_grad():
             for (parameter, _, _), shift in zip(trained, shifts, strict=True):
                 parameter.add_(shift)
@@ -175,6 +183,20 @@ class IGM(Method[IGMHyperparameters]):
         lengths = [in_epochs(n, epochs) for n in hp.inner_epochs or [share] * len(order)]
         return turns(order, lengths, hp.out_iters, passes=(2.0 if hp.use_sam else 1.0) / len(order))
 
+    def cannot_resolve(self, context: Context) -> list[str]:
+        """List the modalities whose weights cannot resolve the radius."""
+        weights = {m: list(self.branch(m).parameters()) for m in self.modalities}
+        found = torch.stack([resolves(each, self.radius(m)) for m, each in weights.items()])
+        # As one worker finds it: processors differ in last digits.
+        return [m for m, can in zip(weights, context.broadcast(found).tolist(), strict=True) if not can]
+
+    def leave_out(self, modalities: Iterable[str]) -> None:
+        """Take plain steps for modalities whose weights cannot resolve the radius."""
+        self.unresolved, passes = frozenset(modalities), 2.0 if self.hyperparameters.use_sam else 1.0
+        for place, phase in enumerate(self.phases):
+            taken = 1.0 if phase.info.modality in self.unresolved else passes
+            self.phases[place] = replace(phase, passes=taken / len(self.order))
+
     def groups(self) -> dict[str, list[nn.Module | nn.Parameter]]:
         return {m: [self.encoders[m], self.heads[m]] for m in self.modalities}
 
@@ -196,7 +218,12 @@ class IGM(Method[IGMHyperparameters]):
             "phase_end": int(context.phase_epoch == context.phase.epochs),
             "modality": self.modalities.index(turn.modality),
         }
-        self._moved = None
+        self._moved = 0.0 if turn.modality in self.unresolved else None
+
+    def radius(self, modality: str) -> float:
+        """Tell the radius of a modality's perturbations."""
+        rho = self.hyperparameters.rho
+        return rho[modality] if isinstance(rho, dict) else rho
 
     # Branches and their layers -----------------------------------------------------------------------------------
 
@@ -271,12 +298,16 @@ class IGM(Method[IGMHyperparameters]):
             raise MethodError(f"igm: inner_epochs needs one entry for each of {known}, got {hp.inner_epochs}")
 
     def on_fit_start(self, context: Context) -> None:
-        rho = self.hyperparameters.rho
-        smallest = min(rho.values()) if isinstance(rho, dict) else rho
-        if self.hyperparameters.use_sam and smallest < 1e-5 and next(self.parameters()).dtype != torch.float64:
+        hp = self.hyperparameters
+        if hp.use_sam and hp.sam_pass == "auto":
+            self.leave_out(self.cannot_resolve(context))
+        smallest, plain = min(map(self.radius, self.order)), ", ".join(sorted(self.unresolved))
+        if plain or (hp.use_sam and smallest < 1e-5 and next(self.parameters()).dtype != torch.float64):
+            left_out = f"steps of {plain} are plain ones (sam_pass: always takes their second pass)"
             context.warn(
-                f"igm: rho {smallest:g} lies below the resolution of float32 weights, so sharpness-aware steps change "
-                "little but rounding; for an effect search rho in [1e-3, 0.5] (usual: 0.05)"
+                f"igm: rho {smallest:g} lies below the resolution of the weights, so "
+                f"{left_out if plain else 'sharpness-aware steps change little but rounding'}; for an effect search "
+                "rho in [1e-3, 0.5] (usual: 0.05)"
             )
         scope = [layer for m in self.order for layer in self.layers_in_scope(m).values() if not modifiable(layer)]
         # Parameters of one dimension are those of normalisation, which is never modified and needs no remark.
@@ -286,17 +317,19 @@ class IGM(Method[IGMHyperparameters]):
                 "group, no dilation, equal zero padding on both sides) can be"
             )
 
-    def get_extra_state(self) -> list[dict[str, Tensor]]:
-        return [dict(self.matrices), dict(self.covariances)]
+    def get_extra_state(self) -> list[Any]:
+        return [dict(self.matrices), dict(self.covariances), sorted(self.unresolved)]
 
     def set_extra_state(self, state: Any) -> None:
         device = next(self.parameters()).device
-        self.matrices, self.covariances = ({key: x.to(device) for key, x in part.items()} for part in state)
+        self.matrices, self.covariances = ({key: x.to(device) for key, x in part.items()} for part in state[:2])
+        # A state of two parts is from before passes were left out.
+        self.leave_out(state[2] if len(state) > 2 else ())
 
     def diagnostics(self) -> dict[str, float]:
         """Number of the cycle and of the phase (from 1), whether the phase ends with this epoch (0 or 1), position of
         its modality in the dataset (from 0); with sharpness-aware steps the share of the branch's weights that the
-        epoch's first perturbation moved; at a phase's end the mean singular value of C for each layer of the head that
-        has a partner."""
+        epoch's first perturbation moved (0 where its pass is left out); at a phase's end the mean singular value of C
+        for each layer of the head that has a partner."""
         moved = {} if self._moved is None else {"weights_moved": float(self._moved)}
         return self._diagnostics | moved

@@ -114,6 +114,7 @@ EQUATIONS = {
         layers_in_scope(param_counts, scope)
         project_gradient(grad, t_matrix)
         projection_matrix(cov, tau)
+        resolves(weights, rho)
         sam_perturbation(grads, rho, per_tensor=False)
         source_modality(j, num_modalities)
     """,

@@ -28,6 +28,7 @@ from methods.igm import (
     modifiable,
     project_gradient,
     projection_matrix,
+    resolves,
     sam_perturbation,
     source_modality,
     turns,
@@ -446,7 +447,9 @@ def test_each_phase_has_a_fresh_optimizer_over_one_branch() -> None:
 
 
 def test_passes_are_counted() -> None:
-    assert [p.passes for p in Session({}).method.phases] == [1, 1]
+    assert [p.passes for p in Session({"sam_pass": "always"}).method.phases] == [1, 1]
+    assert [p.passes for p in Session({}).method.phases] == [0.5, 0.5]
+    assert [p.passes for p in Session({"rho": {"rgb": 0.05, "depth": 1e-15}}).method.phases] == [1, 0.5]
     assert [p.passes for p in Session({"use_sam": False}).method.phases] == [0.5, 0.5]
     # Three phases of one epoch, two passes through one branch of three a step, one in the covariance pass after it.
     training = toy_training("igm", {"rho": 0.05, "out_iters": 1}, modalities=3, epochs=1)
@@ -530,12 +533,52 @@ def test_sam_gradient_is_taken_at_the_perturbed_weights() -> None:
 
 
 def test_a_radius_below_float32_is_reported_once_and_moves_almost_nothing() -> None:
-    session = Session({"rho": {"rgb": 1e-12, "depth": 0.1}})
+    session = Session({"rho": {"rgb": 1e-12, "depth": 0.1}, "sam_pass": "always"})
     assert len(session.lines) == 1
     assert "1e-12" in session.lines[0]
     one_step(session)
-    assert session.method.diagnostics()["weights_moved"] < 0.1
+    assert 0 < session.method.diagnostics()["weights_moved"] < 0.1
     assert Session({"rho": 0.05}).lines == Session({"use_sam": False}).lines == []
+
+
+def test_a_pass_that_no_weight_would_notice_is_left_out_and_the_log_says_so() -> None:
+    session = Session({"rho": {"rgb": 1e-12, "depth": 0.1}})
+    assert session.method.unresolved == {"rgb"}
+    (line,) = session.lines
+    assert "1e-12" in line
+    assert "rgb" in line
+    assert "sam_pass: always" in line
+    found, plain = one_step(session), one_step(Session({"use_sam": False}))
+    assert all(torch.equal(found[name], gradient) for name, gradient in plain.items())
+    assert session.method.diagnostics()["weights_moved"] == 0
+
+
+def test_what_is_decided_at_the_start_holds_for_a_resumed_run() -> None:
+    session, fresh = Session({}), Session({"rho": 0.05})
+    with torch.no_grad():
+        for parameter in session.method.parameters():
+            parameter.mul_(1e-6)
+    fresh.method.load_state_dict(session.method.state_dict())
+    assert fresh.method.unresolved == session.method.unresolved == {"rgb", "depth"}
+    assert fresh.method.phases == session.method.phases
+    earlier = session.method.get_extra_state()[:2]
+    fresh.method.set_extra_state(earlier)
+    assert fresh.method.unresolved == frozenset()
+    assert [phase.passes for phase in fresh.method.phases] == [1, 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_tensor_resolves_half_a_unit_in_its_last_place(dtype: torch.dtype) -> None:
+    half = torch.finfo(dtype).eps / 2
+    # Root mean squares of 1 and 1.5 have one last place; 4 weights share out a radius.
+    for weights, smallest in (([1.0, -1.0, 1.0, -1.0], 2 * half), ([1.5], half), ([0.75], half / 2), ([2.0], 2 * half)):
+        tensor = torch.tensor(weights, dtype=dtype)
+        assert bool(resolves([tensor], smallest))
+        assert not bool(resolves([tensor], 0.99 * smallest))
+        assert bool(resolves([tensor, torch.full((1,), 1e-9, dtype=dtype)], 0.99 * smallest))
+        # Zeros, as a bias begins, have no resolution of their own.
+        assert not bool(resolves([tensor, torch.zeros(1, dtype=dtype)], half / 8))
+    assert not bool(resolves([torch.zeros(3, dtype=dtype)], 0.0))
 
 
 # Mixup ---------------------------------------------------------------------------------------------------------
