@@ -30,6 +30,7 @@ from methods.mla import (
 )
 from models import encoders
 from sweep.training.context import TrainingContext
+from sweep.training.optimizers import optimizer_kind
 from sweep.training.recipe import Recipe
 
 VARIANTS = [
@@ -185,7 +186,7 @@ def test_alpha_falls_within_each_epoch_anew(monkeypatch: pytest.MonkeyPatch) -> 
 def test_without_projection_encoders_learn_alone_beside_a_head_stepped_in_turn() -> None:
     method, context, batch = driven(gradient_modification=False)
     twin, _, _ = driven(gradient_modification=False)
-    optimizer = torch.optim.SGD(twin.parameters(), 0.05, 0.9, weight_decay=0.01, fused=True)
+    optimizer = optimizer_kind("sgd")(twin.parameters(), 0.05, 0.9, weight_decay=0.01, fused=True)
     for _ in range(3):
         losses = []
         for modality, encoder in twin.encoders.items():
