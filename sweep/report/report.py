@@ -30,7 +30,7 @@ from sweep.analysis.severities import at_each_severity
 from sweep.analysis.standings import leader_sentences, standings
 from sweep.analysis.statistics import FAILED
 from sweep.report.blocks import Block, Section, plot_html
-from sweep.report.figures.gallery import LARGE, Gallery, Saved, save_figures
+from sweep.report.figures.gallery import Gallery, Saved, save_figures
 from sweep.report.over_datasets import dataset_blocks
 from sweep.report.plots import MOST_LINES, curve_plot, heat_plot, learning_plot, search_plots
 from sweep.report.probabilities import probability_blocks
@@ -47,6 +47,8 @@ from sweep.runs.failures import describe_causes
 
 OWN_SECTIONS = ("pareto", "published", "trajectory", "subsets", "ranks", "severities")
 """Kinds of figures that sections of their own show."""
+MANY = 5000
+"""Runs above which interactive curves have the selection metric alone."""
 MOST_PLOTS = 24
 """Interactive curves of a page; of more grids the first."""
 
@@ -135,7 +137,7 @@ def _counts(runs: pd.DataFrame, raced: int, left_out: int) -> list[tuple[str, bo
 
 def _curves(parts: Parts) -> list[Block]:
     blocks, metric = list[Block](), selection_metric(parts.runs).removeprefix("validation_")
-    metrics = (metric,) if len(parts.runs) > LARGE else METRICS
+    metrics = (metric,) if len(parts.runs) > MANY else METRICS
     for grid in parts.grids:
         for dataset in dict.fromkeys(grid.rows["dataset"]):
             for first, second in combinations(grid.axes, 2):

@@ -8,18 +8,19 @@ from contextlib import contextmanager
 
 import pytest
 
-from sweep.engine.on_ray.session import started_node
+from sweep.engine.on_ray.session import small_node, started_node
 
 
 @contextmanager
 def running_ray() -> Iterator[str]:
-    """A running Ray with two CPUs, as ``ray start --head`` would leave it; its address."""
+    """A running Ray with two CPUs, with the processes alone that training needs; its address."""
     import ray
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
         options = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-        context = started_node(lambda: ray.init("local", num_cpus=2, **options))
+        with small_node():
+            context = started_node(lambda: ray.init("local", num_cpus=2, **options))
         try:
             yield context.address_info["gcs_address"]
         finally:

@@ -7,7 +7,9 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
@@ -52,6 +54,9 @@ too soon on a machine that is busy, as with another Ray that starts."""
 
 NOT_UP = "timed out during startup"
 """Ray's words for that."""
+
+EXECUTOR = "sweep.engine.on_ray.tune"
+"""The module that a node of one's own is started for, which takes about as long to import as the node to get up."""
 
 T = TypeVar("T")
 Amounts = dict[str, float]
@@ -159,11 +164,50 @@ def _start_own() -> OwnCluster:
     # it would be tried for ever.
     options["runtime_env"]["py_executable"] = shlex.quote(sys.executable)
     try:
-        ray.init("local", include_dashboard=False, _temp_dir=str(cluster.folder), **options)
+        with small_node(guarded=True):
+            ray.init("local", include_dashboard=False, _temp_dir=str(cluster.folder), **options)
     except BaseException:
         cluster.close()
         raise
     return cluster
+
+
+@contextmanager
+def small_node(guarded: bool = False) -> Iterator[None]:
+    """Have ray.init start a node without autoscaler, log monitor and dashboard: a machine alone does not grow, its
+    workers' logs are not shown, and a dashboard that is off serves nothing. Each is a Python of its own, which takes
+    about a second of processor time to start, and ray.init waits for the dashboard. guarded: what its processes leave
+    behind is ended by others, so that they are given no time to end in order."""
+    from ray._private import node
+
+    class SmallNode(node.Node):  # type: ignore[misc]
+        """Runs the processes alone that training needs."""
+
+        def start_monitor(self) -> None:
+            """Start no autoscaler."""
+
+        def start_log_monitor(self) -> None:
+            """Start nothing that reads logs."""
+
+        def start_api_server(self, **options: Any) -> None:
+            """Start no dashboard."""
+
+        def start_ray_processes(self) -> None:
+            """Start the others, and import Tune while they get up."""
+            super().start_ray_processes()
+            import_module(EXECUTOR)
+
+        def kill_all_processes(
+            self, check_alive: bool = True, allow_graceful: bool = False, wait: bool = False
+        ) -> None:
+            """End the node."""
+            super().kill_all_processes(check_alive, allow_graceful and not guarded, wait)
+
+    whole, node.Node = node.Node, SmallNode
+    try:
+        yield
+    finally:
+        node.Node = whole
 
 
 def started_node(start: Callable[[], T]) -> T:

@@ -40,8 +40,9 @@ from sweep.results.tables import METRICS
 
 MOST_FIGURES = 60
 MOST_OF_LARGE = 4
-LARGE = 5000
-"""Runs from which on a sweep is large: only so many figures are drawn, those of the selection metric first."""
+LARGE = 500
+"""Runs above which a sweep is large: the more runs it has, the fewer figures are drawn, those of the selection metric
+first, as a figure costs as much as all else that a report does of a thousand runs."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def save_figures(
     methods over datasets."""
     folder = to or sweep / "report" / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    most = MOST_OF_LARGE if len(parts.runs) > LARGE else MOST_FIGURES
+    most = most_figures(len(parts.runs))
     metric = slug(selection_metric(parts.runs).removeprefix("validation_"))
     saved, waiting = list[Saved](), deque([lambda: draw_ranks(several), *_painters(sweep, parts, epochs)])
     with rc_context(STYLE), _glyphs_told_once():
@@ -85,6 +86,11 @@ def save_figures(
                 saved.append(Saved(stem, drawing.caption, drawing.kind, _is_shown(drawing, metric)))
     (folder / "captions.txt").write_text("".join(f"{s.stem}: {s.caption}\n\n" for s in saved), encoding="utf-8")
     return Gallery(saved, len(waiting))
+
+
+def most_figures(runs: int) -> int:
+    """Say how many figures of a sweep of so many runs are drawn at most."""
+    return min(MOST_FIGURES, max(MOST_OF_LARGE, MOST_FIGURES * LARGE // max(runs, 1)))
 
 
 def save_for_paper(sweep: Path, parts: Parts, epochs: pd.DataFrame, folder: Path) -> None:

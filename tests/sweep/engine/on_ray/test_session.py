@@ -13,6 +13,7 @@ import pytest
 import ray
 from hypothesis import given
 from hypothesis import strategies as st
+from ray._private import node
 
 from sweep.config import ConfigError, ResourcesSpec
 from sweep.engine.on_ray import own_cluster, session
@@ -108,6 +109,29 @@ def test_a_ray_that_does_not_start_is_told_with_its_logs_and_leaves_nothing(
     with pytest.raises(ConfigError, match=r"does not start on this machine: GCS failed; its logs are in .*RAY_TMPDIR"):
         session.RaySession().ensure()
     assert closed == ["closed"]
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_node_of_ones_own_has_no_process_that_serves_nobody_and_may_end_in_order_unless_others_clear_up(
+    monkeypatch: pytest.MonkeyPatch, guarded: bool
+) -> None:
+    whole, ended = node.Node, list[bool]()
+    monkeypatch.setattr(whole, "kill_all_processes", lambda self, check_alive, in_order, wait: ended.append(in_order))
+    monkeypatch.setattr(whole, "start_ray_processes", lambda self: self.all_processes.update(raylet=[]))
+    monkeypatch.setattr(session, "EXECUTOR", "an_executor")
+    monkeypatch.setitem(sys.modules, session.EXECUTOR, sys)
+    with session.small_node(guarded):
+        made = object.__new__(node.Node)
+    made.all_processes = {}
+    made.start_monitor()
+    made.start_api_server(include_dashboard=False, raise_on_failure=False)
+    made.start_log_monitor()
+    assert made.all_processes == {}
+    made.start_ray_processes()
+    assert list(made.all_processes) == ["raylet"]
+    made.kill_all_processes(check_alive=False, allow_graceful=True, wait=False)
+    assert ended == [not guarded]
+    assert node.Node is whole
 
 
 def failing(times: int, said: str) -> tuple[Callable[..., str], list[str]]:

@@ -63,12 +63,14 @@ def test_runs_of_one_group_are_those_of_a_fresh_one_and_of_one_worker_and_a_rule
 ) -> None:
     rule = {"name": "asha", "grace": 1, "reduction": 2}
     grid = [0.001, 0.1, 0.03, 0.01, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6]
-    desk.write(s=SWEEP | {"vary": {"train.lr": {"grid": grid}}, "scheduler": rule})
+    # The second of them alone, in a sweep of its own: with a patience that changes nothing it is another run.
+    alone = SWEEP | {"train": {"lr": 0.1}, "patience": 50}
+    desk.write(s=SWEEP | {"vary": {"train.lr": {"grid": grid}}, "scheduler": rule}, alone=alone)
     before = launched()
-    code, _, err = desk.run("run", "s", "--no-report", "--address", cluster)
+    code, _, err = desk.run("run", "s", "alone", "--no-report", "--address", cluster)
     assert (code, err) == (0, "")
     now = launched() - before
-    assert now["RayTrainWorker"] == 2
+    assert now["RayTrainWorker"] == 2 * 2
     assert "DatasetManager" not in now  # Train's, of no use here
     together = {row["hash"]: row for row in desk.table()}
     statuses = Counter(row["status"] for row in together.values())
@@ -80,15 +82,12 @@ def test_runs_of_one_group_are_those_of_a_fresh_one_and_of_one_worker_and_a_rule
         assert f'"epochs_trained": {epochs}' in final.read_text()
     assert_nothing_left()
 
-    # The second of them, alone.
-    code, _, err = desk.run(
-        "run", "s", "--no-report", "--address", cluster, "vary.train.lr.grid=[0.1]", "--results", "alone"
-    )
-    assert (code, err) == (0, "")
-    (row,) = desk.table(results="alone")
-    assert row["status"] == "done"
-    assert together[row["hash"]] == row
-    assert_nothing_left()
+    (row,) = desk.table("alone")
+    (same,) = (other for other in together.values() if other["train.lr"] == 0.1)
+    measured = [name for name in row if name.startswith(("validation_", "test_")) or name == "epoch"]
+    assert row["status"] == same["status"] == "done"
+    assert {name: row[name] for name in measured} == {name: same[name] for name in measured}
+    assert {"test_accuracy", "validation_accuracy", "epoch"} <= set(measured)
 
     # World size is no part of the identity: the same runs, to float tolerance.
     assert desk.run("run", "s", "--no-report", "--local", "--results", "one")[0] == 0
@@ -122,7 +121,7 @@ def test_what_befalls_one_run_is_told_and_costs_no_other(desk: Desk, cluster: st
 
 def under_way(desk: Desk, *words: str) -> subprocess.Popen[str]:
     """The sweep as a command, once its run has a checkpoint."""
-    process = desk.start("run", "s", "--no-report", *words)
+    process = desk.start("run", "s", *words)
     while not list(desk.folder.glob("results/runs/*/checkpoint.pt")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
@@ -148,9 +147,13 @@ def test_a_killed_trial_and_ctrl_c_take_the_workers_along_and_the_run_goes_on(de
     while starts.read_text().count("started") < 2:
         assert process.poll() is None, process.communicate()
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=300)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 130
+    assert "report:" in out
+    assert "once more ends at once" in err
+    assert "run the same command again to go on" in err
+    assert "Traceback" not in out + err
     assert_nothing_left()
     hurry.touch()
     # Without Ray, whose CPUs are free, and which would train it no differently.

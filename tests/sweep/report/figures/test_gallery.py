@@ -19,11 +19,16 @@ def frames(folder: Path) -> tuple[Parts, pd.DataFrame]:
 
 def test_a_large_sweep_has_bounded_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alpha_sweep(tmp_path)
-    monkeypatch.setattr(gallery, "LARGE", 10)
+    monkeypatch.setattr(gallery, "LARGE", 0)
     monkeypatch.setattr(gallery, "MOST_OF_LARGE", 1)
     drawn = gallery.save_figures(tmp_path / "iprm-alpha", *frames(tmp_path / "iprm-alpha"))
     assert [figure.stem for figure in drawn.saved] == ["alpha-accuracy"]
     assert drawn.left > 0
+
+
+def test_the_more_runs_the_fewer_figures_but_a_few_of_any_sweep() -> None:
+    drawn = [gallery.most_figures(runs) for runs in (0, 500, 1000, 5000, 20_000)]
+    assert drawn == [60, 60, 30, 6, 4]
 
 
 def test_files_are_written_in_three_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
