@@ -146,8 +146,9 @@ def counted(words: list[str], folder: Path) -> Count:
         while found := _living(psutil.Process().children(recursive=True)):
             for process in found:
                 try:
-                    times = process.cpu_times()
-                    kinds[process] = "driver" if process.pid == driver.pid else _kind(process.cmdline())
+                    times, command_line = process.cpu_times(), process.cmdline()
+                    if command_line:  # one that is ending has none
+                        kinds[process] = "driver" if process.pid == driver.pid else _kind(command_line)
                 except psutil.Error:
                     continue
                 seconds[process] = times.user + times.system
@@ -159,7 +160,7 @@ def counted(words: list[str], folder: Path) -> Count:
         out.seek(0)
         count = Count(wall or time.perf_counter() - started, said=out.read())
     for process, used in seconds.items():
-        count.processors[kinds[process]] += used
+        count.processors[kinds.get(process, "others")] += used
     return count
 
 
