@@ -180,7 +180,7 @@ def small_node(guarded: bool = False) -> Iterator[None]:
     behind is ended by others, so that they are given no time to end in order."""
     from ray._private import node
 
-    class SmallNode(node.Node):  # type: ignore[misc]
+    class SmallNode(node.Node):
         """Runs the processes alone that training needs."""
 
         def start_monitor(self) -> None:
