@@ -66,6 +66,7 @@ class PreparedCommands:
             pid = int(answers.readline())
             if not select.select([answers], [], [], PATIENCE)[0]:
                 os.killpg(pid, signal.SIGKILL)
+                answers.readline()  # its exit code, which the next command would take for its own process
                 raise subprocess.TimeoutExpired(list(words), PATIENCE, out.read_text(), err.read_text())
             return int(answers.readline()), out.read_text(), err.read_text()
 
