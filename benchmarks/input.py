@@ -1,12 +1,16 @@
 """What it costs to read the training data: decoding in every epoch against the decode-once cache, side by side.
 
-    python -m benchmarks.input [--clips 600] [--epochs 3] [--threads 1] [--processes 3]
+    python -m benchmarks.input [--clips 384] [--epochs 3] [--workers 0] [--threads 1] [--processes 3] [--only-input]
 
 Clips like those of CREMA-D are written first: 16 kHz sound of 1.3 to 5 s, jpg pictures of 480 x 360. A sample is a
-spectrogram of 257 x 188 and one picture of 224 x 224, augmented, in batches of 64. Measured in turns:
-- decode: the same functions, in two workers of a DataLoader and the rest in torchvision, as the official
-  repositories do;
-- cache: batches from the mapped arrays, in the training process;
+spectrogram (profile 3s: 257 x 188, 20s: 257 x 1250) and one picture of 224 x 224, augmented, in batches of 64. Counted
+are processor seconds and page faults of all processes that take part, one epoch of each way after the other:
+- official: librosa, Pillow and torchvision in a DataLoader, as the official repositories do (where librosa is
+  installed: pip install librosa); with --workers what its processes cost, too;
+- decode: this project's decoders in the same place;
+- cache: batches from the mapped arrays, in a process as a user's own is;
+- kept: the same in a process as sweeps start it, which keeps freed memory (data.base.allocation).
+Then, unless --only-input is given:
 - step: ResNet-18 for sound and for pictures, one training step of the joint method;
 - memory: processes that read the whole cache: resident, shared and private sizes.
 """
@@ -14,18 +18,23 @@ spectrogram of 257 x 188 and one picture of 224 x 224, augmented, in batches of 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import wave
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -33,6 +42,7 @@ from torch.utils.data import Dataset as Samples
 
 import methods
 from data.base import Dataset
+from data.base.allocation import keep_freed_memory
 from data.manifest import Manifest, ManifestOptions
 from data.prepared.cache.decoding import prepare
 from data.prepared.cache.folder import VARIABLE, size
@@ -44,10 +54,10 @@ from sweep.training.loop import Training
 from sweep.training.recipe import Recipe
 
 BATCH, CLASSES, HELD_OUT = 64, 6, 12
-MODALITIES = {
-    "audio": {"kind": "audio", "rate": 22050, "seconds": 3.0, "n_fft": 512, "hop": 353, "fill": "tile"},
-    "video": {"kind": "video", "size": 224, "stored_size": 256},
-}
+RATE, WINDOW, HOP = 22050, 512, 353
+PROFILES = {"3s": 3.0, "20s": 20.0}
+"""Seconds of sound."""
+WAYS = ("official", "decode", "cache", "kept")
 
 
 def write_clips(root: Path, count: int) -> Path:
@@ -69,17 +79,20 @@ def write_clips(root: Path, count: int) -> Path:
     return root / "clips.csv"
 
 
-def options(file: Path) -> ManifestOptions:
-    return ManifestOptions.model_validate({"root": str(file), "modalities": MODALITIES})
+def options(file: Path, profile: str = "3s") -> ManifestOptions:
+    audio = {"kind": "audio", "rate": RATE, "seconds": PROFILES[profile], "n_fft": WINDOW, "hop": HOP, "fill": "tile"}
+    modalities = {"audio": audio, "video": {"kind": "video", "size": 224, "stored_size": 256}}
+    return ManifestOptions.model_validate({"root": str(file), "modalities": modalities})
 
 
 class Decoding(Samples[tuple[Tensor, Tensor, int]]):
-    """Opens the files of a sample whenever it is asked for."""
+    """Opens the files of a sample whenever it is asked for. official: the sound by librosa."""
 
-    def __init__(self, items: tuple[Item, ...], found: ManifestOptions) -> None:
+    def __init__(self, items: tuple[Item, ...], file: Path, profile: str, official: bool) -> None:
         from torchvision import transforms
 
-        self.items, self.audio = items, Manifest.forms(found)["audio"]
+        self.items, self.audio = items, Manifest.forms(options(file, profile))["audio"]
+        self.samples, self.official = round(RATE * PROFILES[profile]), official
         self.transform = transforms.Compose(
             [
                 transforms.RandomResizedCrop(224),
@@ -95,39 +108,96 @@ class Decoding(Samples[tuple[Tensor, Tensor, int]]):
     def __getitem__(self, row: int) -> tuple[Tensor, Tensor, int]:
         torch.set_num_threads(1)
         item = self.items[row]
-        (values,) = self.audio.decode(item.media["audio"], "train").values()
-        frames = item.media["video"]
+        sound, frames = item.media["audio"], item.media["video"]
+        assert isinstance(sound, Path)
         assert isinstance(frames, tuple)
+        spectrogram = self._official_sound(sound) if self.official else self._own_sound(sound)
         with Image.open(frames[int(torch.randint(len(frames), ()))]) as picture:
-            return torch.from_numpy(values).float(), self.transform(picture.convert("RGB")), item.label
+            return torch.from_numpy(spectrogram), self.transform(picture.convert("RGB")), item.label
+
+    def _own_sound(self, path: Path) -> NDArray[np.float32]:
+        return self.audio.decode(path, "train")["spectrogram"].astype(np.float32)
+
+    def _official_sound(self, path: Path) -> NDArray[np.float32]:
+        import librosa
+
+        wave, _ = librosa.load(path, sr=RATE)
+        wave = np.tile(wave, -(-self.samples // len(wave)))[: self.samples].clip(-1, 1)
+        return np.log(np.abs(librosa.stft(wave, n_fft=WINDOW, hop_length=HOP)) + 1e-7)
 
 
-def decode_epoch(samples: Decoding) -> None:
-    for _ in DataLoader(samples, BATCH, shuffle=True, num_workers=2):
-        pass
+@cache
+def _decoding(file: Path, profile: str, official: bool) -> Decoding:
+    items = Manifest.preparation(options(file, profile)).listing.splits["train"]
+    decoding = Decoding(items, file, profile, official)
+    decoding[0]  # what is imported or compiled once
+    return decoding
 
 
-def cached_epoch(dataset: Dataset, epoch: int) -> None:
-    order = torch.randperm(len(dataset.train), generator=seeds.generator(0, "order", epoch))
-    for number, part in enumerate(order.split(BATCH)):
-        dataset.train.draw(part, "cpu", lambda name, n=number: seeds.generator(0, name, epoch, n))  # type: ignore[misc]
+@cache
+def _dataset(file: Path, profile: str) -> Dataset:
+    return Manifest.load(options(file, profile))
 
 
-def seconds(act: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    act()
-    return time.perf_counter() - started
+def epoch(way: str, file: Path, profile: str, number: int, workers: int, threads: int) -> None:
+    """Read every training sample once, in batches."""
+    torch.set_num_threads(threads)
+    if way in ("official", "decode"):
+        for _ in DataLoader(_decoding(file, profile, way == "official"), BATCH, shuffle=True, num_workers=workers):
+            pass
+        return
+    train = _dataset(file, profile).train
+    order = torch.randperm(len(train), generator=seeds.generator(0, "order", number))
+    for batch, part in enumerate(order.split(BATCH)):
+        train.draw(part, "cpu", lambda name, n=batch: seeds.generator(0, name, number, n))  # type: ignore[misc]
+
+
+def spent(act: Callable[..., object], *arguments: object) -> tuple[float, int]:
+    """Processor seconds and page faults of ``act``, those of the processes that it has started and waited for too."""
+    before = _usage()
+    act(*arguments)
+    for child in multiprocessing.active_children():
+        child.join()  # only then its seconds are known
+    seconds, faults = _usage()
+    return seconds - before[0], faults - before[1]
+
+
+def _usage() -> tuple[float, int]:
+    found = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in found), sum(usage.ru_minflt for usage in found)
+
+
+def compare(file: Path, profile: str, chosen: argparse.Namespace, plain: ProcessPoolExecutor,
+            keeping: ProcessPoolExecutor) -> float:  # fmt: skip
+    """Print what each way costs, epochs in turns; return the milliseconds a sample of the last of them."""
+    ways = [way for way in WAYS if way != "official" or find_spec("librosa")]
+    found: dict[str, list[tuple[float, int]]] = {way: [] for way in ways}
+    for number in range(1 + chosen.epochs):
+        for way in ways:
+            process = keeping if way == "kept" else plain
+            asked = process.submit(spent, epoch, way, file, profile, number, chosen.workers, chosen.threads)
+            found[way].append(asked.result())
+    costs = {}
+    for way, epochs in found.items():
+        each = [1000 * seconds / chosen.clips for seconds, _ in epochs[1:]]  # the first one opens files, imports
+        faults = statistics.median(count for _, count in epochs[1:]) / chosen.clips
+        costs[way] = statistics.median(each)
+        print(f"{profile:4} {way:9} {costs[way]:7.3f} ms a sample ({_list(each)}), {faults:6.1f} page faults a sample")
+    for way in ways[:-2]:
+        ratios = [f"{costs[way] / costs[fast]:.1f} ({fast})" for fast in ("cache", "kept")]
+        print(f"{profile:4} times as fast as {way}: {', '.join(ratios)}", flush=True)
+    return costs["kept"]
 
 
 def step_seconds(dataset: Dataset, threads: int) -> float:
-    """Of a training step on a whole batch, without its input; the second of two."""
+    """Processor seconds of a training step on a whole batch, without its input; the second of two."""
     kind = methods.get("joint")
     built = {m: encoders.build({"name": "resnet18"}, shape) for m, shape in dataset.shapes().items()}
     method = kind(built, dataset.num_classes, kind.Hyperparameters(), 1)
     training = Training(method, dataset, Recipe(batch_size=BATCH, threads=threads, device="cpu"), seed=0)
     batch = next(training._context.training_batches(torch.arange(BATCH) % len(dataset.train), drop_last=True))
     training.method.train()
-    return [seconds(lambda: training.method.training_step(batch, training._context)) for _ in range(2)][-1]
+    return [spent(training.method.training_step, batch, training._context)[0] for _ in range(2)][-1]
 
 
 READER = """
@@ -188,33 +258,35 @@ def _numbers(line: str) -> list[int]:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--clips", type=int, default=600)
+    arguments.add_argument("--clips", type=int, default=384)
     arguments.add_argument("--epochs", type=int, default=3)
+    arguments.add_argument("--workers", type=int, default=0, help="of the DataLoader that decodes")
     arguments.add_argument("--threads", type=int, default=1, help="of the training process")
     arguments.add_argument("--processes", type=int, default=3)
+    arguments.add_argument("--only-input", action="store_true")
     chosen = arguments.parse_args()
+    spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as scratch:
         os.environ[VARIABLE] = str(Path(scratch, "caches"))
         Path(scratch, "clips").mkdir()
         file = write_clips(Path(scratch, "clips"), chosen.clips)
-        work = Manifest.preparation(options(file))
         workers = processors()
-        spent = seconds(lambda: prepare(work, pool_runner(workers)))
-        print(f"prepare: {spent:.1f} s in {workers} processes, {size(work.ending([]).bytes)} for {work.size} clips")
-        dataset, samples = Manifest.load(options(file)), Decoding(work.listing.splits["train"], options(file))
-        torch.set_num_threads(chosen.threads)
-        cached_epoch(dataset, 0)
-        decoded, cached = [], []
-        for epoch in range(1, chosen.epochs + 1):
-            decoded.append(seconds(lambda: decode_epoch(samples)))
-            cached.append(seconds(lambda epoch=epoch: cached_epoch(dataset, epoch)))  # type: ignore[misc]
-        slow, fast = statistics.median(decoded), statistics.median(cached)
-        print(f"decode: {slow:.3f} s an epoch of {chosen.clips} clips ({_list(decoded)}), 2 workers")
-        print(
-            f"cache:  {fast:.3f} s an epoch ({_list(cached)}), {chosen.threads} threads: {slow / fast:.1f} times faster"
-        )
-        step, own = step_seconds(dataset, chosen.threads), fast * BATCH / chosen.clips
-        print(f"step:   {step:.2f} s for {BATCH} samples, input {1000 * own:.0f} ms: {100 * own / (step + own):.2f} %")
+        for profile in PROFILES:
+            work = Manifest.preparation(options(file, profile))
+            seconds, _ = spent(prepare, work, pool_runner(workers))
+            kept = size(work.ending([]).bytes)
+            print(
+                f"{profile:4} prepare: {seconds:.1f} s in {workers} processes, {kept} for {work.size} clips", flush=True
+            )
+        with (
+            ProcessPoolExecutor(1, spawn) as plain,
+            ProcessPoolExecutor(1, spawn, initializer=keep_freed_memory) as keeping,
+        ):
+            costs = {profile: compare(file, profile, chosen, plain, keeping) for profile in PROFILES}
+        if chosen.only_input:
+            return
+        own, step = BATCH * costs["3s"] / 1000, step_seconds(_dataset(file, "3s"), chosen.threads)
+        print(f"step: {step:.2f} s for {BATCH} samples, input {1000 * own:.0f} ms: {100 * own / (step + own):.2f} %")
         memory(file, chosen.processes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -52,9 +53,31 @@ def crop(images: Tensor, boxes: Tensor, size: int, flips: Tensor | None = None) 
 
     That is torchvision's antialiased resize of the crop, on the CPU to the same whole grey levels; on other devices,
     where a batch of boxes of all sizes has to be one computation, within one of them."""
-    boxes = _whole_pixels(boxes, *images.shape[-2:])
+    if images.device.type == "cpu":
+        cropped = torch.empty(*images.shape[:2], size, size)
+        for target, picture in zip(cropped, crop_each(images, boxes, size, flips), strict=True):
+            target.copy_(picture)
+        return cropped
     flips = torch.zeros(len(images), dtype=torch.bool) if flips is None else flips
-    return (_crop_each if images.device.type == "cpu" else _crop_at_once)(images, boxes, size, flips)
+    return _crop_at_once(images, _whole_pixels(boxes, *images.shape[-2:]), size, flips)
+
+
+def crop_each(
+    images: Sequence[Tensor] | Tensor, boxes: Tensor, size: int, flips: Tensor | None = None
+) -> Iterator[Tensor]:
+    """Yield the crops of :func:`crop` one by one, uint8 [C, size, size] each, of ``images`` [C, H, W] of one size on
+    the host, of which the boxes' pixels alone are read."""
+    if not len(images):
+        return
+    found = _whole_pixels(boxes, *images[0].shape[-2:]).tolist()
+    mirrored = [False] * len(found) if flips is None else flips.tolist()
+    for image, (top, left, height, width), flip in zip(images, found, mirrored, strict=True):
+        box = image[None, :, top : top + height, left : left + width]
+        # Torch resizes whole numbers several times as fast as it multiplies matrices of weights, and pixels whose
+        # channels lie beside each other twice as fast as others.
+        box = box.contiguous(memory_format=torch.channels_last)
+        picture = F.interpolate(box, (size, size), mode="bilinear", antialias=True)[0]
+        yield picture.flip(-1) if flip else picture
 
 
 def _whole_pixels(boxes: Tensor, height: int, width: int) -> Tensor:
@@ -62,18 +85,6 @@ def _whole_pixels(boxes: Tensor, height: int, width: int) -> Tensor:
     edges = torch.tensor([height, width])
     sides = (boxes[:, 2:] * edges).round().long().clamp(min=1)
     return torch.cat([(boxes[:, :2] * edges).round().long().minimum(edges - sides), sides], 1)
-
-
-def _crop_each(images: Tensor, boxes: Tensor, size: int, flips: Tensor) -> Tensor:
-    # Torch resizes whole numbers several times as fast as it multiplies matrices of weights.
-    cropped = torch.empty(*images.shape[:2], size, size)
-    for target, image, (top, left, height, width), flip in zip(
-        cropped, images, boxes.tolist(), flips.tolist(), strict=True
-    ):
-        box = image[None, :, top : top + height, left : left + width]
-        picture = F.interpolate(box, (size, size), mode="bilinear", antialias=True)[0]
-        target.copy_(picture.flip(-1) if flip else picture)
-    return cropped
 
 
 def _crop_at_once(images: Tensor, boxes: Tensor, size: int, flips: Tensor) -> Tensor:

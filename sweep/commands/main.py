@@ -140,13 +140,17 @@ def _add_where(command: argparse.ArgumentParser, local: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code. arguments None: those of this process, whose outputs then fail no
-    more."""
+    """Run one command; returns the exit code. arguments None: those of this process, which is then the command's own:
+    its outputs fail no more, and memory that it has freed stays at hand."""
     if arguments is not None:
         return _exit_code(_parsed_options(arguments))
     output = make_outputs_unfailing()
     print_warnings_as_lines()
-    code = _exit_code(_parsed_options(None))
+    options = _parsed_options(None)
+    with without_collection():
+        from data.base.allocation import keep_freed_memory
+    keep_freed_memory()
+    code = _exit_code(options)
     say_what_was_lost(output)
     return code
 

@@ -14,6 +14,7 @@ import torch
 import data
 import methods
 from data.base import AbsentDataError, DataError, Dataset
+from data.base.allocation import return_freed_memory
 from methods.base import Method
 from models import encoders
 from sweep.runs.environment import record_environment
@@ -88,6 +89,7 @@ def train(
     workers = workers or WorkerGroup()
     writes = workers.rank == 0
     events: EventWriter | None = None
+    return_freed_memory()  # what a larger run before this one needed
     try:
         if writes:
             folder.open(run, record_environment(workers.size))

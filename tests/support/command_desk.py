@@ -49,6 +49,11 @@ class Desk:
     def finished(self, results: str = "results") -> list[Path]:
         return sorted((self.folder / results / "runs").glob("*/final.json"))
 
+    def logged(self, name: str) -> set[float]:
+        """Values that the committed runs have logged under a name, of all their epochs."""
+        files = [final.parent / "metrics.jsonl" for final in self.finished()]
+        return {json.loads(line)["diagnostics"][name] for file in files for line in file.read_text().splitlines()}
+
     def table(self, name: str = "s", results: str = "results") -> list[dict[str, Any]]:
         """What a sweep's runs led to, without what a clock or the machine says."""
         frame = load(self.folder / results / name)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from support.freed_memory import has_glibc, keeps_freed_memory
 from torch import Tensor
 
 from data.base import Batch
@@ -69,6 +70,7 @@ class Odd(Joint):
 
     def training_step(self, batch: Batch, context: Context) -> Tensor:
         loss = super().training_step(batch, context)
+        context.log("keeps_freed_memory", float(has_glibc() and keeps_freed_memory()))
         if self.hyperparameters.trouble == "diverge" and context.epoch == TROUBLED_EPOCH:
             return torch.full_like(loss, torch.nan)
         return loss

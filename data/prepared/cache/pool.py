@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for
 
 from data.base import DataError
+from data.base.allocation import keep_freed_memory
 from data.prepared.cache.decoding import Advance, Runner, run_here
 from data.prepared.cache.preparation import Shard
 from data.prepared.cache.records import Marker
@@ -34,7 +35,7 @@ def pool_runner(workers: int) -> Runner:
             yield from run_here(shards, advance)
             return
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(min(workers, len(shards)), context, initializer=_end_with_parent)
+        pool = ProcessPoolExecutor(min(workers, len(shards)), context, initializer=begin_worker)
         try:
             yield from _spread(pool, workers, shards, advance)
         finally:
@@ -65,6 +66,12 @@ def _spread(pool: ProcessPoolExecutor, workers: int, shards: Sequence[Shard], ad
             f"{', '.join(f'{s.items[0].id} to {s.items[-1].id}' for s in running.values())}; what was finished is "
             "kept, run again to go on"
         ) from error
+
+
+def begin_worker() -> None:
+    """Begin a process that decodes."""
+    keep_freed_memory()
+    _end_with_parent()
 
 
 def _end_with_parent() -> None:

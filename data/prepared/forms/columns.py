@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, Self, TypeVar
 
@@ -15,6 +15,23 @@ from data.prepared.forms.base import Form
 
 F = TypeVar("F", bound=Form)
 Device = torch.device | str
+
+
+def on_host(values: Tensor, device: Device) -> bool:
+    """Tell whether a batch of the samples in ``values`` that goes to ``device`` is made on the host alone."""
+    return values.device.type == torch.device(device).type == "cpu"
+
+
+def assembled(
+    shape: tuple[int, ...], samples: Iterable[Tensor], finish: Callable[[Tensor], Tensor] = lambda batch: batch
+) -> Tensor:
+    """Make a float32 batch of ``shape`` on the host, of as many ``samples`` [...] of any type: each is converted into
+    its own place and finished there (``finish`` works in place, on batches of any size) while the processor has it at
+    hand. Nothing is gathered first, so that a sample is read once from where it is stored and written once."""
+    batch = torch.empty(shape)
+    for place, sample in zip(batch, samples, strict=True):
+        finish(place.copy_(sample).unsqueeze(0))
+    return batch
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from data.media.flow import farneback
 from data.media.images import resized
 from data.media.video import read_window
 from data.prepared.forms.base import Arrays, Form, Stored
-from data.prepared.forms.columns import ArrayColumn, Device
+from data.prepared.forms.columns import ArrayColumn, Device, assembled, on_host
 from data.prepared.forms.pictures import IMAGENET, standardise
 from data.prepared.lists.items import Clip, Medium, SplitName
 
@@ -52,6 +52,21 @@ def crops(stored: Tensor, frames: int, size: int) -> Tensor:
     """Make a view of every crop of ``frames`` x ``size`` x ``size`` of clips [n, T, C, H, W], by its corner: [n,
     starts, C, tops, lefts, frames, size, size]. A gather from it reads the wanted ones alone, from a map too."""
     return stored.unfold(1, frames, 1).unfold(3, size, 1).unfold(4, size, 1)
+
+
+def assembled_clips(shape: tuple[int, ...], clips: Iterable[Tensor], finish: Callable[[Tensor], Tensor]) -> Tensor:
+    """Make a batch [b, C, T, H, W] of ``clips`` [T, C, H, W], which stay in that order in memory. shape: (b, T, C, H,
+    W); finish: see :func:`assembled`."""
+    return assembled(shape, clips, lambda clip: finish(clip.transpose(1, 2))).transpose(1, 2)
+
+
+def whole_clips(column: ArrayColumn[Any], index: Tensor, device: Device, finish: Callable[[Tensor], Tensor]) -> Tensor:
+    """Serve clips [b, C, T, H, W] as they are stored. finish: see :func:`assembled`."""
+    stored = column.arrays["clip"]
+    if not on_host(stored, device):
+        return finish(column.take("clip", device, index).transpose(1, 2))
+    clips = (stored[row] for row in column.located(index).tolist())
+    return assembled_clips((len(index), *stored.shape[1:]), clips, finish)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +152,7 @@ class GestureColumn(ArrayColumn[GestureClip]):
     def gather(self, index: Tensor, device: Device) -> Tensor:
         form = self.form
         if not self.training:
-            return self._finish(self.take("clip", device, index).transpose(1, 2))
+            return whole_clips(self, index, device, self._finish)
         middle = torch.tensor([form.start_range // 2] + 2 * [(form.stored_size - form.size) // 2])
         return self._cut(index, middle.expand(len(index), 3), device)
 
@@ -149,9 +164,16 @@ class GestureColumn(ArrayColumn[GestureClip]):
         return self._cut(index[part], corners[part], device)
 
     def _cut(self, index: Tensor, corners: Tensor, device: Device) -> Tensor:
-        stored = self.arrays["clip"]
+        stored, frames, size = self.arrays["clip"], self.form.frames, self.form.size
+        if on_host(stored, device):
+            places = zip(self.located(index).tolist(), corners.tolist(), strict=True)
+            cut = (
+                stored[row, start : start + frames, :, top : top + size, left : left + size]
+                for row, (start, top, left) in places
+            )
+            return assembled_clips((len(index), frames, self.form.channels, size, size), cut, self._finish)
         start, top, left = moved(corners, stored.device).unbind(1)
-        view = crops(stored, self.form.frames, self.form.size)
+        view = crops(stored, frames, size)
         return self._finish(moved(view[self.located(index, stored.device), start, :, top, left], device))
 
     def _finish(self, clip: Tensor) -> Tensor:
@@ -166,7 +188,7 @@ class FlowColumn(ArrayColumn[Flow]):
 
     def gather(self, index: Tensor, device: Device) -> Tensor:
         if not self.training:
-            return self._finish(self.take("clip", device, index).transpose(1, 2))
+            return whole_clips(self, index, device, self._finish)
         middle = torch.full((len(index),), (self.form.stored_size - self.form.size) // 2)
         return self._cut(index, middle, middle, device)
 
@@ -177,8 +199,12 @@ class FlowColumn(ArrayColumn[Flow]):
         return self._cut(index[part], corners[:, 1], corners[:, 2], device)
 
     def _cut(self, index: Tensor, top: Tensor, left: Tensor, device: Device) -> Tensor:
-        stored = self.arrays["clip"]
-        view = crops(stored, self.form.frames, self.form.size)[:, 0]
+        stored, size = self.arrays["clip"], self.form.size
+        if on_host(stored, device):
+            places = zip(self.located(index).tolist(), top.tolist(), left.tolist(), strict=True)
+            cut = (stored[row, :, :, t : t + size, x : x + size] for row, t, x in places)
+            return assembled_clips((len(index), self.form.frames, 2, size, size), cut, self._finish)
+        view = crops(stored, self.form.frames, size)[:, 0]
         rows, top, left = self.located(index, stored.device), moved(top, stored.device), moved(left, stored.device)
         return self._finish(moved(view[rows, :, top, left], device))
 

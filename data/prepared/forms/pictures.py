@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from data.augment.crops import crop, draw_crops, draw_flips, whole
+from data.augment.crops import crop, crop_each, draw_crops, draw_flips, whole
 from data.augment.draws import Range, uniform
 from data.augment.operations import draw_operations, rand_augment
 from data.base import SampleType
@@ -25,7 +25,7 @@ from data.media import MediaError
 from data.media.images import read_image, resized
 from data.media.video import read_frames
 from data.prepared.forms.base import Arrays, Form, Stored
-from data.prepared.forms.columns import ArrayColumn, Device
+from data.prepared.forms.columns import ArrayColumn, Device, assembled, on_host
 from data.prepared.lists.items import Medium, SplitName
 
 Colour = tuple[float, float, float]
@@ -132,9 +132,12 @@ class ImageColumn(ArrayColumn[Image]):
     facts = frozenset({"size", "grey"})
 
     def gather(self, index: Tensor, device: Device) -> Tensor:
+        form, stored = self.form, self.arrays["picture"]
+        if self.training and form.size != form.stored_size:
+            return self._cropped(index, device, whole(len(index)))
+        if on_host(stored, device):
+            return assembled((len(index), *self.shape), self._pictures(index), self._finish)
         pictures = channels_first(self.take("picture", device, index))
-        if self.training and self.form.size != self.form.stored_size:
-            return self._finish(crop(pictures, whole(len(index)), self.form.size))
         return self._finish(pictures.to(torch.float32, memory_format=torch.contiguous_format))
 
     def draw(self, index: Tensor, device: Device, generator: Generator, part: slice = slice(None)) -> Tensor:
@@ -142,12 +145,23 @@ class ImageColumn(ArrayColumn[Image]):
             return self.gather(index[part], device)
         form = self.form
         boxes, flips = _views(self.fact("size", index), generator, form.crop_scale, form.flip)
-        pictures = channels_first(self.take("picture", device, index[part]))
-        pictures = crop(pictures, boxes[part], form.size, None if flips is None else flips[part])
-        if form.randaugment:
-            operations = draw_operations(len(index), generator)[part]
-            pictures = rand_augment(pictures.round_().clamp_(0, 255).byte(), operations).float()
-        return self._finish(pictures)
+        boxes, flips = boxes[part], None if flips is None else flips[part]
+        if not form.randaugment:
+            return self._cropped(index[part], device, boxes, flips)
+        operations = draw_operations(len(index), generator)[part]
+        pictures = crop(channels_first(self.take("picture", device, index[part])), boxes, form.size, flips)
+        return self._finish(rand_augment(pictures.round_().clamp_(0, 255).byte(), operations).float())
+
+    def _cropped(self, index: Tensor, device: Device, boxes: Tensor, flips: Tensor | None = None) -> Tensor:
+        if on_host(self.arrays["picture"], device):
+            crops = crop_each(self._pictures(index), boxes, self.form.size, flips)
+            return assembled((len(index), *self.shape), crops, self._finish)
+        return self._finish(crop(channels_first(self.take("picture", device, index)), boxes, self.form.size, flips))
+
+    def _pictures(self, index: Tensor) -> list[Tensor]:
+        """Find the pictures [3, H, W] at ``index`` on the host, where they are stored."""
+        stored = self.arrays["picture"]
+        return [stored[row].permute(2, 0, 1) for row in self.located(index).tolist()]
 
     def _finish(self, pixels: Tensor) -> Tensor:
         if self.form.normalise is None:
@@ -227,12 +241,16 @@ class FramesColumn(ArrayColumn[Frames]):
     facts = frozenset({"count", "size"})
 
     def gather(self, index: Tensor, device: Device) -> Tensor:
-        if not self.training:
-            frames = channels_first(self.take("frames", device, index).flatten(0, 1))
-            return self._finish(frames.to(torch.float32, memory_format=torch.contiguous_format))
-        places = self._places(index, torch.full((len(index), self.form.frames), 0.5))
-        frames = channels_first(self.take("frames", device, index.unsqueeze(1), places).flatten(0, 1))
-        return self._finish(crop(frames, whole(len(frames)), self.form.size))
+        if self.training:
+            places = self._places(index, torch.full((len(index), self.form.frames), 0.5))
+            return self._cropped(index, places, device, whole(places.numel()))
+        stored = self.arrays["frames"]
+        if on_host(stored, device):
+            pictures = (frame.permute(2, 0, 1) for row in self.located(index).tolist() for frame in stored[row])
+            shape = (len(index) * self.form.frames, 3, self.form.size, self.form.size)
+            return self._by_channel(assembled(shape, pictures, self._finish))
+        frames = channels_first(self.take("frames", device, index).flatten(0, 1))
+        return self._by_channel(self._finish(frames.to(torch.float32, memory_format=torch.contiguous_format)))
 
     def draw(self, index: Tensor, device: Device, generator: Generator, part: slice = slice(None)) -> Tensor:
         if not self.training:
@@ -243,8 +261,23 @@ class FramesColumn(ArrayColumn[Frames]):
         boxes, flips = _views(sizes, generator, (0.08, 1.0) if form.random_crop else None, form.flip)
         boxes = boxes.view(*each, 4)[part].flatten(0, 1)
         flips = None if flips is None else flips.view(each)[part].flatten()
-        frames = channels_first(self.take("frames", device, index[part].unsqueeze(1), places[part]).flatten(0, 1))
-        return self._finish(crop(frames, boxes, form.size, flips))
+        return self._cropped(index[part], places[part], device, boxes, flips)
+
+    def _cropped(
+        self, index: Tensor, places: Tensor, device: Device, boxes: Tensor, flips: Tensor | None = None
+    ) -> Tensor:
+        """Serve the frames at ``places`` [b, T] of the clips at ``index``, cropped. boxes: [b T, 4]; flips: [b T]."""
+        stored, size = self.arrays["frames"], self.form.size
+        if on_host(stored, device):
+            rows = self.located(index).unsqueeze(1).expand_as(places)
+            each = zip(rows.flatten().tolist(), places.flatten().tolist(), strict=True)
+            pictures = [stored[row, place].permute(2, 0, 1) for row, place in each]
+            crops = crop_each(pictures, boxes, size, flips)
+            frames = assembled((len(pictures), 3, size, size), crops, self._finish)
+        else:
+            frames = channels_first(self.take("frames", device, index.unsqueeze(1), places).flatten(0, 1))
+            frames = self._finish(crop(frames, boxes, size, flips))
+        return self._by_channel(frames)
 
     def _places(self, index: Tensor, within: Tensor) -> Tensor:
         """Choose frames [B, T], one a segment, at the share ``within`` [B, T] of each."""
@@ -253,5 +286,8 @@ class FramesColumn(ArrayColumn[Frames]):
         return ((segments + within) * count / self.form.frames).long().minimum(count - 1)
 
     def _finish(self, frames: Tensor) -> Tensor:
-        frames = standardise(frames, self.form.mean, self.form.std)
+        return standardise(frames, self.form.mean, self.form.std)
+
+    def _by_channel(self, frames: Tensor) -> Tensor:
+        """View frames [B T, 3, H, W] as clips [B, 3, T, H, W]."""
         return frames.unflatten(0, (-1, self.form.frames)).transpose(1, 2)

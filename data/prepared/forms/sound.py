@@ -19,7 +19,7 @@ from data.base.placement import moved
 from data.media import MediaError
 from data.media.audio import read_sound
 from data.prepared.forms.base import Arrays, Form, Stored
-from data.prepared.forms.columns import ArrayColumn, Device
+from data.prepared.forms.columns import ArrayColumn, Device, assembled, on_host
 from data.prepared.lists.items import Medium, SplitName
 
 FloatName = Literal["float16", "float32"]
@@ -131,9 +131,13 @@ class SpectrogramColumn(ArrayColumn[Spectrogram]):
         return _masked(self._cut(index[part], starts, device), self.form, len(index), generator, part)
 
     def _cut(self, index: Tensor, starts: Tensor, device: Device) -> Tensor:
-        stored = self.arrays["spectrogram"]
+        stored, frames = self.arrays["spectrogram"], self.form.frames
+        if on_host(stored, device):
+            places = zip(self.located(index).tolist(), starts.tolist(), strict=True)
+            cut = (stored[row, :, start : start + frames] for row, start in places)
+            return assembled((len(index), *self.shape), cut)
         # A view of every crop there is: one gather reads those that are wanted, and no more.
-        crops = stored.unfold(2, self.form.frames, 1)
+        crops = stored.unfold(2, frames, 1)
         rows, starts = self.located(index, stored.device), moved(starts, stored.device)
         return moved(crops[rows, :, starts], device).float().unsqueeze(1)
 
@@ -195,14 +199,20 @@ class FilterBankColumn(ArrayColumn[FilterBank]):
     """Serves :class:`FilterBank`."""
 
     def gather(self, index: Tensor, device: Device) -> Tensor:
-        bank = self.take("bank", device, index).float().unsqueeze(1)
-        return bank.sub_(self.form.mean).div_(self.form.deviation)
+        stored = self.arrays["bank"]
+        if on_host(stored, device):
+            banks = (stored[row] for row in self.located(index).tolist())
+            return assembled((len(index), *self.shape), banks, self._finish)
+        return self._finish(self.take("bank", device, index).float().unsqueeze(1))
 
     def draw(self, index: Tensor, device: Device, generator: Generator, part: slice = slice(None)) -> Tensor:
         bank = self.gather(index[part], device)
         if not self.training:
             return bank
         return _masked(bank.transpose(2, 3), self.form, len(index), generator, part).transpose(2, 3)
+
+    def _finish(self, banks: Tensor) -> Tensor:
+        return banks.sub_(self.form.mean).div_(self.form.deviation)
 
 
 def _masked(values: Tensor, form: Spectrogram | FilterBank, count: int, generator: Generator, part: slice) -> Tensor:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 
+from data.base.allocation import keeping_variables
 from data.prepared.cache.folder import VARIABLE as CACHE_VARIABLE
 from sweep.config import ConfigError, ResourcesSpec
 from sweep.engine.on_ray.joining import check_address, job_environment, joining_error, shipped_code
@@ -230,7 +231,7 @@ def _options(**variables: str) -> dict[str, Any]:
     """Return arguments of ray.init, with environment variables of the workers. One that the job around this process
     sets is the job's to set: Ray refuses it from both."""
     given = job_environment().get("env_vars", {})
-    variables = {"OMP_NUM_THREADS": "1", **variables}
+    variables = {"OMP_NUM_THREADS": "1", **keeping_variables(), **variables}
     return {
         "log_to_driver": False,
         "logging_level": logging.ERROR,

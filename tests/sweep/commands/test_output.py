@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from support.command_desk import ROOT, Desk
 
+from data.base import allocation
 from sweep.commands.main import main
 from sweep.commands.output import UnfailingOutput, make_outputs_unfailing, print_warnings_as_lines
 
@@ -56,6 +57,8 @@ def _signals() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_signals")
 def test_a_full_disk_behind_standard_output_ends_no_sweep(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = list[bool]()  # memory that is freed, by a command in a process of its own, which this one is not
+    monkeypatch.setattr(allocation, "keep_freed_memory", lambda: kept.append(True))
     data = {"data": {"digits": {"train_samples": 60}}, "seeds": [0], "epochs": 1, "references": False}
     desk.write(s={"method": "joint", "datasets": ["digits"], "title": "é", **data})
     monkeypatch.chdir(desk.folder)
@@ -68,6 +71,9 @@ def test_a_full_disk_behind_standard_output_ends_no_sweep(desk: Desk, monkeypatc
         assert main() == 0
     assert len(desk.finished()) == 1
     assert Path("err").read_text() == "standard output is incomplete: No space left on device\n"
+    assert kept == [True]
+    assert main(["list", "recipes"]) == 0
+    assert kept == [True]
 
 
 def test_descriptors_that_were_closed_are_not_given_to_files(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.freed_memory import has_glibc, keeps_freed_memory
 from support.toy_dataset import CLASSES, toy_dataset, toy_method, toy_training
 from torch import nn
 
@@ -383,3 +384,10 @@ def next_state(training: Training) -> dict[str, Any]:
     """Train one epoch; return the state after it."""
     next(training.epochs())
     return training.state_dict()
+
+
+@pytest.mark.skipif(not has_glibc(), reason="other C libraries have no such settings")
+def test_fit_leaves_the_memory_of_its_process_alone() -> None:
+    dataset = toy_dataset()
+    fit(toy_method("joint", dataset), dataset)
+    assert not keeps_freed_memory()

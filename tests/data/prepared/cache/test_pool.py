@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from support.binary_files_dataset import CountingWatcher, contents, shelf
+from support.freed_memory import has_glibc, in_child
 
 from data.base import DataError
+from data.prepared.cache import pool
 from data.prepared.cache.decoding import prepare
 from data.prepared.cache.pool import pool_runner
 
@@ -27,3 +29,9 @@ def test_a_decoder_that_crashes_is_an_error_that_names_samples(root: Path) -> No
     (root / "validation/002_0.bin").write_bytes(b"crash")
     with pytest.raises(DataError, match=r"a decoder crashed it, .*validation/000_0 to validation/005_1.*run again"):
         prepare(shelf(root), pool_runner(2))
+
+
+@pytest.mark.skipif(not has_glibc(), reason="other C libraries have no such settings")
+def test_a_process_that_decodes_keeps_the_memory_that_it_frees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_end_with_parent", lambda: None)
+    assert in_child(pool.begin_worker)

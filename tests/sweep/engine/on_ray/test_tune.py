@@ -19,6 +19,7 @@ from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from support.command_desk import Desk
+from support.freed_memory import has_glibc
 
 from sweep.engine.on_ray.tune import AgendaCallback, SweepStopper, _ActorManager
 from sweep.engine.process_watch import ClusterWatch, LostClusterError
@@ -87,6 +88,7 @@ def test_a_killed_worker_a_hang_an_exception_and_a_killed_raylet_end_no_run_but_
         assert rows[name]["test_accuracy"] == rows["none"]["test_accuracy"]
     assert "failed (process)" in out
     assert "failed (timeout)" in out
+    assert desk.logged("keeps_freed_memory") == {float(has_glibc())}
 
 
 @pytest.mark.ray

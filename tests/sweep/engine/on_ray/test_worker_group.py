@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.command_desk import Desk
+from support.freed_memory import has_glibc
 from support.running_ray import running_ray
 
 from benchmarks.leaks import left
@@ -80,6 +81,7 @@ def test_runs_of_one_group_are_those_of_a_fresh_one_and_of_one_worker_and_a_rule
     for final in desk.finished():
         epochs = len((final.parent / "metrics.jsonl").read_text().splitlines())
         assert f'"epochs_trained": {epochs}' in final.read_text()
+    assert desk.logged("keeps_freed_memory") == {float(has_glibc())}
     assert_nothing_left()
 
     (row,) = desk.table("alone")
