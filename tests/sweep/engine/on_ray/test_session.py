@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray._private import node
 
+from data.base.allocation import keeping_variables
 from sweep.config import ConfigError, ResourcesSpec
 from sweep.engine.on_ray import own_cluster, session
 
@@ -96,6 +97,13 @@ def test_workers_start_where_the_path_of_the_interpreter_has_a_space(monkeypatch
     monkeypatch.setattr(own_cluster.OwnCluster, "start_guard", lambda self: None)
     session.RaySession().ensure()
     assert given["runtime_env"]["py_executable"] == "'/my code/bin/python'"
+
+
+def test_workers_keep_the_memory_that_they_free_unless_the_environment_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = session._options(OTHER="1")["runtime_env"]["env_vars"]
+    assert found == {"OMP_NUM_THREADS": "1", "OTHER": "1", **keeping_variables({})}
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
+    assert session._options()["runtime_env"]["env_vars"] == {"OMP_NUM_THREADS": "1"}
 
 
 def test_a_ray_that_does_not_start_is_told_with_its_logs_and_leaves_nothing(
