@@ -19,6 +19,15 @@ def test_a_sweep_says_how_many_seeds_a_difference_needs(tmp_path: Path, capsys: 
     assert "one of 2 points needs" in out
 
 
+@pytest.mark.parametrize("difference", ["0.01", "0.5", "99.5"])
+def test_a_small_and_a_large_difference_are_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], difference: str
+) -> None:
+    alpha_sweep(tmp_path)
+    assert main(["seeds", "iprm-alpha", "--results", str(tmp_path), "--difference", difference]) == DONE
+    assert f"one of {difference} points needs" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("difference", ["0", "-1", "nan", "100"])
 def test_a_difference_that_is_none_is_a_mistake(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], difference: str

@@ -99,10 +99,16 @@ def with_list(monkeypatch, fakes):
 def test_a_modality_of_another_dataset_is_set_there_alone(one):
     sweep = one(
         "sweeps: {a: {method: mixer, datasets: [toy, files], data: {files: {root: x}}, "
-        "vary: {radius.left: {grid: [0.2]}, radius.audio: {grid: [0.3]}}}}"
+        "vary: {radius.left: {grid: [0.2]}, radius.audio: {grid: [0.3]}, alpha: {grid: [0.4]}}}}"
     )
-    assert varied_names(sweep, "mixer", "toy") == ["radius.left"]
-    assert varied_names(sweep, "mixer", "files") == ["radius.audio"]
+    assert varied_names(sweep, "mixer", "toy") == ["radius.left", "alpha"]
+    assert varied_names(sweep, "mixer", "files") == ["radius.audio", "alpha"]
+
+
+def test_a_part_of_what_there_is_not_is_a_mistake(one):
+    sweep = one("sweeps: {a: {method: mixer, datasets: [toy]}}")
+    with pytest.raises(ConfigError, match="no hyperparameter of mixer called 'nobody'"):
+        resolve(sweep, sweep.methods[0], "toy", {"nobody.left": 1}, lambda name: ("points", 0, name))
 
 
 def test_the_command_line_replaces_what_entry_or_sweep_say_of_a_part(one):

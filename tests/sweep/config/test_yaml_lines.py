@@ -139,6 +139,8 @@ def test_a_file_is_not_read_beyond_its_bound(tmp_path, monkeypatch):
     (tmp_path / "f").write_text("abc: [1]\n")
     with pytest.raises(ConfigError, match="f: is larger than 1 MiB"):
         read(tmp_path / "f")
+    (tmp_path / "f").write_text("abc: [1]")
+    assert read(tmp_path / "f").values == {"abc": [1]}
     (tmp_path / "f").write_bytes(b"a: 1\n\xff")
     with pytest.raises(ConfigError, match="f:2: the byte 0xff is no UTF-8; save the file as UTF-8"):
         read(tmp_path / "f")
