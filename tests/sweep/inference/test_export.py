@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from support.corrupted_results import noisier_and_noisier
 from support.small_runs import make_environment, make_plan
 from support.synthetic_results import Results
 
@@ -226,3 +227,17 @@ def test_a_card_tells_where_a_model_comes_from(tmp_path: Path) -> None:
     folder.commit(FinalRecord(status="done", metrics=metrics, epochs_trained=3))
     card = write_model(folder, tmp_path / "deep" / "model", "s", "a label")
     assert (card.selected_epoch, card.packages) == (3, {})
+
+
+def test_of_several_severities_the_one_to_export_is_named(tmp_path: Path) -> None:
+    """Nothing is chosen among them; the synthetic runs have no weights."""
+    noisier_and_noisier(tmp_path / "results", (0, 4))
+    store = Store(tmp_path / "results")
+    known = "digits at profile noise 0, digits at profile noise 4"
+    with pytest.raises(ModelError, match=f"choose one with --dataset: {known}$"):
+        export_model(store, "noise", tmp_path / "model")
+    with pytest.raises(ModelError, match="weights") as caught:
+        export_model(store, "noise", tmp_path / "model", dataset="digits at profile noise 4")
+    runs = load(tmp_path / "results" / "noise").set_index("hash")
+    (named,) = [run for run in runs.index if run in str(caught.value)]
+    assert (runs["point"][named], runs["label"][named]) == ("alpha=0.9, data.digits.corrupt.profile.noise=4", "iprm")
