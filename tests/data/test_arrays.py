@@ -197,6 +197,30 @@ def test_the_fingerprint_is_of_the_content(write: Maker) -> None:
     assert ArraysSource.fingerprint(options(write("audio", audio=other))) != first
 
 
+@pytest.mark.parametrize(
+    ("rows", "width", "starts", "each"),
+    [
+        (2, 128, [0, 1], 1),  # just small enough to be read whole
+        (6, 8, [0], 8),
+        (16, 16, [0, 4, 8, 12], 4),
+        (17, 16, [0, 4, 8, 13], 4),  # four pieces from end to end
+        (40, 8, [0, 10, 21, 32], 8),
+        (3, 128, [0, 0, 1, 2], 1),
+    ],
+)
+def test_the_fingerprint_is_of_pieces_from_end_to_end(
+    monkeypatch: pytest.MonkeyPatch, rows: int, width: int, starts: list[int], each: int
+) -> None:
+    """Recorded runs are found by it: another digest trains all of them again."""
+    monkeypatch.setattr(data.arrays, "_SAMPLED", 64)
+    monkeypatch.setattr(data.arrays, "_PIECES", 4)
+    values = np.random.default_rng(0).integers(0, 256, (rows, width), np.uint8)
+    expected = hashlib.sha256(
+        f"a/|u1/({rows}, {width})/".encode() + b"".join(values[k : k + each].tobytes() for k in starts)
+    )
+    assert data.arrays._digest({"a": values}) == expected.hexdigest()[:16]
+
+
 def test_changed_content_is_never_taken_from_the_cache(write: Maker) -> None:
     root = write()
     before = load(root).train.gather(torch.arange(28)).inputs["image"]

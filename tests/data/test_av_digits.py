@@ -10,6 +10,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from data import av_digits
 from data.av_digits import (
     SPLITS,
     AVDigits,
@@ -285,6 +286,21 @@ def test_everything_follows_from_split_seed(fsdd_root: Path, mnist_root: Path) -
             values = getattr(first, name).inputs[modality]
             assert torch.equal(values, getattr(again, name).inputs[modality])
             assert not torch.equal(values, getattr(other, name).inputs[modality])
+
+
+def test_all_components_are_the_images_themselves(
+    fsdd_root: Path, mnist_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = list[float]()
+
+    def keep(images: np.ndarray, training: np.ndarray, share: float) -> np.ndarray:
+        shares.append(share)
+        return images
+
+    monkeypatch.setattr(av_digits, "keep_components", keep)
+    for share in (1.0, 0.75):  # of seeds that no other test computes
+        load(fsdd_root, mnist_root=str(mnist_root), image_pca=share, split_seed=40 + len(shares))
+    assert shares == [0.75]
 
 
 @pytest.mark.parametrize(

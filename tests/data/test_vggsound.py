@@ -151,3 +151,17 @@ def test_a_root_without_clips_is_explained(tmp_path: Path) -> None:
         listing(tmp_path)
     with pytest.raises(DataError, match=r"no file vggsound\.csv; looked in .*hche11/VGGSound"):
         listing(tmp_path / "..", lists=str(tmp_path.parent))
+
+
+def test_the_profiles_are_those_of_the_papers() -> None:
+    def forms(profile: str) -> dict[str, Any]:
+        return VGGSound.forms(VGGSoundOptions.model_validate({"root": "x", "profile": profile}))
+
+    shapes = {profile: {m: form.sample().shape for m, form in forms(profile).items()} for profile in ("16k", "bss")}
+    assert shapes == {
+        "16k": {"audio": (1, 129, 626), "video": (3, 3, 224, 224)},
+        "bss": {"audio": (1, 257, 2006), "video": (3, 1, 384, 384)},
+    }
+    kept = [(form.most, form.least, form.stored_size) for form in (forms("16k")["video"], forms("bss")["video"])]
+    assert kept == [(5, 4, 256), (4, 4, 384)]
+    assert (forms("16k")["audio"].crop, forms("bss")["audio"].crop) == ("random", "start")

@@ -62,5 +62,8 @@ def test_each_layer_comes_by_itself_and_other_modules_never() -> None:
 def test_a_convolution_that_cuts_patches_steps_over_them_or_is_called_so() -> None:
     assert cuts_patches("stem", nn.Conv2d(3, 8, 16, stride=16))
     assert cuts_patches("patch_embed.proj", nn.Conv2d(1, 8, 16, stride=10))
+    assert cuts_patches("stem", nn.Conv2d(3, 8, (1, 2), stride=(1, 2)))
+    assert cuts_patches("embedding", nn.Conv1d(3, 8, 3))
+    assert not cuts_patches("stem", nn.Conv2d(3, 8, 3, stride=2))
     assert not cuts_patches("stem", nn.Conv2d(3, 8, 3))
     assert not cuts_patches("mixer", nn.Conv2d(8, 8, 1))

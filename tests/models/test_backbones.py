@@ -11,6 +11,7 @@ from support.tiny_llama import WIDTH, saved_llama
 from torch import Tensor, nn
 
 from models.backbones import Backbone, ClassTokenTransformer, PretrainedTransformer, keep_constant, magnitude
+from models.positions import sines
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,18 @@ def test_padding_may_hold_anything(backbone: Backbone) -> None:
     assert found.isfinite().all()
     torch.testing.assert_close(found, backbone(other, MASK))
     assert not torch.allclose(found[0], backbone(tokens(seed=1), MASK)[0])
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_the_own_one_reads_the_class_token_in_front_at_place_nought(depth: int) -> None:
+    torch.manual_seed(0)
+    own, x = ClassTokenTransformer(WIDTH, depth, 2), tokens(2)
+    mask = torch.tensor([[True, True], [True, False], [False, True]])
+    states = torch.cat([own.class_token.expand(3, 1, -1), x], 1) + sines(torch.arange(3), WIDTH)
+    for block in own.layers:
+        states = block(states, torch.cat([torch.ones(3, 1, dtype=torch.bool), mask], 1))
+    torch.testing.assert_close(own(x, mask), own.norm(states[:, 0]))
+    assert (own.front, len(own.blocks)) == (1, depth)
 
 
 def test_the_pretrained_one_gives_the_mean_that_its_library_does(llama: tuple[Path, nn.Module]) -> None:

@@ -12,6 +12,7 @@ from support.worker_processes import Workers
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from models import batchnorm
 from models.batchnorm import SynchronizedBatchNorm, frozen_statistics, synchronize
 
 SHAPES = {nn.BatchNorm1d: (6, 3), nn.BatchNorm2d: (6, 3, 4, 5), nn.BatchNorm3d: (6, 3, 2, 4, 5)}
@@ -260,3 +261,45 @@ def test_a_pass_is_one_collective_and_never_waits_for_the_device(workers: Worker
         assert backward == {"allreduce": 1}
         assert "var_mean" in operations
         assert not operations & WAITS
+
+
+# One of two, in this process -----------------------------------------------------------------------------------
+
+
+def _beside(monkeypatch: pytest.MonkeyPatch, other: Tensor) -> None:
+    """Make this process the first of two workers, the second of which holds ``other`` [B, C, W]."""
+    count, over = other.numel() // other.shape[1], (0, 2)
+    mean = other.sum(over) / max(1, count)
+    squares = (other - mean[None, :, None]).square().sum(over)
+    row = torch.cat([torch.tensor([float(count)]), mean, squares])
+    monkeypatch.setattr(batchnorm, "worker_count", lambda: 2)
+    monkeypatch.setattr(batchnorm, "_rows_of_workers", lambda own: torch.stack([own, row]))
+
+
+@pytest.mark.parametrize("momentum", [0.3, None])
+@pytest.mark.parametrize("sizes", [(4, 2), (1, 3), (3, 0), (0, 3)])
+def test_shares_of_any_size_have_the_moments_of_the_joint_batch(
+    monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, int], momentum: float | None
+) -> None:
+    joint = 5 + 3 * torch.randn(sum(sizes), 3, 2, generator=torch.Generator().manual_seed(0))
+    mine, other = joint.split(list(sizes))
+    reference, own = (_moved(nn.BatchNorm1d, momentum=momentum) for _ in range(2))
+    expected = reference(joint)
+    _beside(monkeypatch, other)
+    torch.testing.assert_close(synchronize(own)(mine), expected[: len(mine)])
+    for found, value in zip(own.buffers(), reference.buffers(), strict=True):
+        torch.testing.assert_close(found, value)
+
+
+@pytest.mark.parametrize(("sizes", "enough"), [((1, 0), False), ((0, 1), False), ((1, 1), True), ((2, 0), True)])
+def test_a_joint_batch_of_one_value_is_refused(
+    monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, int], enough: bool
+) -> None:
+    mine, other = torch.arange(6.0).view(2, 3, 1)[: sum(sizes)].split(list(sizes))
+    _beside(monkeypatch, other)
+    norm = synchronize(nn.BatchNorm1d(3))
+    if enough:
+        assert norm(mine).shape == mine.shape
+        return
+    with pytest.raises(ValueError, match="needs more than one value a channel to train on; use a larger batch"):
+        norm(mine)

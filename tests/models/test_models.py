@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from models import linear, unknown
+from models import linear, small, unknown
 
 
 def test_linear_starts_xavier_normal_with_zero_bias() -> None:
@@ -24,3 +24,12 @@ def test_unknown_names_the_nearest_and_all() -> None:
         == "no fruit called 'aple', nearest is 'apple'; there are: pear, apple"
     )
     assert str(unknown("fruit", 7, ["pear"])) == "no fruit called 7; there are: pear"
+
+
+def test_small_tables_are_trainable_normal_numbers_of_deviation_two_hundredths() -> None:
+    torch.manual_seed(0)
+    table = small(100, 30)
+    assert isinstance(table, torch.nn.Parameter)
+    assert (table.shape, table.requires_grad) == ((100, 30), True)
+    torch.manual_seed(0)
+    assert torch.equal(table, torch.randn(100, 30) * 0.02)

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 from support.small_runs import make_environment, make_run
 
-from sweep.runs.records import FinalRecord, IndexEntry, Run, TestRecord
+from sweep.runs.records import FinalRecord, IndexEntry, Run, TestRecord, is_run_name, is_sweep_name
 
 
 def test_a_record_is_equal_when_read_back() -> None:
@@ -59,3 +59,21 @@ def test_a_record_cannot_be_changed() -> None:
         final.attempts = 2  # type: ignore[misc]
     with pytest.raises(ValidationError, match="role"):
         IndexEntry.model_validate({"hash": "a", "role": "guest"})
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [("0a9Z", True), ("a" * 64, True), ("a" * 65, False), ("", False), ("../a", False), ("a/b", False), ("a\n", False),
+     ("a.b", False), (7, False), (None, False), (b"a", False)],
+)  # fmt: skip
+def test_only_letters_and_digits_name_a_run(text: object, valid: bool) -> None:
+    assert is_run_name(text) is valid
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [("a", True), ("A1_.+-z", True), ("9", True), ("a" * 100, True), ("a" * 101, False), ("", False), (".a", False),
+     ("-a", False), ("a/b", False), ("a b", False), ("a\n", False), ("runs", False), ("runs2", True)],
+)  # fmt: skip
+def test_a_sweep_s_name_is_a_folder_of_the_results_that_shows(text: str, valid: bool) -> None:
+    assert is_sweep_name(text) is valid

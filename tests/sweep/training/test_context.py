@@ -213,3 +213,74 @@ def test_samples_gathered_ahead_are_those_of_each_batch(workers: Any, monkeypatc
             assert torch.equal(one.inputs[name], values[one.index])
             assert torch.equal(one.inputs[name], other.inputs[name])
         assert torch.equal(one.labels, dataset.train.labels[one.index])
+
+
+# Where training stands --------------------------------------------------------------------------------------------
+
+
+def test_steps_and_scored_samples_are_counted_from_nothing() -> None:
+    context = hand_driven_context(ParametersAlone(), toy_dataset(), Recipe(batch_size=16))
+    assert (context.step, context.phase_step, context.budget_step, context.scored) == (0, 0, 0, 0)
+    assert (context.steps_in_epoch, context.samples_in_step, context.offset) == (0, 1, 0)
+    seen = []
+    for _ in context.training_batches(torch.arange(45), drop_last=False):
+        seen.append((context.step, context.steps_in_epoch, context.samples_in_step, context.offset))
+        context.optimizer_step()
+    assert seen == [(0, 3, 16, 0), (1, 3, 16, 0), (2, 3, 13, 0)]
+    assert (context.step, context.phase_step, context.budget_step) == (3, 3, 3)
+    assert [len(batch) for batch in context.train_batches()] == [16, 16, 13]
+    assert context.scored == 45
+    assert [len(batch) for batch in context.train_batches(20, index=torch.arange(5, 30), passes=2.0)] == [20, 5]
+    assert context.scored == 45 + 2 * 25
+
+
+def test_a_worker_knows_where_its_part_begins_and_scores_it() -> None:
+    contexts = [
+        hand_driven_context(ParametersAlone(), toy_dataset(), Recipe(batch_size=16), workers=OneOfTwo(rank))
+        for rank in range(2)
+    ]
+    parts = []
+    for context in contexts:
+        batches = context.training_batches(torch.arange(45), drop_last=False)
+        parts.append([(context.offset, context.samples_in_step, batch.index.tolist()) for batch in batches])
+    assert [(offset, size) for offset, size, _ in parts[0]] == [(0, 16), (0, 16), (0, 13)]
+    assert [(offset, size) for offset, size, _ in parts[1]] == [(8, 16), (8, 16), (7, 13)]
+    joint = [row for first, second in zip(*parts, strict=True) for row in (*first[2], *second[2])]
+    assert joint == list(range(45))
+    scored = [torch.cat([batch.index for batch in context.train_batches(16)]).tolist() for context in contexts]
+    assert sorted(scored[0] + scored[1]) == list(range(45))
+    assert contexts[0].scored == contexts[1].scored == 45  # of all workers
+    whole = [[len(batch) for batch in context.train_batches(16, shard=False)] for context in contexts]
+    assert whole == [[16, 16, 13]] * 2
+
+
+def test_steps_of_a_phase_are_counted_from_its_first_epoch() -> None:
+    context = hand_driven_context(ParametersAlone(epochs=3), toy_dataset(), Recipe(batch_size=16))
+    context.phase_step = 7  # of a phase before
+    assert context.begin_epoch(1).phase_epoch == 1
+    assert context.phase_step == 0
+    context.optimizer_step()
+    assert (context.begin_epoch(2).phase_epoch, context.epoch, context.epochs) == (2, 2, 3)
+    assert context.phase_step == 1
+
+
+class Answering(OneOfTwo):
+    """The second worker of two, of which the other always has 100."""
+
+    def sum(self, value: torch.Tensor) -> torch.Tensor:
+        return value.detach() + 100
+
+
+def test_a_mean_counts_each_worker_by_its_samples() -> None:
+    context = hand_driven_context(ParametersAlone(), toy_dataset(), Recipe(batch_size=16), workers=Answering(1))
+    value, found = torch.tensor(3.0, requires_grad=True), []
+    for _ in context.training_batches(torch.arange(45), drop_last=False):
+        found.append(float(context.mean(value)))
+    assert found == [(3 + 100) / 2, (3 + 100) / 2, pytest.approx((3 * 2 * 6 / 13 + 100) / 2)]
+    for batch in context.training_batches(torch.arange(1), drop_last=False):
+        assert len(batch) == 0
+        assert context.mean(torch.tensor(torch.nan)) == 50
+    alone = hand_driven_context(ParametersAlone(), toy_dataset(), Recipe(batch_size=16))
+    assert (alone.mean(value).item(), alone.mean(value).requires_grad) == (3, False)
+    assert alone.gather_rows(value[None]).tolist() == [3]
+    assert not alone.gather_rows(value[None]).requires_grad
