@@ -50,10 +50,16 @@ def test_every_method_is_documented(name):
     assert method_pages.missing_parts(methods.get(name)) == []
 
 
+@pytest.fixture(scope="module")
+def shipped():
+    """The sweeps of the repository, read once."""
+    return load(SHIPPED, None, [])
+
+
 @pytest.mark.parametrize("name", methods.names())
-def test_a_page_tells_all_that_is_declared(name):
+def test_a_page_tells_all_that_is_declared(name, shipped):
     kind = methods.get(name)
-    page = method_pages.method_page(kind, load(SHIPPED, None, []))
+    page = method_pages.method_page(kind, shipped)
     assert page.startswith(f"# {name}: {kind.title}\n\n{kind.paper}\n\n")
     for hyperparameter in declared(kind.Hyperparameters):
         assert f"\n| `{hyperparameter}` |" in page
@@ -120,11 +126,10 @@ def test_fusions_passes_and_modalities():
     assert "| modalities | 2 or more |" in joint
 
 
-def test_sweeps_that_train_the_method_are_listed():
-    found = load(SHIPPED, None, [])
-    page = method_pages.method_page(methods.get("aug"), found)
+def test_sweeps_that_train_the_method_are_listed(shipped):
+    page = method_pages.method_page(methods.get("aug"), shipped)
     listed = {line.split("`")[1] for line in page.split("## Sweeps\n\n")[1].split("\n\n")[0].splitlines()}
-    assert listed == {sweep.name for sweep in found if "aug" in [entry.method for entry in sweep.methods]}
+    assert listed == {sweep.name for sweep in shipped if "aug" in [entry.method for entry in sweep.methods]}
     assert "aug-sigma" in listed
     assert "iprm-alpha" not in listed
 
