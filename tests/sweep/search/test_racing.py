@@ -147,6 +147,14 @@ def test_a_torn_line_loses_no_decision_but_its_own(tmp_path: Path) -> None:
     assert [json.loads(line)["configuration"] for line in path.read_text().splitlines()] == ["c", "d"]
 
 
+def test_a_log_that_begins_torn_is_taken_up_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "race.jsonl"
+    kept = question("c", [0])
+    path.write_text('{"label": "l", "da\n' + kept.model_dump_json() + "\n")
+    RaceLog(path, fresh=False)
+    assert path.read_text() == kept.model_dump_json() + "\n"
+
+
 def test_without_anything_to_compare_with_a_configuration_stays(tmp_path: Path) -> None:
     made = RaceLog(tmp_path / "race.jsonl", fresh=False).decide(question("c", [0]), race_of({"c": [0.1]}))
     assert (made.stays, made.leader, made.difference, made.margin) == (True, None, None, None)
