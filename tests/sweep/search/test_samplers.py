@@ -116,3 +116,9 @@ def test_what_optuna_cannot_hold_comes_back_as_it_was() -> None:
     assert from_optuna(Uniform(0.0, 1.0), 0.3) == 0.3
     with pytest.raises(ValueError, match="'c' is no choice"):
         from_optuna(choices, "c")
+
+
+def test_an_algorithm_without_a_sampler_is_told(tmp_path: Path) -> None:
+    (study,) = make_plan(tmp_path, vary=SPACE, search={"algorithm": "random", "configurations": 3}).searches
+    with pytest.raises(ValueError, match="no sampler for 'grid'"):
+        build_sampler(spec("grid"), study.space, 0)
