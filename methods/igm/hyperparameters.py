@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationInfo, field_validator
 
+from methods.base import MethodError
 from methods.base.hyperparameters import Choice, Hyperparameters, Integer, LogUniform, Uniform, hyper
 
 
@@ -57,3 +58,23 @@ class IGMHyperparameters(Hyperparameters):
         if info.field_name == "inner_epochs" and 0 in (value or []):
             raise ValueError(f"a phase takes at least one epoch, got {value}")
         return value
+
+    def radius(self, modality: str) -> float:
+        """Tell the radius ρ of a modality's perturbations."""
+        return self.rho[modality] if isinstance(self.rho, dict) else self.rho
+
+
+def check_names(hyperparameters: IGMHyperparameters, modalities: tuple[str, ...]) -> None:
+    """Raise MethodError where a hyperparameter names other modalities than the dataset gives, or not each of them."""
+    hp, known = hyperparameters, ", ".join(modalities)
+    radii = hp.rho if isinstance(hp.rho, dict) else dict.fromkeys(modalities, hp.rho)
+    order = modalities if hp.modality_order is None else hp.modality_order
+    for option, named in (("rho", radii), ("gm_from", hp.gm_from), ("modality_order", order)):
+        if unknown := [m for m in named if m not in modalities]:
+            raise MethodError(f"igm: {option}: no modality {unknown[0]!r}; the dataset gives {known}")
+    if sorted(order) != sorted(modalities):
+        raise MethodError(f"igm: modality_order must name each of {known} once, got {', '.join(order)}")
+    if len(radii) != len(modalities):
+        raise MethodError(f"igm: rho must name each of {known}, or be one number; got {', '.join(radii)}")
+    if hp.inner_epochs is not None and len(hp.inner_epochs) != len(modalities):
+        raise MethodError(f"igm: inner_epochs needs one entry for each of {known}, got {hp.inner_epochs}")

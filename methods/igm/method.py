@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.base import Batch
-from methods.base import MULTI, Context, Method, MethodError, Phase, evaluating
+from methods.base import MULTI, Context, Method, Phase, evaluating
 from methods.base.hyperparameters import in_epochs
 from methods.equations.entropy import fuse_logits, fusion_weights
 from methods.igm.equations import (
@@ -26,7 +26,7 @@ from methods.igm.equations import (
     sam_perturbation,
     source_modality,
 )
-from methods.igm.hyperparameters import IGMHyperparameters
+from methods.igm.hyperparameters import IGMHyperparameters, check_names
 from methods.igm.mixup import Mixed, mixed_batch
 from methods.igm.turns import Turn, turns
 from models import linear
@@ -107,7 +107,7 @@ class IGM(Method[IGMHyperparameters]):
         """Replace the branch's gradients by those at ω + ε*; the weights come back bit by bit."""
         hp, branch = self.hyperparameters, self.branch(modality)
         trained = [(p, p.grad, p.detach().clone()) for p in branch.parameters() if p.grad is not None]
-        shifts = sam_perturbation([gradient for _, gradient, _ in trained], self.radius(modality), hp.sam_per_tensor)
+        shifts = sam_perturbation([gradient for _, gradient, _ in trained], hp.radius(modality), hp.sam_per_tensor)
         with torch.no_grad():
             for (parameter, _, _), shift in zip(trained, shifts, strict=True):
                 parameter.add_(shift)
@@ -186,7 +186,7 @@ class IGM(Method[IGMHyperparameters]):
     def cannot_resolve(self, context: Context) -> list[str]:
         """List the modalities whose weights cannot resolve the radius."""
         weights = {m: list(self.branch(m).parameters()) for m in self.modalities}
-        found = torch.stack([resolves(each, self.radius(m)) for m, each in weights.items()])
+        found = torch.stack([resolves(each, self.hyperparameters.radius(m)) for m, each in weights.items()])
         # As one worker finds it: processors differ in last digits.
         return [m for m, can in zip(weights, context.broadcast(found).tolist(), strict=True) if not can]
 
@@ -219,11 +219,6 @@ class IGM(Method[IGMHyperparameters]):
             "modality": self.modalities.index(turn.modality),
         }
         self._moved = 0.0 if turn.modality in self.unresolved else None
-
-    def radius(self, modality: str) -> float:
-        """Tell the radius of a modality's perturbations."""
-        rho = self.hyperparameters.rho
-        return rho[modality] if isinstance(rho, dict) else rho
 
     # Branches and their layers -----------------------------------------------------------------------------------
 
@@ -284,24 +279,13 @@ class IGM(Method[IGMHyperparameters]):
     @classmethod
     def check(cls, hyperparameters: IGMHyperparameters, modalities: tuple[str, ...]) -> None:
         super().check(hyperparameters, modalities)
-        hp, known = hyperparameters, ", ".join(modalities)
-        radii = hp.rho if isinstance(hp.rho, dict) else dict.fromkeys(modalities, hp.rho)
-        order = modalities if hp.modality_order is None else hp.modality_order
-        for option, named in (("rho", radii), ("gm_from", hp.gm_from), ("modality_order", order)):
-            if unknown := [m for m in named if m not in modalities]:
-                raise MethodError(f"igm: {option}: no modality {unknown[0]!r}; the dataset gives {known}")
-        if sorted(order) != sorted(modalities):
-            raise MethodError(f"igm: modality_order must name each of {known} once, got {', '.join(order)}")
-        if len(radii) != len(modalities):
-            raise MethodError(f"igm: rho must name each of {known}, or be one number; got {', '.join(radii)}")
-        if hp.inner_epochs is not None and len(hp.inner_epochs) != len(modalities):
-            raise MethodError(f"igm: inner_epochs needs one entry for each of {known}, got {hp.inner_epochs}")
+        check_names(hyperparameters, modalities)
 
     def on_fit_start(self, context: Context) -> None:
         hp = self.hyperparameters
         if hp.use_sam and hp.sam_pass == "auto":
             self.leave_out(self.cannot_resolve(context))
-        smallest, plain = min(map(self.radius, self.order)), ", ".join(sorted(self.unresolved))
+        smallest, plain = min(map(hp.radius, self.order)), ", ".join(sorted(self.unresolved))
         if plain or (hp.use_sam and smallest < 1e-5 and next(self.parameters()).dtype != torch.float64):
             left_out = f"steps of {plain} are plain ones (sam_pass: always takes their second pass)"
             context.warn(
