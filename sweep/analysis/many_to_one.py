@@ -45,8 +45,9 @@ def many_to_one(values: np.ndarray, floor: float = 0.0) -> ManyToOne:
 
     The noise is pooled over all configurations, beyond what the runs of a seed share; where the one scatters more than
     the others, its own counts, with Satterthwaite's degrees of freedom. A configuration may scatter more, too: its p is
-    no smaller than that of Welch's test, which takes its own noise, nor than seeds that collapse allow. Those that are
-    equal under every seed count once in the family."""
+    no smaller than that of Welch's test, which takes its own noise, nor than seeds that collapse allow. One that
+    scatters wildly adds nothing to the noise of the others; its own is all that judges it, over the family by
+    Bonferroni. Those that are equal under every seed count once in the family."""
     differences = values[1:] - values[:1]
     n = np.count_nonzero(~np.isnan(differences), axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -62,7 +63,9 @@ def many_to_one(values: np.ndarray, floor: float = 0.0) -> ManyToOne:
     left, least = np.arange(len(order), 0, -1), least_p(n)
     stepped = dunnett_p(t[order], left, noises.freedom)
     adjusted, p = np.full(len(n), np.nan), np.where(judged, np.maximum(single, least), np.nan)
-    floors = np.maximum(left * least[order], p[order])
+    # Dunnett's test knows the noise of the family alone, which is not that of what scatters wildly.
+    times = np.where(noises.wild[order], left, 1)
+    floors = np.maximum(left * least[order], times * p[order])
     adjusted[order] = np.minimum(1, np.maximum.accumulate(np.maximum(stepped, floors)))
     adjusted = np.where(judged, [adjusted[first.get(line, row)] for row, line in enumerate(lines)], np.nan)
     deviation, freedom = noises.of_wider_interval()

@@ -99,14 +99,28 @@ def test_a_method_that_scatters_more_is_not_claimed_beyond_its_own_welch_test() 
     values[3] += 30
     found = many_to_one(values)
     own = np.var(values[3] - np.delete(values, 3, axis=0).mean(0), ddof=1)
-    variance, freedom = welch(own, 5, found.noise**2, 35)
+    # It scatters wildly, so that the noise of the family is that of the other seven.
+    assert found.noise == pooled_noise(np.delete(values, 3, axis=0))[0]
+    variance, freedom = welch(own, 5, found.noise**2, 30)
     assert found.pooled
     assert found.deviation[2] == pytest.approx(math.sqrt(variance))
     assert found.freedom[2] == pytest.approx(freedom)
     alone = 2 * stats.t.sf(found.mean[2] / math.sqrt(variance / 6), freedom)
     assert found.p[2] == pytest.approx(alone)
-    assert found.p_adjusted[2] >= alone
-    assert found.deviation[0] == pytest.approx(math.sqrt(2) * found.noise)
+    assert found.p_adjusted[2] == pytest.approx(min(1, 7 * alone))
+    assert found.deviation[0] < 2 * found.noise
+
+
+def test_a_method_that_collapsed_under_a_seed_takes_no_power_from_the_others() -> None:
+    values = 0.9 + 0.01 * np.random.default_rng(8).standard_normal((12, 5))
+    values[1] -= 0.06
+    found = many_to_one(values)
+    values[7, 2] = 0.1
+    beside = many_to_one(values)
+    assert beside.p_adjusted[0] < 0.001
+    assert beside.p_adjusted[0] == pytest.approx(found.p_adjusted[0], rel=1)
+    assert beside.noise == pytest.approx(found.noise, rel=0.1)
+    assert beside.p_adjusted[6] > 0.1
 
 
 def test_where_the_one_scatters_more_its_own_noise_counts() -> None:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from sweep.analysis.noise import difference_noise, pooled_noise, student_quantile, sum_of_variances
+from sweep.analysis.noise import difference_noise, pooled_noise, student_quantile, sum_of_variances, wild_rows
 
 NAN = math.nan
 QUIET_ONE = np.array([[0.5, 0.6, 0.55, NAN], [0.52, 0.61, 0.6, 0.7], [0.4, 0.7, NAN, 0.65], [0.52, 0.61, 0.6, 0.7]])
@@ -111,3 +111,51 @@ def test_the_degrees_of_freedom_of_a_sum_are_satterthwaites() -> None:
 def test_quantiles_are_students() -> None:
     assert student_quantile([1, 9]) == pytest.approx(stats.t.isf(0.025, [1, 9]))
     assert student_quantile(9, 0.01) == pytest.approx(stats.t.isf(0.005, 9))
+
+
+def levels(rows: int, seeds: int) -> NDArray[np.float64]:
+    """Rows that deviate from their level and their seed by -1, 0 and 1 in turns."""
+    row, seed = np.mgrid[:rows, :seeds]
+    return row + 10.0 * seed + (row + 2 * seed) % 3 - 1
+
+
+@pytest.mark.parametrize(("times", "wild"), [(4.0, False), (6.0, True)])
+def test_a_row_is_wild_from_five_times_the_median_deviation(times: float, wild: bool) -> None:
+    values = levels(9, 6)
+    values[4] += (times - 1) * (values[4] - 4 - 10 * np.arange(6))
+    assert wild_rows(values).tolist() == [wild and row == 4 for row in range(9)]
+
+
+def test_what_each_run_of_a_seed_shares_makes_no_row_wild() -> None:
+    values = levels(9, 6)
+    values[:, 2] -= 1e6
+    assert not wild_rows(values).any()
+
+
+def test_the_first_row_and_few_rows_or_seeds_are_never_wild() -> None:
+    values = levels(9, 6)
+    values[[0, 4], 3] += 1000
+    assert wild_rows(values).tolist() == [False] * 4 + [True] + [False] * 4
+    assert wild_rows(values[:6])[4]
+    assert not wild_rows(values[:5]).any()
+    values[4, [0, 1, 2]] = NAN
+    assert wild_rows(values)[4]
+    values[4, 4] = NAN
+    assert not wild_rows(values).any()
+
+
+def test_rows_of_no_noise_are_not_wild() -> None:
+    assert not wild_rows(np.full((8, 5), 0.5)).any()
+
+
+def test_a_wild_row_is_left_out_of_the_noise_of_the_family_and_has_its_own() -> None:
+    values = np.random.default_rng(3).standard_normal((9, 5))
+    values[5] *= 50
+    tame = np.delete(values, 5, axis=0)
+    found, expected = difference_noise(values, 0.0), difference_noise(tame, 0.0)
+    assert found.wild.tolist() == [row == 4 for row in range(8)]
+    assert not expected.wild.any()
+    assert (found.run, found.variance, found.freedom) == (expected.run, expected.variance, expected.freedom)
+    assert np.delete(found.own_variance, 4).tolist() == expected.own_variance.tolist()
+    own, of_the_one = scatter(np.vstack([tame, values[5]]), 8)[0], found.own_variance[0] - scatter(tame, 1)[0]
+    assert found.own_variance[4] == pytest.approx(own + of_the_one)
