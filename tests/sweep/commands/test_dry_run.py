@@ -43,7 +43,7 @@ def printed(folder: Path, end: Callable[[RunFolder, Run], None] = lambda folder,
     planned, store, out = make_plan(folder, **keys), Store(folder / "results"), io.StringIO()
     for each in planned_runs(planned, store):
         end(store.run(each.hash), each.run)
-    print_dry_run(planned.sweep, store, Console(file=out, width=160))
+    print_dry_run(planned.sweep, store, Console(file=out, width=1000))
     return out.getvalue().splitlines()
 
 

@@ -124,7 +124,7 @@ def mistakes(**values: Any) -> list[tuple[tuple[str | int, ...], str, str]]:
         ({"either": "x"}, (("either",), "expected a number or a mapping, not 'x'", "")),
         ({"either": {"a": "x"}}, (("either", "a"), "expected a number, not 'x'", "")),
         ({"several": "x"}, (("several",), "expected 'alpha' or 3 or a list, not 'x'", "")),
-        ({"shape": {"extent": 3}}, (("shape", "kind"), "is missing", "")),
+        ({"shape": {"extent": 3}}, (("shape", "kind"), "is missing", "there are: circle, square")),
         ({"shape": {"kind": "squar"}},
          (("shape", "kind"), "'squar' is not possible: expected circle, square", "did you mean square?")),
         ({"shape": {"kind": "square"}}, (("shape", "side"), "is missing", "")),

@@ -48,7 +48,7 @@ def test_ends_are_counted_by_their_status_and_kept_ones_again() -> None:
 def test_points_and_searched_references_are_chosen_from(role: Role, number: int | None, candidate: bool) -> None:
     configuration = Configuration("label", {}, make_run(), role, number)
     assert is_candidate(configuration) is candidate
-    assert study_of(configuration) == ("label", "digits", None)
+    assert study_of(configuration) == ("label", "digits", None, "{}")
 
 
 def test_a_reference_that_the_sweep_varies_is_chosen_from() -> None:

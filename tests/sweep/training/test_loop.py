@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from support.freed_memory import has_glibc, keeps_freed_memory
 from support.toy_dataset import CLASSES, toy_dataset, toy_method, toy_training
 from torch import nn
 
 import methods
-from data.base import Batch
+from data.base import Batch, allocation
 from models.convolution import Conv3d
 from sweep.training import loop
 from sweep.training.context import TrainingContext
@@ -386,8 +385,11 @@ def next_state(training: Training) -> dict[str, Any]:
     return training.state_dict()
 
 
-@pytest.mark.skipif(not has_glibc(), reason="other C libraries have no such settings")
-def test_fit_leaves_the_memory_of_its_process_alone() -> None:
+def test_fit_leaves_the_memory_of_its_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[str]()
+    monkeypatch.setattr(allocation, "_glibc", lambda: asked.append("glibc"))
     dataset = toy_dataset()
     fit(toy_method("joint", dataset), dataset)
-    assert not keeps_freed_memory()
+    assert not asked
+    allocation.return_freed_memory()
+    assert asked
