@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -118,10 +119,16 @@ def _wait(device: torch.device) -> None:
 
 @dataclass
 class Round:
-    """Seconds of the steps of a round, and of what lies outside them."""
+    """Seconds of the steps of a round, how many these were, and seconds of what lies outside them."""
 
     steps: Seconds = field(default_factory=Seconds)
     extra: Seconds = field(default_factory=Seconds)
+    count: int = 0
+
+    def of_a_step(self, clock: str) -> float:
+        """Give the seconds of a step by one of the clocks: a method may show some samples again, in steps of their
+        own."""
+        return float(getattr(self.steps, clock)) / self.count
 
 
 @dataclass
@@ -154,6 +161,7 @@ class Trainer:
             for batch in context.training_batches(order, method.drop_last):
                 with found.steps.counting(context.device):
                     method.training_step(batch, context)
+                found.count += 1
                 yield
             with found.extra.counting(context.device):
                 method.on_epoch_end(context)
@@ -190,21 +198,22 @@ def peak_memory(build: Callable[[], Trainer], device: torch.device) -> float:
     return float(kib) / 2**10
 
 
-def compare(label: str, trainer: Trainer, joint: Trainer, rounds: int, steps: int, memory: float) -> None:
-    """Steps of both in turn, after a round to warm up, and a line of what they took. steps: of an epoch."""
+def compare(label: str, trainer: Trainer, joint: Trainer, rounds: int, memory: float) -> None:
+    """Steps of both in turn, after a round to warm up, and a line of what they took."""
     clock = "wall" if joint.context.device.type == "cuda" else "processor"
     pairs = [(Round(), Round()) for _ in range(rounds + 1)]
     for own, other in pairs:
-        list(zip(trainer.round(own), joint.round(other), strict=True))
+        list(zip_longest(trainer.round(own), joint.round(other)))
     del pairs[0]
-    ratios = [getattr(own.steps, clock) / getattr(other.steps, clock) for own, other in pairs]
-    wall = statistics.median(own.steps.wall / other.steps.wall for own, other in pairs)
-    took = statistics.median(getattr(own.steps, clock) for own, _ in pairs)
-    extra = statistics.median(getattr(own.extra, clock) / getattr(other.steps, clock) * steps for own, other in pairs)
+    ratios = [own.of_a_step(clock) / other.of_a_step(clock) for own, other in pairs]
+    wall = statistics.median(own.of_a_step("wall") / other.of_a_step("wall") for own, other in pairs)
+    took = statistics.median(own.of_a_step(clock) for own, _ in pairs)
+    epochs = len(joint.method.encoders)
+    extra = statistics.median(getattr(own.extra, clock) / other.of_a_step(clock) / epochs for own, other in pairs)
     print(
         f"{label:26}{trainer.context.phase.passes:6.2f}  {statistics.median(ratios):5.3f}"
         f"  ({min(ratios):.3f}, {max(ratios):.3f})  {wall:5.3f}"
-        f"{1000 * took / steps / len(joint.method.encoders):12.1f}{extra:8.2f}{memory:7.0f}",
+        f"{1000 * took:12.1f}{extra:8.2f}{memory:7.0f}",
         flush=True,
     )
 
@@ -238,7 +247,7 @@ def main() -> None:
     for label in labels:
         # Joint training anew for each: its epochs are numbered within a budget.
         joint = build(reference, epoch)
-        compare(label, build(label, epoch), joint, options.rounds, options.steps, memory[label])
+        compare(label, build(label, epoch), joint, options.rounds, memory[label])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 import psutil
@@ -77,6 +77,10 @@ def address_sign(name: str, host: str, port: int, clock: Callable[[], float] = t
     return look
 
 
+def _gone(lost: str) -> str:
+    return f"the Ray cluster is gone: {lost}"
+
+
 class ClusterWatch:
     """Interrupts the main thread once a sign shows, whatever that waits for.
 
@@ -94,48 +98,57 @@ class ClusterWatch:
 
     def check(self) -> None:
         """Look now. Raises LostClusterError."""
-        if self.lost() is not None:
-            raise self._error()
+        if (lost := self.lost()) is not None:
+            raise LostClusterError(_gone(lost))
 
-    def _error(self) -> LostClusterError:
-        return LostClusterError(f"the Ray cluster is gone: {self._lost}")
-
-    @contextmanager
-    def interrupting(self, allowed: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    def interrupting(self, allowed: Callable[[], bool] = lambda: True) -> AbstractContextManager[None]:
         """End the body with a LostClusterError once something is gone: by an Interruption, in the main thread, at any
         place where ``allowed`` holds. Code of others may make an error of that, which becomes a LostClusterError, too.
         """
-        done = threading.Event()
+        return _Interrupting(self, self._stuck, allowed)
 
-        def interrupt(number: int, frame: FrameType | None) -> None:
-            if allowed() and not done.is_set():
-                raise Interruption
 
-        def watch() -> None:
-            deadline = None
-            while not done.wait(EVERY):
-                if self.lost() is None:
-                    continue
-                deadline = deadline or time.monotonic() + STUCK
-                if time.monotonic() > deadline:
-                    end_stuck_process(lambda: self._stuck(str(self._error())))
-                # Again and again: an import or a finaliser may have swallowed the first.
-                signal.pthread_kill(main, signal.SIGALRM)
+class _Interrupting:
+    """The body of a :meth:`ClusterWatch.interrupting`, and the thread that looks meanwhile."""
 
-        main = threading.main_thread().ident or 0
-        before = signal.signal(signal.SIGALRM, interrupt)
-        thread = threading.Thread(target=watch, name="cluster watch", daemon=True)
-        thread.start()
-        try:
-            yield
-        except (Interruption, Exception):
-            done.set()
-            self.check()
-            raise
-        finally:
-            done.set()
-            thread.join()
-            signal.signal(signal.SIGALRM, before)
+    def __init__(self, watch: ClusterWatch, stuck: Callable[[str], None], allowed: Callable[[], bool]) -> None:
+        self._watch, self._stuck, self._allowed, self._done = watch, stuck, allowed, threading.Event()
+        self._thread = threading.Thread(target=self._look, name="cluster watch", daemon=True)
+
+    def __enter__(self) -> None:
+        self._before = signal.signal(signal.SIGALRM, self._interrupt)
+        self._thread.start()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._done.set()
+        self._thread.join()
+        signal.signal(signal.SIGALRM, self._before)
+        if isinstance(error, Interruption | Exception):
+            self._watch.check()
+
+    def _look(self) -> None:
+        main, deadline = threading.main_thread().ident or 0, None
+        while not self._done.wait(EVERY):
+            if (lost := self._watch.lost()) is None:
+                continue
+            deadline = deadline or time.monotonic() + STUCK
+            if time.monotonic() > deadline:
+                end_stuck_process(lambda: self._stuck(_gone(lost)))
+            # Again and again: an import or a finaliser may have swallowed the first.
+            signal.pthread_kill(main, signal.SIGALRM)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if not self._done.is_set() and not _is_between(frame) and self._allowed():
+            raise Interruption
+
+
+def _is_between(frame: FrameType | None) -> bool:
+    """Tell whether the main thread is on its way into the body, or out of it already: an Interruption there would leave
+    the thread behind, and with it Interruptions without end."""
+    ways = (_Interrupting.__enter__.__code__, _Interrupting.__exit__.__code__)
+    while frame is not None and frame.f_code not in ways:
+        frame = frame.f_back
+    return frame is not None
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -133,3 +134,25 @@ with process_watch.ClusterWatch([lambda: "its raylet"], lambda said: print(said,
 def test_a_process_that_cannot_be_interrupted_says_so_and_is_ended() -> None:
     code, out, err = commands.run_code(STUCK)
     assert (code, out) == (1, "the Ray cluster is gone: its raylet\n"), err
+
+
+def test_however_fast_interruptions_come_the_body_ends_once_and_nothing_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process_watch, "EVERY", 0.0)
+    before, watch = signal.getsignal(signal.SIGALRM), ClusterWatch([lambda: "its raylet"], pytest.fail)
+    for _ in range(50):
+        with pytest.raises(LostClusterError, match="its raylet"), watch.interrupting():
+            threading.Event().wait()
+        assert signal.getsignal(signal.SIGALRM) == before
+        assert not [thread for thread in threading.enumerate() if thread.name == "cluster watch"]
+
+
+def test_on_the_way_into_the_body_and_out_of_it_nothing_is_interrupted() -> None:
+    frame = sys._getframe()
+    body = ClusterWatch([], pytest.fail).interrupting()
+    for way, between in (("__enter__", True), ("__exit__", True), ("_look", False)):
+        inside = SimpleNamespace(f_code=getattr(type(body), way).__code__, f_back=frame)
+        called = SimpleNamespace(f_code=frame.f_code, f_back=inside)
+        assert process_watch._is_between(called) is between  # type: ignore[arg-type]
+    assert not process_watch._is_between(frame)
