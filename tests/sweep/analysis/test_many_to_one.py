@@ -191,6 +191,7 @@ def test_seeds_needed_are_the_fewest() -> None:
     assert detectable_difference(0.01, 2, 3) == math.inf
     assert detectable_difference(1.0, 3, 3) < math.inf
     assert seeds_needed(1.0, 1e-9, 3) == 3
+    assert seeds_needed(1.0, 1e-9, 1) == 2
     assert math.isnan(detectable_difference(math.nan, 5, 3))
 
 

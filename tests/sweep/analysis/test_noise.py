@@ -113,6 +113,14 @@ def test_quantiles_are_students() -> None:
     assert student_quantile(9, 0.01) == pytest.approx(stats.t.isf(0.005, 9))
 
 
+def test_two_methods_under_two_seeds_have_noise_of_their_own() -> None:
+    """Beside the one there is a single degree of freedom, and that is enough."""
+    found = difference_noise(np.array([[0.0, 0.1], [0.0, 0.3], [1.0, 0.4]]), 0.0)
+    assert found.own_variance[0] != found.own_variance[1]
+    alone = difference_noise(np.array([[0.0, 0.1], [0.0, 0.3]]), 0.0)
+    assert alone.own_variance.tolist() == [2 * alone.run**2]
+
+
 def levels(rows: int, seeds: int) -> NDArray[np.float64]:
     """Rows that deviate from their level and their seed by -1, 0 and 1 in turns."""
     row, seed = np.mgrid[:rows, :seeds]

@@ -14,6 +14,7 @@ from support.synthetic_results import Results, alpha_sweep
 
 from sweep.results import tables as reading
 from sweep.results.tables import ResultsError, index_entries, load, point_text, without_formulas, write_tables
+from sweep.storage.files import StoreError
 
 
 @pytest.fixture
@@ -185,6 +186,34 @@ def test_tables_on_disk_equal_those_in_memory(tmp_path: Path) -> None:
     assert len(pd.read_csv(paths[1])) == len(runs)
     assert len(pd.read_parquet(paths[2])) == len(epochs)
     assert not list((tmp_path / "iprm-alpha").glob(".*"))
+
+
+def test_tables_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+    alpha_sweep(tmp_path, range(1), failing=False)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"runs\.parquet"):
+        write_tables(tmp_path, "iprm-alpha", tmp_path / "file")
+
+
+def test_severities_have_a_column_and_stand_behind_the_other_values_of_a_point(results: Results) -> None:
+    results.run("one", "joint", 0, values={"data.digits.corrupt.profile.noise": 2, "alpha": 0.5})
+    results.run("one", "joint", 1, values={"alpha": 0.5})
+    frame = load(results.path / "one")
+    assert frame["point"].tolist() == ["alpha=0.5, data.digits.corrupt.profile.noise=2", "alpha=0.5"]
+    assert frame["severity"][0] == "data.digits.corrupt.profile.noise=2"
+    assert pd.isna(frame["severity"][1])
+
+
+@pytest.mark.parametrize("seed", [2**63, -(2**63), True, 1.0, "1", None])
+def test_a_line_whose_seed_is_no_whole_number_of_64_bits_names_no_run(results: Results, seed: object) -> None:
+    for number in range(2):
+        results.run("one", "joint", number)
+    index = results.path / "one" / "index.jsonl"
+    first, second = (json.loads(line) for line in index.read_text().splitlines())
+    lines = [first | {"seed": 2**63 - 1}, second | {"seed": seed}]
+    index.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.warns(UserWarning, match="line 2.*names no run"):
+        assert load(results.path / "one")["seed"].tolist() == [2**63 - 1]
 
 
 def test_reading_an_index_imports_no_pandas() -> None:

@@ -162,10 +162,14 @@ def test_what_another_user_may_not_read_is_named(open_folder: Path) -> None:
     touch(locked / "AudioWAV" / "a.wav", open_folder / "list.csv", open_folder / "stubs" / "a.wav")
     (open_folder / "list.csv").chmod(0o600)
     (open_folder / "stubs" / "a.wav").chmod(0o600)
+    closed = open_folder / "beside" / "AudioWAV"
+    touch(closed / "a.wav")
+    closed.chmod(0o700)
     locked.chmod(0o700)
     attempts: list[tuple[Callable[[], object], Path]] = [
         (lambda: open_root(str(locked), "set `root`"), locked),
         (lambda: find_folder(locked, "AudioWAV"), locked / "AudioWAV"),
+        (lambda: find_folder(closed.parent, "AudioWAV"), closed),
         (lambda: files_by_stem(locked, {".wav"}), locked),
         (lambda: files_by_stem(open_folder / "stubs", {".wav"}), open_folder / "stubs" / "a.wav"),
         (lambda: read_text(open_folder / "list.csv"), open_folder / "list.csv"),
