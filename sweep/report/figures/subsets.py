@@ -11,7 +11,17 @@ from sweep.analysis.parts import Parts
 from sweep.analysis.statistics import interval_arms, summarise
 from sweep.analysis.subsets import NONE, subset_columns
 from sweep.report.figures.names import figure_names
-from sweep.report.figures.style import COLOURS, GREY, MARKERS, Drawing, add_legend, new_figure, protocol, seed_count
+from sweep.report.figures.style import (
+    COLOURS,
+    GREY,
+    MARKERS,
+    Drawing,
+    add_legend,
+    new_figure,
+    protocol,
+    seed_count,
+    slug,
+)
 from sweep.report.subsets import shown_rows
 
 MOST_ROWS = 24
@@ -29,7 +39,7 @@ def draw_subsets(parts: Parts) -> Iterator[Drawing]:
             most = max(name.count("+") for name in columns)
             columns = {name: c for name, c in columns.items() if name.count("+") in (0, most)}
         if columns:
-            yield _draw(str(dataset), part, columns, f"subsets-{dataset}" if several else "subsets")
+            yield _draw(str(dataset), part, columns, f"subsets-{slug(str(dataset))}" if several else "subsets")
 
 
 def _draw(dataset: str, rows: pd.DataFrame, columns: dict[str, str], stem: str) -> Drawing:

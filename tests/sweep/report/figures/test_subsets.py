@@ -6,6 +6,7 @@ import itertools
 import json
 from pathlib import Path
 
+import pandas as pd
 from support.described_figures import assert_looks_as_before
 from support.synthetic_results import Results
 
@@ -38,3 +39,12 @@ def test_of_many_subsets_those_of_one_modality_and_of_all_are_drawn(tmp_path: Pa
     (drawing,) = draw_subsets(recorded(tmp_path, ("a", "b", "c", "d")))
     labels = drawing.figure.axes[0].get_legend_handles_labels()[1]
     assert labels == ["no modality", "a", "b", "c", "d", "a + b + c + d"]
+
+
+def test_the_files_of_several_datasets_are_named_without_blanks_and_points(tmp_path: Path) -> None:
+    runs = recorded(tmp_path, ("left", "profile")).runs
+    several = pd.concat([runs, runs.assign(dataset="digits at left drop 0.5")], ignore_index=True)
+    assert [drawing.stem for drawing in draw_subsets(Parts(several))] == [
+        "subsets-digits",
+        "subsets-digits-at-left-drop-0-5",
+    ]
