@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.device_waits import META, counted_waits
 from support.hand_driven_context import ParametersAlone, hand_driven_context
-from support.toy_dataset import toy_dataset, toy_training
+from support.toy_dataset import toy_dataset, toy_method, toy_training
 
 from data.base import Column, Dataset, Split
 from sweep.training import context as training_context
@@ -284,3 +284,19 @@ def test_a_mean_counts_each_worker_by_its_samples() -> None:
     assert (alone.mean(value).item(), alone.mean(value).requires_grad) == (3, False)
     assert alone.gather_rows(value[None]).tolist() == [3]
     assert not alone.gather_rows(value[None]).requires_grad
+
+
+@pytest.mark.parametrize(("samples", "warned"), [(33, False), (34, True), (35, False)])
+def test_a_last_batch_of_two_samples_under_batch_norm_is_told(samples: int, warned: bool) -> None:
+    method, said = ParametersAlone([torch.nn.Parameter(torch.zeros(1))]), list[str]()
+    method.norm = torch.nn.BatchNorm1d(3)
+    context = hand_driven_context(method, toy_dataset(), Recipe(batch_size=16), warn=said.append)
+    next(context.training_batches(torch.arange(samples), drop_last=False))
+    assert ["two samples" in each for each in said] == [True] * warned
+
+
+def test_rates_are_those_of_the_groups() -> None:
+    dataset = toy_dataset()
+    context = hand_driven_context(toy_method("joint", dataset), dataset, Recipe(batch_size=16, lr=0.25))
+    assert context.rates == context.groups.rates
+    assert set(context.rates.values()) == {0.25}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from sweep.training.device import (
     ResidentDataset,
     pick_device,
     placed_dataset,
+    placed_method,
     put_channels_last,
     reads_from_host,
     set_up,
@@ -121,6 +123,21 @@ def test_channels_last_is_another_layout_of_the_same_network() -> None:
     assert all(torch.equal(state[name], x) for name, x in network.state_dict().items())
     assert network[0](pictures).is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(network(pictures), before)
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "last"),
+    [(CUDA, "fp32", False), (CUDA, "tf32", True), (CUDA, "bf16", True), (CPU, "bf16", False)],
+)
+def test_a_gpu_has_channels_last_where_its_tensor_cores_compute(
+    monkeypatch: pytest.MonkeyPatch, device: torch.device, precision: Any, last: bool
+) -> None:
+    moved, laid = list[torch.device](), list[object]()
+    method = SimpleNamespace(encoders={})
+    method.to = lambda device: moved.append(device) or method
+    monkeypatch.setattr(device_module, "put_channels_last", laid.append)
+    assert placed_method(method, device, Recipe(precision=precision)) is method  # type: ignore[arg-type,comparison-overlap]
+    assert (moved, laid) == ([device], [method] * last)
 
 
 def test_compiled_encoders_train_as_plain_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
