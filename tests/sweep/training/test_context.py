@@ -295,8 +295,10 @@ def test_a_last_batch_of_two_samples_under_batch_norm_is_told(samples: int, warn
     assert ["two samples" in each for each in said] == [True] * warned
 
 
-def test_rates_are_those_of_the_groups() -> None:
+def test_a_factor_that_is_written_into_rates_slows_its_group() -> None:
     dataset = toy_dataset()
     context = hand_driven_context(toy_method("joint", dataset), dataset, Recipe(batch_size=16, lr=0.25))
-    assert context.rates == context.groups.rates
-    assert set(context.rates.values()) == {0.25}
+    group = next(iter(context.groups.by_group))
+    context.rates[group] = 0.5
+    context.groups.refresh()
+    assert context.groups.learning_rates[group] == 0.125
