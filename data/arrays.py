@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +15,6 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from data.base import (
-    AbsentDataError,
     Column,
     DataError,
     Dataset,
@@ -43,20 +40,25 @@ from data.prepared.lists.user_tables import (
     split_draws,
     split_name,
 )
-from data.readers.numpy_files import check_size, members, open_npy, read_named
+from data.readers.array_folder import (
+    CLASSES,
+    GROUP,
+    LABELS,
+    RESERVED,
+    SPLIT,
+    open_first,
+    open_headers,
+    read_arrays,
+)
 
-LABELS, SPLIT, GROUP, CLASSES = "labels", "split", "group", "classes"
 NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1")
 WORDS_OR_NUMBERS = "biufUS"
 """Kinds of arrays that labels and groups can be."""
-RESERVED = (LABELS, SPLIT, GROUP, CLASSES)
 _SAMPLED, _PIECES = 2**16, 64
 """Bytes of a piece, and pieces, by which the fingerprint knows a large array."""
 _CHUNK = 2**26
 """Bytes that are looked through at a time."""
 _LARGEST = float(np.finfo(np.float32).max)
-FIRST = 256
-"""Rows of each modality that are looked at before anything runs."""
 
 Values = NDArray[Any]
 
@@ -152,7 +154,7 @@ class ArraysSource(DatasetSource[ArraysOptions]):
         these cannot be read, of which :meth:`describe` tells."""
         root = Path(options.root).expanduser()
         try:
-            found = _read(root, options.modalities, _open_headers)
+            found = read_arrays(root, options.modalities, open_headers)
         except DataError:
             return {}
         return {modality: usual_encoder(_sample_type(found[modality])) for modality in options.modalities}
@@ -160,7 +162,7 @@ class ArraysSource(DatasetSource[ArraysOptions]):
     @classmethod
     def fingerprint(cls, options: ArraysOptions) -> str:
         """Digest names, types, shapes and pieces of every array, of all of small ones."""
-        return _digest(_read(Path(options.root).expanduser(), options.modalities))
+        return _digest(read_arrays(Path(options.root).expanduser(), options.modalities))
 
     @classmethod
     def describe(cls, options: ArraysOptions) -> Description:
@@ -169,7 +171,7 @@ class ArraysSource(DatasetSource[ArraysOptions]):
         root = Path(options.root).expanduser()
         first = dict[str, Values]()
         arrays = check_arrays(
-            root, _read(root, options.modalities, lambda file, wanted: _open_first(file, wanted, first)), options
+            root, read_arrays(root, options.modalities, lambda file, wanted: open_first(file, wanted, first)), options
         )
         for modality in options.modalities:
             _check_numbers(root, modality, first[modality])
@@ -180,7 +182,7 @@ class ArraysSource(DatasetSource[ArraysOptions]):
     @classmethod
     def split_draws(cls, options: ArraysOptions) -> SplitDraws:
         root = Path(options.root).expanduser()
-        found = _read(root, options.modalities, lambda file, wanted: _open_first(file, wanted, {}))
+        found = read_arrays(root, options.modalities, lambda file, wanted: open_first(file, wanted, {}))
         split = check_arrays(root, found, options).split
         return split_draws(None if split is None else split.tolist())
 
@@ -189,7 +191,7 @@ class ArraysSource(DatasetSource[ArraysOptions]):
         """Load all of it. Raises DataError for arrays of unequal length or of no numbers, for labels that do not count
         classes from 0, for numbers that are not finite, and for a split without samples."""
         root = Path(options.root).expanduser()
-        read = _read(root, options.modalities)
+        read = read_arrays(root, options.modalities)
         arrays = check_arrays(root, read, options)
         parts, notes = _parts(arrays, root, options)
         mapped = {m for m in options.modalities if isinstance(read[m], np.memmap)}
@@ -269,100 +271,6 @@ def _sample_digests(modalities: Mapping[str, Values]) -> list[bytes]:
         hashlib.blake2b(b"".join(row.tobytes() for row in rows), digest_size=16).digest()
         for rows in zip(*modalities.values(), strict=True)
     ]
-
-
-def _read(
-    root: Path,
-    modalities: Sequence[str],
-    opened: Callable[[Path, set[str]], Mapping[str, Values | None]] | None = None,
-) -> dict[str, Values]:
-    """Read every array that counts, npy files mapped. opened: gives those arrays of a file that are wanted, None for
-    each other one (default: whole). Raises DataError."""
-    opened, wanted = opened or _open, {*modalities, *RESERVED}
-    try:
-        files = (
-            sorted(p for p in root.iterdir() if p.suffix in (".npy", ".npz") and not p.name.startswith("."))
-            if root.is_dir()
-            else [root]
-        )
-    except OSError as error:
-        raise DataError(f"{root}: cannot be read ({error.strerror}); change its permissions") from error
-    if not files:
-        raise AbsentDataError(f"{root}: no npy or npz file; give the folder that holds {', '.join(modalities)}")
-    found: dict[str, Values | None] = {}
-    for file in files:
-        for name, values in opened(file, wanted).items():
-            if name in found:
-                raise DataError(f"{file}: the array {name} is in another file of {root} too; keep one of them")
-            found[name] = values
-    for name in (*modalities, LABELS):
-        if name not in found:
-            raise DataError(f"{root}: no array called {name}; there are: {', '.join(sorted(found))}")
-    return {name: values for name in (*modalities, *RESERVED) if (values := found.get(name)) is not None}
-
-
-def _open(file: Path, wanted: set[str]) -> dict[str, Values | None]:
-    with _explained(file):
-        return read_named(file, wanted)
-
-
-def _open_headers(file: Path, wanted: set[str]) -> dict[str, Values | None]:
-    """Open the arrays of a file by what their headers say: of the right type and shape, all zeros, in no memory."""
-    with _explained(file):
-        if not zipfile.is_zipfile(file):
-            return {file.stem: open_npy(file)}
-        found = dict[str, Values | None]()
-        for name, info, archive in members(file):
-            found[name] = None
-            if name in wanted:
-                with archive.open(info) as stream:
-                    shape, _, dtype = check_size(name, stream, info)
-                found[name] = np.broadcast_to(np.zeros((), dtype), shape)
-        return found
-
-
-def _open_first(file: Path, wanted: set[str], first: dict[str, Values]) -> dict[str, Values | None]:
-    """Open the arrays of a file by what their headers say: of the right type and shape, all zeros, in no memory; those
-    that are no modality are read. first: takes the first rows of each modality."""
-    with _explained(file):
-        if not zipfile.is_zipfile(file):
-            found = open_npy(file)
-            first[file.stem] = found[:FIRST] if found.ndim else found
-            return {file.stem: found}
-        read = dict[str, Values | None](read_named(file, wanted & set(RESERVED)))
-        for name, info, archive in members(file):
-            if name in wanted - set(RESERVED):
-                with archive.open(info) as stream:
-                    read[name], first[name] = _header_and_first(name, stream, info)
-        return read
-
-
-def _header_and_first(name: str, stream: IO[bytes], info: zipfile.ZipInfo) -> tuple[Values, Values]:
-    """Read an array in npy format up to its first rows: zeros of its type and shape, and these rows. All of it is read
-    where it is stored column by column. Raises ValueError for anything else than an array of plain values."""
-    shape, by_columns, dtype = check_size(name, stream, info)
-    rows = shape if by_columns or not shape else (min(FIRST, shape[0]), *shape[1:])
-    count = int(np.prod(rows, dtype=np.int64))
-    content = stream.read(count * dtype.itemsize)
-    if len(content) < count * dtype.itemsize:
-        raise EOFError(f"{name} is cut off")
-    values = np.frombuffer(content, dtype, count).reshape(rows, order="F" if by_columns else "C")
-    return np.broadcast_to(np.zeros((), dtype), shape), values[:FIRST] if shape else values
-
-
-@contextmanager
-def _explained(file: Path) -> Iterator[None]:
-    """Turn errors of reading a file into words for people: raises AbsentDataError, DataError."""
-    try:
-        yield
-    except DataError:
-        raise
-    except FileNotFoundError as error:
-        raise AbsentDataError(f"{file}: no such file; set root to an npz file or a folder of npy files") from error
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
-    except Exception as error:  # of damaged bytes: zipfile, zlib and numpy each raise a dozen kinds
-        raise DataError(f"{file}: not an npy or npz file of plain arrays ({error}); write it by numpy.save") from error
 
 
 def check_arrays(root: Path, found: Mapping[str, Values], options: ArraysOptions) -> Arrays:
