@@ -10,8 +10,8 @@ from methods.base.hyperparameters import Choice, Declared
 from sweep.config.conditions import applies, declarations, equality_test
 from sweep.config.problems import Path, Problem, nearest
 from sweep.config.ranges import contains, search_range
-from sweep.config.resolve import target
 from sweep.config.schema import Range, Sweep
+from sweep.config.targets import target
 
 ALL = "*"
 """The name in ``vary`` that stands for all hyperparameters with a declared range; METHOD.* for those of one method."""

@@ -9,8 +9,9 @@ import data
 import methods
 from sweep.config.nested import containers
 from sweep.config.problems import Path, Problem, nearest
-from sweep.config.resolve import Target, modalities_of, target
+from sweep.config.resolve import modalities_of
 from sweep.config.schema import Sweep
+from sweep.config.targets import Target, target
 from sweep.training.recipe import Recipe
 
 

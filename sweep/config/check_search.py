@@ -9,8 +9,9 @@ import methods
 from sweep.config.conditions import applies, declarations, equality_test, values_under
 from sweep.config.problems import Path, Problem
 from sweep.config.ranges import contains, range_of
-from sweep.config.resolve import fixed_hyperparameters, target, varied_names
+from sweep.config.resolve import fixed_hyperparameters, varied_names
 from sweep.config.schema import MethodSpec, Sweep
+from sweep.config.targets import target
 from sweep.runs.severities import is_severity
 
 MULTI_OBJECTIVE = ("tpe", "nsga2", "random", "qmc")

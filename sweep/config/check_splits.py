@@ -8,8 +8,8 @@ from typing import Any
 import data
 from data.base import SPLIT_SEED
 from sweep.config.problems import Path, Problem
-from sweep.config.resolve import target
 from sweep.config.schema import Sweep
+from sweep.config.targets import target
 
 
 def check_splits(sweep: Sweep) -> Iterator[Problem]:

@@ -15,9 +15,10 @@ from sweep.config.check_search import check_effect, check_search
 from sweep.config.check_splits import check_splits
 from sweep.config.problems import ConfigError, Path, Problem, explain_absence, nearest
 from sweep.config.ranges import range_of, search_range
-from sweep.config.resolve import PathOf, point_values, refusal, resolve, target, varied_names
+from sweep.config.resolve import PathOf, point_values, refusal, resolve, varied_names
 from sweep.config.schema import MethodSpec, Sweep
 from sweep.config.schema_errors import describe_value
+from sweep.config.targets import target
 from sweep.runs.identity import canonical
 
 MOST_POINTS = 100_000

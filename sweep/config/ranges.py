@@ -6,8 +6,9 @@ from typing import Any
 
 import methods
 from methods.base.hyperparameters import Choice, Integer, SearchRange, declared
-from sweep.config.resolve import modalities_of, target
+from sweep.config.resolve import modalities_of
 from sweep.config.schema import Range, Sweep
+from sweep.config.targets import target
 from sweep.runs.identity import canonical
 
 

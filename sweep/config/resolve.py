@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -30,59 +29,13 @@ from sweep.config.nested import spread_over, value_below, with_value_below
 from sweep.config.problems import ConfigError, Path, Problem
 from sweep.config.schema import MethodSpec, Sweep
 from sweep.config.schema_errors import describe_value, explain
-from sweep.runs.severities import CORRUPT
+from sweep.config.targets import Target, target
 from sweep.training.optimizers import check_schedule
 from sweep.training.recipe import Recipe
 
 EPOCHS = 30
 """Passes over the training set where neither sweep nor dataset says how many."""
 MOST_PHASES = 5_000
-
-
-@dataclass(frozen=True)
-class Target:
-    """The value that a varied name sets. section: the key of a sweep that it belongs to. owner: the one method or
-    dataset that it is for; None: every one of the sweep."""
-
-    section: Literal["hyperparameters", "train", "data", "encoders", "epochs"]
-    owner: str | None
-    path: tuple[str, ...]
-
-    @property
-    def hyperparameter(self) -> str | None:
-        """Return the hyperparameter that it sets, or of which it sets a part."""
-        return self.path[0] if self.section == "hyperparameters" else None
-
-    def concerns(self, method: str, dataset: str) -> bool:
-        return self.owner in (None, dataset if self.section == "data" else method)
-
-
-def target(name: str) -> Target:
-    """Find what ``name`` sets: ``alpha``, ``iprm.alpha``, ``rho.audio``, ``igm.rho.audio``, ``train.lr``,
-    ``train.schedule.every``, ``data.image_noise``, ``data.av_digits.image_noise``, ``data.corrupt.image.noise``,
-    ``data.av_digits.corrupt.image.noise``, ``encoders.left.width``, ``epochs``. What stands first is a method before it
-    is a hyperparameter."""
-    first = name.partition(".")[0]
-    return _target(name, first in methods.METHODS.found.usable or first in methods.METHODS.found.unusable)
-
-
-@cache
-def _target(name: str, owned: bool) -> Target:
-    first, *rest = name.split(".")
-    if first == "epochs" and not rest:
-        return Target("epochs", None, ("epochs",))
-    if first == "train":
-        return Target("train", None, tuple(rest))
-    if first == "encoders":
-        return Target("encoders", None, tuple(rest))
-    if first == "data":
-        owns = len(rest) > 1 and rest[0] != CORRUPT
-        return Target("data", rest[0] if owns else None, tuple(rest[owns:]))
-    return (
-        Target("hyperparameters", first, tuple(rest))
-        if owned and rest
-        else Target("hyperparameters", None, (first, *rest))
-    )
 
 
 def varied_names(sweep: Sweep, method: str, dataset: str) -> list[str]:

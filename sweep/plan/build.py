@@ -20,7 +20,7 @@ from sweep.config import (
     Sweep,
 )
 from sweep.config.conditions import idle_names
-from sweep.config.resolve import target
+from sweep.config.targets import target
 from sweep.plan.check_data import DataChecks
 from sweep.plan.configurations import Configuration, Plan, Role, Study
 from sweep.plan.not_applicable import is_applicable, is_left_out, nothing_applies

@@ -20,7 +20,7 @@ from sweep.config import (
     varied_names,
 )
 from sweep.config.conditions import idle_names
-from sweep.config.resolve import target
+from sweep.config.targets import target
 
 
 def listed_points(

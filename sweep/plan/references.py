@@ -7,7 +7,7 @@ from typing import Any
 
 import methods
 from sweep.config import MethodSpec, Range, ReferenceName, Sweep, search_range
-from sweep.config.resolve import target
+from sweep.config.targets import target
 
 COMMON = ("train", "epochs", "data")
 """Sections of a configuration that a method and the references have in common."""

@@ -10,7 +10,8 @@ from methods.base.hyperparameters import SearchRange
 from sweep.config import MethodSpec, Sweep, contains, range_of, varied_names
 from sweep.config.conditions import applies, conditions_first, declarations, equality_test
 from sweep.config.nested import value_below
-from sweep.config.resolve import fixed_hyperparameters, target
+from sweep.config.resolve import fixed_hyperparameters
+from sweep.config.targets import target
 from sweep.runs.records import Run
 
 

@@ -11,7 +11,7 @@ from support.config_problems import problem_lines
 from support.small_runs import make_plan
 
 from sweep.config import ConfigError
-from sweep.config.resolve import target
+from sweep.config.targets import target
 from sweep.plan.configurations import Plan
 
 

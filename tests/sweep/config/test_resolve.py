@@ -11,14 +11,8 @@ from support.config_problems import problem_lines
 from methods.base import Phase
 from methods.base.hyperparameters import hyper
 from sweep.config import ConfigError
-from sweep.config.resolve import (
-    _check_extent,
-    epoch_budget,
-    fixed_hyperparameters,
-    resolve,
-    target,
-    varied_names,
-)
+from sweep.config.resolve import _check_extent, epoch_budget, fixed_hyperparameters, resolve, varied_names
+from sweep.config.targets import target
 
 pytest_plugins = ["support.sweep_files"]
 
