@@ -1,0 +1,350 @@
+"""Tests of one module, run against one change of it after the other.
+
+A process collects the tests once. Its first child runs them all and notes which lines of the module each reaches. Then
+every change has a child: it puts the changed code into the functions that are loaded already and runs the tests that
+reach the change, fastest first, then the others, which may reach it in a process of their own or by what another test
+left in a cache. What Python ran while it imported the module cannot be changed like that: against such a change the
+tests run in a process that imports the module anew.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import json
+import math
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial, reduce
+from importlib.util import cache_from_source
+from itertools import pairwise
+from operator import or_
+from pathlib import Path
+from types import CodeType, FrameType, FunctionType
+from typing import Any
+
+import pytest
+
+from benchmarks.mutations import Mutation
+
+ROOT = Path(__file__).resolve().parent.parent
+
+Name = tuple[str, int]
+"""A function of a module: its qualified name and its first line."""
+Replacements = Sequence[tuple[FunctionType, CodeType]]
+"""Functions, and the code that takes the place of each's own."""
+Tracer = Callable[[FrameType, str, Any], Any]
+
+
+def unnoticed(checkout: Path, path: str, tests: Sequence[str], changes: Sequence[Mutation]) -> Iterator[Mutation]:
+    """Yield the changes of the module at ``path`` under which all tests of a checkout pass. Raises SystemExit where
+    they fail as it is."""
+    results, output = (checkout.parent / f"{checkout.name}.{ending}" for ending in ("results", "output"))
+    runner = _ChangeRunner(checkout / path, changes, results)
+    code = in_own_process(lambda: _run_pytest(checkout, tests, output, [runner]))
+    if code == 5:
+        raise SystemExit(f"{path} has no test that runs without Ray")
+    if code != 0:
+        raise SystemExit(f"the tests of {path} fail without any change:\n{output.read_text('utf-8')}")
+    found = json.loads(results.read_text("utf-8"))
+    for number, change in enumerate(changes):
+        survived = found["survived"].get(str(number))
+        if survived is None:
+            with written(checkout / path, change.source):
+                survived = all_pass(checkout, tests, time_limit(found["seconds"]), found["seconds"])
+        if survived:
+            yield change
+
+
+def all_pass(checkout: Path, tests: Sequence[str], limit: float, seconds: Mapping[str, float] | None = None) -> bool:
+    """Run tests of a checkout in a process of their own, the fastest first where their ``seconds`` are known; False
+    where one fails, or all take longer than ``limit`` seconds."""
+    return in_own_process(lambda: _run_pytest(checkout, tests, None, [_FastestFirst(seconds or {})]), limit) == 0
+
+
+def time_limit(seconds: Mapping[str, float]) -> float:
+    """Return the seconds after which tests count as caught in a loop, from those that each takes."""
+    return 10 + 5 * sum(seconds.values())
+
+
+# Processes ---------------------------------------------------------------------------------------------------------
+
+
+def in_own_process(work: Callable[[], int], limit: float | None = None) -> int | None:
+    """Do something in a child of this process, which exits with what it returns; None after ``limit`` seconds."""
+    child = os.fork()
+    if child == 0:
+        _do_and_exit(work, limit)
+    os.setpgid(child, child)  # whatever the tests start ends with them
+    deadline, ended = math.inf if limit is None else time.monotonic() + limit, None
+    try:
+        while ended is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+            ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    finally:
+        os.killpg(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+    return None if ended is None else os.waitstatus_to_exitcode(status)
+
+
+def _do_and_exit(work: Callable[[], int], limit: float | None) -> None:
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        if limit is not None:
+            signal.alarm(math.ceil(limit) + 1)  # ends a loop even if nobody waits any more
+        code = work()
+        sys.stdout.flush()
+    except BaseException:
+        traceback.print_exc()
+        raise
+    finally:
+        os._exit(code)
+
+
+def _run_pytest(checkout: Path, tests: Sequence[str], output: Path | None, plugins: Sequence[object]) -> int:
+    """Run pytest on a checkout in this process, a child of the one that has imported the libraries."""
+    sink = os.open(output or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(sink, 1)
+    os.dup2(sink, 2)
+    sys.stdout = sys.stderr = os.fdopen(sink, "w")
+    os.chdir(checkout)
+    paths = [str(checkout), str(checkout / "tests")]
+    # A module that changes within a second, and not in length, is taken from its bytecode otherwise.
+    sys.dont_write_bytecode = True
+    os.environ |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    sys.path[:] = [*paths, *(path for path in sys.path if path not in ("", str(ROOT)))]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "benchmarks"]:
+        del sys.modules[name]
+    temporary = checkout.parent / f"{checkout.name}.tests"
+    options = ["-x", "-q", "-m", "not ray", "-p", "no:cacheprovider", f"--basetemp={temporary}"]
+    return int(pytest.main([*options, *tests], plugins=list(plugins)))
+
+
+@contextmanager
+def written(path: Path, source: str) -> Iterator[None]:
+    """Give a module another text for a while."""
+    before = path.read_text("utf-8")
+    path.write_text(source, "utf-8")
+    Path(cache_from_source(str(path))).unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        path.write_text(before, "utf-8")
+
+
+# Plugins of pytest -------------------------------------------------------------------------------------------------
+
+
+class _FastestFirst:
+    """Orders the tests by the seconds that each takes."""
+
+    def __init__(self, seconds: Mapping[str, float]) -> None:
+        self._seconds = seconds
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items.sort(key=lambda item: self._seconds.get(item.nodeid, 0.0))
+
+
+@dataclass
+class Reach:
+    """What a test, or a fixture that several share, ran of the module, and how long it took."""
+
+    seconds: float = 0.0
+    lines: set[int] = field(default_factory=set)
+
+    def __or__(self, other: Reach) -> Reach:
+        return Reach(self.seconds + other.seconds, self.lines | other.lines)
+
+
+class _ChangeRunner:
+    """Runs, instead of the tests once, those that reach a change against each, and writes down what survived."""
+
+    def __init__(self, module: Path, changes: Sequence[Mutation], results: Path) -> None:
+        self._module, self._changes, self._results = module, changes, results
+        self._trace = _Trace(module)
+        self._own = Reach()
+        self._of_fixtures: dict[str, Reach] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_load_initial_conftests(self) -> None:
+        """Note what is run by imports, and let later processes find the modules' bytecode: half of their time."""
+        sys.dont_write_bytecode = False
+        self._trace.start()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        self._trace.stop()
+        sys.dont_write_bytecode = True
+        if session.testsfailed or not session.items:
+            return None
+        if in_own_process(lambda: self._trace_tests(session)) != 0:
+            session.testsfailed = 1
+            return True
+        reached = {
+            name: Reach(seconds, set(lines))
+            for name, (seconds, lines) in json.loads(self._results.read_text("utf-8")).items()
+        }
+        seconds = {name: reach.seconds for name, reach in reached.items()}
+        original, loaded = self._module.read_text("utf-8"), functions_of(self._module)
+        survived = dict[int, bool]()
+        for number, change in enumerate(self._changes):
+            replacements = replaced_code(original, change.source, self._module, loaded, self._trace.called)
+            if replacements is not None:
+                lines = set(range(change.line, change.last_line + 1))
+                order = sorted(session.items, key=lambda item: _place(reached[item.nodeid], lines))
+                with written(self._module, change.source):
+                    work = partial(_test_replaced, session, order, replacements)
+                    survived[number] = in_own_process(work, time_limit(seconds)) == 0
+        self._results.write_text(json.dumps({"seconds": seconds, "survived": survived}), "utf-8")
+        return True
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+        """Count what a shared fixture runs as run by all tests that ask for it, and not only by the first."""
+        if fixturedef.scope == "function":
+            return (yield)
+        before, started = self._trace.take(), time.perf_counter()
+        try:
+            return (yield)
+        finally:
+            spent = Reach(time.perf_counter() - started, self._trace.take())
+            self._of_fixtures[fixturedef.argname] = self._of_fixtures.get(fixturedef.argname, Reach()) | spent
+            self._own |= Reach(-spent.seconds, before)
+
+    def _trace_tests(self, session: pytest.Session) -> int:
+        """Run all tests, and write down what each reaches."""
+        own = dict[str, Reach]()
+        self._trace.start()
+        for item, following in pairwise([*session.items, None]):
+            self._own, started = Reach(), time.perf_counter()
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            own[item.nodeid] = self._own | Reach(time.perf_counter() - started, self._trace.take())
+            if session.shouldfail:
+                session.config.hook.pytest_sessionfinish(session=session, exitstatus=1)  # says what failed
+                return 1
+        self._trace.stop()
+        reached = {}
+        for item in session.items:
+            shared = (self._of_fixtures.get(name, Reach()) for name in getattr(item, "fixturenames", ()))
+            reach = reduce(or_, shared, own[item.nodeid])
+            reached[item.nodeid] = (reach.seconds, sorted(reach.lines))
+        self._results.write_text(json.dumps(reached), "utf-8")
+        return 0
+
+
+def _place(reach: Reach, lines: set[int]) -> tuple[bool, float]:
+    return not reach.lines & lines, reach.seconds
+
+
+def _test_replaced(session: pytest.Session, items: Sequence[pytest.Item], replacements: Replacements) -> int:
+    """Run tests with other code in functions, until one fails; return how many did."""
+    for function, code in replacements:
+        function.__code__ = code
+    for item, following in pairwise([*items, None]):
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.shouldfail:
+            break
+    return session.testsfailed
+
+
+class _Trace:
+    """Notes the lines of one module that are run, by any thread, and the functions that are called."""
+
+    def __init__(self, module: Path) -> None:
+        self._file = str(module)
+        self._lines = set[int]()
+        self.called = set[Name]()
+
+    def start(self) -> None:
+        threading.settrace(self._enter)
+        sys.settrace(self._enter)
+
+    def stop(self) -> None:
+        sys.settrace(None)
+        threading.settrace(None)  # type: ignore[arg-type]
+
+    def take(self) -> set[int]:
+        """Return the lines that were run since this was asked last."""
+        lines, self._lines = self._lines, set()
+        return lines
+
+    def _enter(self, frame: FrameType, event: str, _: Any) -> Tracer | None:
+        if frame.f_code.co_filename != self._file:
+            return None
+        self.called.add(name_of(frame.f_code))
+        return self._line
+
+    def _line(self, frame: FrameType, event: str, _: Any) -> Tracer:
+        self._lines.add(frame.f_lineno)
+        return self._line
+
+
+# Code of functions -------------------------------------------------------------------------------------------------
+
+
+def replaced_code(
+    original: str, changed: str, module: Path, loaded: Mapping[Name, Sequence[FunctionType]], called: Container[Name]
+) -> Replacements | None:
+    """Pair each loaded function that a change of its module concerns with its new code. None where that does not make
+    the change: it concerns what the module runs on import, or a function that was ``called`` meanwhile."""
+    before, after = (compile(source, str(module), "exec", dont_inherit=True) for source in (original, changed))
+    if name_of(before) not in called:
+        return []  # whoever imports it later finds the changed file
+    if _on_import(before) != _on_import(after):
+        return None
+    replacements = list[tuple[FunctionType, CodeType]]()
+    for old, new in zip(_functions(before), _functions(after), strict=True):
+        if _without_lines(old) != _without_lines(new):
+            functions = loaded.get(name_of(old), [])
+            if not functions or name_of(old) in called or len(old.co_freevars) != len(new.co_freevars):
+                return None
+            replacements += ((function, new) for function in functions)
+    return replacements
+
+
+def functions_of(module: Path) -> dict[Name, list[FunctionType]]:
+    """Find all functions of a module, wherever a class or a decorator keeps them."""
+    found = dict[Name, list[FunctionType]]()
+    gc.unfreeze()  # what is frozen is not listed
+    for function in gc.get_objects():
+        if type(function) is FunctionType and function.__code__.co_filename == str(module):
+            found.setdefault(name_of(function.__code__), []).append(function)
+    gc.freeze()
+    return found
+
+
+def name_of(code: CodeType) -> Name:
+    return code.co_qualname, code.co_firstlineno
+
+
+def _functions(code: CodeType) -> Iterator[CodeType]:
+    """Yield the code of the functions of a module and of its classes, but not of those inside functions."""
+    for inner in filter(inspect.iscode, code.co_consts):
+        if _is_function(inner):
+            yield inner
+        else:
+            yield from _functions(inner)
+
+
+def _is_function(code: CodeType) -> bool:
+    return bool(code.co_flags & inspect.CO_OPTIMIZED)
+
+
+def _on_import(code: CodeType) -> CodeType:
+    """Leave of a module's code what is run on import: functions become their names."""
+    return _without_lines(code, lambda inner: inner.co_qualname if _is_function(inner) else _on_import(inner))
+
+
+def _without_lines(code: CodeType, of_inner: Callable[[CodeType], object] | None = None) -> CodeType:
+    """Return code that equals other code if it does the same, on whichever lines it stands."""
+    of_inner = of_inner or _without_lines
+    consts = (of_inner(const) if inspect.iscode(const) else const for const in code.co_consts)
+    return code.replace(co_firstlineno=1, co_linetable=b"", co_consts=tuple(consts))
