@@ -62,6 +62,42 @@ def test_groups_that_are_clipped_apart_keep_their_own_norms(monkeypatch: pytest.
     assert gradients_left(True) == pytest.approx([1, 1], rel=1e-5)
 
 
+class Weighing(WorkerGroup):
+    """One of two workers; what it hears of gradients is its own."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank, self.size, self.counted = rank, 2, list[bool]()
+
+    def averaged_gradients(self, losses: Any, parameters: Any, counts: bool = True) -> Any:
+        self.counted.append(counts)
+        return [list(torch.autograd.grad(loss, parameters, retain_graph=True)) for loss in losses]
+
+
+def test_gradients_are_a_list_for_one_loss_and_a_list_of_these_for_several() -> None:
+    held = [torch.nn.Parameter(torch.tensor([1.0, 2.0])), torch.nn.Parameter(torch.tensor([3.0]))]
+    context = hand_driven_context(ParametersAlone(held), toy_dataset(), Recipe(batch_size=16))
+    first, second = held[0].square().sum() + held[1].sum(), held[0].sum()
+    assert [g.tolist() for g in context.gradients(first, held)] == [[2, 4], [1]]
+    found = context.gradients([first, second], held)
+    assert [[g.tolist() for g in of_loss] for of_loss in found] == [[[2, 4], [1]], [[1, 1], [0]]]
+    assert [[g.tolist() for g in of_loss] for of_loss in context.gradients((second,), held)] == [[[1, 1], [0]]]
+    assert [p.grad for p in held] == [None, None]
+
+
+def test_a_worker_weighs_its_gradients_by_its_samples() -> None:
+    held, workers = [torch.nn.Parameter(torch.tensor([1.0]))], Weighing(1)
+    context = hand_driven_context(ParametersAlone(held), toy_dataset(), Recipe(batch_size=16), workers=workers)
+    found = [
+        float(context.gradients(held[0].sum(), held)[0]) for _ in context.training_batches(torch.arange(45), False)
+    ]
+    assert found == pytest.approx([1, 1, 2 * 6 / 13])
+    (none,) = [
+        float(context.gradients(held[0].sum(), held)[0]) for _ in context.training_batches(torch.arange(1), False)
+    ]
+    assert none == 0
+    assert workers.counted == [True, True, True, False]
+
+
 def test_a_warning_is_written_once() -> None:
     lines: list[str] = []
     context = hand_driven_context(ParametersAlone(), toy_dataset(), Recipe(batch_size=16), warn=lines.append)

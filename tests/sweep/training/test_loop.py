@@ -73,6 +73,29 @@ def test_the_peak_is_the_best_test_epoch_of_each_metric_and_at_least_the_honest_
     assert any(value > max(result.test[key], each[-1][key]) for key, value in _without_peak(peaks).items())
 
 
+class Turned(methods.get("joint")):  # type: ignore[misc]
+    """Joint training that predicts from weights with the other sign, as a method may from an average of its own."""
+
+    def inference_state(self) -> dict[str, Any]:
+        return {name: -value for name, value in super().inference_state().items()}
+
+
+def test_the_peak_is_of_the_weights_that_would_be_kept_and_leaves_those_in_training_alone() -> None:
+    dataset, found = toy_dataset(), []
+    for peak in (True, False):
+        method = toy_method("joint", dataset, epochs=3)
+        method.__class__ = Turned
+        training = Training(method, dataset, Recipe(batch_size=16, lr=0.05), seed=3, test_peak=peak)
+        found.append((*followed(training), training.result()))
+    (records, weights, result), (plain, same, _) = found
+    assert [(r.loss, r.metrics) for r in records] == [(r.loss, r.metrics) for r in plain]
+    for one, other in zip(weights, same, strict=True):
+        assert all(torch.equal(other[name], value) for name, value in one.items())
+    turned = [scored({name: -value for name, value in each.items()}) for each in weights]
+    for key in turned[0]:
+        assert result.test[key.replace("test_", "test_peak_")] == max(each[key] for each in turned)
+
+
 def _without_peak(peaks: dict[str, float]) -> dict[str, float]:
     return {key.replace("test_peak_", "test_"): value for key, value in peaks.items()}
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from support.toy_dataset import toy_training
 
-from sweep.training.optimizers import build_optimizer, optimizer_kind
-from sweep.training.recipe import Recipe
+from methods.base.phase import Phase
+from sweep.training.optimizers import Schedule, build_optimizer, check_schedule, optimizer_kind
+from sweep.training.recipe import Recipe, ScheduleSpec
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,48 @@ def test_plateau_falls_when_the_training_loss_stands_still() -> None:
     rates = [record.learning_rate for record in records]
     assert rates[0] == 1e-6
     assert rates[-1] <= 0.5e-6
+
+
+def test_a_plateau_waits_as_long_as_its_patience_before_the_rate_falls() -> None:
+    schedule = Schedule(ScheduleSpec(name="plateau", patience=1, factor=0.5), 0.8, 9)
+    rates = []
+    for loss in (3.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0):
+        schedule.step(loss)
+        rates.append(schedule.rate)
+    assert rates == [0.8, 0.8, 0.8, 0.4, 0.4, 0.4, 0.2]
+
+
+@pytest.mark.parametrize("name", ["constant", "step", "cosine", "plateau"])
+def test_a_schedule_goes_on_from_its_state(name: Any) -> None:
+    spec, losses = ScheduleSpec(name=name, every=2.0, patience=1, factor=0.5), [1.0] * 8
+    whole, first, second = (Schedule(spec, rate, 8) for rate in (0.8, 0.8, 0.1))
+    rates = []
+    for number, loss in enumerate(losses):
+        if number == 3:
+            second.load_state_dict(first.state_dict())
+        whole.step(loss)
+        (first if number < 3 else second).step(loss)
+        rates.append((whole.rate, (first if number < 3 else second).rate))
+    assert all(one == other for one, other in rates)
+    assert len({rate for rate, _ in rates}) == {"constant": 1, "step": 5, "cosine": 8, "plateau": 4}[name]
+
+
+@pytest.mark.parametrize("name", ["plateau", "step"])
+def test_phases_of_different_losses_cannot_share_a_plateau(name: Any) -> None:
+    joint = Phase("joint", 2, {"audio": 1.0, "video": 1.0}, schedule="one")
+    audio, spec = Phase("audio", 2, {"audio": 1.0}, schedule="one"), ScheduleSpec(name=name)
+
+    def check(*phases: Phase) -> None:
+        check_schedule(phases, spec)
+
+    check(joint, replace(joint, name="again"))
+    check(joint, replace(audio, schedule="another"))
+    check(joint, replace(audio, holds_rate=True))
+    if name == "plateau":
+        with pytest.raises(ValueError, match="plateau compares losses, and those of the phases joint and audio, which"):
+            check(joint, audio)
+    else:
+        check(joint, audio)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])

@@ -45,6 +45,24 @@ def test_calibration_by_hand() -> None:
     assert float(calibration_error(sure, torch.tensor([0, 1, 0]))) == 0
 
 
+def test_a_confidence_belongs_to_the_bin_whose_upper_end_it_does_not_pass() -> None:
+    """Of samples of one bin what is too sure and what is too unsure makes up for each other; of two bins nothing."""
+
+    def error(*confidences: float) -> float:
+        sure = torch.tensor(confidences, dtype=torch.float64)
+        return float(calibration_error(torch.stack([sure, 1 - sure], 1), torch.tensor([0, 1]), bins=4))
+
+    assert error(0.75, 0.625) == pytest.approx(abs(0.25 - 0.625) / 2)  # both from 0.5 to 0.75
+    assert error(0.875, 0.75) == pytest.approx((0.125 + 0.75) / 2)
+    assert error(1.0, 0.875) == pytest.approx(0.875 / 2)
+    assert error(0.625, 0.5) == pytest.approx((0.375 + 0.5) / 2)
+    # A fifth is the upper end of the third of fifteen bins, which are what is computed unless others are asked for.
+    many = torch.full((2, 6), 0.16, dtype=torch.float64)
+    many[0, 0], many[1, 1] = 0.2, 0.19
+    expected = abs((1 - 0.2) + (0 - 0.19)) / 2
+    assert float(calibration_error(many, torch.tensor([0, 2]))) == pytest.approx(expected)
+
+
 def test_confidence_without_reason_is_a_calibration_error() -> None:
     logits = torch.tensor([[9.0, 0.0]]).repeat(10, 1)
     found = score_probabilities({"multi": logits}, torch.arange(10) % 2, "test")
