@@ -61,6 +61,12 @@ def test_as_many_steps_are_drawn_together_as_the_memory_for_them_holds(
     assert numbers.drawn == together
 
 
+def test_small_numbers_of_many_steps_are_drawn_together() -> None:
+    numbers = Numbers()
+    numbers.of_step(0, 499)
+    assert numbers.drawn == 500
+
+
 def test_a_step_that_is_asked_for_again_or_went_before_has_its_own_numbers() -> None:
     numbers = Numbers()
     for step in (5, 5, 9, 4, 9, 12):

@@ -7,6 +7,7 @@ import os
 import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,6 +94,21 @@ def test_a_disk_that_fills_up_is_an_error_with_a_remedy_whenever_it_does(
             cached_splits("sums", "a", compute)
     assert shown(cached_splits("sums", "a", compute)[0]["test"]) == ([[0, 1]], [1])
     assert compute.calls == 2
+
+
+def test_caches_that_cannot_be_made_are_an_error_with_a_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = Path.mkdir
+
+    def mkdir(self: Path, *given: Any, **named: Any) -> None:
+        if self.is_relative_to(tmp_path / "caches"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        make(self, *given, **named)
+
+    compute = Computation()
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with pytest.raises(CacheError, match=r"cannot be written \(Permission denied\); change its permissions, or set"):
+        cached_splits("sums", "a", compute)
+    assert compute.calls == 0
 
 
 def test_what_has_no_room_is_refused_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:

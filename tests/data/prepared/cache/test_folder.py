@@ -307,6 +307,28 @@ def test_an_array_of_another_size_is_made_anew(caches: Path) -> None:
         assert left[-1].tolist() == [rows, rows]
 
 
+def test_a_link_in_the_place_of_a_file_is_not_written_through(caches: Path) -> None:
+    folder, elsewhere = CacheFolder("sums"), caches / "elsewhere"
+    folder.path.mkdir(parents=True)
+    elsewhere.write_bytes(b"of somebody else")
+    (folder.path / "train.left.values.npy").symlink_to(elsewhere)
+    with pytest.raises(OSError, match="symbolic links"), folder.writer(ROWS, 1):
+        pass
+    assert elsewhere.read_bytes() == b"of somebody else"
+
+
+def test_who_may_read_and_write_a_file_is_left_to_the_user(caches: Path) -> None:
+    folder = CacheFolder("sums")
+    folder.path.mkdir(parents=True)
+    before = os.umask(0o027)
+    try:
+        with folder.writer(ROWS, 1):
+            pass
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in folder.path.glob("*.npy")} == {0o640}
+
+
 def test_what_a_writer_has_put_is_on_the_disk_when_it_has_ended(caches: Path, disk: RecordedDisk) -> None:
     folder = CacheFolder("sums")
     folder.path.mkdir(parents=True)

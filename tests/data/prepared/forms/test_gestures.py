@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from support.batches_of_forms import assert_a_device_is_served_the_same
 from support.media_files import noise, serve, shaded, write_video
 
 from data.media import MediaError
 from data.prepared import Clip
 from data.prepared.cache.store import SampleStore
-from data.prepared.forms import Flow, GestureClip
+from data.prepared.forms import Flow, Form, GestureClip, gestures
 from data.prepared.forms.gestures import centre, crops, draw_corners, read_clip
 from data.prepared.forms.pictures import IMAGENET
 
@@ -168,3 +170,17 @@ def test_what_is_stored_of_gestures_has_its_name_until_its_decoding_changes() ->
         "samples-flow-af84191254c03d2d",
         "samples-flow-894bc1191badcc97",
     ]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        GestureClip(frames=3, start_range=2, stored_size=12, size=8),
+        GestureClip(frames=3, start_range=2, stored_size=12, size=8, channels=1),
+        Flow(frames=3, stored_size=12, size=8, bound=1.5),
+    ],
+    ids=["colour", "depth", "flow"],
+)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_device_is_served_what_the_host_is(form: Form, split: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_a_device_is_served_the_same(form, gestures, split, monkeypatch)

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from support.batches_of_forms import assert_a_device_is_served_the_same
 from support.media_files import noise, serve, shaded, write_picture, write_video
 
 from data.augment.crops import crop, draw_crops, draw_flips
 from data.media import MediaError
 from data.prepared.cache.store import SampleStore
-from data.prepared.forms import Frames, Image
+from data.prepared.forms import Form, Frames, Image, pictures
 from data.prepared.forms.columns import ArrayColumn
 from data.prepared.forms.pictures import IMAGENET, STANDARDS, middles, standardise
 
@@ -167,6 +169,18 @@ def test_training_draws_a_frame_of_each_segment(tmp_path: Path) -> None:
     assert shades(column.gather(torch.tensor([0, 1]), "cpu")) == [[1, 3, 5], [0, 1, 1]]
 
 
+def test_the_largest_number_that_is_drawn_still_names_a_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Just below one it becomes one, once the number of a segment is added to it."""
+
+    def largest(shape: tuple[int, ...], limits: tuple[float, float], generator: torch.Generator) -> torch.Tensor:
+        return torch.full(shape, 1 - 2.0**-53, dtype=torch.float64)
+
+    form = Frames(frames=3, size=16, stored_size=16, random_crop=False, flip=False)
+    column = serve(form, [folder(tmp_path / "a", 6)], "train", tmp_path)
+    monkeypatch.setattr(pictures, "uniform", largest)
+    assert shades(column.draw(torch.tensor([0]), "cpu", seeded())) == [[1, 4, 5]]
+
+
 def test_long_clips_are_thinned_for_training(tmp_path: Path) -> None:
     form = Frames(frames=1, size=16, stored_size=16, most=3)
     arrays = form.decode(folder(tmp_path, 9), "train")
@@ -233,3 +247,21 @@ def test_clips_of_too_few_frames_are_refused(tmp_path: Path) -> None:
         Frames(frames=3, least=4).decode(clip, "train")
     with pytest.raises(MediaError, match="a clip: 0 frames, at least 1 are needed"):
         Frames(frames=3).decode((), "train")
+
+
+# Devices ----------------------------------------------------------------------------------------------------------
+
+FORMS = [
+    Image(size=16, stored_size=24),
+    Image(size=16, stored_size=24, randaugment=True, normalise=None),
+    Image(size=16, stored_size=16, crop_scale=None, normalise="clip"),
+    Frames(frames=1, size=16, stored_size=24, most=4),
+    Frames(frames=3, size=16, stored_size=24, most=4, flip=False),
+    Frames(frames=2, size=16, stored_size=24, most=4, random_crop=False),
+]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_device_is_served_what_the_host_is(form: Form, split: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_a_device_is_served_the_same(form, pictures, split, monkeypatch)

@@ -3,15 +3,17 @@ from __future__ import annotations
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from support.batches_of_forms import assert_a_device_is_served_the_same
 from support.media_files import serve, tone, write_sound
 
 from data.media import MediaError
 from data.prepared.cache.store import SampleStore
-from data.prepared.forms import FilterBank, Spectrogram
+from data.prepared.forms import FilterBank, Form, Spectrogram, sound
 from data.prepared.forms.base import Stored
 from data.prepared.forms.sound import fill_up, log_stft
 
@@ -169,6 +171,20 @@ def test_a_resident_column_serves_the_same(tmp_path: Path) -> None:
     assert torch.equal(resident.draw(index, "cpu", seeded()), column.draw(index, "cpu", seeded()))
     assert len(resident) == 3
     assert column.nbytes == resident.nbytes == 3 * (33 * 21 * 4 + 1)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        Spectrogram(rate=800, seconds=0.5, n_fft=16, hop=40),
+        Spectrogram(rate=800, seconds=0.5, n_fft=16, hop=40, crop="random", dtype="float32", mask_bands=3),
+        FilterBank(frames=20, mels=16, mean=-4.5, deviation=10.3, mask_frames=5),
+    ],
+    ids=["whole", "random crop", "filter bank"],
+)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_device_is_served_what_the_host_is(form: Form, split: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_a_device_is_served_the_same(form, sound, split, monkeypatch)
 
 
 def test_evaluation_is_never_masked(tmp_path: Path) -> None:
