@@ -36,6 +36,9 @@ from benchmarks.mutations import Mutation
 
 ROOT = Path(__file__).resolve().parent.parent
 
+GRACE = 5.0
+"""Seconds beyond some multiple of its own after which a test counts as caught in a loop."""
+
 Name = tuple[str, int]
 """A function of a module: its qualified name and its first line."""
 Replacements = Sequence[tuple[FunctionType, CodeType]]
@@ -71,7 +74,7 @@ def all_pass(checkout: Path, tests: Sequence[str], limit: float, seconds: Mappin
 
 def time_limit(seconds: Mapping[str, float]) -> float:
     """Return the seconds after which tests count as caught in a loop, from those that each takes."""
-    return 10 + 5 * sum(seconds.values())
+    return 2 * GRACE + 5 * sum(seconds.values())
 
 
 # Processes ---------------------------------------------------------------------------------------------------------
@@ -201,7 +204,7 @@ class _ChangeRunner:
                 lines = set(range(change.line, change.last_line + 1))
                 order = sorted(session.items, key=lambda item: _place(reached[item.nodeid], lines))
                 with written(self._module, change.source):
-                    work = partial(_test_replaced, session, order, replacements)
+                    work = partial(_test_replaced, session, order, seconds, replacements)
                     survived[number] = in_own_process(work, time_limit(seconds)) == 0
         self._results.write_text(json.dumps({"seconds": seconds, "survived": survived}), "utf-8")
         return True
@@ -244,11 +247,15 @@ def _place(reach: Reach, lines: set[int]) -> tuple[bool, float]:
     return not reach.lines & lines, reach.seconds
 
 
-def _test_replaced(session: pytest.Session, items: Sequence[pytest.Item], replacements: Replacements) -> int:
-    """Run tests with other code in functions, until one fails; return how many did."""
+def _test_replaced(
+    session: pytest.Session, items: Sequence[pytest.Item], seconds: Mapping[str, float], replacements: Replacements
+) -> int:
+    """Run tests with other code in functions, until one fails; return how many did. A test that takes far more
+    processor seconds than before ends this process."""
     for function, code in replacements:
         function.__code__ = code
     for item, following in pairwise([*items, None]):
+        signal.setitimer(signal.ITIMER_PROF, GRACE + 3 * seconds[item.nodeid])
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         if session.shouldfail:
             break

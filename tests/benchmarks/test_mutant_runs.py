@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import mutant_runs
 from benchmarks.mutant_runs import all_pass, in_own_process, unnoticed
 from benchmarks.mutations import mutations
 
@@ -114,6 +115,18 @@ def test_beyond():
     changes = [each for each in mutations(MODULE, "counted.py") if each.line == 15]
     assert changes
     assert not list(unnoticed(checkout, "counted.py", ["test_counted.py"], changes))
+
+
+def test_a_change_that_never_ends_is_noticed(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "def left(x):\n    while x > 3:\n        x -= 3\n    return x\n"
+    (checkout / "counted.py").write_text(source)
+    (checkout / "test_counted.py").write_text(
+        "from counted import left\n\n\ndef test_left():\n    assert left(5) == 2\n"
+    )
+    endless = [each for each in mutations(source, "counted.py") if each.after == "pass"]
+    assert len(endless) == 1
+    monkeypatch.setattr(mutant_runs, "GRACE", 0.2)
+    assert not list(unnoticed(checkout, "counted.py", ["test_counted.py"], endless))
 
 
 @pytest.mark.parametrize(
