@@ -107,6 +107,11 @@ def test_what_is_no_backbone_is_refused_by_what_is_wrong(llama: tuple[Path, nn.M
         PretrainedTransformer(str(tmp_path))
 
 
+def test_loading_leaves_the_terminal_alone(llama: tuple[Path, nn.Module], capfd: pytest.CaptureFixture[str]) -> None:
+    PretrainedTransformer(str(llama[0]))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_model_that_takes_no_tokens_is_refused(tmp_path: Path) -> None:
     from transformers import ViTConfig, ViTModel
 

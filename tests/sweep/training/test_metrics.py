@@ -128,6 +128,24 @@ def test_of_many_modalities_shapley_values_are_estimated_from_few_subsets() -> N
     assert found == pytest.approx(shapley_values(names, accuracy))
 
 
+@pytest.mark.parametrize(("orders", "drawn"), [(12, 6), (6, 3), (5, 3), (1, 1)])
+def test_orders_are_drawn_in_pairs_of_one_and_its_reverse(
+    orders: int, drawn: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw, found = torch.randperm, list[list[int]]()
+
+    def randperm(count: int, generator: torch.Generator) -> torch.Tensor:
+        found.append(draw(count, generator=generator).tolist())
+        return torch.tensor(found[-1])
+
+    asked, names = set[tuple[str, ...]](), [f"m{i}" for i in range(6)]
+    monkeypatch.setattr(torch, "randperm", randperm)
+    sampled_shapley_values(names, lambda subset: float(asked.add(subset) or 0), orders)
+    assert len(found) == drawn
+    both = [order for one in found for order in (one, one[::-1])]
+    assert asked == {tuple(names[k] for k in sorted(order[:size])) for order in both for size in range(7)}
+
+
 def test_imbalance_of_a_method_is_the_spread_of_its_shapley_values() -> None:
     dataset = toy_dataset()
     method = toy_method("joint", dataset)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from support.corrupted_results import noisier_and_noisier
+from support.described_figures import assert_looks_as_before
 
 from sweep.analysis.parts import Parts
 from sweep.analysis.robustness import robustness
@@ -31,6 +32,24 @@ def test_levels_stand_beside_what_each_method_loses(parts: Parts) -> None:
     assert len(left.containers) == 3
     assert "Grey" not in drawing.caption
     assert (drawing.stem, drawing.kind) == ("severity-digits-profile-noise-test-accuracy", "severities")
+
+
+def test_both_panels_are_as_they_were_looked_at(parts: Parts) -> None:
+    (drawing,) = draw_robustness(parts)
+    assert_looks_as_before("robustness", drawing.figure, drawing.caption)
+    with for_paper(3.3):
+        (narrow,) = draw_robustness(parts)
+    assert_looks_as_before("robustness-narrow", narrow.figure, narrow.caption)
+
+
+def test_every_method_more_makes_the_figure_higher(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    (found,) = robustness(parts)
+    row = found.changes[found.changes["label"].eq("igm")]
+    many = [row.assign(label=f"method {number}") for number in range(20)]
+    long = replace(found, changes=pd.concat([*many, found.changes[found.changes["plain"]]]))
+    monkeypatch.setattr("sweep.report.figures.robustness.robustness", lambda parts: [found, long])
+    heights = [drawing.figure.get_figheight() for drawing in draw_robustness(parts)]
+    assert heights[1] / heights[0] == pytest.approx((0.19 * 21 + 1.0) / 2.8)
 
 
 def test_panels_stand_one_below_the_other_in_a_narrow_column(parts: Parts) -> None:
