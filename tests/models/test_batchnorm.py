@@ -276,6 +276,16 @@ def _beside(monkeypatch: pytest.MonkeyPatch, other: Tensor) -> None:
     monkeypatch.setattr(batchnorm, "_rows_of_workers", lambda own: torch.stack([own, row]))
 
 
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_the_row_of_a_worker_stands_at_its_rank_among_zeros(monkeypatch: pytest.MonkeyPatch, rank: int) -> None:
+    monkeypatch.setattr(dist, "get_rank", lambda: rank)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 3)
+    monkeypatch.setattr(batchnorm, "all_reduce", lambda rows, group: rows + 10)  # the others' rows
+    expected = torch.full((3, 2), 10.0)
+    expected[rank] += torch.tensor([1.0, 2.0])
+    assert torch.equal(batchnorm._rows_of_workers(torch.tensor([1.0, 2.0])), expected)
+
+
 @pytest.mark.parametrize("momentum", [0.3, None])
 @pytest.mark.parametrize("sizes", [(4, 2), (1, 3), (3, 0), (0, 3)])
 def test_shares_of_any_size_have_the_moments_of_the_joint_batch(
