@@ -35,6 +35,18 @@ def test_each_operation_is_torchvisions(number: int, name: str, reverse: int) ->
     assert (torch.equal(expected, images)) == (name == "identity")
 
 
+@pytest.mark.parametrize("reverse", [0, 1])
+def test_a_wide_or_high_picture_is_shifted_by_torchvisions_pixels(reverse: int) -> None:
+    from torchvision.transforms.v2 import functional as F
+
+    pixels = int(7 / 30 * 150 / 331 * 1658) * (-1 if reverse else 1)
+    wide = noise(1, 3, 4, 1658)
+    for name, images, shift in (("translate_x", wide, [pixels, 0]), ("translate_y", wide.mT, [0, pixels])):
+        expected = F.affine(images, angle=0.0, translate=shift, scale=1.0, shear=[0.0, 0.0])
+        drawn = torch.tensor([[[OPERATIONS.index(name), reverse]]])
+        assert torch.equal(rand_augment(images, drawn), expected)
+
+
 def test_each_sample_gets_its_own_operations_in_order() -> None:
     images = noise(6, 3, 16, 16)
     operations = draw_operations(6, seeded(1))
