@@ -6,7 +6,6 @@ import pytest
 import torch
 from support.device_waits import no_waits
 from support.tiny_encoders import TINY, samples, tiny
-from torch.nn import functional as F
 
 from models import encoders
 
@@ -105,14 +104,6 @@ def test_tokens_are_places_row_by_row_and_frame_after_frame() -> None:
 def test_tokens_of_class_scores_are_places_too() -> None:
     tokens, _ = tiny("resnet50", image_feature="class_scores").tokens(samples("resnet50"))
     assert tokens.shape == (3, 1, 2048)
-
-
-@pytest.mark.parametrize("name", TEXTS)
-def test_tokens_of_padding_do_not_count(name: str) -> None:
-    x = samples(name)
-    own = F.pad(x[:, 1].bool(), (1, 0), value=True) if name == "m3ae_text" else x[:, 1].bool()
-    assert torch.equal(tiny(name).tokens(x)[1], own)
-    assert not own.all()
 
 
 @every
@@ -239,17 +230,6 @@ def test_class_scores_leave_no_stages() -> None:
     assert encoders.stage_count({"name": "resnet50", "image_feature": "class_scores"}) == 0
 
 
-@pytest.mark.parametrize("name", TEXTS)
-def test_tokens_of_another_vocabulary_are_named(name: str) -> None:
-    encoder, x = tiny(name), samples(name)
-    x[1, 0, 1] = 50
-    with pytest.raises(ValueError, match=f"encoder {name}: token id 50 is outside its vocabulary of 50; the tokenizer"):
-        encoder(x)
-    x[1, 0, 1] = -1
-    with pytest.raises(ValueError, match="token id -1"):
-        encoder(x)
-
-
 @pytest.mark.parametrize("name", [n for n in TINY if "pretrained" in encoders.ENCODERS[n].Options.model_fields])
 def test_weights_to_start_from_have_a_name(name: str) -> None:
     with pytest.raises(ValueError, match=f"encoder {name}, pretrained: .*at least 1 character"):
@@ -260,29 +240,3 @@ def test_weights_to_start_from_have_a_name(name: str) -> None:
 def test_heads_divide_the_width(name: str) -> None:
     with pytest.raises(ValueError, match=f"encoder {name}: 3 heads do not divide a width of 16$"):
         encoders.resolve({"name": name, **TINY[name][0], "heads": 3})
-
-
-@pytest.mark.parametrize("name", TEXTS)
-def test_what_stands_at_padding_does_not_count(name: str) -> None:
-    encoder, x = tiny(name).eval(), samples(name, 4)
-    padding = x[:, 1] == 0
-    assert padding.any()
-    other = x.clone()
-    other[:, 0][padding] = 7
-    expected = encoder(x)
-    assert torch.equal(encoder(other), expected)
-    unmasked = x.clone()
-    unmasked[:, 1] = 1
-    changed = (encoder(unmasked) - expected).abs().amax(1) > 1e-4
-    # CLIP's tokens see only those before them, so that padding behind the last one counts for nothing.
-    assert changed.tolist() == (padding.any(1) & (name != "clip_text")).tolist()
-
-
-@pytest.mark.parametrize("name", ["bert", "m3ae_text"])
-def test_the_length_that_texts_are_padded_to_does_not_count(name: str) -> None:
-    spec = {"name": name, **TINY[name][0]}
-    short, long = encoders.build(spec, (2, 6)).eval(), encoders.build(spec, (2, 10)).eval()
-    long.load_state_dict(short.state_dict())
-    x = samples(name)[:, :, :6]
-    padded = torch.nn.functional.pad(x, (0, 4))
-    torch.testing.assert_close(long(padded), short(x))

@@ -1,4 +1,4 @@
-"""BERT and CLIP: the library's features, and weights from folders, files and the hub."""
+"""Encoders of the library: sizes and weights from folders, files and the hub."""
 
 from __future__ import annotations
 
@@ -8,97 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny_encoders import TINY, samples, tiny
+from support.tiny_encoders import TINY, pretrained, samples
 from torch import nn
 
 from models.encoders import BertOptions, CLIPImageOptions, CLIPTextOptions, build, resolve
 
-BERT = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "vocab_size": 50,
-    "max_position_embeddings": 12,
-}
-VISION = {**BERT, "image_size": 32, "patch_size": 16}
-
-
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module]:
-    """A network with the heads of pretraining, and the folder that holds it."""
-    from transformers import BertConfig, BertForPreTraining
-
-    torch.manual_seed(5)
-    model = BertForPreTraining(BertConfig(**BERT)).eval()
-    folder = tmp_path_factory.mktemp("bert")
-    model.save_pretrained(folder)
-    return folder, model
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module]:
-    """A network of both branches with a shared space of 8, and the folder that holds it."""
-    from transformers import CLIPConfig, CLIPModel
-
-    torch.manual_seed(5)
-    text = {**BERT, "eos_token_id": 49, "bos_token_id": None, "pad_token_id": 0}
-    vision = {key: value for key, value in VISION.items() if key not in ("vocab_size", "max_position_embeddings")}
-    model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).eval()
-    folder = tmp_path_factory.mktemp("clip")
-    model.save_pretrained(folder)
-    return folder, model
-
-
-def pretrained(name: str, path: Path | str, **options: Any) -> nn.Module:
-    return build({"name": name, "pretrained": str(path), **options}, TINY[name][1]).eval()
-
-
-# Features ------------------------------------------------------------------------------------------------------
-
-
-def test_bert_gives_the_librarys_features(
-    bert: tuple[Path, nn.Module], recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
-) -> None:
-    folder, model = bert
-    x = samples("bert")
-    expected = model.bert(input_ids=x[:, 0], attention_mask=x[:, 1])
-    encoder = pretrained("bert", folder)
-    torch.testing.assert_close(encoder(x), expected.last_hidden_state[:, 0])
-    torch.testing.assert_close(encoder.tokens(x)[0], expected.last_hidden_state)
-    torch.testing.assert_close(pretrained("bert", folder, text_feature="pooler")(x), expected.pooler_output)
-    assert not [str(warning.message) for warning in recwarn.list if "pretrained" in str(warning.message)]
-    assert not any(capfd.readouterr())
-
-
-def test_clip_gives_the_librarys_features(
-    clip: tuple[Path, nn.Module], recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
-) -> None:
-    folder, model = clip
-    text, image = samples("clip_text"), samples("clip_image")
-    words = model.get_text_features(input_ids=text[:, 0], attention_mask=text[:, 1])
-    torch.testing.assert_close(pretrained("clip_text", folder)(text), words.pooler_output)
-    picture = model.get_image_features(pixel_values=image)
-    torch.testing.assert_close(pretrained("clip_image", folder)(image), picture.pooler_output)
-
-    hidden = model.text_model(input_ids=text[:, 0], attention_mask=text[:, 1])
-    encoder = pretrained("clip_text", folder, feature="hidden")
-    torch.testing.assert_close(encoder(text), hidden.pooler_output)
-    torch.testing.assert_close(encoder.tokens(text)[0], hidden.last_hidden_state)
-    last = text[:, 1].sum(1) - 1
-    torch.testing.assert_close(encoder(text), hidden.last_hidden_state[torch.arange(3), last])
-    encoder = pretrained("clip_image", folder, feature="hidden")
-    torch.testing.assert_close(encoder(image), model.vision_model(pixel_values=image).pooler_output)
-    assert encoder.out_dim == 16
-    assert not [str(warning.message) for warning in recwarn.list if "tensors loaded" in str(warning.message)]
-    assert not any(capfd.readouterr())
-
-
-def test_dropout_is_drawn_only_where_asked_for() -> None:
-    x, dropping = samples("bert"), tiny("bert", dropout=0.5)
-    assert not torch.equal(dropping(x), dropping(x))
-    assert torch.equal(dropping.eval()(x), tiny("bert").eval()(x))
-
+pytest_plugins = ["support.library_networks"]
 
 # Folders -------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,6 +40,11 @@ def tiny(name: str, seed: int = 0, **options: Any) -> Encoder:
     torch.manual_seed(seed)
     spec, shape = TINY[name]
     return build({"name": name, **spec, **options}, shape)
+
+
+def pretrained(name: str, path: Path | str, **options: Any) -> Encoder:
+    """The tiny encoder with the weights of a file or folder, for evaluation."""
+    return build({"name": name, "pretrained": str(path), **options}, TINY[name][1]).eval()
 
 
 def samples(name: str, count: int = 3, seed: int = 0) -> Tensor:

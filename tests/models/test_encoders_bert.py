@@ -1,0 +1,32 @@
+"""BERT gives the library's features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from support.tiny_encoders import pretrained, samples, tiny
+from torch import nn
+
+pytest_plugins = ["support.library_networks"]
+
+
+def test_bert_gives_the_librarys_features(
+    bert: tuple[Path, nn.Module], recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder, model = bert
+    x = samples("bert")
+    expected = model.bert(input_ids=x[:, 0], attention_mask=x[:, 1])
+    encoder = pretrained("bert", folder)
+    torch.testing.assert_close(encoder(x), expected.last_hidden_state[:, 0])
+    torch.testing.assert_close(encoder.tokens(x)[0], expected.last_hidden_state)
+    torch.testing.assert_close(pretrained("bert", folder, text_feature="pooler")(x), expected.pooler_output)
+    assert not [str(warning.message) for warning in recwarn.list if "pretrained" in str(warning.message)]
+    assert not any(capfd.readouterr())
+
+
+def test_dropout_is_drawn_only_where_asked_for() -> None:
+    x, dropping = samples("bert"), tiny("bert", dropout=0.5)
+    assert not torch.equal(dropping(x), dropping(x))
+    assert torch.equal(dropping.eval()(x), tiny("bert").eval()(x))

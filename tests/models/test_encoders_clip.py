@@ -1,0 +1,35 @@
+"""CLIP gives the library's features, of either branch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from support.tiny_encoders import pretrained, samples
+from torch import nn
+
+pytest_plugins = ["support.library_networks"]
+
+
+def test_clip_gives_the_librarys_features(
+    clip: tuple[Path, nn.Module], recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder, model = clip
+    text, image = samples("clip_text"), samples("clip_image")
+    words = model.get_text_features(input_ids=text[:, 0], attention_mask=text[:, 1])
+    torch.testing.assert_close(pretrained("clip_text", folder)(text), words.pooler_output)
+    picture = model.get_image_features(pixel_values=image)
+    torch.testing.assert_close(pretrained("clip_image", folder)(image), picture.pooler_output)
+
+    hidden = model.text_model(input_ids=text[:, 0], attention_mask=text[:, 1])
+    encoder = pretrained("clip_text", folder, feature="hidden")
+    torch.testing.assert_close(encoder(text), hidden.pooler_output)
+    torch.testing.assert_close(encoder.tokens(text)[0], hidden.last_hidden_state)
+    last = text[:, 1].sum(1) - 1
+    torch.testing.assert_close(encoder(text), hidden.last_hidden_state[torch.arange(3), last])
+    encoder = pretrained("clip_image", folder, feature="hidden")
+    torch.testing.assert_close(encoder(image), model.vision_model(pixel_values=image).pooler_output)
+    assert encoder.out_dim == 16
+    assert not [str(warning.message) for warning in recwarn.list if "tensors loaded" in str(warning.message)]
+    assert not any(capfd.readouterr())
