@@ -21,8 +21,9 @@ __all__ = ["Backbone", "ClassTokenTransformer", "PretrainedTransformer", "keep_c
 
 
 class Backbone(nn.Module):
-    """Base of the backbones: ``forward(tokens, mask)`` maps [B, L, D] to [B, D]; mask: bool [B, L], False for padding,
-    which nobody attends to and which is not counted."""
+    """Base of the backbones: ``forward(tokens, mask, places)`` maps [B, L, D] to [B, D]; mask: bool [B, L], False for
+    padding, which nobody attends to and which is not counted. places: int64 [L], where in the sequence the tokens
+    stand, if places that are padding in every sample have been left out."""
 
     width: int
     """D, of a token and of the feature."""
@@ -55,9 +56,12 @@ class ClassTokenTransformer(Backbone):
     def blocks(self) -> nn.Module:
         return self.layers
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, mask: Tensor, places: Tensor | None = None) -> Tensor:
         x = torch.cat([self.class_token.expand(len(tokens), 1, -1), tokens], dim=1)
-        x = x + sines(torch.arange(x.shape[1], device=x.device), self.width).to(x.dtype)
+        numbers = torch.arange(x.shape[1], device=x.device)
+        if places is not None:
+            numbers[1:] = places + 1
+        x = x + sines(numbers, self.width).to(x.dtype)
         seen = torch.cat([mask.new_ones(len(mask), 1), mask], dim=1)
         for block in self.layers:
             x = block(x, seen)
@@ -92,7 +96,7 @@ class PretrainedTransformer(Backbone):
         """Stay in evaluation mode: of what the library drops every worker would draw its own."""
         return super().train(False)
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, mask: Tensor, places: Tensor | None = None) -> Tensor:
         # Padding attends to itself: attention over nothing is not a number.
         itself = torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
         hidden = self.network(

@@ -29,10 +29,12 @@ def cross_attend(queries: Tensor, keys: Tensor, key_mask: Tensor) -> Tensor:
     """softmax(q kᵀ / √r) k over the keys in the mask, which are the values as well: [B, Lq, r], [B, Lk, r] and bool
     [B, Lk] -> [B, Lq, r]; zeros for a sample without any key."""
     seen = key_mask.unsqueeze(1)
-    scores = queries @ keys.transpose(1, 2) / queries.shape[2] ** 0.5
-    # Of -inf everywhere softmax is no number; the second mask is for samples without any key.
-    weights = scores.masked_fill(~seen, torch.finfo(scores.dtype).min).softmax(2).masked_fill(~seen, 0)
-    return weights.to(keys.dtype) @ keys
+    without = ~seen.any(2, keepdim=True)
+    # Of one head: then no [Lq, Lk] need be kept. Over no key at all softmax is no number.
+    read = F.scaled_dot_product_attention(
+        queries.unsqueeze(1), keys.unsqueeze(1), keys.unsqueeze(1), attn_mask=(seen | without).unsqueeze(1)
+    )
+    return read.squeeze(1).masked_fill(without, 0)
 
 
 def moka_delta(
@@ -61,6 +63,17 @@ def moka_delta(
         own = torch.zeros_like(tokens[..., :1])
         for m, strength in attending.items():
             own = own.masked_fill((modality_ids == m).unsqueeze(2), strength)
-        tokens = tokens + own * cross_attend(tokens, tokens, key_mask & (modality_ids >= 0))
-    delta = F.linear(tokens, b_weight)
-    return delta if scale_before_attention else delta * scaling
+        keys = key_mask & (modality_ids >= 0)
+        reads, read = _extent(own.squeeze(2) != 0), _extent(keys)
+        found = own[:, reads] * cross_attend(tokens[:, reads], tokens[:, read], keys[:, read])
+        tokens = tokens + F.pad(found, (0, 0, reads.start, tokens.shape[1] - reads.stop))
+    return F.linear(tokens if scale_before_attention else tokens * scaling, b_weight)
+
+
+def _extent(mask: Tensor) -> slice:
+    """Bound the places of [B, L] that are true in any sample, so that attention is not over what neither reads nor is
+    read; on an accelerator, where a look at them holds up every step, those are all."""
+    if mask.device.type != "cpu":
+        return slice(0, mask.shape[1])
+    found = mask.any(0).nonzero()
+    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0)

@@ -45,8 +45,9 @@ class MokA(Method[MokAHyperparameters]):
     trains projectors and head on the data's own labels.
 
     Cost: a step is one forward and backward of encoders and backbone, with M r D + r D' weights beside a layer of D
-    inputs and D' outputs (LoRA: r D + r D'), and L² r of attention for L tokens. Predictions need 1 + M forwards of
-    the backbone. ``projector_epochs`` come beside the budget.
+    inputs and D' outputs (LoRA: r D + r D'), and r of attention for each token of the anchor and each of the others.
+    Predictions need 1 + M forwards of the backbone, each over the tokens of its modalities. ``projector_epochs`` come
+    beside the budget.
 
     State: nothing beside weights; those of a frozen backbone are neither kept nor exported, but read again from
     ``pretrained``, with a sum by which another backbone is noticed."""
@@ -216,16 +217,27 @@ class MokA(Method[MokAHyperparameters]):
         """Compute the logits [B, C] of marked tokens, as :meth:`encode` gives them."""
         numbers = [m for m in range(len(features)) if m != self.anchor] + [self.anchor]
         sequence = torch.cat([features[m] for m in numbers], dim=1)
-        ids = [torch.full(features[m].shape[1:2], m, device=sequence.device) for m in numbers]
+        ids = torch.cat([torch.full(features[m].shape[1:2], m, device=sequence.device) for m in numbers])
         count = len(sequence)
         if not count:
             # A share without samples; the library's models cannot run on nothing.
             sequence = sequence.new_zeros(1, *sequence.shape[1:])
         mask = sequence[..., -1] > 0
-        with self.adaptation.of(self.roles(torch.cat(ids), mask), training=self.training):
-            feature = self.backbone(sequence[..., :-1], mask)
+        places = self.places_in_use(mask)
+        sequence, mask = sequence[:, places], mask[:, places]
+        with self.adaptation.of(self.roles(ids[places], mask), training=self.training):
+            feature = self.backbone(sequence[..., :-1], mask, places)
         logits: Tensor = self.head(feature[:count])
         return logits
+
+    def places_in_use(self, mask: Tensor) -> Tensor:
+        """Find the places of a sequence, of [B, L], that hold a token in any sample, at least one: [L']. In training on
+        an accelerator, where a look at them holds up every step, those are all."""
+        everywhere = torch.arange(mask.shape[1], device=mask.device)
+        if self.training and mask.device.type != "cpu":
+            return everywhere
+        found = everywhere[mask.any(0)]
+        return found if len(found) else everywhere[:1]
 
     def roles(self, modality_ids: Tensor, mask: Tensor) -> SequenceRoles:
         """Tell the adapters of ids [L] and the mask of tokens, bool [B, L], with what the backbone puts in front."""

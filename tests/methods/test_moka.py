@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from data.base import Batch
 from methods.base import MethodError
-from methods.moka import AdaptedLinear, MokA, MokAHyperparameters, cross_attend, low_rank_tokens, moka_delta
+from methods.moka import AdaptedLinear, MokA, MokAHyperparameters, cross_attend, equations, low_rank_tokens, moka_delta
 from methods.moka.adapters import Adaptation, SequenceRoles
 from sweep.training.recipe import Recipe
 
@@ -106,6 +106,28 @@ def test_what_a_token_depends_on(seed: int, text: int, first: bool) -> None:
     assert torch.equal(delta(moved, 0.0)[:, 1:], delta(x, 0.0)[:, 1:])
     lora = 2.0 * F.linear(F.linear(x, weights[0]), b) * (ids >= 0).unsqueeze(2)
     torch.testing.assert_close(delta(x, 0.0, [weights[0]] * 3), lora)
+
+
+def test_attention_is_no_wider_than_those_who_read_and_those_who_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a long sequence with a short anchor that is most of the cost."""
+    shapes, attend = list[tuple[int, int]](), equations.cross_attend
+
+    def recorded(queries: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+        shapes.append((queries.shape[1], keys.shape[1]))
+        return attend(queries, keys, mask)
+
+    monkeypatch.setattr(equations, "cross_attend", recorded)
+    x, b, weights = draw(2, 9, 5), draw(6, 2, seed=1), list(draw(2, 2, 5, seed=2))
+    ids = torch.tensor([[-1, 1, 1, 1, -1, 0, 0, -1, -1], [-1, -1, 1, 1, 1, 0, -1, -1, -1]])
+    found = moka_delta(x, ids, ids == 0, weights, b, 2.0, 0.7)
+    assert shapes == [(4, 2)]
+    tokens = low_rank_tokens(x, ids, weights)
+    scores = (tokens @ tokens.mT / 2**0.5).masked_fill((ids != 0).unsqueeze(1), -math.inf)
+    tokens = tokens + 0.7 * (ids == 1).unsqueeze(2) * (scores.softmax(2) @ tokens)
+    torch.testing.assert_close(found, 2.0 * tokens @ b.T)
+    alone = moka_delta(x, ids, ids > 1, weights, b)
+    assert shapes[1] == (4, 0)
+    torch.testing.assert_close(alone, low_rank_tokens(x, ids, weights) @ b.T)
 
 
 # The method ----------------------------------------------------------------------------------------------------
@@ -215,6 +237,19 @@ def test_the_anchor_comes_last_and_its_own_logits_need_no_attention() -> None:
     assert torch.equal(at_one["audio"], at_none["audio"])  # the anchor reads nobody
     torch.testing.assert_close(at_one["video"], at_none["video"])  # nobody is there to be read
     assert not torch.allclose(at_one["multi"], at_none["multi"])
+
+
+def test_no_forward_pass_is_over_places_that_are_padding_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, batch = stirred(own(modalities=3)), toy_dataset(3).test.gather(torch.arange(5))
+    lengths = list[int]()
+    method.backbone.register_forward_pre_hook(lambda _, given: lengths.append(given[0].shape[1]))
+    found = method.predict(batch, present=["video", "text"])
+    assert lengths == [2, 1, 1, 1]  # all that is there, then each modality; one that is absent keeps a place
+    monkeypatch.setattr(method, "places_in_use", lambda mask: torch.arange(mask.shape[1]))
+    whole = method.predict(batch, present=["video", "text"])
+    assert lengths[4:] == [3] * 4
+    for name, logits in whole.items():
+        torch.testing.assert_close(found[name], logits)
 
 
 def test_phases_train_what_they_name() -> None:

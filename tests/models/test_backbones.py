@@ -43,6 +43,12 @@ def test_padding_may_hold_anything(backbone: Backbone) -> None:
     assert not torch.allclose(found[0], backbone(tokens(seed=1), MASK)[0])
 
 
+def test_places_of_padding_may_be_left_out(backbone: Backbone) -> None:
+    x, places = tokens(), MASK[1].nonzero().flatten()
+    alone = backbone(x[1:2, places], MASK[1:2, places], places)
+    torch.testing.assert_close(alone, backbone(x, MASK)[1:2])
+
+
 @pytest.mark.parametrize("depth", [0, 2])
 def test_the_own_one_reads_the_class_token_in_front_at_place_nought(depth: int) -> None:
     torch.manual_seed(0)
