@@ -6,15 +6,18 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 from support.prepared_commands import commands
 from support.small_runs import make_epoch, make_run
 
+from sweep.runs import run_folder
 from sweep.runs.environment import record_environment
 from sweep.runs.records import FinalRecord, TestRecord
-from sweep.runs.run_folder import RunFolder
+from sweep.runs.run_folder import PREDICTIONS, RunFolder
 from sweep.runs.store import Store
+from sweep.training.predictions import SamplePredictions
 
 if TYPE_CHECKING:
     from support.recorded_disk import RecordedDisk
@@ -103,6 +106,14 @@ def test_the_checkpoint_of_another_run_is_set_aside(folder: RunFolder, tmp_path:
     assert RunFolder(copied).load_checkpoint() is None
     assert "belongs to run abc" in (copied / "log.txt").read_text()
     assert folder.load_checkpoint() == {"x": torch.ones(1)}
+
+
+def test_a_checkpoint_of_other_numerics_is_set_aside(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.save_checkpoint({"x": torch.ones(1)})
+    monkeypatch.setattr(run_folder, "NUMERICS", run_folder.NUMERICS + 1)
+    assert folder.load_checkpoint() is None
+    assert folder.file("checkpoint.pt") is None
+    assert "checkpoint.pt was written by a version of the code whose training gives other numbers" in log(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b'{"status": "do', b"\0" * 40])
@@ -224,6 +235,15 @@ def test_a_run_taken_back_keeps_why_it_failed_and_one_forgotten_keeps_nothing(fo
     folder.save_checkpoint({"x": torch.ones(1)})
     folder.forget()
     assert (folder.final(), folder.failures(), folder.attempts(), folder.load_checkpoint()) == (None, [], 0, None)
+
+
+def test_predictions_of_every_sample_are_kept_with_the_commit(folder: RunFolder) -> None:
+    two = np.array([[0, 1]], np.int32)
+    predictions = SamplePredictions(("multi",), two, np.log(np.array([[0.5, 0.25]], np.float32)), two[0])
+    folder.commit(FinalRecord(status="done"), predictions=predictions)
+    path = folder.file(PREDICTIONS)
+    assert path is not None
+    assert path.read_bytes() == predictions.to_bytes()
 
 
 def test_weights_are_read_back_as_they_were_however_they_lay_in_memory(folder: RunFolder) -> None:

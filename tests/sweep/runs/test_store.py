@@ -6,6 +6,8 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,17 +16,8 @@ from support.prepared_commands import commands
 from support.small_runs import make_run
 
 from sweep.runs.environment import record_environment
-from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
 from sweep.storage.files import LockedError, StoreError
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> RunFolder:
-    folder = Store(tmp_path).run("abc")
-    folder.open(make_run(), record_environment(1))
-    return folder
-
 
 FORBIDDEN = """
 import os, sys
@@ -57,25 +50,37 @@ for act in (
 """
 
 
-def test_a_folder_that_may_not_be_written_is_named_with_the_remedy(folder: RunFolder, tmp_path: Path) -> None:
-    (tmp_path / "s").mkdir()
+@pytest.fixture
+def readable() -> Iterator[Path]:
+    """A folder that every user may read: pytest's own are their user's."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+def test_a_folder_that_may_not_be_written_is_named_with_the_remedy(readable: Path) -> None:
+    folder = Store(readable).run("abc")
+    folder.open(make_run(), record_environment(1))
+    (readable / "s").mkdir()
     (folder.path / "final.json").write_text("")
-    for path in (folder.path, tmp_path / "runs", tmp_path / "s", tmp_path):
+    for path in (folder.path, readable / "runs", readable / "s", readable):
         path.chmod(0o555)
-    for above in tmp_path.parents[:3]:
-        above.chmod(0o755)
-    _, out, err = commands.run_code(FORBIDDEN, str(tmp_path))
-    tmp_path.chmod(0o755)
+    _, out, err = commands.run_code(FORBIDDEN, str(readable))
+    for path in (readable, readable / "s", readable / "runs", folder.path):
+        path.chmod(0o755)
     assert err == ""
     said = out.splitlines()
     assert len(said) == 11
     for line in said:
-        assert str(tmp_path) in line
+        assert str(readable) in line
         assert line.endswith("Permission denied; make it writable or choose another --results")
 
 
 HOLD = """
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from sweep.runs.open_store import join_store
 from sweep.runs.store import Store
@@ -136,3 +141,24 @@ def test_the_folder_of_a_sweep_is_made_and_one_of_no_name_is_refused(tmp_path: P
     assert store.sweep("s").is_dir()
     with pytest.raises(StoreError, match=r"'\.\./s' names no sweep"):
         store.sweep("../s")
+
+
+def test_a_store_is_shown_as_it_was_named_and_opened_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Store(Path("results"))
+    assert str(store) == "results"
+    assert store.address == str(tmp_path / "results")
+
+
+def test_results_keep_the_mark_that_they_were_given_first(tmp_path: Path) -> None:
+    mark = Store(tmp_path).mark()
+    assert Store(tmp_path).mark() == mark
+    assert Store(tmp_path).is_marked(mark)
+    assert not Store(tmp_path).is_marked(f"{mark}0")
+
+
+def test_what_names_no_sweep_cannot_be_locked(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"'\.\./s' names no sweep"):
+        Store(tmp_path / "results").lock("../s")
