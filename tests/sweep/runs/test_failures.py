@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.small_runs import make_run
 
 from data.base import AbsentDataError, DataError
 from data.prepared.cache.folder import CacheError
@@ -79,6 +80,14 @@ def test_an_error_is_known_by_its_cause_and_says_what_helps(error: BaseException
     assert (failure.status, failure.cause) == ("failed", cause)
     assert hint in failure.reason
     assert "\n" not in failure.reason
+
+
+def test_where_the_data_of_a_run_lies_is_said_where_it_fails_by_them() -> None:
+    error = DataError("sound[3] is not finite")
+    arrays = make_run(dataset="arrays", data={"root": "mine.npz", "modalities": ["sound"]})
+    assert classify(error, arrays).reason == "DataError: sound[3] is not finite; data.arrays.root is mine.npz"
+    for run in (make_run(dataset="arrays", data={"root": None}), make_run(), None):
+        assert classify(error, run).reason == "DataError: sound[3] is not finite"
 
 
 def test_the_cause_of_an_error_is_looked_for_in_what_caused_it() -> None:

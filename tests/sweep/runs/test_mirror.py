@@ -158,6 +158,71 @@ def test_a_failure_is_taken_back_by_the_driver_and_remembered(uri: str, elsewher
     assert again.failures() == ["on purpose"]
 
 
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys that are read from storage, as they are."""
+    keys, original = list[str](), Storage.read
+
+    def recording(self: Storage, key: str) -> bytes | None:
+        keys.append(key)
+        return original(self, key)
+
+    monkeypatch.setattr(Storage, "read", recording)
+    return keys
+
+
+@pytest.mark.parametrize(
+    ("status", "asked"), [("done", False), ("diverged", False), ("pruned", True), ("failed", True)]
+)
+def test_a_run_that_nobody_takes_up_again_is_read_from_the_mirror(
+    uri: str, elsewhere: Elsewhere, read: list[str], status: str, asked: bool
+) -> None:
+    store = elsewhere.open(uri)
+    folder = store.run("abc")
+    folder.open(make_run(), ENVIRONMENT)
+    final = FinalRecord.model_validate({"status": status})
+    folder.commit(final)
+    store.storage.write("s/index.jsonl", b'{"hash": "abc"}\n')
+    other = elsewhere.open(uri)
+    other.pull("s")
+    read.clear()
+    assert other.run("abc").final() == final
+    assert ("runs/abc/final.json" in read) is asked
+
+
+def test_of_a_run_that_the_storage_does_not_hold_it_is_not_asked(
+    uri: str, elsewhere: Elsewhere, read: list[str]
+) -> None:
+    store = elsewhere.open(uri)
+    store.pull()
+    read.clear()
+    assert store.run("abc").final() is None
+    assert read == []
+    claim = store.claim("abc")  # another driver may have held it since
+    assert claim is not None
+    claim.release()
+    read.clear()
+    assert store.run("abc").final() is None
+    assert read == ["runs/abc/final.json"]
+
+
+def test_working_folders_of_ended_processes_are_cleared_and_no_others(uri: str, elsewhere: Elsewhere) -> None:
+    store = elsewhere.open(uri)
+    folder = store.run("abc")
+    folder.open(make_run(), ENVIRONMENT)
+    working = store.results / ".working"
+    (mine,) = working.iterdir()
+    here = mine.name.split(".")[0]
+    ended, alive, far, earlier = f"{here}.{2**22 + 1}.0", f"{here}.1.0", f"elsewhere.{2**22 + 1}.0", mine.name
+    for name in (ended, alive, far):
+        (working / name).mkdir()
+    again = store.run("abc")
+    again.open(make_run(), ENVIRONMENT)
+    left = {path.name for path in working.iterdir()}
+    assert {alive, far} < left
+    assert left.isdisjoint({ended, earlier})
+
+
 # Sweeps ------------------------------------------------------------------------------------------------------------
 
 
@@ -194,3 +259,36 @@ def test_records_that_left_the_storage_leave_the_mirror(uri: str, elsewhere: Els
     store.pull("s")
     assert not (store.results / "runs/abc/final.json").exists()
     assert store.run("abc").final() is None
+
+
+def test_tensorboard_files_are_brought_where_they_are_asked_for(uri: str, elsewhere: Elsewhere) -> None:
+    one = elsewhere.open(uri)
+    one.storage.write("s/index.jsonl", b'{"hash": "abc"}\n')
+    one.storage.write("runs/abc/events.out.tfevents.1", b"curves")
+    one.storage.write("runs/abc/weights.safetensors", b"weights")
+    other = elsewhere.open(uri)
+    other.pull("s")
+    events = other.results / "runs/abc/events.out.tfevents.1"
+    assert not events.exists()
+    other.pull("s", events=True)
+    assert events.read_bytes() == b"curves"
+    assert not (other.results / "runs/abc/weights.safetensors").exists()
+
+
+def test_what_has_not_changed_is_sent_once(uri: str, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent, write = list[str](), Storage.write
+
+    def recording(self: Storage, key: str, content: bytes) -> None:
+        sent.append(key)
+        write(self, key, content)
+
+    monkeypatch.setattr(Storage, "write", recording)
+    store = elsewhere.open(uri)
+    (store.sweep("s") / "index.jsonl").write_text('{"hash": "abc"}\n')
+    (store.sweep("s") / "study.journal").write_text("1\n")
+    store.push("s")
+    assert set(sent) == {"s/index.jsonl", "s/study.journal"}
+    sent.clear()
+    (store.sweep("s") / "study.journal").write_text("1\n2\n")
+    store.push("s")
+    assert sent == ["s/study.journal"]
