@@ -23,13 +23,15 @@ def points(found: EventAccumulator, tag: str) -> list[tuple[int, float]]:
 
 
 def test_the_epochs_are_curves(tmp_path: Path) -> None:
-    run, epochs = make_run(), [make_epoch(n) for n in (1, 2, 3)]
+    run, epochs = make_run(), [make_epoch(n).model_copy(update={"diagnostics": {"tau": n / 8}}) for n in (1, 2, 3)]
     writer = EventWriter(run, tmp_path, 1)
     for epoch in epochs:
         writer.add(epoch)
     writer.close()
     found = read(tmp_path)
     assert points(found, "loss") == [(epoch.epoch, epoch.loss) for epoch in epochs]
+    assert points(found, "learning_rate") == [(epoch.epoch, epoch.learning_rate) for epoch in epochs]
+    assert points(found, "diagnostics/tau") == [(1, 0.125), (2, 0.25), (3, 0.375)]
     assert points(found, "validation/accuracy") == [(e.epoch, e.metrics["validation_accuracy"]) for e in epochs]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import sweep.engine.local
 import sweep.runs.train
@@ -190,6 +191,33 @@ def test_a_run_past_its_time_fails_after_the_epoch_that_was_under_way(
     final = ready.final()
     assert final is not None
     assert final.status == "done"
+
+
+def shown_epochs(folder: RunFolder) -> list[int]:
+    """The epochs whose loss TensorBoard shows."""
+    found = EventAccumulator(str(folder.path))
+    found.Reload()
+    return [event.step for event in found.Scalars("loss")]
+
+
+def test_tensorboard_shows_every_epoch_of_a_run_that_was_interrupted(run: Run, tmp_path: Path) -> None:
+    stopped = folder(tmp_path, "stopped")
+    interrupted(run, stopped, 3)
+    assert shown_epochs(stopped) == [1, 2, 3]
+
+
+def test_what_tensorboard_shows_is_there_before_the_commit(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, commit = list[list[int]](), RunFolder.commit
+
+    def noting(self: RunFolder, *records: Any) -> None:
+        shown.append(shown_epochs(self))
+        commit(self, *records)
+
+    monkeypatch.setattr(RunFolder, "commit", noting)
+    list(train(run, folder(tmp_path, "whole")))
+    assert shown == [list(range(1, EPOCHS + 1))]
 
 
 # The data -------------------------------------------------------------------------------------------------------------
