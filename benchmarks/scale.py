@@ -1,10 +1,11 @@
-"""Reading at scale: seconds and peak memory of loading, tables and report over many runs.
+"""Reading at scale: seconds and peak memory of loading, tables, report, ``show`` and a ``run`` that has nothing to do,
+over many runs.
 
     python -m benchmarks.scale [--runs 20000] [--epochs 10] [--keep FOLDER]
 
-Run folders are fabricated (real records, invented numbers): one sweep of ten methods, a hundred points each, under as
-many seeds as it takes. Each step is measured in a process of its own, so that none profits from the one before; the
-memory is the process's peak, interpreter and libraries included.
+Run folders are fabricated (real records of a real sweep, invented numbers): ten methods, a hundred points each, under
+as many seeds as it takes. Each step is measured in a process of its own, so that none profits from the one before, and
+from its start, interpreter and imports included; so is the memory, which is the process's peak.
 """
 
 from __future__ import annotations
@@ -18,29 +19,38 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sweep.runs.environment import record_environment
-from sweep.runs.records import FinalRecord, IndexEntry, Run, TestRecord
-from sweep.training.epoch_record import EpochRecord
-from sweep.training.recipe import Recipe
+import yaml
 
-NAME = "scale"
-METHODS, POINTS = 10, 100
+from sweep.config import freeze, load
+from sweep.engine.tasks import Task, index_entry
+from sweep.plan.build import plan
+from sweep.runs.environment import record_environment
+from sweep.runs.identity import run_hash
+from sweep.runs.records import FinalRecord, TestRecord
+from sweep.runs.run_folder import RunFolder
+from sweep.training.epoch_record import EpochRecord
+
+NAME, FILE = "scale", "sweeps.yaml"
+METHODS = ("joint", "iprm", "bss", "ogm", "agm", "lfa", "mmcosine", "opm", "pmr", "greedy")
+POINTS = 100
 MODALITIES = ("left", "profile")
 
+TABLES = "from sweep.results.tables import load, write_tables; "
+COMMAND = "from sweep.commands.main import main; main"
 STEPS = {
-    "load": "load(results / name)",
-    "epochs": "load(results / name, 'epoch')",
-    "tables": "write_tables(results, name)",
-    "report": "write_tables(results, name); write_report(results, name)",
+    "load": f"{TABLES}load(results / name)",
+    "epochs": f"{TABLES}load(results / name, 'epoch')",
+    "tables": f"{TABLES}write_tables(results, name)",
+    "report": f"{COMMAND}(['report', name, *where])",
+    "show": f"{COMMAND}(['show', name, *where])",
+    "run": f"{COMMAND}(['run', name, '--no-report', *where])",
 }
 MEASURE = """
 import sys, time
 from pathlib import Path
 started = time.perf_counter()
-results, name = Path(sys.argv[1]), sys.argv[2]
-from sweep.results.tables import load, write_tables
-if "report" in sys.argv[3]:
-    from sweep.report.report import write_report
+folder, name = Path(sys.argv[1]), sys.argv[2]
+results, where = folder / "results", ["--file", str(folder / "sweeps.yaml"), "--results", str(folder / "results")]
 exec(sys.argv[3])
 # Linux: the maximum of getrusage would be that of the process that started this one, where that was larger.
 status = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
@@ -55,43 +65,34 @@ def metrics(split: str, level: float) -> dict[str, float]:
     return {f"{split}_{m}{suffix}": level for m in ("accuracy", "map", "macro_f1") for suffix in suffixes}
 
 
-def fabricate(results: Path, runs: int, epochs: int) -> None:
-    """A sweep of ``runs`` finished runs."""
+def fabricate(folder: Path, runs: int, epochs: int) -> None:
+    """Write a sweep of ``runs`` finished runs: sweeps.yaml and results/ in ``folder``."""
     numbers, environment = random.Random(0), record_environment(1)
-    seeds = math.ceil(runs / (METHODS * POINTS))
+    methods = min(len(METHODS), math.ceil(runs / POINTS))
+    keys = {
+        "methods": list(METHODS[:methods]),
+        "datasets": ["digits"],
+        "epochs": epochs,
+        "vary": {"train.lr": {"grid": [round(0.001 * (point + 1), 3) for point in range(POINTS)]}},
+        "seeds": list(range(math.ceil(runs / (methods * POINTS)))),
+        "references": False,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FILE).write_text(yaml.safe_dump({"sweeps": {NAME: keys}}))
+    planned = plan(load(folder / FILE, [NAME], [])[0])
+    results, shapley = folder / "results", {f"validation_shapley_{m}": 0.3 for m in MODALITIES}
     (results / NAME).mkdir(parents=True)
-    (results / NAME / "sweep.yaml").write_text("title: Scale\n")
-    recipe, shapley = Recipe(), {f"validation_shapley_{m}": 0.3 for m in MODALITIES}
+    (results / NAME / "sweep.yaml").write_text(freeze(planned.sweep))
+    every = (
+        Task(run, run_hash(run), configuration, False, 0)
+        for study in planned.studies
+        for configuration in study.configurations
+        for run in configuration.runs(planned.seeds)
+    )
     with (results / NAME / "index.jsonl").open("w") as index:
-        every = itertools.product(range(METHODS), range(POINTS), range(seeds))
-        for count, (method, point, seed) in enumerate(itertools.islice(every, runs)):
-            run_hash, alpha, level = f"{count:016x}", point / POINTS, numbers.uniform(0.5, 0.9)
-            entry = IndexEntry(
-                hash=run_hash,
-                method="iprm",
-                label=f"iprm {method}",
-                dataset="digits",
-                role="sweep",
-                values={"alpha": alpha},
-                configuration=f"{method}-{point}",
-                seed=seed,
-            )
-            index.write(entry.model_dump_json() + "\n")
-            run = Run(
-                method="iprm",
-                hyperparameters={"kind": "geodesic", "alpha": alpha, "unimodal_loss_weight": 0.5},
-                dataset="digits",
-                data={"train_samples": 600, "split_seed": 0},
-                fingerprint="f00d",
-                encoders={modality: {"name": "mlp", "width": 64, "depth": 2} for modality in MODALITIES},
-                train=recipe,
-                epochs=epochs,
-                metric="accuracy",
-                patience=None,
-                test_peak=False,
-                seed=seed,
-                source={"method": "0" * 16, "dataset": "1" * 16},
-            )
+        for task in itertools.islice(every, runs):
+            level = numbers.uniform(0.5, 0.9)
+            index.write(index_entry(task).model_dump_json() + "\n")
             final = FinalRecord(
                 status="done",
                 selected_epoch=epochs,
@@ -104,13 +105,10 @@ def fabricate(results: Path, runs: int, epochs: int) -> None:
                 samples_per_second=600.0,
                 peak_memory_mib=100.0,
             )
-            folder = results / "runs" / run_hash
-            folder.mkdir(parents=True)
-            (folder / "config.json").write_text(run.model_dump_json(indent=2))
-            (folder / "environment.json").write_text(environment.model_dump_json(indent=2))
-            (folder / "test.json").write_text(TestRecord(metrics=metrics("test", level)).model_dump_json(indent=2))
-            (folder / "final.json").write_text(final.model_dump_json(indent=2))
-            (folder / "metrics.jsonl").write_text("".join(_epoch(e, epochs, level) for e in range(1, epochs + 1)))
+            written = RunFolder(results / "runs" / task.hash)
+            written.open(task.run, environment)
+            (written.path / "metrics.jsonl").write_text("".join(_epoch(e, epochs, level) for e in range(1, epochs + 1)))
+            written.commit(final, TestRecord(metrics=metrics("test", level), samples=600))
 
 
 def _epoch(epoch: int, epochs: int, level: float) -> str:
@@ -138,11 +136,11 @@ def main() -> None:
     arguments.add_argument("--steps", nargs="+", choices=list(STEPS), default=list(STEPS))
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        results = options.keep or Path(scratch)
-        if not (results / NAME).exists():
-            fabricate(results, options.runs, options.epochs)
+        folder = options.keep or Path(scratch)
+        if not (folder / "results" / NAME).exists():
+            fabricate(folder, options.runs, options.epochs)
         for step in options.steps:
-            command = [sys.executable, "-c", MEASURE, str(results), NAME, STEPS[step]]
+            command = [sys.executable, "-c", MEASURE, str(folder), NAME, STEPS[step]]
             said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
             wall, processor, peak = said[-3:]
             print(f"{step}: {wall} s ({processor} s of processor time), {peak} GiB at its peak", flush=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sweep.plan.configurations import Configuration, Plan
-from sweep.runs.identity import run_hash
+from sweep.runs.identity import seed_hashes
 from sweep.runs.records import FinalRecord, Run
 from sweep.runs.store import Store
 
@@ -35,8 +35,8 @@ def planned_runs(sweep_plan: Plan, store: Store) -> Iterator[PlannedRun]:
     Searched configurations are not known before they are proposed."""
     seen = set()
     for configuration in [*sweep_plan.references, *(c for study in sweep_plan.studies for c in study.configurations)]:
-        for run in configuration.runs(sweep_plan.seeds):
-            hashed = run_hash(run)
+        hashes = seed_hashes(configuration.template, sweep_plan.seeds)
+        for run, hashed in zip(configuration.runs(sweep_plan.seeds), hashes, strict=True):
             if hashed not in seen:
                 seen.add(hashed)
                 folder = store.run(hashed)

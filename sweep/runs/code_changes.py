@@ -58,7 +58,8 @@ def earlier_runs(store: Store, hashes: Iterable[str]) -> Iterator[tuple[str, tup
     for run_hash in hashes:
         folder = store.run(run_hash)
         run = folder.config()
-        if run is not None and folder.final() is not None and (changed := changed_code(run, folder.environment())):
+        # Its end last: of most runs nothing has changed.
+        if run is not None and (changed := changed_code(run, folder.environment())) and folder.final() is not None:
             yield run_hash, changed
 
 

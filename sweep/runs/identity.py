@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
@@ -31,6 +31,7 @@ __all__ = [
     "digest",
     "folder_digests",
     "run_hash",
+    "seed_hashes",
     "source_digest",
 ]
 
@@ -45,12 +46,16 @@ def canonical(value: Any) -> str:
     does not count, that of lists does; true is no number.
 
     Takes null, bool, finite numbers, text, lists and mappings with text as keys. Raises TypeError, ValueError."""
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _as_json(_plain(value))
+
+
+def _as_json(plain: Any) -> str:
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, bool | str):
-        return value
+    if value is None or type(value) in (bool, int, str) or isinstance(value, str):
+        return value  # nearly all values: abstract classes take ten times as long to ask
     if isinstance(value, Integral):
         return int(value)
     if isinstance(value, Real):
@@ -75,6 +80,12 @@ def run_hash(run: Run) -> str:
     """Hash the identity of a run into 16 hexadecimal digits. Left out is what cannot change the result: where the data
     lies, which device computes, and the number of workers where the method gives the same updates with any."""
     return digest(_identity(run))
+
+
+def seed_hashes(run: Run, seeds: Iterable[int]) -> list[str]:
+    """Hash the identity of a run under each of several seeds: what else it is, is written as one text once."""
+    identity = _plain(_identity(run))
+    return [hex_digest(_as_json(identity | {"seed": seed})) for seed in seeds]
 
 
 def configuration_hash(run: Run) -> str:

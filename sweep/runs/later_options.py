@@ -11,6 +11,7 @@ inside these; not for those inside a list or a mapping of models."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -22,36 +23,38 @@ AS_BEFORE = "as_before"
 def without_later(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out of ``values``, of a model's fields, the later options that stand at the value that means "as
     before"."""
-    found = dict(values)
-    for name, field in model.model_fields.items():
-        if name in found and _is_later(field) and found[name] == _as_before(field):
+    found, (later, inner) = dict(values), _later_and_inner(model)
+    for name, before in later.items():
+        if name in found and found[name] == before:
             del found[name]
-        elif isinstance(value := found.get(name), Mapping) and (inner := _model_of(field)):
-            found[name] = without_later(inner, value)
+    for name, kind in inner.items():
+        if isinstance(value := found.get(name), Mapping):
+            found[name] = without_later(kind, value)
     return found
 
 
 def with_later(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
     """Fill ``values``, as an earlier version recorded them, with later options at the value that means "as before"."""
-    found = dict(values)
-    for name, field in model.model_fields.items():
-        if _is_later(field):
-            found.setdefault(name, _as_before(field))
-        if isinstance(value := found.get(name), Mapping) and (inner := _model_of(field)):
-            found[name] = with_later(inner, value)
+    found, (later, inner) = dict(values), _later_and_inner(model)
+    for name, before in later.items():
+        found.setdefault(name, before)
+    for name, kind in inner.items():
+        if isinstance(value := found.get(name), Mapping):
+            found[name] = with_later(kind, value)
     return found
+
+
+@cache
+def _later_and_inner(model: type[BaseModel]) -> tuple[dict[str, Any], dict[str, type[BaseModel]]]:
+    """Map the later options of a model to the value that means "as before", and those of its fields that hold a model
+    to that; a sweep asks thousands of times."""
+    fields = model.model_fields.items()
+    later = {name: _extra(field)[AS_BEFORE] for name, field in fields if AS_BEFORE in _extra(field)}
+    return later, {name: inner for name, field in fields if (inner := _model_of(field))}
 
 
 def _extra(field: FieldInfo) -> dict[str, Any]:
     return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-
-
-def _is_later(field: FieldInfo) -> bool:
-    return AS_BEFORE in _extra(field)
-
-
-def _as_before(field: FieldInfo) -> Any:
-    return _extra(field)[AS_BEFORE]
 
 
 def _model_of(field: FieldInfo) -> type[BaseModel] | None:

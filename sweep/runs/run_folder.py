@@ -46,7 +46,7 @@ class RunFolder:
             for partial in self.path.glob(PARTIAL):
                 partial.unlink(missing_ok=True)
         if (content := self._read("final.json")) is not None:
-            damaged = self._damaged_record(_parse_final(content))
+            damaged = self._damaged_record(content, _parse_final(content))
             self._remove("final.json")
             if damaged is not None:
                 self.log(f"{damaged} is missing or cannot be read, so the run does not count as ended: trained again")
@@ -187,28 +187,27 @@ class RunFolder:
         read it has not: the run is trained again. Fields that a later version has added are left out."""
         content = self._read("final.json")
         final = None if content is None else _parse_final(content)
-        return None if self._damaged_record(final) else final
+        return None if self._damaged_record(content, final) else final
 
-    def _damaged_record(self, final: FinalRecord | None) -> str | None:
+    def _damaged_record(self, content: bytes | None, final: FinalRecord | None) -> str | None:
         """Name the first record without which an end does not count; None where all are there. A failure needs none: it
         is tried again."""
-        if final is None:
+        if content is None or final is None:
             return "final.json"
         needed = list[tuple[str, type[BaseModel]]]()
         if final.status != "failed":
             needed.append(("config.json", Run))
         unread = next((name for name, kind in needed if not _is_record(kind, self._read(name))), None)
-        if unread is None and final.status == "done" and not self._test_is_whole():
+        if unread is None and final.status == "done" and not self._test_is_whole(content):
             return "test.json"
         return unread
 
-    def _test_is_whole(self) -> bool:
+    def _test_is_whole(self, final: bytes) -> bool:
         """Tell whether test.json is as long as it was written. What decides about training never opens it."""
         path = self.path / "test.json"
         if not path.is_file():
             return _is_record(TestRecord, self._read("test.json"))
-        content = self._read("final.json")
-        written = json.loads(content).get(TEST_BYTES) if content is not None else None
+        written = json.loads(final).get(TEST_BYTES)
         return path.stat().st_size == written if written is not None else path.stat().st_size > 0
 
     def config(self) -> Run | None:
@@ -229,9 +228,10 @@ class RunFolder:
     # Files -----------------------------------------------------------------------------------------------------
 
     def _read(self, name: str) -> bytes | None:
-        with guarded("read", self.path / name):
+        path = self.path / name
+        with guarded("read", path):
             try:
-                return (self.path / name).read_bytes()
+                return path.read_bytes()
             except FileNotFoundError:
                 return None
 

@@ -15,6 +15,7 @@ from sweep.runs.identity import (
     digest,
     read_code_digest,
     run_hash,
+    seed_hashes,
 )
 from sweep.runs.module_imports import PACKAGES
 from sweep.runs.records import Run
@@ -150,6 +151,11 @@ def test_a_configuration_is_a_run_without_its_seed():
 
 
 @pytest.mark.usefixtures("fakes")
+def test_hashes_of_several_seeds_are_those_of_the_runs():
+    seeds = [3, 0, 2**40]
+    assert seed_hashes(changed(), seeds) == [run_hash(changed(seed=seed)) for seed in seeds]
+
+
 def test_what_was_chosen_for_a_run_is_neither_its_data_nor_its_code():
     run = RUN
     others = {"fingerprint": "of other labels", "source": {"method": "0", "dataset": "1"}, "numerics": 99}
