@@ -1,10 +1,10 @@
-"""Tests of one module, run against one change of it after the other.
+"""Tests of modules, run against one change after the other.
 
-A process collects the tests once. Its first child runs them all and notes which lines of the module each reaches. Then
-every change has a child: it puts the changed code into the functions that are loaded already and runs the tests that
-reach the change, fastest first, then the others, which may reach it in a process of their own or by what another test
-left in a cache. What Python ran while it imported the module cannot be changed like that: against such a change the
-tests run in a process that imports the module anew.
+A process collects the tests once. Its first child runs them all and notes which lines of the modules each reaches. Then
+every change has a child: it puts the changed code into the functions that are loaded already and runs the tests of the
+module that reach the change, fastest first, then its others, which may reach it in a process of their own or by what
+another test left in a cache. What Python ran while it imported the module cannot be changed like that: against such a
+change the tests run in a process that imports the module anew.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial, reduce
@@ -36,32 +36,38 @@ from benchmarks.mutations import Mutation
 
 ROOT = Path(__file__).resolve().parent.parent
 
+WITHOUT_TESTS = 5
+"""Exit status of pytest where there are none."""
 GRACE = 5.0
 """Seconds beyond some multiple of its own after which a test counts as caught in a loop."""
 
-Name = tuple[str, int]
-"""A function of a module: its qualified name and its first line."""
+Name = tuple[str, str, int]
+"""A function: its file, its qualified name and its first line."""
+Place = tuple[str, int]
+"""A file and one of its lines."""
 Replacements = Sequence[tuple[FunctionType, CodeType]]
 """Functions, and the code that takes the place of each's own."""
 Tracer = Callable[[FrameType, str, Any], Any]
 
 
-def unnoticed(checkout: Path, path: str, tests: Sequence[str], changes: Sequence[Mutation]) -> Iterator[Mutation]:
-    """Yield the changes of the module at ``path`` under which all tests of a checkout pass. Raises SystemExit where
-    they fail as it is."""
+def unnoticed(checkout: Path, tests: Mapping[str, Sequence[str]], changes: Sequence[Mutation]) -> Iterator[Mutation]:
+    """Yield the changes under which all tests of their module pass. tests: the test files of each module of a checkout.
+    Raises SystemExit where tests fail as it is, or a module has none that runs here."""
     results, output = (checkout.parent / f"{checkout.name}.{ending}" for ending in ("results", "output"))
-    runner = _ChangeRunner(checkout / path, changes, results)
-    code = in_own_process(lambda: _run_pytest(checkout, tests, output, [runner]))
-    if code == 5:
-        raise SystemExit(f"{path} has no test that runs without Ray")
-    if code != 0:
-        raise SystemExit(f"the tests of {path} fail without any change:\n{output.read_text('utf-8')}")
-    found = json.loads(results.read_text("utf-8"))
+    runner = _ChangeRunner(checkout, tests, changes, results)
+    files = list(dict.fromkeys(name for change in changes for name in tests[change.path]))
+    code = in_own_process(lambda: _run_pytest(checkout, files, output, [runner])) if changes else None
+    if code == WITHOUT_TESTS:
+        raise SystemExit(f"{results.read_text('utf-8')} has no test that runs without Ray")
+    if code:
+        raise SystemExit(f"tests fail without any change:\n{output.read_text('utf-8')}")
+    found = json.loads(results.read_text("utf-8")) if changes else {}
     for number, change in enumerate(changes):
         survived = found["survived"].get(str(number))
         if survived is None:
-            with written(checkout / path, change.source):
-                survived = all_pass(checkout, tests, time_limit(found["seconds"]), found["seconds"])
+            seconds = found["seconds"][change.path]
+            with written(checkout / change.path, change.source):
+                survived = all_pass(checkout, tests[change.path], time_limit(seconds), seconds)
         if survived:
             yield change
 
@@ -158,10 +164,10 @@ class _FastestFirst:
 
 @dataclass
 class Reach:
-    """What a test, or a fixture that several share, ran of the module, and how long it took."""
+    """What a test, or a fixture that several share, ran of the modules, and how long it took."""
 
     seconds: float = 0.0
-    lines: set[int] = field(default_factory=set)
+    lines: set[Place] = field(default_factory=set)
 
     def __or__(self, other: Reach) -> Reach:
         return Reach(self.seconds + other.seconds, self.lines | other.lines)
@@ -170,9 +176,11 @@ class Reach:
 class _ChangeRunner:
     """Runs, instead of the tests once, those that reach a change against each, and writes down what survived."""
 
-    def __init__(self, module: Path, changes: Sequence[Mutation], results: Path) -> None:
-        self._module, self._changes, self._results = module, changes, results
-        self._trace = _Trace(module)
+    def __init__(
+        self, checkout: Path, tests: Mapping[str, Sequence[str]], changes: Sequence[Mutation], results: Path
+    ) -> None:
+        self._checkout, self._tests, self._changes, self._results = checkout, tests, changes, results
+        self._trace = _Trace(str(checkout / change.path) for change in changes)
         self._own = Reach()
         self._of_fixtures: dict[str, Reach] = {}
 
@@ -186,28 +194,38 @@ class _ChangeRunner:
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
         self._trace.stop()
         sys.dont_write_bytecode = True
-        if session.testsfailed or not session.items:
+        if session.testsfailed:
             return None
+        items = {change.path: self._items_of(change.path, session) for change in self._changes}
         if in_own_process(lambda: self._trace_tests(session)) != 0:
             session.testsfailed = 1
             return True
+        found = json.loads(self._results.read_text("utf-8"))
         reached = {
-            name: Reach(seconds, set(lines))
-            for name, (seconds, lines) in json.loads(self._results.read_text("utf-8")).items()
+            name: Reach(seconds, {(file, line) for file, line in lines}) for name, (seconds, lines) in found.items()
         }
-        seconds = {name: reach.seconds for name, reach in reached.items()}
-        original, loaded = self._module.read_text("utf-8"), functions_of(self._module)
+        seconds = {path: {item.nodeid: reached[item.nodeid].seconds for item in own} for path, own in items.items()}
+        loaded = loaded_functions()
         survived = dict[int, bool]()
         for number, change in enumerate(self._changes):
-            replacements = replaced_code(original, change.source, self._module, loaded, self._trace.called)
+            path, module = change.path, self._checkout / change.path
+            replacements = replaced_code(module, change.source, loaded, self._trace.called)
             if replacements is not None:
-                lines = set(range(change.line, change.last_line + 1))
-                order = sorted(session.items, key=lambda item: _place(reached[item.nodeid], lines))
-                with written(self._module, change.source):
-                    work = partial(_test_replaced, session, order, seconds, replacements)
-                    survived[number] = in_own_process(work, time_limit(seconds)) == 0
+                lines = {(str(module), line) for line in range(change.line, change.last_line + 1)}
+                order = sorted(items[path], key=lambda item: _place(reached[item.nodeid], lines))
+                work = partial(_test_replaced, session, order, seconds[path], replacements)
+                with written(module, change.source):
+                    survived[number] = in_own_process(work, time_limit(seconds[path])) == 0
         self._results.write_text(json.dumps({"seconds": seconds, "survived": survived}), "utf-8")
         return True
+
+    def _items_of(self, path: str, session: pytest.Session) -> list[pytest.Item]:
+        files = {self._checkout / name for name in self._tests[path]}
+        found = [item for item in session.items if item.path in files]
+        if not found:
+            self._results.write_text(path, "utf-8")
+            pytest.exit("a module without tests", WITHOUT_TESTS)
+        return found
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
@@ -243,7 +261,7 @@ class _ChangeRunner:
         return 0
 
 
-def _place(reach: Reach, lines: set[int]) -> tuple[bool, float]:
+def _place(reach: Reach, lines: set[Place]) -> tuple[bool, float]:
     return not reach.lines & lines, reach.seconds
 
 
@@ -263,11 +281,11 @@ def _test_replaced(
 
 
 class _Trace:
-    """Notes the lines of one module that are run, by any thread, and the functions that are called."""
+    """Notes the lines of some files that are run, by any thread, and the functions that are called."""
 
-    def __init__(self, module: Path) -> None:
-        self._file = str(module)
-        self._lines = set[int]()
+    def __init__(self, files: Iterable[str]) -> None:
+        self._files = set(files)
+        self._lines = set[Place]()
         self.called = set[Name]()
 
     def start(self) -> None:
@@ -278,19 +296,19 @@ class _Trace:
         sys.settrace(None)
         threading.settrace(None)  # type: ignore[arg-type]
 
-    def take(self) -> set[int]:
+    def take(self) -> set[Place]:
         """Return the lines that were run since this was asked last."""
         lines, self._lines = self._lines, set()
         return lines
 
     def _enter(self, frame: FrameType, event: str, _: Any) -> Tracer | None:
-        if frame.f_code.co_filename != self._file:
+        if frame.f_code.co_filename not in self._files:
             return None
         self.called.add(name_of(frame.f_code))
         return self._line
 
     def _line(self, frame: FrameType, event: str, _: Any) -> Tracer:
-        self._lines.add(frame.f_lineno)
+        self._lines.add((frame.f_code.co_filename, frame.f_lineno))
         return self._line
 
 
@@ -298,10 +316,11 @@ class _Trace:
 
 
 def replaced_code(
-    original: str, changed: str, module: Path, loaded: Mapping[Name, Sequence[FunctionType]], called: Container[Name]
+    module: Path, changed: str, loaded: Mapping[Name, Sequence[FunctionType]], called: Container[Name]
 ) -> Replacements | None:
     """Pair each loaded function that a change of its module concerns with its new code. None where that does not make
     the change: it concerns what the module runs on import, or a function that was ``called`` meanwhile."""
+    original = module.read_text("utf-8")
     before, after = (compile(source, str(module), "exec", dont_inherit=True) for source in (original, changed))
     if name_of(before) not in called:
         return []  # whoever imports it later finds the changed file
@@ -317,19 +336,19 @@ def replaced_code(
     return replacements
 
 
-def functions_of(module: Path) -> dict[Name, list[FunctionType]]:
-    """Find all functions of a module, wherever a class or a decorator keeps them."""
+def loaded_functions() -> dict[Name, list[FunctionType]]:
+    """Find all functions that there are, wherever a class or a decorator keeps them."""
     found = dict[Name, list[FunctionType]]()
     gc.unfreeze()  # what is frozen is not listed
     for function in gc.get_objects():
-        if type(function) is FunctionType and function.__code__.co_filename == str(module):
+        if type(function) is FunctionType:
             found.setdefault(name_of(function.__code__), []).append(function)
     gc.freeze()
     return found
 
 
 def name_of(code: CodeType) -> Name:
-    return code.co_qualname, code.co_firstlineno
+    return code.co_filename, code.co_qualname, code.co_firstlineno
 
 
 def _functions(code: CodeType) -> Iterator[CodeType]:

@@ -16,9 +16,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from importlib import import_module
-from itertools import groupby
 from pathlib import Path
 
 from benchmarks.mutant_runs import ROOT, unnoticed
@@ -73,19 +73,17 @@ def measure(modules: Sequence[str], named: Sequence[str], limit: int, seed: int,
         candidates = [each for path in tests for each in mutations((checkout / path).read_text("utf-8"), path)]
         candidates = [each for each in candidates if each.key not in equivalent]
         chosen = sorted(random.Random(seed).sample(range(len(candidates)), min(limit, len(candidates))))
-        counts = {path: [0, 0] for path in tests}
-        for path, group in groupby((candidates[number] for number in chosen), key=lambda change: change.path):
-            changes = list(group)
-            counts[path] = [len(changes), len(changes)]
-            for survivor in unnoticed(checkout, path, tests[path], changes):
-                counts[path][0] -= 1
-                print(f"{path}:{survivor.line}\n  - {survivor.before}\n  + {survivor.after}", flush=True)
-    for path, (noticed, made) in counts.items():
-        print(f"{path}: {noticed} of {made} noticed")
-    noticed, made = (sum(column) for column in zip(*counts.values(), strict=True))
-    share = 100 * noticed / max(1, made)
-    print(f"all: {noticed} of {made} noticed, {share:.0f} %, of {len(candidates)} that there are")
-    return bool(noticed == made)
+        changes = [candidates[number] for number in chosen]
+        made = Counter(change.path for change in changes)
+        noticed = made.copy()
+        for survivor in unnoticed(checkout, tests, changes):
+            noticed[survivor.path] -= 1
+            print(f"{survivor.path}:{survivor.line}\n  - {survivor.before}\n  + {survivor.after}", flush=True)
+    for path in tests:
+        print(f"{path}: {noticed[path]} of {made[path]} noticed")
+    share = 100 * noticed.total() / max(1, made.total())
+    print(f"all: {noticed.total()} of {made.total()} noticed, {share:.0f} %, of {len(candidates)} that there are")
+    return noticed == made
 
 
 def find_tests(path: Path, root: Path, named: Sequence[str]) -> list[str]:

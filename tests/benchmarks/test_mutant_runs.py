@@ -75,6 +75,9 @@ def test_beyond():
 """
 
 
+FILES = {"counted.py": ["test_counted.py"]}
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A checkout of a module and its tests, which write down their order."""
@@ -88,19 +91,30 @@ def checkout(tmp_path: Path) -> Path:
 def test_what_no_test_notices_is_found_in_functions_and_in_what_runs_on_import(checkout: Path) -> None:
     changes = mutations(MODULE, "counted.py")
     assert {each.line for each in changes} == {2, 3, 7, 14, 15, 16, 20, 24}
-    left = {(each.before, each.after) for each in unnoticed(checkout, "counted.py", ["test_counted.py"], changes)}
+    left = {(each.before, each.after) for each in unnoticed(checkout, FILES, changes)}
     assert left == {("WAIT = 1", "WAIT = 2"), ("if x > LIMIT:", "if x >= LIMIT:")}
     assert (checkout / "counted.py").read_text() == MODULE
 
 
 def test_those_that_reach_a_change_come_first_and_the_others_follow(checkout: Path) -> None:
     changes = [each for each in mutations(MODULE, "counted.py") if each.after == "if x >= LIMIT:"]
-    assert list(unnoticed(checkout, "counted.py", ["test_counted.py"], changes)) == changes
+    assert list(unnoticed(checkout, FILES, changes)) == changes
     order = (checkout / "order").read_text().split()
     unchanged, changed = order[:5], order[5:]
     assert unchanged == ["test_held", "test_limit", "test_following", "test_limit_again", "test_beyond"]
     assert set(changed[:3]) == {"test_limit", "test_limit_again", "test_beyond"}
     assert set(changed[3:]) == {"test_held", "test_following"}
+
+
+def test_a_module_is_tried_by_its_own_tests_alone(checkout: Path) -> None:
+    (checkout / "other.py").write_text("def value():\n    return 1\n")
+    (checkout / "test_other.py").write_text("def test_other():\n    pass\n")
+    tests = FILES | {"other.py": ["test_other.py"]}
+    noticed = [each for each in mutations(MODULE, "counted.py") if each.line == 15]
+    left = mutations("def value():\n    return 1\n", "other.py")
+    assert noticed
+    assert left
+    assert list(unnoticed(checkout, tests, [*noticed, *left])) == left
 
 
 def test_a_change_is_seen_in_a_process_that_a_test_starts(checkout: Path) -> None:
@@ -114,7 +128,7 @@ def test_beyond():
 """)
     changes = [each for each in mutations(MODULE, "counted.py") if each.line == 15]
     assert changes
-    assert not list(unnoticed(checkout, "counted.py", ["test_counted.py"], changes))
+    assert not list(unnoticed(checkout, FILES, changes))
 
 
 def test_a_change_that_never_ends_is_noticed(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +140,7 @@ def test_a_change_that_never_ends_is_noticed(checkout: Path, monkeypatch: pytest
     endless = [each for each in mutations(source, "counted.py") if each.after == "pass"]
     assert len(endless) == 1
     monkeypatch.setattr(mutant_runs, "GRACE", 0.2)
-    assert not list(unnoticed(checkout, "counted.py", ["test_counted.py"], endless))
+    assert not list(unnoticed(checkout, FILES, endless))
 
 
 @pytest.mark.parametrize(
@@ -134,16 +148,16 @@ def test_a_change_that_never_ends_is_noticed(checkout: Path, monkeypatch: pytest
     [
         (
             "def test_it():\n    assert 1 == 2",
-            r"the tests of counted\.py fail without any change:\n(.|\n)*assert 1 == 2",
+            r"tests fail without any change:\n(.|\n)*assert 1 == 2",
         ),
-        ("import nowhere", r"the tests of counted\.py fail without any change:\n(.|\n)*nowhere"),
+        ("import nowhere", r"tests fail without any change:\n(.|\n)*nowhere"),
         ("", r"counted\.py has no test that runs without Ray"),
     ],
 )
 def test_tests_that_tell_nothing_are_refused(checkout: Path, tests: str, said: str) -> None:
     (checkout / "test_counted.py").write_text(tests)
     with pytest.raises(SystemExit, match=said):
-        list(unnoticed(checkout, "counted.py", ["test_counted.py"], mutations(MODULE, "counted.py")))
+        list(unnoticed(checkout, FILES, mutations(MODULE, "counted.py")))
 
 
 def test_a_process_of_its_own_ends_with_what_its_work_returns_or_at_its_limit() -> None:
