@@ -6,11 +6,12 @@ Sections run one after another, and none begins after ``--minutes``: what was le
 is written, anew after each section, so that nothing is lost where the machine goes. ``--small`` shrinks all sizes: to
 try the sections themselves, on a CPU too, where the numbers mean nothing.
 
+- small runs: milliseconds of an epoch of methods on digits with MLPs, steps one by one and recorded as CUDA graphs;
+- sharing: such runs a second, by one process and by four that share the card, with both kinds of steps;
 - epoch: IPRM on 6,698 samples, a spectrogram of 257 x 1250 and two frames of 224 x 224 each, two ResNet-18, batches
-  of 64: seconds of an epoch by precision (single, tf32, bf16), compiled, and bf16 with the samples on the host;
+  of 64: seconds of an epoch by precision (single, tf32, bf16), compiled, recorded, and with the samples on the host;
 - input: seconds that reading the same batches takes, without a step, as a share of the epoch's;
-- steps: time of each method's step over that of joint training, beside its count of passes (`benchmarks.cost`);
-- sharing: runs of an MLP on digits a second, by one process and by four that share the card.
+- steps: time of each method's step over that of joint training, beside its count of passes (`benchmarks.cost`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -57,16 +59,17 @@ class Sizes:
     side: int = 224
     epochs: int = 3
     cost_steps: int = 5
-    cost_side: int = 64
-    cost_rounds: int = 2
+    cost_side: int = 224
+    cost_rounds: int = 1
     cases: tuple[str, ...] = tuple(cost.CASES)
     runs: int = 4
     run_epochs: int = 20
+    small: tuple[str, ...] = ("joint", "iprm", "bss", "amss", "pmr", "mmpareto", "ensemble", "smv")
 
 
 SMALL = Sizes(
     samples=6, host_samples=6, spectrogram=(33, 40), side=32, epochs=2, cost_steps=2, cost_side=32, cost_rounds=1,
-    cases=("joint", "iprm", "ogm"), runs=2, run_epochs=2,
+    cases=("joint", "iprm", "ogm"), runs=2, run_epochs=3, small=("joint",),
 )  # fmt: skip
 
 
@@ -144,7 +147,9 @@ def measure_epoch(sizes: Sizes) -> Iterator[Record]:
         "fp32": {},
     }
     if torch.cuda.is_available():  # for a CPU two ResNet-18 take minutes to compile
-        recipes["bf16 compiled"] = {"precision": "bf16", "compile": True}
+        recipes["bf16, recorded"] = {"precision": "bf16", "cuda_graphs": True}
+        recipes["bf16, compiled"] = {"precision": "bf16", "compile": True}
+        recipes["bf16, compiled and recorded"] = {"precision": "bf16", "compile": True, "cuda_graphs": True}
     for label, options in recipes.items():
         recipe = Recipe(lr=0.01, batch_size=BATCH, **options)
         yield {"case": f"{label}, samples on the card", **epoch_seconds(whole, recipe, sizes)}
@@ -196,50 +201,72 @@ def measure_steps(sizes: Sizes, precision: str) -> Iterator[Record]:
         }
 
 
-# Sharing -----------------------------------------------------------------------------------------------------------
+# Small runs --------------------------------------------------------------------------------------------------------
 
 
-def small_runs(number: int, runs: int, epochs: int, ready: Any, done: Any) -> None:
-    """Train ``runs`` small runs one after another, after one to warm up; send the seconds of each."""
-    recipe, source = Recipe(batch_size=32), data.get("digits")
-    digits = source.load(source.Options())
-    spec, kind = encoders.resolve("mlp"), methods.get("joint")
+def digits() -> Dataset:
+    source = data.get("digits")
+    return source.load(source.Options())
+
+
+def small_training(name: str, dataset: Dataset, epochs: int, seed: int, **options: Any) -> Training:
+    """A method over MLPs on digits, in batches of 32."""
+    torch.manual_seed(seed)
+    spec, kind = encoders.resolve("mlp"), methods.get(name)
+    built = {modality: encoders.build(spec, shape) for modality, shape in dataset.shapes().items()}
+    method = kind(built, dataset.num_classes, kind.Hyperparameters(), epochs)
+    return Training(method, dataset, Recipe(batch_size=32, **options), seed=seed, gpu_share=0.25)
+
+
+def measure_small_runs(sizes: Sizes) -> Iterator[Record]:
+    dataset = digits()
+    for name in sizes.small:
+        found: Record = {"case": name}
+        for label, recorded in (("as ever", False), ("recorded", True)):
+            epochs = small_training(name, dataset, sizes.run_epochs, 0, cuda_graphs=recorded).epochs()
+            next(epochs)
+            seconds = [timed(lambda each=epochs: next(each)) for _ in range(sizes.run_epochs - 1)]
+            found[f"{label}, ms an epoch"] = round(1000 * statistics.median(seconds), 2)
+        yield found
+
+
+def train_small_runs(runs: int, epochs: int, recorded: bool) -> float:
+    """Train ``runs`` small runs one after another, after one to warm up, as others begin to; measure their seconds."""
+    dataset = digits()
 
     def run(seed: int) -> None:
-        torch.manual_seed(seed)
-        built = {modality: encoders.build(spec, shape) for modality, shape in digits.shapes().items()}
-        method = kind(built, digits.num_classes, kind.Hyperparameters(), epochs)
-        training = Training(method, digits, recipe, seed=seed, gpu_share=0.25)
+        training = small_training("joint", dataset, epochs, seed, cuda_graphs=recorded)
         for _ in training.epochs():
             pass
         training.result()
 
     run(0)
-    ready.wait()
-    done.put((number, timed(lambda: [run(1 + seed) for seed in range(runs)])))
+    _all_ready.wait(timeout=120)
+    return timed(lambda: [run(1 + seed) for seed in range(runs)])
 
 
-def throughput(processes: int, sizes: Sizes) -> float:
+_all_ready: Any = None
+
+
+def _begin(all_ready: Any) -> None:
+    global _all_ready
+    _all_ready = all_ready
+
+
+def throughput(processes: int, sizes: Sizes, recorded: bool) -> float:
     """Measure the runs a second of some processes side by side."""
     spawn = multiprocessing.get_context("spawn")
-    ready, done = spawn.Barrier(processes), spawn.Queue()
-    workers = [
-        spawn.Process(target=small_runs, args=(number, sizes.runs, sizes.run_epochs, ready, done))
-        for number in range(processes)
-    ]
-    for worker in workers:
-        worker.start()
-    seconds = [done.get(timeout=240)[1] for _ in workers]
-    for worker in workers:
-        worker.join()
-    return sum(sizes.runs / each for each in seconds)
+    with ProcessPoolExecutor(processes, spawn, _begin, (spawn.Barrier(processes),)) as pool:
+        seconds = [pool.submit(train_small_runs, sizes.runs, sizes.run_epochs, recorded) for _ in range(processes)]
+        return sum(sizes.runs / each.result() for each in seconds)
 
 
 def measure_sharing(sizes: Sizes) -> Iterator[Record]:
-    alone = throughput(1, sizes)
-    yield {"case": "one process", "runs a second": round(alone, 3)}
-    four = throughput(4, sizes)
-    yield {"case": "four processes", "runs a second": round(four, 3), "over one": round(four / alone, 2)}
+    for label, recorded in (("as ever", False), ("recorded", True)):
+        alone = throughput(1, sizes, recorded)
+        yield {"case": f"{label}, one process", "runs a second": round(alone, 3)}
+        four = throughput(4, sizes, recorded)
+        yield {"case": f"{label}, four processes", "runs a second": round(four, 3), "over one": round(four / alone, 2)}
 
 
 # All ---------------------------------------------------------------------------------------------------------------
@@ -262,9 +289,10 @@ def main() -> None:
     options = parser.parse_args()
     sizes = SMALL if options.small else Sizes()
     sections: dict[str, Callable[[], Iterator[Record]]] = {
+        "small runs": partial(measure_small_runs, sizes),
         "sharing": partial(measure_sharing, sizes),
-        "steps in bf16": partial(measure_steps, sizes, "bf16"),
         "epoch": partial(measure_epoch, sizes),
+        "steps in bf16": partial(measure_steps, sizes, "bf16"),
         "steps in single precision": partial(measure_steps, sizes, "fp32"),
     }
     started, found = time.monotonic(), {"where": card(), "left out": []}

@@ -133,6 +133,7 @@ class CGGM(FusedMethod[CGGMHyperparameters]):
     title = "Classifier-guided gradient modulation"
     paper = "Guo, Jin, Chen, Zhao: Classifier-guided Gradient Modulation, NeurIPS 2024"
     stages = ("objective", "optimization")
+    capturable = True
     computes_with_features = True
     helpers = ("accuracies", "last_terms")
     accuracies: Tensor

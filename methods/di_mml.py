@@ -132,6 +132,7 @@ class DIMML(Method[DIMMLHyperparameters]):
     title = "Detached and interactive multimodal learning"
     paper = "Fan, Xu, Wang, Liu, Guo: Detached and Interactive Multimodal Learning, ACM MM 2024"
     stages = ("objective",)
+    capturable = True
     helpers = ("shared_head", "transferred")
     transferred: Tensor
     """bool [M, M, D]: dimensions in which the second modality learns from the first."""

@@ -173,6 +173,7 @@ class DOMFN(Method[DOMFNHyperparameters]):
     title = "Divergence-orientated multi-modal fusion network"
     paper = "Yang et al.: DOMFN: A Divergence-Orientated Multi-Modal Fusion Network, ACM MM 2022"
     stages = ("feed-forward", "objective")
+    capturable = True
     pretraining: Tensor
 
     @classmethod

@@ -157,6 +157,11 @@ class Dropout(FusedMethod[DropoutHyperparameters]):
             return self.fusion.only(keep)
         return nullcontext()
 
+    @property
+    def capturable(self) -> bool:
+        """Tell whether the device decides what is dropped, not the host."""
+        return self.hyperparameters.granularity == "sample"
+
     # Training ----------------------------------------------------------------------------------------------------
 
     def training_outputs(self, batch: Batch, context: Context) -> Outputs:

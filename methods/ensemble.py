@@ -190,6 +190,7 @@ class Ensemble(Method[EnsembleHyperparameters]):
     title = "Ensemble of unimodal models"
     paper = "naive baseline: unimodal models, pooled"
     stages = ()
+    capturable = True
     min_modalities = 1
     clips_apart = True
     helpers = ("_extra_state",)

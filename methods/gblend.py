@@ -159,6 +159,7 @@ class GBlend(FusedMethod[GBlendHyperparameters]):
     title = "Gradient blending"
     paper = "Wang, Tran, Feiszli: What Makes Training Multi-Modal Classification Networks Hard?, CVPR 2020"
     stages = ("objective",)
+    capturable = True
     computes_with_features = True
     helpers = ("copied", "weights", "measured", "changes")
     weights: Tensor

@@ -145,6 +145,7 @@ class InfoReg(FusedMethod[InfoRegHyperparameters]):
     title = "Adaptive regulation of information acquisition (InfoReg)"
     paper = "Huang, Wei, Yang, Hu: Adaptive Unimodal Regulation, CVPR 2025"
     stages = ("optimization",)
+    capturable = True
     helpers = ("traces",)
     traces: Tensor
     trace_sums: Tensor

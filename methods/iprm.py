@@ -252,6 +252,11 @@ class IPRM(Method[IPRMHyperparameters]):
         kl_x, kl_y = context.sum(torch.stack(divergences)).clamp_min(0)  # rounding alone makes them negative
         return strength_weights(kl_x, kl_y)[0]
 
+    @property
+    def capturable(self) -> bool:
+        """Tell whether every step mixes the same pairs."""
+        return self.hyperparameters.pair_heads == "tri_cls"
+
     def drawn_pairs(self, context: Context) -> list[int]:
         """List the pairs whose mixed loss counts in this step."""
         if self.hyperparameters.pair_heads == "tri_cls":

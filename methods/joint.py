@@ -40,6 +40,7 @@ class Joint(FusedMethod[JointHyperparameters]):
     title = "Joint training"
     paper = "naive baseline: one loss on the fused prediction"
     stages = ()
+    capturable = True
     replaces_fusion_loss = False
 
     @classmethod

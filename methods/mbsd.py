@@ -166,6 +166,7 @@ class MBSD(FusedMethod[MBSDHyperparameters]):
     title = "Self-distillation from the stronger to the weaker modality"
     paper = "Liu, Li, Song, Yang, Zeng: Multimodal Pre-Training with Self-Distillation, WSDM 2023"
     stages = ("objective",)
+    capturable = True
 
     @classmethod
     def check(cls, hyperparameters: MBSDHyperparameters, modalities: tuple[str, ...]) -> None:

@@ -100,6 +100,7 @@ class MMCosine(FusedMethod[MMCosineHyperparameters]):
     title = "Multimodal cosine loss"
     paper = "Xu, Feng, Zhang, Hu: MMCosine, ICASSP 2023"
     stages = ("objective",)
+    capturable = True
 
     @classmethod
     def check(cls, hyperparameters: MMCosineHyperparameters, modalities: tuple[str, ...]) -> None:

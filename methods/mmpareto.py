@@ -151,6 +151,7 @@ class MMPareto(FusedMethod[MMParetoHyperparameters]):
     title = "Pareto integration of joint and unimodal gradients"
     paper = "Wei, Hu: MMPareto, ICML 2024"
     stages = ("objective", "optimization")
+    capturable = True
 
     @classmethod
     def check(cls, hyperparameters: MMParetoHyperparameters, modalities: tuple[str, ...]) -> None:

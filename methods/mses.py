@@ -130,6 +130,7 @@ class MSES(FusedMethod[MSESHyperparameters]):
     title = "Modality-specific early stopping"
     paper = "Fujimori, Endo, Kawai, Mochizuki: Modality-Specific Learning Rate Control, ACPR 2019"
     stages = ("optimization",)
+    capturable = True
     replaces_fusion_loss = False
     helpers = ("_extra_state", "kept")
 

@@ -99,6 +99,7 @@ class MSLR(FusedMethod[MSLRHyperparameters]):
     title = "Modality-specific learning rates"
     paper = "Yao, Mihalcea: Modality-specific Learning Rates, Findings of ACL 2022"
     stages = ("optimization",)
+    capturable = True
     replaces_fusion_loss = False
     helpers = ("_extra_state",)
 

@@ -109,6 +109,7 @@ class OPM(FusedMethod[OPMHyperparameters]):
     title = "On-the-fly prediction modulation"
     paper = "Wei, Hu, Du, Wen: On-the-fly Modulation, TPAMI 2024"
     stages = ("feed-forward",)
+    capturable = True
     computes_with_features = True
     helpers = ("drop_probabilities",)
     drop_probabilities: Tensor

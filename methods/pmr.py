@@ -205,6 +205,7 @@ class PMR(FusedMethod[PMRHyperparameters]):
     title = "Prototypical modal rebalance"
     paper = "Fan, Xu, Wang, Wang, Guo: Prototypical Modal Rebalance, CVPR 2023"
     stages = ("objective",)
+    capturable = True
     computes_with_features = True
     helpers = ("prototypes",)
 

@@ -103,6 +103,7 @@ class Relearning(FusedMethod[RelearningHyperparameters]):
     title = "Diagnosing and re-learning"
     paper = "Wei, Li, Feng, Hu: Diagnosing and Re-learning, ECCV 2024"
     stages = ("optimization",)
+    capturable = True
     computes_with_features = True
     helpers = ("initial",)
     replaces_fusion_loss = False

@@ -131,6 +131,7 @@ class SMV(FusedMethod[SMVHyperparameters]):
     title = "Sample-level modality valuation"
     paper = "Wei, Feng, Wang, Hu: Enhancing Multimodal Cooperation, CVPR 2024"
     stages = ("data",)
+    capturable = True
     helpers = ("_extra_state",)
 
     def build(self) -> None:

@@ -23,6 +23,7 @@ class Unimodal(Method[UnimodalHyperparameters]):
     title = "Unimodal training"
     paper = "naive baseline: one modality alone"
     stages = ()
+    capturable = True
     min_modalities = 1
 
     def build(self) -> None:

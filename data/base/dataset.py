@@ -53,13 +53,23 @@ class Batch:
 
     def at(self, rows: Tensor | slice) -> Batch:
         """Take the samples at ``rows``."""
+        return self.changed(lambda values: values[rows])
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Take what ``change`` makes of each tensor."""
         return Batch(
-            {m: x[rows] for m, x in self.inputs.items()},
-            self.labels[rows],
-            self.index[rows],
-            None if self.tag is None else self.tag[rows],
-            {m: there[rows] for m, there in self.present.items()},
+            {m: change(x) for m, x in self.inputs.items()},
+            change(self.labels),
+            change(self.index),
+            None if self.tag is None else change(self.tag),
+            {m: change(there) for m, there in self.present.items()},
         )
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """List all its tensors, in one order."""
+        tag = [] if self.tag is None else [self.tag]
+        return [*self.inputs.values(), self.labels, self.index, *tag, *self.present.values()]
 
     def presence(self, modalities: Sequence[str]) -> Tensor:
         """Tell which sample has which modality, bool [B, M]."""

@@ -57,6 +57,7 @@ class AMSS(FusedMethod[AMSSHyperparameters]):
     title = "Adaptively masked subnetworks by modal significance"
     paper = "Yang, Pan, Jiang, Xu, Tang: Adaptively Mask Subnetworks considering Modal Significance, TPAMI 2025"
     stages = ("optimization",)
+    capturable = True
     computes_with_features = True
     significance: Tensor
     ratios: Tensor
@@ -97,8 +98,9 @@ class AMSS(FusedMethod[AMSSHyperparameters]):
         counts = context.sum(found[0]["label_counts"])
         means = context.mean(torch.stack(pairs))
         current = torch.stack([significance(likelihood, counts, entropy, hp.mi_shift) for likelihood, entropy in means])
-        self.significance = accumulate(self.significance if context.step else None, current, hp.mi_momentum)
-        self.ratios = update_ratios(self.significance, hp.tau, hp.ratio_low, hp.ratio_high, hp.ratio_bias)
+        before = self.significance if context.step else None
+        self.significance.copy_(accumulate(before, current, hp.mi_momentum))
+        self.ratios.copy_(update_ratios(self.significance, hp.tau, hp.ratio_low, hp.ratio_high, hp.ratio_bias))
         for m, found_now in zip(self.modalities, self.significance, strict=True):
             context.log(f"significance_{m}", found_now)
         context.log("fallback", (~usable(self.significance)).float())

@@ -47,6 +47,7 @@ class AUG(Method[AUGHyperparameters]):
     title = "Adaptive unimodal gradient boosting"
     paper = "Jiang, Huang, Yang: Mitigating Classification Ability Disproportion, NeurIPS 2025"
     stages = ("optimization",)
+    capturable = True
     min_modalities = 1
 
     def build(self) -> None:

@@ -274,6 +274,14 @@ class Method(nn.Module, ABC, Generic[HyperparametersT]):
         return loss.detach()
 
     @property
+    def capturable(self) -> bool:
+        """Tell whether steps on batches of one form may be recorded, once an epoch, and replayed
+        (``train.cuda_graphs``). They may where each does the same operations, with the same numbers of the host, in
+        tensors that stay where they are: none reads a number off the device, or ``context.step``, or puts a new tensor
+        in the place of what the next step reads."""
+        return False
+
+    @property
     def clips(self) -> bool:
         """Tell whether :meth:`modulate_gradients` clips in the place of the recipe's ``gradient_clip``."""
         return False

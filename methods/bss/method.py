@@ -53,6 +53,7 @@ class BSS(FusedMethod[BSSHyperparameters]):
     title = "Balance-aware sequence sampling"
     paper = "Guan, Jiang, Yang: Balance-aware Sequence Sampling, IJCAI 2025"
     stages = ("data",)
+    capturable = True
     computes_with_features = True
     drop_last = True
 

@@ -264,6 +264,11 @@ class IGM(Method[IGMHyperparameters]):
 
     # As the official code does -----------------------------------------------------------------------------------
 
+    @property
+    def capturable(self) -> bool:
+        """Tell whether no step mixes samples, which draws anew in each."""
+        return not self.hyperparameters.mixup_alpha
+
     def mix(self, modality: str, batch: Batch, context: Context) -> Mixed:
         """Give the batch as a step of ``modality`` sees it."""
         return mixed_batch(batch, modality, self.hyperparameters.mixup_alpha, context)

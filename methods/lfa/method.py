@@ -64,6 +64,7 @@ class LFA(FusedMethod[LFAHyperparameters]):
     title = "Label fitting and alignment (LFM)"
     paper = "Yang, Wan, Jiang, Xu: Dynamically Learning Modality Gap, NeurIPS 2024"
     stages = ("objective",)
+    capturable = True
     computes_with_features = True
 
     def build(self) -> None:

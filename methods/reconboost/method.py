@@ -45,6 +45,7 @@ class ReconBoost(Method[ReconBoostHyperparameters]):
     title = "Boosting modalities in turns"
     paper = "Hua, Xu, Bao, Yang, Huang: ReconBoost, ICML 2024"
     stages = ("objective", "optimization")
+    capturable = True
     helpers = ("_extra_state",)
     members: Tensor
     sharing: Tensor

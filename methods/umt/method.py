@@ -51,6 +51,7 @@ class UMT(FusedMethod[UMTHyperparameters]):
     title = "Uni-modal teachers, or the ensemble of these"
     paper = "Du, Teng, Li, Liu, Yuan, Wang, Yuan, Zhao: On Uni-Modal Feature Learning, ICML 2023"
     stages = ("objective",)
+    capturable = True
     computes_with_features = True
     helpers = ("teachers", "_extra_state")
     stage: Tensor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -19,11 +19,11 @@ from sweep.training import seeds
 from sweep.training.epoch_means import EpochMeans
 from sweep.training.epoch_plan import Step, epoch_steps, stratified_share
 from sweep.training.gradient_buckets import GradientBuckets
-from sweep.training.optimizers import optimizer_kind
+from sweep.training.optimizers import counting_options, optimizer_kind
 from sweep.training.parameter_groups import ParameterGroups
 from sweep.training.read_ahead import read_ahead
 from sweep.training.recipe import Recipe
-from sweep.training.step_numbers import AHEAD_BYTES, StepNumbers
+from sweep.training.step_numbers import AHEAD_BYTES, RecordedNumbers, StepNumbers
 from sweep.training.workers import WorkerGroup, worker_slice
 
 
@@ -129,6 +129,7 @@ class TrainingContext:
         self._numbers = StepNumbers(self.device, self.generator, self.epoch, samples, self.step)
         self._last_step = self.step + len(self._steps) - 1
         self._means = EpochMeans(self.device, self.workers)
+        self._recorded = RecordedNumbers()
 
     # Batches ---------------------------------------------------------------------------------------------------
 
@@ -227,6 +228,17 @@ class TrainingContext:
         inputs = self._augment(whole.inputs, self.generator(name, self.epoch, number))
         return replace(replace(whole, inputs=inputs).at(mine), index=placed)
 
+    @contextmanager
+    def recording(self) -> Iterator[RecordedEffects]:
+        """Let one step be recorded inside, which must end by :meth:`RecordedEffects.end`: nothing counts until it is
+        replayed."""
+        before, phase_before = self.budget_step, self.phase_step
+        with self._recorded.in_buffers() as fill:
+            effects = RecordedEffects(self, fill)
+            yield effects
+        effects.steps = self.budget_step - before, self.phase_step - phase_before
+        self.budget_step, self.phase_step = before, phase_before
+
     # Gradients -------------------------------------------------------------------------------------------------
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -275,6 +287,7 @@ class TrainingContext:
         self, name: str, parameters: Sequence[nn.Parameter], kind: str = "sgd", **options: Any
     ) -> torch.optim.Optimizer:
         if name not in self._side:
+            options |= counting_options(kind, parameters, self._recipe)
             self._side[name] = optimizer_kind(kind)(list(parameters), **options)
             if name in self._side_states:
                 self._side[name].load_state_dict(self._side_states.pop(name))
@@ -320,10 +333,10 @@ class TrainingContext:
         return seeds.generator(self.seed, stream, *keys)
 
     def sample_numbers(self, name: str, columns: int) -> Tensor:
-        return self._numbers.of_samples(name, columns, self._rows)
+        return self._recorded.give(name, lambda: self._numbers.of_samples(name, columns, self._rows))
 
     def step_numbers(self, name: str, draw: Callable[[torch.Generator], Tensor]) -> Tensor:
-        return self._numbers.of_step(name, self.step, self._last_step, draw)
+        return self._recorded.give(name, lambda: self._numbers.of_step(name, self.step, self._last_step, draw))
 
     def device_generator(self, name: str, *keys: int) -> torch.Generator:
         seed = self.generator(name, *keys).initial_seed()
@@ -340,3 +353,23 @@ class TrainingContext:
         if message not in self._warned:
             self._warned.add(message)
             self._warn(message)
+
+
+class RecordedEffects:
+    """What a recorded step does beside its operations on the device: numbers that it reads, steps and samples that it
+    counts."""
+
+    def __init__(self, context: TrainingContext, fill: Callable[[], None]) -> None:
+        self._context, self.prepare = context, fill
+        self.steps = 0, 0
+        """Steps of the budget, and of the phase."""
+
+    def end(self) -> None:
+        """End the step, within the recording."""
+        self._count_samples = self._context._means.end_recorded_step()
+
+    def count(self) -> None:
+        """Count one replay."""
+        self._count_samples()
+        self._context.budget_step += self.steps[0]
+        self._context.phase_step += self.steps[1]

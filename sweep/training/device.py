@@ -25,7 +25,10 @@ def pick_device(recipe: Recipe) -> torch.device:
     available = torch.cuda.is_available()
     if recipe.device == "cuda" and not available:
         raise ValueError("train.device is cuda but torch sees no GPU; use device: auto, or ask for resources.gpus")
-    return torch.device("cuda" if available and recipe.device != "cpu" else "cpu")
+    if not available or recipe.device == "cpu":
+        return torch.device("cpu")
+    # With its number: some of torch's functions take no other, and it is how tensors name where they are.
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def set_up(device: torch.device, recipe: Recipe, share: float = 1.0) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -34,6 +36,23 @@ class EpochMeans:
                 self._sums[name] += (value.double() if isinstance(value, Tensor) else value) * samples
                 self._counts[name] += samples
         self._of_step = {}
+
+    def end_recorded_step(self) -> Callable[[], None]:
+        """End a step that is being recorded, so that its sums are part of the recording; return what counts its
+        samples, once a replay. Raises RuntimeError for a name that no step before it has logged."""
+        counts = {name: samples for name, (_, samples) in self._of_step.items()}
+        if new := counts.keys() - self._sums.keys():
+            raise RuntimeError(f"a step that is recorded logs {min(new)!r}, which the one before did not")
+        before = dict(self._counts)
+        self.end_step()
+        self._counts = before
+
+        def count() -> None:
+            for name, samples in counts.items():
+                self._counts[name] += samples
+            self._read = None
+
+        return count
 
     def values(self) -> dict[str, float]:
         """Read the means over all workers, in one collective; names are alike on every worker."""

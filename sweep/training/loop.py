@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import psutil
@@ -31,6 +32,7 @@ from sweep.training.optimizers import check_schedule
 from sweep.training.predictions import SamplePredictions, sample_predictions
 from sweep.training.probabilities import score_probabilities
 from sweep.training.recipe import Recipe
+from sweep.training.step_graphs import StepGraphs, recorder
 from sweep.training.workers import WorkerGroup
 
 MIB = 2**20
@@ -119,6 +121,7 @@ class Training:
         self._progress = _Progress()
         self._best: dict[str, Any] = {}
         self._process = psutil.Process()
+        self._graphs = recorder(self.method, recipe, self.device, self._workers.size, warn)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         for name, split in (("validation", dataset.validation), ("test", dataset.test)):
@@ -222,9 +225,11 @@ class Training:
     def _train(self) -> tuple[float, int]:
         """Train an epoch's batches; return the mean loss and the number of the samples of all workers."""
         context = self._context
+        graphs = self._graphs and StepGraphs(self.method, context, self._graphs)
+        step = graphs.run if graphs else partial(self.method.training_step, context=context)
         losses, counts = list[Tensor](), list[int]()
         for batch in context.training_batches(self.method.sampler(context), self.method.drop_last):
-            loss = self.method.training_step(batch, context)
+            loss = step(batch)
             # The mean over a worker's share without samples is no number.
             if len(batch):
                 losses.append(loss)

@@ -69,7 +69,15 @@ def build_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch
         options["momentum"] = recipe.momentum
     else:
         options["betas"] = (recipe.betas[0], recipe.betas[1])
-    return optimizer_kind(recipe.optimizer)(trained, **options)
+    return optimizer_kind(recipe.optimizer)(trained, **options, **counting_options(recipe.optimizer, trained, recipe))
+
+
+def counting_options(name: str, parameters: Iterable[nn.Parameter], recipe: Recipe) -> dict[str, Any]:
+    """Give the options by which an optimizer that counts its steps counts them on the GPU, where the recipe has steps
+    recorded there."""
+    if name == "sgd" or not recipe.cuda_graphs or any(p.device.type != "cuda" for p in parameters):
+        return {}
+    return {"capturable": True}
 
 
 class Schedule:

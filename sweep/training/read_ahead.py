@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from data.base import Batch
 
@@ -49,11 +48,6 @@ def _on_own_stream(make: Callable[[int], Batch], device: torch.device) -> Callab
 
 def _hand_over(batch: Batch) -> None:
     """Tell torch that the present stream uses the batch: else its memory would be given away too early."""
-    for values in _tensors(batch):
+    for values in batch.tensors:
         if values.is_cuda:
             values.record_stream(torch.cuda.current_stream(values.device))
-
-
-def _tensors(batch: Batch) -> list[Tensor]:
-    tag = [] if batch.tag is None else [batch.tag]
-    return [*batch.inputs.values(), batch.labels, batch.index, *batch.present.values(), *tag]

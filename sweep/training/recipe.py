@@ -46,5 +46,10 @@ class Recipe(_Strict):
         json_schema_extra={"as_before": False},
     )
     compile: bool = Field(False, description="encoders through torch.compile", json_schema_extra={"as_before": False})
+    cuda_graphs: bool = Field(
+        False,
+        description="steps recorded once an epoch and replayed by a GPU, for methods that allow it",
+        json_schema_extra={"as_before": False},
+    )
     threads: int = Field(1, ge=1, le=1_024, description="intra-op threads of torch on the CPU")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU where the run has one")

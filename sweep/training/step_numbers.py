@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -13,6 +14,41 @@ AHEAD_BYTES = 16 * 2**20
 """Size of the numbers of one name that are drawn ahead, at most; one step's are drawn whatever their size."""
 
 Generators = Callable[..., torch.Generator]
+
+
+class RecordedNumbers:
+    """What steps read of the numbers below; while a step is recorded, buffers in their place, filled anew before each
+    replay."""
+
+    def __init__(self) -> None:
+        self._reads: dict[str, Callable[[], Tensor]] = {}
+        self._buffers: dict[str, Tensor] | None = None
+
+    def give(self, name: str, read: Callable[[], Tensor]) -> Tensor:
+        """Give what ``read`` reads, and note how: or the buffer. Raises RuntimeError where a recorded step asks for
+        what no step before it has asked for."""
+        if self._buffers is None:
+            self._reads[name] = read
+            return read()
+        if name not in self._buffers:
+            raise RuntimeError(f"a step that is recorded asks for the numbers {name!r}, which the one before did not")
+        return self._buffers[name]
+
+    @contextmanager
+    def in_buffers(self) -> Iterator[Callable[[], None]]:
+        """Give buffers inside; yield what fills them with the numbers of the present step."""
+        buffers = {name: read().clone() for name, read in self._reads.items()}
+        reads = dict(self._reads)
+
+        def fill() -> None:
+            for name, buffer in buffers.items():
+                buffer.copy_(reads[name]())
+
+        self._buffers = buffers
+        try:
+            yield fill
+        finally:
+            self._buffers = None
 
 
 class StepNumbers:

@@ -16,12 +16,15 @@ from support.device_waits import META, autocast_that_knows_meta, counted_waits
 from support.equality import assert_close, assert_same, explained
 from support.hand_driven_context import hand_driven_context
 from support.method_variants import DEFAULTS, Variant, declared_variants, first_of_each_path
+from support.recorded_operations import RecordedOperations
 from support.toy_dataset import CLASSES, toy_dataset, toy_method
 from support.variant_runs import ToyRun, clearly_above_chance, load_training, run, training
 from support.worker_processes import Workers
 
 import methods
 from data.base import Batch
+from sweep.training import context as of_contexts
+from sweep.training import loop
 from sweep.training.epoch_record import EpochRecord
 from sweep.training.loop import Training
 from sweep.training.metrics import predict_split, score
@@ -188,6 +191,22 @@ def test_a_step_never_waits_for_the_device(variant: Variant, monkeypatch: pytest
         with counted_waits() as waits:
             method.training_step(next(batches), context)
     assert sum(waits.values()) <= method.reads_in_a_step, dict(waits)
+
+
+@every_path
+def test_replays_of_a_recorded_step_do_what_steps_do(variant: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a method says that its steps are capturable: on batches of 16, of 85 samples."""
+    if not training(variant, 1).method.capturable:
+        return
+    # By itself Adam counts its steps on the host of a CPU.
+    monkeypatch.setattr(of_contexts, "counting_options", lambda kind, *_: {} if kind == "sgd" else {"fused": True})
+    found = []
+    for recorder in (None, RecordedOperations()):
+        monkeypatch.setattr(loop, "recorder", lambda *_, given=recorder: given)
+        trained = training(variant, 2, samples=85)
+        records = [(r.loss, r.samples, r.metrics, r.diagnostics) for r in trained.epochs()]
+        found.append((records, trained.state_dict()["method"]))
+    assert_same(*found, "replayed")
 
 
 @every_path

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 from support.toy_dataset import toy_training
+from torch import Tensor
 
+import methods
 from sweep.training.loop import FitResult, Training
 
 pytestmark = [
@@ -33,26 +35,45 @@ def finished(name: str, **recipe: Any) -> tuple[Training, FitResult]:
     return training, training.result()
 
 
+def tensors(training: Training) -> dict[str, Tensor]:
+    """Parameters and buffers, on the host."""
+    state = training.method.state_dict()
+    return {key: value.cpu() for key, value in state.items() if isinstance(value, Tensor)}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_gpu_learns_what_a_cpu_learns(name: str) -> None:
     (on_gpu, found), (on_cpu, expected) = (finished(name, device=device) for device in ("cuda", "cpu"))
     assert {p.device.type for p in on_gpu.method.parameters()} == {"cuda"}
-    state = on_cpu.method.state_dict()
-    for key, value in on_gpu.method.state_dict().items():
-        torch.testing.assert_close(
-            value.cpu(), state[key], rtol=1e-3, atol=1e-4, msg=lambda text, k=key: f"{k}: {text}"
-        )
+    torch.testing.assert_close(tensors(on_gpu), tensors(on_cpu), rtol=1e-3, atol=1e-4)
     # One of 22 samples may lie on the edge between two classes.
     assert found.test["test_accuracy"] == pytest.approx(expected.test["test_accuracy"], abs=1.5 / 22)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_deterministic_runs_are_bit_equal(name: str) -> None:
-    first, second = (finished(name, device="cuda", deterministic=True)[0].method.state_dict() for _ in range(2))
-    assert all(torch.equal(value, second[key]) for key, value in first.items())
+    first, second = (tensors(finished(name, device="cuda", deterministic=True)[0]) for _ in range(2))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("options", [{"precision": "tf32"}, {"precision": "bf16"}, {"compile": True}], ids=str)
+@pytest.mark.parametrize(
+    ("name", "optimizer"),
+    [(name, "sgd") for name in methods.names() if name != "unimodal"] + [(name, "adam") for name in NAMES],
+)
+def test_recorded_steps_learn_what_steps_learn(name: str, optimizer: str) -> None:
+    """Of batches of 16 from 85 samples; as ever where the method does not allow it."""
+    options = {"device": "cuda", "samples": 85, "epochs": 2, "optimizer": optimizer, "lr": 0.01}
+    recorded, stepped = (finished(name, cuda_graphs=asked, **options) for asked in (True, False))
+    assert (recorded[0]._graphs is not None) == recorded[0].method.capturable
+    torch.testing.assert_close(tensors(recorded[0]), tensors(stepped[0]), rtol=1e-3, atol=1e-4)
+    assert recorded[1].forward_passes == stepped[1].forward_passes
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"precision": "tf32"}, {"precision": "bf16"}, {"compile": True}, {"precision": "bf16", "cuda_graphs": True}],
+    ids=str,
+)
 def test_what_makes_a_gpu_fast_learns_as_well(options: dict[str, Any]) -> None:
     _, found = finished("iprm", device="cuda", epochs=8, **options)
     _, expected = finished("iprm", device="cuda", epochs=8)
