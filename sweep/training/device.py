@@ -7,7 +7,7 @@ import weakref
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from data.base import Dataset, Split
 from methods.base import Method
@@ -45,8 +45,18 @@ def set_up(device: torch.device, recipe: Recipe, share: float = 1.0) -> None:
     rounded = recipe.precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = rounded
     torch.backends.cudnn.allow_tf32 = rounded
-    if share < 1:
+    _bound_memory(device, share)
+
+
+_bounded_memory = False
+"""Whether it was a run that bounded the memory of this process."""
+
+
+def _bound_memory(device: torch.device, share: float) -> None:
+    global _bounded_memory
+    if share < 1 or _bounded_memory:
         torch.cuda.set_per_process_memory_fraction(share, device)
+    _bounded_memory = share < 1
 
 
 _deterministic_runs = False
@@ -79,6 +89,19 @@ def put_channels_last(module: nn.Module) -> None:
     """Lay the weights of 2-D convolutions out with the channels last, in place: their outputs follow, whatever lies
     before them. Values and ``state_dict`` stay."""
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for each in module.modules():
+        if isinstance(each, nn.Conv2d) and each.in_channels == 1:
+            each.register_forward_pre_hook(_with_channels_last)
+
+
+def _with_channels_last(convolution: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    """Write down of one channel that it comes last. In memory it does so anyway, but torch goes by the strides, and
+    would turn the whole gradient of the output round."""
+    (x,) = inputs
+    if x.shape[-3] != 1 or not x.is_contiguous():
+        return x
+    height, width = x.shape[-2:]
+    return x.as_strided(x.shape, (*x.stride()[:-3], 1, width, 1)) if height * width else x
 
 
 # Data on the device ------------------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     found = dict[str, Any]()
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     monkeypatch.setattr(device_module, "_deterministic_runs", False)
+    monkeypatch.setattr(device_module, "_bounded_memory", False)
     monkeypatch.setattr(
         torch.cuda, "set_per_process_memory_fraction", lambda share, device: found.update(share=(share, device))
     )
@@ -56,13 +57,14 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("asked", "available", "picked"),
-    [("auto", False, "cpu"), ("auto", True, "cuda"), ("cpu", True, "cpu"), ("cuda", True, "cuda")],
+    [("auto", False, "cpu"), ("auto", True, "cuda:3"), ("cpu", True, "cpu"), ("cuda", True, "cuda:3")],
 )
 def test_auto_takes_a_gpu_where_there_is_one(
     monkeypatch: pytest.MonkeyPatch, asked: Any, available: bool, picked: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
-    assert pick_device(Recipe(device=asked)).type == picked
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    assert pick_device(Recipe(device=asked)) == torch.device(picked)
 
 
 def test_asking_for_a_gpu_without_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +98,15 @@ def test_a_run_that_shares_a_gpu_takes_its_share_of_the_memory(
     assert settings == taken
 
 
+def test_runs_of_one_process_may_differ_in_their_share(settings: dict[str, Any]) -> None:
+    for share in (0.25, 1.0):
+        set_up(CUDA, Recipe(), share)
+        assert settings == {"share": (share, CUDA)}
+    settings.clear()
+    set_up(CUDA, Recipe())
+    assert settings == {}
+
+
 def test_runs_of_one_process_may_differ_in_being_deterministic(settings: dict[str, Any]) -> None:
     seen = list[bool]()
     for asked in (True, True, False, True, False):
@@ -123,6 +134,23 @@ def test_channels_last_is_another_layout_of_the_same_network() -> None:
     assert all(torch.equal(state[name], x) for name, x in network.state_dict().items())
     assert network[0](pictures).is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(network(pictures), before)
+
+
+def test_a_single_channel_is_said_to_come_last() -> None:
+    """By its strides: torch reads there how a convolution's output and its gradient lie."""
+    torch.manual_seed(0)
+    network, spectrogram = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3)), torch.randn(2, 1, 9, 7)
+    turned = spectrogram.transpose(2, 3)
+    before = network(spectrogram), network(turned), network(spectrogram[0])
+    seen = list[tuple[int, ...]]()
+    put_channels_last(network)
+    for convolution in network:
+        convolution.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].stride()))
+    after = network(spectrogram), network(turned), network(spectrogram[0])
+    torch.testing.assert_close(after, before)
+    assert seen[0] == (63, 1, 7, 1)
+    assert seen[1][1] == 1
+    assert seen[2] == turned.stride()
 
 
 @pytest.mark.parametrize(
