@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 
 from sweep.analysis.balance import Balance, balances
 from sweep.analysis.parts import Parts, metric_label
+from sweep.report.figures.labels import part_labels
 from sweep.report.figures.scatter import Against, draw_dots, front_text
 from sweep.report.figures.style import Drawing, new_figure, protocol
 
@@ -32,6 +33,7 @@ def draw_balance(parts: Parts, rows: pd.DataFrame, metric: str, stem: str) -> It
         f"configurations, {each.repeated.mean:+.2f} over {each.repeated.n} {each.repeats}"
         for each in found
     )
+    part_labels(figure)
     fronts = "; ".join(front_text(each.table) for each in found)
     yield Drawing(
         stem,

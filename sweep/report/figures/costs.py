@@ -8,6 +8,7 @@ import pandas as pd
 
 from sweep.analysis.costs import costs
 from sweep.analysis.parts import Parts, metric_label
+from sweep.report.figures.labels import part_labels
 from sweep.report.figures.scatter import Against, draw_dots, front_text
 from sweep.report.figures.style import Drawing, new_figure, protocol
 
@@ -28,6 +29,7 @@ def draw_costs(parts: Parts, rows: pd.DataFrame, metric: str, stem: str) -> Iter
         ax.set_ylabel(metric_label(each.column))
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    part_labels(figure)
     column, fronts = found[0].column, "; ".join(front_text(each.table) for each in found)
     yield Drawing(
         stem,

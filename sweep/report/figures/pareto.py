@@ -14,6 +14,7 @@ from sweep.analysis.fronts import Front, display_factor, objective_label
 from sweep.analysis.parts import Parts
 from sweep.config.schema import Objective
 from sweep.plan.objectives import DIRECTIONS
+from sweep.report.figures.labels import part_labels
 from sweep.report.figures.style import COLOURS, GREY, MARKERS, Drawing, add_legend, new_figure, seed_count, slug
 
 NAMED = 12
@@ -60,6 +61,7 @@ def _draw(parts: Parts, front: Front, across: Objective, up: Objective, stem: st
         ax.ticklabel_format(axis="x", style="sci", scilimits=(-3, 5))
     ax.set_title(f"{front.label} on {front.dataset}, {seed_count(_rows(parts, front))}", loc="left")
     add_legend(figure, [ax])
+    part_labels(figure)
     names = "; ".join(f"{i} {row['point']}" for i, row in enumerate(members.head(NAMED).to_dict("records"), start=1))
     lost = f" {front.lost} without a finished seed (pruned or failed) are not shown." if front.lost else ""
     more = "" if len(front.objectives) == 2 else f" The front is that of all of {', '.join(front.objectives)}."

@@ -14,6 +14,8 @@ from sweep.report.figures.style import COLOURS, GREY
 
 NUMBERED = 9
 """Members of the front that are numbered, from the most accurate on."""
+NAMED = 12
+"""Dots up to which each bears its name; of more only the baselines do."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Against:
 
 def draw_dots(ax: Axes, table: pd.DataFrame, against: Against) -> None:
     """Draw a row of ``table`` a dot, with both intervals: columns label, point, baseline, front, accuracy (a share) and
-    that of ``against``. The front is a line, whose most accurate members are numbered; baselines bear their names."""
+    that of ``against``. The front is a line, whose most accurate members are numbered; of few dots all bear their
+    names, of many the baselines."""
     axes = ((against.name, against.factor), ("accuracy", 100.0))
     groups: tuple[tuple[str, pd.Series, str, str], ...] = (
         ("method", ~table["baseline"], COLOURS[0], "o"),
@@ -44,7 +47,8 @@ def draw_dots(ax: Axes, table: pd.DataFrame, against: Against) -> None:
     for number, row in enumerate(numbered(table), start=1):
         _annotate(ax, row, axes, str(number), (-3, 4), "right")
     names = figure_names(table)
-    for row in table[table["baseline"]].to_dict("records"):
+    named = table if len(table) <= NAMED else table[table["baseline"]]
+    for row in named.to_dict("records"):
         _annotate(ax, row, axes, names[row["label"], row["point"]], (4, 3), "left")
     ax.set_xlim(*_limits(table, *axes[0]))
     ax.set_ylim(*_limits(table, *axes[1]))

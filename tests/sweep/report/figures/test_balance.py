@@ -28,7 +28,7 @@ def test_a_dot_a_configuration_with_the_front_and_the_baselines(tmp_path: Path) 
     dots = {container.get_label(): container[0] for container in ax.containers}
     assert dots["method"].get_xdata() == pytest.approx([20.5, 30.5, 40.5, 50.5])
     assert dots["baseline"].get_ydata() == pytest.approx([70.1])
-    assert [text.get_text() for text in ax.texts] == ["1", "2", "3", "4", "5", "joint"]
+    assert [text.get_text() for text in ax.texts] == ["1", "2", "3", "4", "5", *methods]
     assert "(1 amss, 2 aug, 3 bss, 4 iprm, 5 joint)" in drawing.caption
     assert "digits +1.00" in drawing.caption
     assert_looks_as_before("balance", drawing.figure, drawing.caption)

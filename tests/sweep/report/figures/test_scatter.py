@@ -12,7 +12,7 @@ import pytest
 from matplotlib.axes import Axes
 from support.described_figures import assert_looks_as_before
 
-from sweep.report.figures.scatter import NUMBERED, Against, draw_dots, front_text, numbered
+from sweep.report.figures.scatter import NAMED, NUMBERED, Against, draw_dots, front_text, numbered
 
 COST = Against("cost", "seconds", 10.0)
 
@@ -66,14 +66,24 @@ def test_the_front_is_a_line_of_its_members_from_the_cheapest_on(ax: Axes) -> No
     assert front.get_ydata() == pytest.approx([70, 80, 90])
 
 
-def test_members_of_the_front_are_numbered_and_baselines_bear_their_names(ax: Axes) -> None:
+def test_members_of_the_front_are_numbered_and_few_dots_bear_their_names(ax: Axes) -> None:
     draw_dots(ax, TABLE, COST)
     said = [(text.get_text(), getattr(text, "xy")) for text in ax.texts]  # noqa: B009
-    expected = [("1", (40, 90)), ("2", (20, 80)), ("3", (10, 70)), ("joint", (10, 70)), ("ensemble", (35, 65))]
+    expected = [("1", (40, 90)), ("2", (20, 80)), ("3", (10, 70))]
+    expected += [("iprm", (40, 90)), ("joint", (10, 70)), ("aug", (30, 60)), ("bss", (20, 80)), ("ensemble", (35, 65))]
     assert [text for text, _ in said] == [text for text, _ in expected]
     for (_, place), (_, where) in zip(said, expected, strict=True):
         assert place == pytest.approx(where)
     assert front_text(TABLE) == "1 iprm, 2 bss, 3 joint"
+
+
+def test_of_many_dots_the_baselines_alone_bear_their_names(ax: Axes) -> None:
+    rows = [row(f"m{k}", k, 0.5 + 0.01 * k, baseline=k in (2, 3)) for k in range(NAMED + 1)]
+    draw_dots(ax, pd.DataFrame(rows), COST)
+    assert [text.get_text() for text in ax.texts] == ["m2", "m3"]
+    ax.clear()
+    draw_dots(ax, pd.DataFrame(rows[:-1]), COST)
+    assert [text.get_text() for text in ax.texts] == [f"m{k}" for k in range(NAMED)]
 
 
 def test_of_a_long_front_the_most_accurate_members_are_numbered() -> None:
