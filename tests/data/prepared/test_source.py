@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.binary_files_dataset import LENGTH, Shelf, ShelfOptions, write_shelf
+from support.binary_files_dataset import LENGTH, Bytes, Shelf, ShelfOptions, write_shelf
 
-from data.base import DataError, Dataset
+from data.base import DataError, Dataset, SampleType
 from data.prepared import Item, Listing
 
 
@@ -44,6 +44,19 @@ def test_the_fingerprint_is_the_key_of_the_cache(root: Path) -> None:
     assert Shelf.fingerprint(ShelfOptions(root=str(root), allowed_missing=0.5, split_seed=3)) == print_
     (root / "test/000_0.bin").write_bytes(b"other")
     assert Shelf.fingerprint(options) != print_
+
+
+def test_lists_are_described_without_a_medium_and_what_is_served_of_it_where_the_form_decides(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ShelfOptions(root=str(root))
+    monkeypatch.setattr(Bytes, "decode", lambda *given: pytest.fail("a medium was opened"))
+    found = Shelf.describe(options)
+    assert found.samples == Shelf.samples(options) == {}
+    assert {name: len(labels) for name, labels in found.labels.items()} == {"train": 40, "validation": 6, "test": 6}
+    assert found.labels["train"].tolist() == [k % 2 for k in range(40)]
+    monkeypatch.setattr(Bytes, "sample", lambda form: SampleType((form.length,)))
+    assert Shelf.describe(options).samples == Shelf.samples(options) == {"bytes": SampleType((LENGTH,))}
 
 
 def test_samples_that_were_skipped_are_no_samples_of_the_split(root: Path) -> None:

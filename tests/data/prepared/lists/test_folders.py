@@ -110,6 +110,24 @@ def test_parts_of_an_archive_are_checked_by_name_and_size(tmp_path: Path, sizes:
     assert explain_absence(tmp_path, ["Video_data"]) == message
 
 
+@pytest.mark.parametrize(
+    ("name", "is_data"),
+    [
+        ("a.wav", True),
+        (".hidden", False),
+        ("clips.zip", False),
+        ("CLIPS.TAR.GZ", False),
+        ("clips.7z.003", False),
+        ("clips.zip.part", False),
+        ("a.wav.CRDOWNLOAD", False),
+        ("zip", True),
+    ],
+)
+def test_a_folder_of_nothing_but_downloads_holds_no_data(tmp_path: Path, name: str, is_data: bool) -> None:
+    touch(tmp_path / "first" / name, tmp_path / "second" / "b.wav")
+    assert find_folder(tmp_path, "first", "second") == tmp_path / ("first" if is_data else "second")
+
+
 def test_truncated_archives_are_told_from_whole_ones(tmp_path: Path) -> None:
     path = tmp_path / "images.zip"
     with zipfile.ZipFile(path, "w") as archive:
