@@ -109,5 +109,25 @@ def test_a_picture_too_flat_for_any_try_gives_the_centred_box() -> None:
     assert torch.allclose(boxes[1] * 1000, torch.tensor([493.0, 0.0, 13.0, 1000.0], dtype=torch.float64))
 
 
+@pytest.mark.parametrize("fitting", [0, 3, 9, None])
+def test_the_first_of_ten_tries_that_fits_is_taken_else_the_centred_box(
+    fitting: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of a flat picture as a square does not fit into it; a hundredth does."""
+
+    def drawn(shape: tuple[int, ...], limits: tuple[float, float], generator: torch.Generator) -> torch.Tensor:
+        if limits[1] == 1.0 and shape[1] != 2:
+            assert shape == (1, 10)
+            areas = torch.full(shape, 0.5, dtype=torch.float64)
+            if fitting is not None:
+                areas[:, fitting:] = 0.01
+            return areas
+        return torch.zeros(shape, dtype=torch.float64)  # squares, in the first corner
+
+    monkeypatch.setattr(crops, "uniform", drawn)
+    (box,) = crops.draw_crops(torch.tensor([[10, 1000]]), seeded()) * torch.tensor([10, 1000, 10, 1000])
+    assert box.tolist() == pytest.approx([0, 0, 10, 10] if fitting is not None else [0, 493, 10, 13])
+
+
 def test_half_the_pictures_are_flipped() -> None:
     assert 450 < crops.draw_flips(1000, seeded()).sum() < 550

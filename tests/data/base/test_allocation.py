@@ -44,6 +44,55 @@ def test_a_process_that_starts_with_the_variables_keeps_large_blocks() -> None:
         assert subprocess.run(command, env=environment | variables, check=False).returncode == code
 
 
+class Library:
+    """glibc, which notes what it is asked for and refuses blocks larger than ``largest``."""
+
+    def __init__(self, largest: int = 2**31) -> None:
+        self.asked, self._largest = list[tuple[int, int]](), largest
+
+    def mallopt(self, name: int, value: int) -> int:
+        self.asked.append((name, value))
+        return int(name != MMAP_THRESHOLD or value <= self._largest)
+
+    def malloc_trim(self, left: int) -> int:
+        self.asked.append((0, left))
+        return 1
+
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of malloc.h
+BATCH = 82 * 10**6
+"""Bytes of a batch of 64 sounds of 20 s."""
+
+
+@pytest.mark.parametrize(("largest", "kept"), [(2**31, 128 * 2**20), (32 * 2**20, 32 * 2**20)])
+def test_older_versions_keep_the_largest_block_that_they_can(
+    monkeypatch: pytest.MonkeyPatch, largest: int, kept: int
+) -> None:
+    library = Library(largest)
+    monkeypatch.setattr(allocation, "_glibc", lambda: library)
+    assert keep_freed_memory({})
+    assert library.asked[-2:] == [(MMAP_THRESHOLD, kept), (TRIM_THRESHOLD, allocation.MOST_KEPT)]
+    assert BATCH < allocation.LARGEST_KEPT < allocation.MOST_KEPT
+    none_at_all = Library(0)
+    monkeypatch.setattr(allocation, "_glibc", lambda: none_at_all)
+    assert not keep_freed_memory({})
+
+
+def test_processes_that_start_are_told_the_same_sizes_and_share_one_heap() -> None:
+    assert keeping_variables({}) == {
+        "MALLOC_MMAP_THRESHOLD_": str(128 * 2**20),
+        "MALLOC_TRIM_THRESHOLD_": str(allocation.MOST_KEPT),
+        "MALLOC_ARENA_MAX": "1",
+    }
+
+
+def test_all_that_is_free_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library()
+    monkeypatch.setattr(allocation, "_glibc", lambda: library)
+    return_freed_memory()
+    assert library.asked == [(0, 0)]
+
+
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allocation, "_glibc", lambda: None)
     assert not keep_freed_memory({})

@@ -11,7 +11,7 @@ from support.hand_driven_context import ParametersAlone, hand_driven_context
 from torch import Tensor
 
 import methods
-from data.base import DataError, Dataset, Description, SampleType, Split, require_modalities
+from data.base import AbsentDataError, DataError, Dataset, Description, SampleType, Split, require_modalities
 from data.digits import Digits, DigitsOptions
 from methods.base import Method
 from models import encoders
@@ -250,3 +250,9 @@ def test_nothing_is_known_before_loading_unless_a_dataset_says_so() -> None:
     assert Shelf.samples(ShelfOptions(root="nowhere")) == {}
     views = {"left": SampleType((32,)), "profile": SampleType((8,))}
     assert Digits.describe(DigitsOptions()) == Description(views)  # type: ignore[call-arg]
+
+
+def test_data_that_are_absent_may_be_there_later_and_damaged_ones_stay_damaged() -> None:
+    assert DataError("x").lasting
+    assert not AbsentDataError("x").lasting
+    assert issubclass(AbsentDataError, DataError)

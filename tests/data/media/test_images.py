@@ -74,7 +74,7 @@ def test_pixels_of_more_than_eight_bits_are_scaled(
     assert np.asarray(read_image(tmp_path / name))[0, :, 0].tolist() == levels
 
 
-@pytest.mark.parametrize(("order", "scale"), [("<f4", "-1.0"), (">f4", "1")])
+@pytest.mark.parametrize(("order", "scale"), [("<f4", "-1.0"), (">f4", "1"), (">f4", "0.25"), ("<f4", "-1e-2")])
 def test_a_pfm_of_three_channels_is_scaled_as_one_of_grey(tmp_path: Path, order: str, scale: str) -> None:
     """Rows stand from the bottom to the top; one scale holds for all channels."""
     pixels = np.array([[[0, 0.25, 0.5], [0.5, 0.5, 0.5]], [[1, 0, 0], [0, 0, 1]]], order)

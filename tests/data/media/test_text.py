@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from data.media import MediaError
-from data.media.text import BUILT_IN, encode, padding, require_tokenizer
+from data.base import DataError
+from data.media import MediaError, text
+from data.media.text import BUILT_IN, encode, load_tokenizer, padding, require_tokenizer
 
 
 def test_bytes_are_numbered_from_three() -> None:
@@ -54,3 +59,61 @@ def test_text_that_is_no_unicode_is_named_by_its_beginning() -> None:
         encode("bytes", "x" * 39 + "\udce9" + "y" * 10, 8)
     with pytest.raises(MediaError, match="no valid Unicode"):
         encode("bytes", "x", 8, second="\udce9")
+
+
+# Tokenizers of folders and of the hub -----------------------------------------------------------------------------
+
+
+class Library:
+    """transformers, which has the tokenizers that are named in its cache and in its hub."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cached: str = "", hub: str = "", answers: bool = True) -> None:
+        from transformers import AutoTokenizer
+
+        self.asked, self._cached, self._hub = list[tuple[str, bool]](), cached, hub
+        monkeypatch.setattr(AutoTokenizer, "from_pretrained", self._load)
+        monkeypatch.setattr(text, "_hub_answers", lambda: answers)
+
+    def _load(self, name: str, local_files_only: bool = False) -> str:
+        self.asked.append((name, local_files_only))
+        if name == (self._cached if local_files_only else self._hub):
+            return f"tokenizer of {name}"
+        raise OSError("not here")
+
+
+@pytest.fixture(autouse=True)
+def nothing_loaded() -> Iterator[None]:
+    load_tokenizer.cache_clear()
+    yield
+    load_tokenizer.cache_clear()
+
+
+def test_what_is_on_the_machine_is_not_asked_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library(monkeypatch, cached="some/bert", hub="some/bert")
+    assert [load_tokenizer("some/bert") for _ in range(2)] == ["tokenizer of some/bert"] * 2
+    assert library.asked == [("some/bert", True)]
+
+
+def test_a_name_of_the_hub_is_fetched_where_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library(monkeypatch, hub="some/bert")
+    assert load_tokenizer("some/bert") == "tokenizer of some/bert"
+    assert library.asked == [("some/bert", True), ("some/bert", False)]
+
+
+@pytest.mark.parametrize("name", ["./some/bert", "some/bert/of/mine", "here", "some/bert"])
+def test_what_is_no_name_or_a_folder_is_not_asked_of_the_hub(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    library = Library(monkeypatch, hub=name, answers=name != "some/bert")
+    with pytest.raises(DataError, match=rf"tokenizer '{name}': neither a local folder .*built-in ones: bytes, words$"):
+        load_tokenizer(name)
+    assert library.asked == [(name, True)]
+
+
+def test_a_name_that_the_hub_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    library: Any = Library(monkeypatch, hub="other")
+    with pytest.raises(DataError, match="nor to be had from the hub here"):
+        load_tokenizer("some/bert")
+    assert library.asked == [("some/bert", True), ("some/bert", False)]
