@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from support.dataset_folders import STUB, counts, ids, lines, manifests, needs_manifests, touch
+from support.declarations import assert_declared, assert_paths_have_names
 
 from data.base import DataError
 from data.crema_d import CLASSES, UNUSABLE, CremaD, CremaDOptions
@@ -207,3 +208,13 @@ def test_a_root_without_the_dataset_is_named(tmp_path: Path) -> None:
     touch(tmp_path / "CREMA-D-master.zip.crdownload")
     with pytest.raises(DataError, match=r"no sound; expected AudioWAV\. CREMA-D-master\.zip\.crdownload is a download"):
         listing(tmp_path)
+
+
+def test_encoders_and_the_recipe_are_those_of_the_papers() -> None:
+    assert_declared(
+        CremaD, {"root": "r"}, {"audio": "resnet18", "video": "resnet18"}, 100, optimizer="sgd", lr=0.01, batch_size=64
+    )
+
+
+def test_paths_have_names() -> None:
+    assert_paths_have_names(CremaD)

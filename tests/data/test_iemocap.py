@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from support.dataset_folders import counts, ids, lines, touch
+from support.declarations import assert_declared, assert_paths_have_names
 
 from data.base import DataError
 from data.iemocap import IEMOCAP, IEMOCAPOptions
@@ -178,3 +179,28 @@ def test_what_is_not_there_is_explained(tree: Path) -> None:
     (tree / "data" / "my_test_iemo.txt").unlink()
     with pytest.raises(DataError, match=r"no file my_test_iemo\.txt; looked in .*Cecile-hi/Multimodal"):
         listing(tree)
+
+
+def test_encoders_and_the_recipe_are_those_of_the_papers() -> None:
+    assert_declared(
+        IEMOCAP,
+        {"root": "r"},
+        {"audio": "cav_mae", "video": "m3ae_image", "text": "m3ae_text"},
+        100,
+        optimizer="sgd",
+        lr=0.001,
+        batch_size=16,
+    )
+    assert_declared(
+        IEMOCAP,
+        {"root": "r", "profile": "light", "modalities": ["audio", "text"]},
+        {"audio": "resnet18", "text": "bert"},
+        100,
+        optimizer="sgd",
+        lr=0.001,
+        batch_size=16,
+    )
+
+
+def test_paths_have_names() -> None:
+    assert_paths_have_names(IEMOCAP)

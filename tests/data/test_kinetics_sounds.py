@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from support.dataset_folders import counts, ids, lines, manifests, needs_manifests, touch
+from support.declarations import assert_declared, assert_paths_have_names
 
 from data.base import DataError
 from data.kinetics_sounds import CLASSES, KineticsSounds, KineticsSoundsOptions
@@ -210,3 +211,19 @@ def test_a_root_without_clips_is_explained(tree: Path) -> None:
     touch(tree / "k400" / "train" / "part_0.tar.gz.aria2")
     with pytest.raises(DataError, match=r"no clips; .*part_0\.tar\.gz\.aria2 is a download that was not"):
         listing(tree)
+
+
+def test_encoders_and_the_recipe_are_those_of_the_papers() -> None:
+    assert_declared(
+        KineticsSounds,
+        {"root": "r"},
+        {"audio": "resnet18", "video": "resnet18"},
+        100,
+        optimizer="sgd",
+        lr=0.01,
+        batch_size=64,
+    )
+
+
+def test_paths_have_names() -> None:
+    assert_paths_have_names(KineticsSounds)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from support.dataset_folders import STUB, counts, ids, lines, touch
+from support.declarations import assert_declared, assert_paths_have_names
 
 from data.base import DataError
 from data.nvgesture import NVGesture, NVGestureOptions, parse
@@ -153,3 +154,19 @@ def test_an_archive_with_a_part_missing_is_named(tmp_path: Path) -> None:
         DataError, match=r"no video; expected Video_data\. nvGesture_v1\.7z\.003 is missing among its 4"
     ):
         listing(tmp_path)
+
+
+def test_encoders_and_the_recipe_are_those_of_the_papers() -> None:
+    assert_declared(
+        NVGesture,
+        {"root": "r", "modalities": ["rgb", "depth"]},
+        {"rgb": "i3d", "depth": "i3d"},
+        100,
+        optimizer="sgd",
+        lr=0.01,
+        batch_size=2,
+    )
+
+
+def test_paths_have_names() -> None:
+    assert_paths_have_names(NVGesture)

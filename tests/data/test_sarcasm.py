@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from support.dataset_folders import counts, ids, lines, manifests, needs_manifests, touch
+from support.declarations import assert_declared, assert_paths_have_names
 
 from data.base import DataError
 from data.prepared import Listing
@@ -116,3 +117,22 @@ def test_what_is_not_there_is_explained(tree: Path) -> None:
     (tree / "text" / "valid2.txt").unlink()
     with pytest.raises(DataError, match=r"no file valid2\.txt; looked in .*headacheboy"):
         listing(tree)
+
+
+def test_encoders_and_the_recipe_are_those_of_the_papers() -> None:
+    assert_declared(
+        Sarcasm, {"root": "r"}, {"text": "bert", "image": "resnet50"}, 100, optimizer="adam", lr=0.0001, batch_size=64
+    )
+    assert_declared(
+        Sarcasm,
+        {"root": "r", "profile": "clip"},
+        {"text": "clip_text", "image": "clip_image"},
+        100,
+        optimizer="adam",
+        lr=0.0001,
+        batch_size=64,
+    )
+
+
+def test_paths_have_names() -> None:
+    assert_paths_have_names(Sarcasm)

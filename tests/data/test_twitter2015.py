@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from support.dataset_folders import STUB, counts, ids, lines, manifests, needs_manifests, touch
+from support.declarations import assert_declared, assert_paths_have_names
 
 from data.base import DataError
 from data.prepared import Listing
@@ -136,3 +137,22 @@ def test_what_is_not_there_is_explained(tree: Path) -> None:
     (tree / "twitter2015" / "dev.tsv").unlink()
     with pytest.raises(DataError, match=r"no file dev\.tsv; looked in .*jefferyYu/TomBERT"):
         listing(tree)
+
+
+def test_encoders_and_the_recipe_are_those_of_the_papers() -> None:
+    assert_declared(
+        Twitter2015, {"root": "r"}, {"text": "bert", "image": "resnet50"}, 113, optimizer="sgd", lr=0.001, batch_size=32
+    )
+    assert_declared(
+        Twitter2015,
+        {"root": "r", "profile": "clip"},
+        {"text": "clip_text", "image": "clip_image"},
+        113,
+        optimizer="sgd",
+        lr=0.001,
+        batch_size=32,
+    )
+
+
+def test_paths_have_names() -> None:
+    assert_paths_have_names(Twitter2015)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from support.dataset_folders import counts, ids, lines, manifests, needs_manifests, touch
+from support.declarations import assert_declared, assert_paths_have_names
 
 from data.base import DataError
 from data.prepared import Listing
@@ -165,3 +166,19 @@ def test_the_profiles_are_those_of_the_papers() -> None:
     kept = [(form.most, form.least, form.stored_size) for form in (forms("16k")["video"], forms("bss")["video"])]
     assert kept == [(5, 4, 256), (4, 4, 384)]
     assert (forms("16k")["audio"].crop, forms("bss")["audio"].crop) == ("random", "start")
+
+
+def test_encoders_and_the_recipe_are_those_of_the_papers() -> None:
+    assert_declared(
+        VGGSound,
+        {"root": "r"},
+        {"audio": "resnet18", "video": "resnet18"},
+        100,
+        optimizer="sgd",
+        lr=0.001,
+        batch_size=64,
+    )
+
+
+def test_paths_have_names() -> None:
+    assert_paths_have_names(VGGSound)

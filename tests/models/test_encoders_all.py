@@ -194,27 +194,6 @@ def test_token_ids_are_for_encoders_of_texts() -> None:
     assert encoders.refusal("bert", (2, 9), tokens=True) is None
 
 
-SIZES: list[tuple[str, tuple[int, ...], int, int, list[int], list[int] | None]] = [
-    ("conv1d", (3, 100), 175_904, 128, [25, 128], [32, 64, 128]),
-    ("conv1d", (6, 50), 176_384, 128, [13, 128], [32, 64, 128]),
-    ("gru", (3, 100), 26_496, 128, [100, 128], None),
-    ("patch_transformer", (3, 100), 102_080, 64, [10, 64], None),
-    ("patch_transformer", (6, 55), 104_000, 64, [6, 64], None),
-    ("vit", (1, 28, 28), 201_152, 64, [49, 64], None),
-    ("vit", (3, 8, 8), 203_200, 64, [4, 64], None),
-    ("cnn", (1, 28, 28), 89_008, 64, [49, 64], [16, 32, 64]),
-    ("mlp", (3, 100), 23_424, 64, [1, 64], None),
-]
-
-
-@pytest.mark.parametrize(("name", "shape", "parameters", "out_dim", "tokens", "stages"), SIZES)
-def test_sizes_are_told_without_computing(
-    name: str, shape: tuple[int, ...], parameters: int, out_dim: int, tokens: list[int], stages: list[int] | None
-) -> None:
-    found = encoders.describe(name, shape)
-    assert found == {"parameters": parameters, "out_dim": out_dim, "tokens": tokens, "stages": stages}
-
-
 @every
 def test_what_is_told_is_what_is_built(name: str) -> None:
     spec, shape = {"name": name, **TINY[name][0]}, TINY[name][1]

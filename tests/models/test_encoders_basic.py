@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from models.batchnorm import SynchronizedBatchNorm
-from models.encoders import build
+from models.encoders import build, describe
 
 
 def test_mlp_by_its_layers() -> None:
@@ -78,3 +78,17 @@ def test_build_synchronises_every_batch_norm_and_keeps_the_seed() -> None:
     torch.manual_seed(3)
     second = build("cnn", (1, 8, 8)).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "parameters", "out_dim", "tokens", "stages"),
+    [
+        ("cnn", (1, 28, 28), 89_008, 64, [49, 64], [16, 32, 64]),
+        ("mlp", (3, 100), 23_424, 64, [1, 64], None),
+    ],
+)
+def test_sizes_of_the_defaults_are_told_without_computing(
+    name: str, shape: tuple[int, ...], parameters: int, out_dim: int, tokens: list[int], stages: list[int] | None
+) -> None:
+    found = describe(name, shape)
+    assert found == {"parameters": parameters, "out_dim": out_dim, "tokens": tokens, "stages": stages}

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_encoders import pretrained, samples, tiny
+from support.tiny_encoders import assert_librarys_values, pretrained, samples, tiny
 from torch import nn
+
+from models.encoders import BertOptions
 
 pytest_plugins = ["support.library_networks"]
 
@@ -30,3 +32,9 @@ def test_dropout_is_drawn_only_where_asked_for() -> None:
     x, dropping = samples("bert"), tiny("bert", dropout=0.5)
     assert not torch.equal(dropping(x), dropping(x))
     assert torch.equal(dropping.eval()(x), tiny("bert").eval()(x))
+
+
+def test_keys_that_a_configuration_leaves_out_have_the_librarys_values() -> None:
+    from transformers import BertConfig
+
+    assert_librarys_values(BertOptions, BertConfig())

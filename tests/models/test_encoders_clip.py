@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_encoders import pretrained, samples
+from support.tiny_encoders import assert_librarys_values, pretrained, samples
 from torch import nn
+
+from models.encoders import CLIPImageOptions, CLIPTextOptions
 
 pytest_plugins = ["support.library_networks"]
 
@@ -33,3 +35,10 @@ def test_clip_gives_the_librarys_features(
     assert encoder.out_dim == 16
     assert not [str(warning.message) for warning in recwarn.list if "tensors loaded" in str(warning.message)]
     assert not any(capfd.readouterr())
+
+
+def test_keys_that_a_configuration_leaves_out_have_the_librarys_values() -> None:
+    from transformers import CLIPTextConfig, CLIPVisionConfig
+
+    assert_librarys_values(CLIPTextOptions, CLIPTextConfig())
+    assert_librarys_values(CLIPImageOptions, CLIPVisionConfig())

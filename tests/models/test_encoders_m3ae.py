@@ -95,3 +95,12 @@ def test_m3ae_checkpoints(modality: str, tmp_path: Path, recwarn: pytest.Warning
 def test_published_sizes_of_the_table() -> None:
     encoder = build({"name": "m3ae_image", "width": 8, "depth": 1, "heads": 1}, (3, 256, 256))
     assert encoder.table.shape == (256, 8)
+
+
+def test_images_of_one_channel_fit_and_those_without_a_pixel_do_not() -> None:
+    assert build({"name": "m3ae_image", "width": 8, "depth": 1, "heads": 1}, (1, 32, 48))(
+        torch.zeros(2, 1, 32, 48)
+    ).any()
+    for shape in ((3, 0, 32), (3, 32, 40), (3, 32), (0, 32, 32)):
+        with pytest.raises(ValueError, match="multiples of 16"):
+            build("m3ae_image", shape)

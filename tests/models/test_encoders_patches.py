@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.encoders import build, pad_to_multiple, patchify
+from models.encoders import build, describe, pad_to_multiple, patchify
 from models.positions import grid_sines, sines
 
 close = torch.testing.assert_close
@@ -63,3 +63,19 @@ def test_zeros_added_by_hand_change_nothing(name: str, shape: tuple[int, ...], f
     padded = torch.zeros(2, *full)
     padded[tuple(slice(size) for size in x.shape)] = x
     close(long(padded), short(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "parameters", "out_dim", "tokens", "stages"),
+    [
+        ("patch_transformer", (3, 100), 102_080, 64, [10, 64], None),
+        ("patch_transformer", (6, 55), 104_000, 64, [6, 64], None),
+        ("vit", (1, 28, 28), 201_152, 64, [49, 64], None),
+        ("vit", (3, 8, 8), 203_200, 64, [4, 64], None),
+    ],
+)
+def test_sizes_of_the_defaults_are_told_without_computing(
+    name: str, shape: tuple[int, ...], parameters: int, out_dim: int, tokens: list[int], stages: list[int] | None
+) -> None:
+    found = describe(name, shape)
+    assert found == {"parameters": parameters, "out_dim": out_dim, "tokens": tokens, "stages": stages}

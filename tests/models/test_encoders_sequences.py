@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from models import fusion
-from models.encoders import build, downsampled_length, last_states
+from models.encoders import build, describe, downsampled_length, last_states
 
 close = torch.testing.assert_close
 
@@ -117,3 +117,18 @@ def test_last_states_of_two_directions() -> None:
     assert last_states(outputs).tolist() == [[9, 10, 3, 4]]
     with pytest.raises(ValueError, match="even width, got 3"):
         last_states(outputs[:, :, :3])
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "parameters", "out_dim", "tokens", "stages"),
+    [
+        ("conv1d", (3, 100), 175_904, 128, [25, 128], [32, 64, 128]),
+        ("conv1d", (6, 50), 176_384, 128, [13, 128], [32, 64, 128]),
+        ("gru", (3, 100), 26_496, 128, [100, 128], None),
+    ],
+)
+def test_sizes_of_the_defaults_are_told_without_computing(
+    name: str, shape: tuple[int, ...], parameters: int, out_dim: int, tokens: list[int], stages: list[int] | None
+) -> None:
+    found = describe(name, shape)
+    assert found == {"parameters": parameters, "out_dim": out_dim, "tokens": tokens, "stages": stages}

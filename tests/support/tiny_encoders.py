@@ -65,3 +65,11 @@ def texts(lengths: Tensor, length: int, random: torch.Generator) -> Tensor:
     ids = torch.randint(1, 49, (len(lengths), length), generator=random)
     ids[torch.arange(len(lengths)), lengths - 1] = 49
     return torch.stack([ids * mask, mask], dim=1)
+
+
+def assert_librarys_values(options: Any, config: Any) -> None:
+    """Compare what is taken for keys that a configuration leaves out with the defaults of the library's."""
+    for key, value in options.architecture.sizes.values():
+        assert getattr(config, key) == value, key
+    for key, value in options.architecture.fixed.items():
+        assert getattr(config, key, value) == value, key

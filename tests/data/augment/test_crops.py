@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.device_waits import META
 
 from data.augment import crops
 
@@ -41,6 +44,23 @@ def test_both_forms_of_a_crop_mirror_alike() -> None:
     boxes = crops.draw_crops(torch.tensor([[16, 16]] * 3), torch.Generator().manual_seed(0))
     at_once = crops._crop_at_once(images, crops._whole_pixels(boxes, 16, 16), 8, flips)
     assert float((at_once - crops.crop(images, boxes, 8, flips)).abs().max()) <= 1
+
+
+@pytest.mark.parametrize("flips", [None, torch.tensor([True, False])])
+def test_on_another_device_a_batch_is_one_computation(
+    flips: torch.Tensor | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "autocast", lambda *given, **options: nullcontext())  # the device knows none
+    images = noise(2, 3, 16, 20).to(META)
+    found = crops.crop(images, torch.rand(2, 4, dtype=torch.float64), 8, flips)
+    assert (found.shape, found.dtype, found.device) == ((2, 3, 8, 8), torch.float32, META)
+
+
+def test_a_batch_may_be_one_picture_or_none() -> None:
+    images = noise(1, 3, 16, 20)
+    assert crops.whole(2).tolist() == [[0, 0, 1, 1]] * 2
+    assert torch.equal(crops.crop(images[:, :, :, :16], crops.whole(1), 16), images[:, :, :, :16].float())
+    assert crops.crop(images[:0], crops.whole(0), 8).shape == (0, 3, 8, 8)
 
 
 @settings(max_examples=60, deadline=None)

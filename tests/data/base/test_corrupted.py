@@ -225,6 +225,12 @@ def drawn_dataset() -> Dataset:
     return Dataset(CLEAN.name, CLEAN.modalities, CLEAN.classes, *splits)
 
 
+def test_training_draws_the_part_of_a_batch_that_is_asked_for() -> None:
+    noisy, index = column(corrupt(wave={"noise": 1.0}), "wave"), torch.tensor([7, 3, 11, 0])
+    drawn = noisy.draw(index, "cpu", torch.Generator().manual_seed(0), slice(1, 3))
+    assert torch.equal(drawn, noisy.gather(torch.tensor([3, 11]), "cpu"))
+
+
 def test_any_number_of_workers_draws_the_same() -> None:
     dataset = corrupted(drawn_dataset(), {"wave": Corruption.model_validate(EVERYTHING)}, 0)
     joint = torch.tensor([4, 0, 19, 7, 3])

@@ -11,7 +11,7 @@ from support.hand_driven_context import ParametersAlone, hand_driven_context
 from torch import Tensor
 
 import methods
-from data.base import AbsentDataError, DataError, Dataset, Description, SampleType, Split, require_modalities
+from data.base import AbsentDataError, DataError, Dataset, Description, SampleType, Split
 from data.digits import Digits, DigitsOptions
 from methods.base import Method
 from models import encoders
@@ -72,16 +72,6 @@ def test_dataset_tells_classes_and_shapes() -> None:
     dataset = Dataset("toy", ("audio", "image"), tuple("abcd"), split, split, split)
     assert dataset.num_classes == 4
     assert dataset.shapes() == {"audio": (2, 3), "image": (1,)}
-
-
-def test_require_modalities_sorts_and_refuses() -> None:
-    assert require_modalities(["c", "a"], ["a", "b", "c"]) == ("a", "c")
-    with pytest.raises(ValueError, match="unknown modality 'd'; there are: a, b, c"):
-        require_modalities(["a", "d"], ["a", "b", "c"])
-    with pytest.raises(ValueError, match="twice"):
-        require_modalities(["a", "a"], ["a", "b"])
-    with pytest.raises(ValueError, match="at least one"):
-        require_modalities([], ["a", "b"])
 
 
 @pytest.fixture

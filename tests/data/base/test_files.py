@@ -31,6 +31,12 @@ def test_digest_knows_names_contents_and_their_borders() -> None:
     assert digest(files) == sha256(b"1/a/2/xy1/b/1/z").hexdigest()[:16]
 
 
+def test_a_file_is_read_whole(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 5000
+    (tmp_path / "a.bin").write_bytes(content)
+    assert read_bytes(tmp_path / "a.bin") == content
+
+
 def test_a_file_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone\.wav: cannot be read \(No such file"):
         read_bytes(tmp_path / "gone.wav")

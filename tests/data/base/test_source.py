@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 
 import data
-from data.base import SampleType, usual_encoder
+from data.base import SampleType, require_modalities, usual_encoder
 from data.digits import Digits, DigitsOptions
 
 
@@ -61,3 +61,13 @@ def test_a_dataset_loads_clean_and_is_corrupted_as_its_options_say() -> None:
 )
 def test_the_usual_encoder_goes_by_the_shape_of_a_sample(sample: SampleType, encoder: str) -> None:
     assert usual_encoder(sample) == encoder
+
+
+def test_require_modalities_sorts_and_refuses() -> None:
+    assert require_modalities(["c", "a"], ["a", "b", "c"]) == ("a", "c")
+    with pytest.raises(ValueError, match="unknown modality 'd'; there are: a, b, c"):
+        require_modalities(["a", "d"], ["a", "b", "c"])
+    with pytest.raises(ValueError, match="twice"):
+        require_modalities(["a", "a"], ["a", "b"])
+    with pytest.raises(ValueError, match="at least one"):
+        require_modalities([], ["a", "b"])
