@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
+import math
 import os
+import pickle
 import resource
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
+import ray
 from ray.air.execution._internal import RayActorManager
 from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
 from support.command_desk import Desk
 from support.freed_memory import has_glibc
+from support.hand_driven_agenda import Driver
+from support.small_runs import make_environment, make_epoch
 
-from sweep.engine.on_ray.tune import AgendaCallback, SweepStopper, _ActorManager
-from sweep.engine.process_watch import ClusterWatch, LostClusterError
+from sweep.engine.memory import MemoryPatience
+from sweep.engine.on_ray import tune
+from sweep.engine.on_ray.tune import AgendaCallback, AgendaScheduler, AgendaSearcher, SweepStopper, _ActorManager
+from sweep.engine.process_watch import ClusterWatch, Interruption, LostClusterError
+from sweep.engine.progress import describe
 from sweep.engine.recovery import ExecutorError
+from sweep.engine.tasks import Task
 from sweep.runs import environment
 from sweep.runs.environment import ChangedCodeError
-from sweep.runs.failures import ProcessMemoryError, error_of_lost_process
+from sweep.runs.failures import ProcessMemoryError, error_of_lost_process, oom_kills
+from sweep.runs.identity import code_digest
+from sweep.runs.records import FinalRecord, Run
+from sweep.runs.run_folder import RunFolder
 from sweep.storage.files import StoreError
 
 SWEEP: dict[str, Any] = {
@@ -221,3 +237,252 @@ def test_the_stopper_lets_what_is_no_error_of_a_callback_pass() -> None:
     with pytest.raises(SystemExit), stopper:
         raise SystemExit
     assert stopper.reason is None
+
+
+# The agenda's tasks as trials ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Driver:
+    return Driver(tmp_path, seeds=[0, 1], timeout="60s", checkpoint_every="5s")
+
+
+def patience(short: bool) -> MemoryPatience:
+    return MemoryPatience(lambda line: None, lambda: short, lambda: 0.0)
+
+
+def suggested(driver: Driver, stopper: SweepStopper, short: bool = False) -> dict[str, Any] | str | None:
+    return AgendaSearcher(driver.agenda, stopper, patience(short)).suggest("a trial")
+
+
+def test_a_trial_is_told_all_that_its_actor_needs_and_nothing_is_left_at_the_end(driver: Driver) -> None:
+    stopper, found = SweepStopper(), dict[int, dict[str, Any]]()
+    for _ in range(2):
+        trial = suggested(driver, stopper)
+        assert isinstance(trial, dict)
+        found[Run.model_validate_json(trial["run"]).seed] = trial
+    assert set(found) == {0, 1}
+    task = driver.agenda.task(found[0]["hash"])
+    assert task is not None
+    assert found[0] == {
+        "sweep": "s",
+        "name": describe(task),
+        "run": task.run.model_dump_json(),
+        "hash": task.hash,
+        "code": code_digest(),
+        "stoppable": False,
+        "results": driver.store.address,
+        "mark": driver.store.mark(),
+        "timeout": 60.0,
+        "checkpoint_every": 5.0,
+        "gpu_share": driver.plan.sweep.resources.gpu_share,
+    }
+    for trial in found.values():
+        ended = driver.agenda.task(trial["hash"])
+        assert ended is not None
+        driver.end(ended)
+    assert suggested(driver, stopper) == Searcher.FINISHED
+    assert stopper.reason is None
+
+
+def test_no_trial_is_begun_while_memory_is_short(driver: Driver) -> None:
+    assert suggested(driver, SweepStopper(), short=True) is None
+    assert isinstance(suggested(driver, SweepStopper()), dict)
+
+
+class Rule:
+    """An agenda whose rule stops every run that it is asked about."""
+
+    def __init__(self) -> None:
+        self.judged, self.held = list[tuple[str, int, float]](), 0
+        self.store = SimpleNamespace(check_held=self._check)
+
+    def _check(self) -> None:
+        self.held += 1
+
+    def should_stop(self, run_hash: str, selectable: int, value: float) -> bool:
+        self.judged.append((run_hash, selectable, value))
+        return True
+
+
+@pytest.mark.parametrize(
+    ("result", "judged"),
+    [
+        ({"selectable": 2, "done": False}, True),
+        ({"selectable": 1, "done": False}, True),
+        ({"selectable": 0, "done": False}, False),
+        ({"selectable": 2, "done": True}, False),
+    ],
+)
+def test_the_rule_judges_epochs_that_may_be_selected_of_runs_that_go_on(result: dict[str, Any], judged: bool) -> None:
+    agenda, stopper = Rule(), SweepStopper()
+    scheduler = AgendaScheduler(agenda, stopper)
+    decision = scheduler.on_trial_result(None, SimpleNamespace(config={"hash": "a"}), result | {"value": 0.5})
+    assert decision == (TrialScheduler.STOP if judged else TrialScheduler.CONTINUE)
+    assert agenda.judged == ([("a", result["selectable"], 0.5)] if judged else [])
+    assert agenda.held == 1
+    assert stopper.reason is None
+
+
+def test_the_trial_that_has_waited_longest_runs_next() -> None:
+    scheduler = AgendaScheduler(Rule(), SweepStopper())
+    trials = [SimpleNamespace(status=Trial.PENDING) for _ in range(3)]
+    assert scheduler.choose_trial_to_run(None) is None
+    for trial in trials:
+        scheduler.on_trial_add(None, trial)
+    assert scheduler.choose_trial_to_run(None) is trials[0]
+    assert scheduler.choose_trial_to_run(None) is trials[0]
+    trials[0].status = trials[1].status = Trial.RUNNING
+    assert scheduler.choose_trial_to_run(None) is trials[2]
+    trials[2].status = Trial.RUNNING
+    assert scheduler.choose_trial_to_run(None) is None
+
+
+class Shown:
+    """A display that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told = list[tuple[Any, ...]]()
+
+    def started(self, task: Task) -> None:
+        self.told.append(("started", task.hash))
+
+    def epoch(self, *values: Any) -> None:
+        self.told.append(("epoch", *values))
+
+    def finished(self, task: Task, final: FinalRecord) -> None:
+        self.told.append(("finished", task.hash, final.status))
+
+    def retried(self, task: Task, final: FinalRecord, retries: int) -> None:
+        self.told.append(("retried", task.hash, final.status))
+
+
+@dataclass
+class Stage:
+    """A sweep with one run under way."""
+
+    driver: Driver
+    task: Task
+    shown: Shown
+    stopper: SweepStopper
+    callback: AgendaCallback
+    trial: Any
+    now: float = 0.0
+
+    @property
+    def folder(self) -> RunFolder:
+        return self.driver.store.run(self.task.hash)
+
+    def hear(self, **result: Any) -> None:
+        told = {"epoch": 0, "epochs": 0, "validated": False, "value": 0.0, "trouble": ""} | result
+        self.callback.on_trial_result(1, [], self.trial, told)
+
+
+@pytest.fixture
+def stage(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    task, shown, stopper = driver.next(), Shown(), SweepStopper()
+    watch = ClusterWatch([lambda: None], pytest.fail)
+    monkeypatch.setattr(AgendaCallback, "serves", (driver.agenda, shown, stopper, watch), raising=False)
+    callback, trial = AgendaCallback(), SimpleNamespace(config={"hash": task.hash}, error_file=None)
+    folder = driver.store.run(task.hash)
+    folder.open(task.run, make_environment())
+    folder.append(make_epoch(1))
+    made = Stage(driver, task, shown, stopper, callback, trial)
+    monkeypatch.setattr(tune, "time", SimpleNamespace(monotonic=lambda: made.now))
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "10.0.0.5")
+    callback.on_trial_start(1, [], trial)
+    return made
+
+
+def test_the_display_hears_of_each_epoch_with_its_value_where_there_is_one(stage: Stage) -> None:
+    stage.hear(epoch=1, epochs=3, validated=True, value=0.25)
+    stage.hear(epoch=2, epochs=3)
+    stage.hear()  # of a run that was ready before
+    started, first, second = stage.shown.told
+    assert started == ("started", stage.task.hash)
+    assert first == ("epoch", stage.task.hash, 1, 3, 0.25)
+    assert second[:-1] == ("epoch", stage.task.hash, 2, 3)
+    assert math.isnan(second[-1])
+
+
+def test_where_an_actor_cannot_write_the_sweep_ends_and_no_run_does(stage: Stage) -> None:
+    stage.hear(epoch=2, epochs=3, trouble="disk full")
+    assert isinstance(stage.stopper.reason, StoreError)
+    assert str(stage.stopper.reason) == "disk full"
+    stage.callback.on_trial_complete(1, [], stage.trial)
+    assert stage.folder.final() is None
+    assert stage.shown.told == [("started", stage.task.hash)]
+
+
+def test_a_run_ends_as_its_folder_says_and_else_as_one_that_the_rule_stopped(stage: Stage) -> None:
+    stage.callback.on_trial_complete(1, [], stage.trial)
+    assert stage.stopper.reason is None
+    assert stage.shown.told[-1] == ("finished", stage.task.hash, "pruned")
+    other = stage.driver.next()
+    folder = stage.driver.store.run(other.hash)
+    folder.open(other.run, make_environment())
+    folder.commit(FinalRecord(status="diverged"))
+    stage.callback.on_trial_complete(1, [], SimpleNamespace(config={"hash": other.hash}))
+    assert stage.shown.told[-1] == ("finished", other.hash, "diverged")
+
+
+def test_a_trial_of_no_task_ends_nothing(stage: Stage) -> None:
+    stage.callback.on_trial_start(1, [], SimpleNamespace(config={"hash": "absent"}))
+    stage.callback.on_trial_complete(1, [], SimpleNamespace(config={"hash": "absent"}))
+    assert stage.stopper.reason is None
+    assert stage.shown.told == [("started", stage.task.hash)]
+
+
+@pytest.mark.parametrize(
+    ("address", "seconds", "kills", "cause"),
+    [
+        ("10.0.0.5", 1.0, 0, "process"),
+        ("10.0.0.5", 1.0, 2, "memory"),
+        ("10.0.0.6", 1.0, 2, "process"),  # the kernel of this machine knows nothing of another
+        ("10.0.0.5", 71.0, 0, "timeout"),
+        ("10.0.0.5", 70.0, 0, "process"),
+    ],
+)
+def test_a_run_whose_process_is_gone_has_failed_of_what_can_be_known_from_here(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, seconds: float, kills: int, cause: str
+) -> None:
+    before = oom_kills()
+    monkeypatch.setattr(tune, "oom_kills", lambda: before + kills)
+    stage.now = seconds
+    stage.trial.error_file = str(tmp_path / "error.txt")
+    (tmp_path / "error.txt").write_text(f"The actor died unexpectedly.\n\tpid: 4711\n\tip: {address}\n")
+    stage.callback.on_trial_error(1, [], stage.trial)
+    assert stage.stopper.reason is None
+    final = stage.folder.final()
+    if final is None:  # taken back, as it is tried again
+        (reason,) = stage.folder.failures()
+    else:
+        reason = final.reason or ""
+    assert {"process": "was killed, or crashed", "memory": "ran out of memory", "timeout": "hangs"}[cause] in reason
+    assert stage.shown.told[-1] == ("retried", stage.task.hash, "failed")
+
+
+def test_where_the_cluster_is_gone_no_run_has_failed(stage: Stage) -> None:
+    stage.callback.watch = ClusterWatch([lambda: "its raylet"], pytest.fail)
+    stage.callback.on_trial_error(1, [], stage.trial)
+    assert isinstance(stage.stopper.reason, LostClusterError)
+    assert (stage.folder.final(), stage.folder.failures()) == (None, [])
+
+
+@pytest.mark.parametrize(("lost", "raised"), [(None, SystemError), ("its raylet", Interruption)])
+def test_an_error_that_ray_makes_of_an_interruption_is_one_where_the_cluster_is_gone(
+    monkeypatch: pytest.MonkeyPatch, lost: str | None, raised: type[BaseException]
+) -> None:
+    def fail(self: RayActorManager, timeout: float | None) -> bool:
+        raise SystemError("returned a result with an exception set")
+
+    monkeypatch.setattr(RayActorManager, "next", fail)
+    manager = object.__new__(_ActorManager)
+    manager.watch = ClusterWatch([lambda: lost], pytest.fail)
+    with pytest.raises(raised):
+        manager.next()
+
+
+def test_tune_keeps_nothing_of_what_it_is_given_to_pickle(driver: Driver) -> None:
+    searcher = AgendaSearcher(driver.agenda, SweepStopper(), patience(False))
+    assert pickle.loads(pickle.dumps(searcher)).__dict__ == {}
