@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from support.small_runs import make_plan
@@ -115,6 +116,16 @@ def test_varied_names_reach_recipe_data_encoders_and_epochs(made):
             for reference in found.references
             if "alpha" not in name and name != "radius"
         )
+
+
+def test_a_method_that_its_dataset_does_not_suit_is_refused_or_left_out_as_the_sweep_says(made, monkeypatch):
+    from support import fake_declarations as fakes
+
+    monkeypatch.setattr(fakes.Mixer, "max_modalities", 2, raising=False)
+    text = "methods: [mixer, ranker], datasets: [toy], data: {toy: {views: [a, b, c]}}, not_applicable: %s"
+    assert [study.label for study in made(text % "skip").studies] == ["ranker"]
+    with pytest.raises(ConfigError, match="mixer needs exactly 2 modalities"):
+        made(text % "refuse")
 
 
 def test_a_name_with_an_owner_varies_there_alone(made):
@@ -384,3 +395,22 @@ def test_a_search_of_a_reference_itself_is_not_repeated(made):
 def test_a_search_on_data_that_cannot_be_found_is_refused_before_anything_runs(made):
     with pytest.raises(ConfigError, match=r"sweeps\.a\.data\.files: nowhere/content is missing"):
         made(f"method: mixer, datasets: [files], data: {{files: {{root: nowhere}}}}, {SEARCH}, vary: {{alpha: auto}}")
+
+
+def test_a_search_that_would_propose_what_the_data_do_not_fit_is_refused_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("set.npz", sound=np.zeros((300, 12), np.float32), labels=np.arange(300) % 3)
+    keys = {
+        "method": None,
+        "methods": [{"method": "unimodal", "hyperparameters": {"modality": "sound"}}],
+        "datasets": ["arrays"],
+        "data": {"arrays": {"root": "set.npz", "modalities": ["sound"]}},
+        "search": {"algorithm": "random", "configurations": 3},
+    }
+    for encoders in (["mlp", "cnn"], ["cnn", "mlp"]):
+        with pytest.raises(
+            ConfigError, match=r"vary\.encoders\.sound: encoder cnn cannot take a sample of shape \[12\]"
+        ):
+            make_plan(tmp_path, **keys, vary={"encoders.sound": {"choice": encoders}})
+    vary = {"encoders.sound": {"choice": ["mlp", {"name": "mlp", "width": 8}]}}
+    assert len(make_plan(tmp_path, **keys, vary=vary).searches) == 1
