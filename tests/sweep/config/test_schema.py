@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from methods.base.hyperparameters import MOST_EPOCHS, Choice, Integer, LogUniform, Uniform
 from sweep.config import Range
-from sweep.config.schema import ResourcesSpec
+from sweep.config.schema import (
+    BudgetSpec,
+    LoggersSpec,
+    MethodSpec,
+    MLflowSpec,
+    ResourcesSpec,
+    SchedulerSpec,
+    SearchSpec,
+    Sweep,
+    WandbSpec,
+)
 
 pytest_plugins = ["support.sweep_files"]
 
@@ -100,3 +114,165 @@ def test_a_search_has_fresh_report_seeds(one):
 @pytest.mark.parametrize(("gpus", "share"), [(0, 1), (0.25, 0.25), (1, 1), (4, 1)])
 def test_a_fraction_of_a_gpu_is_a_workers_share_of_its_memory(gpus: float, share: float) -> None:
     assert ResourcesSpec(gpus=gpus).gpu_share == share
+
+
+# Limits ---------------------------------------------------------------------------------------------------------------
+
+SEARCHED = {"algorithm": "tpe", "configurations": 3}
+ASHA = {"name": "asha"}
+MIXER = MethodSpec(method="mixer", label="mixer")
+
+
+@pytest.mark.parametrize(
+    ("kind", "fixed", "name", "within", "beyond"),
+    [
+        (SearchSpec, SEARCHED, "configurations", [1, 1_000_000], [0, 1_000_001]),
+        (SearchSpec, SEARCHED, "batch", [1, 10_000], [0, 10_001]),
+        (SearchSpec, SEARCHED, "seed", [0, 2**63 - 1], [-1, 2**63]),
+        (SearchSpec, SEARCHED, "objectives", [["map"] * 3], [["map"] * 4]),
+        (SearchSpec, SEARCHED, "warm_start", [["s"] * 100], [["s"] * 101, [""]]),
+        (SchedulerSpec, ASHA, "grace", [1], [0]),
+        (SchedulerSpec, ASHA, "reduction", [2], [1]),
+        (ResourcesSpec, {}, "workers", [1, 10_000], [0, 10_001]),
+        (ResourcesSpec, {}, "cpus", [0.001, 100_000.0], [0.0, 100_001.0]),
+        (ResourcesSpec, {}, "gpus", [0.0, 0.5, 1.0, 2.0, 10_000.0], [-0.1, 1.5, 10_001.0]),
+        (BudgetSpec, {"hours": 1.0}, "runs", [1], [0]),
+        (BudgetSpec, {"runs": 1}, "hours", [0.001], [0.0]),
+        (Sweep, {"name": "a"}, "methods", [[MIXER] * 1_000], [[MIXER] * 1_001]),
+        (Sweep, {"name": "a"}, "datasets", [["toy"] * 1_000], [["toy"] * 1_001]),
+        (Sweep, {"name": "a"}, "seeds", [[0], list(range(10_000))], [[], list(range(10_001)), [-1]]),
+        (Sweep, {"name": "a"}, "splits", [[], list(range(1_000))], [list(range(1_001))]),
+        (Sweep, {"name": "a"}, "report_seeds", [[], list(range(10_000))], [list(range(10_001))]),
+        (Sweep, {"name": "a"}, "epochs", [1, MOST_EPOCHS], [0, MOST_EPOCHS + 1]),
+        (Sweep, {"name": "a"}, "timeout", [0.1, 1_000 * 86400.0], [0.0, 1_000 * 86400.0 + 1]),
+        (Sweep, {"name": "a"}, "checkpoint_every", [0.0], [-0.1]),
+        (Sweep, {"name": "a"}, "retries", [0, 1_000], [-1, 1_001]),
+        (Sweep, {"name": "a"}, "patience", [1], [0]),
+    ],
+)
+def test_a_number_is_taken_up_to_its_limit_and_not_beyond(
+    kind: type[BaseModel], fixed: dict[str, Any], name: str, within: list[Any], beyond: list[Any]
+) -> None:
+    for value in within:
+        assert getattr(kind(**fixed | {name: value}), name) == value
+    for value in beyond:
+        with pytest.raises(ValidationError):
+            kind(**fixed | {name: value})
+
+
+def test_what_a_sweep_does_by_default() -> None:
+    assert SearchSpec(**SEARCHED).model_dump() == {
+        **SEARCHED, "seed": 0, "objectives": [], "batch": None, "warm_start": [], "racing": False
+    }  # fmt: skip
+    assert SchedulerSpec(**ASHA).model_dump() == {**ASHA, "grace": 5, "reduction": 3}
+    sweep = Sweep(name="a")
+    assert (sweep.timeout, sweep.checkpoint_every, sweep.retries, sweep.patience) == (None, 1.0, 1, None)
+    assert (sweep.splits, sweep.test_peak, sweep.budget, sweep.not_applicable) == ([], None, None, "refuse")
+    assert sweep.references == ["joint", "joint + unimodal losses", "ensemble", "best unimodal"]
+    assert sweep.loggers.chosen() == []
+
+
+# Ranges ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "searched"),
+    [
+        ({"grid": [1, "a", None]}, Choice((1, "a", None))),
+        ({"choice": [1, 2]}, Choice((1, 2))),
+        ({"int": [-1, 4]}, Integer(-1, 4)),
+        ({"uniform": [-1, 0]}, Uniform(-1.0, 0.0)),
+        ({"loguniform": [1e-3, 1]}, LogUniform(1e-3, 1.0)),
+    ],
+)
+def test_a_range_is_searched_as_it_is_written(written: dict[str, Any], searched: object) -> None:
+    found = Range.model_validate(written)
+    assert found.search_range() == searched
+    assert found.model_dump() == written
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ({"loguniform": [0, 1]}, "loguniform needs positive ends"),
+        ({"loguniform": [-1, 1]}, "loguniform needs positive ends"),
+        ({"uniform": [1, 1]}, "a low end below the high one"),
+        ({"int": [2, 1]}, "a low end below the high one"),
+        ({"int": [1, 2.5]}, "two whole numbers"),
+        ({"int": [False, True]}, "two whole numbers"),
+        ({"uniform": [1]}, "uniform needs two numbers"),
+        ({"uniform": [1, 2, 3]}, "uniform needs two numbers"),
+        ({"grid": []}, "grid is empty"),
+        ({"grid": 3}, "grid needs a list"),
+        ({"list": [3]}, "no kind of range"),
+        ({"grid": [1], "choice": [2]}, "expected auto, each, or one of"),
+    ],
+)
+def test_ends_that_make_no_range_are_refused(written: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Range.model_validate(written)
+
+
+def test_ranges_that_method_and_dataset_resolve_are_written_in_a_word() -> None:
+    for word in ("auto", "each"):
+        assert Range.model_validate(word).model_dump() == word
+
+
+# Values with more than a type -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("seeds", [1, 2, 1], "seed 1 stands twice"),
+        ("splits", [4, 4], "split 4 stands twice"),
+        ("report_seeds", [7, 7], "seed 7 stands twice"),
+        ("references", ["joint", "joint"], "joint stands twice"),
+        ("references", "joint", "expected true, false, or a list"),
+        ("timeout", "2 weeks", "is no time; write seconds"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused(name: str, value: Any, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Sweep(**{"name": "a", name: value})
+
+
+def test_references_are_all_or_none_or_those_that_are_named_in_the_order_of_the_tables() -> None:
+    every = ["joint", "joint + unimodal losses", "ensemble", "best unimodal"]
+    given = {True: every, False: []}
+    assert {flag: Sweep(name="a", references=flag).references for flag in given} == given
+    assert Sweep(name="a", references=["ensemble", "joint"]).references == ["joint", "ensemble"]
+
+
+def test_a_budget_names_something() -> None:
+    with pytest.raises(ValidationError, match="name hours, runs or both"):
+        BudgetSpec()
+
+
+def test_the_loggers_that_are_on_are_those_that_are_written() -> None:
+    assert LoggersSpec(wandb=WandbSpec()).chosen() == ["wandb"]
+    assert LoggersSpec(mlflow=MLflowSpec(), wandb=WandbSpec()).chosen() == ["mlflow", "wandb"]
+
+
+# Where it was written -------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_knows_what_was_written_and_what_comes_from_the_command_line(one):
+    sweep = one(SMALL, "train.lr=0.5", "seeds=[4]")
+    assert (sweep.wrote(("seeds",)), sweep.wrote(("datasets",)), sweep.wrote(("epochs",))) == (True, True, False)
+    said = {path: sweep.from_command_line(path) for path in [("train",), ("train", "lr"), ("seeds",), ("datasets",)]}
+    assert said == {("train",): True, ("train", "lr"): True, ("seeds",): True, ("datasets",): False}
+
+
+def test_an_entry_of_several_methods_is_found_by_its_label(one):
+    text = "sweeps: {a: {methods: [joint, {method: joint, label: other}, mixer], datasets: [toy]}}"
+    sweep = one(text)
+    assert [sweep.entry_path(entry) for entry in sweep.methods] == [("methods", 0), ("methods", 1), ("methods", 2)]
+    stranger = sweep.methods[0].model_copy(update={"label": "stranger"})
+    assert sweep.entry_path(stranger) == ("methods",)
+
+
+def test_sweeps_are_equal_where_all_that_they_say_is(one):
+    assert one(SMALL) == one(f"# a comment\n{SMALL}")
+    assert one(SMALL) != one(SMALL, "seeds=[4]")
+    assert one(SMALL) != "a"
