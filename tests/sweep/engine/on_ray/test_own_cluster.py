@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import stat
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from sweep.config import ConfigError
+from sweep.engine import cluster_guard
 from sweep.engine.on_ray import own_cluster
-from sweep.engine.on_ray.own_cluster import ROOM, loopback_interface, private_folder
+from sweep.engine.on_ray.own_cluster import ROOM, OwnCluster, loopback_interface, private_folder
 
 
 @pytest.fixture
@@ -88,3 +90,59 @@ def test_a_machine_without_loopback_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(socket, "create_connection", unreachable)
     with pytest.raises(ConfigError, match=r"127.0.0.1, which does not answer \(Network is unreachable\).*--local"):
         loopback_interface()
+
+
+def test_a_cluster_of_ones_own_listens_to_this_machine_and_to_those_that_know_its_token(
+    above: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {"RAY_TMPDIR": str(above)}
+    monkeypatch.setattr(os, "environ", environment)
+    monkeypatch.setattr(OwnCluster, "start_guard", lambda self: None)
+    one, first = OwnCluster(), dict(environment)
+    other = OwnCluster()
+    assert one.folder != other.folder
+    assert one.folder.parent == other.folder.parent == private_folder()
+    assert first.items() >= own_cluster.SETTINGS.items()
+    assert first["GLOO_SOCKET_IFNAME"] == first["NCCL_SOCKET_IFNAME"] == loopback_interface()
+    assert first[cluster_guard.VARIABLE] == str(one.folder)
+    assert environment[cluster_guard.VARIABLE] == str(other.folder)
+    assert len(bytes.fromhex(first["RAY_AUTH_TOKEN"])) == 32
+    assert environment["RAY_AUTH_TOKEN"] == first["RAY_AUTH_TOKEN"]  # Ray reads it once
+
+
+def test_the_guard_of_a_cluster_outlives_no_close(above: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    cluster = OwnCluster()
+    guard = cluster._guard
+    assert guard.poll() is None
+    cluster.close()
+    assert guard.poll() is not None
+
+
+def test_where_no_short_folder_works_the_last_refusal_is_told(
+    above: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(own_cluster, "LONGEST", 5)
+    monkeypatch.setattr(own_cluster, "SHORT_FOLDERS", (str(tmp_path / "one"), str(tmp_path / "two")))
+    with pytest.raises(ConfigError, match=rf"logs in {tmp_path}/two/ray-\d+, which does not work"):
+        private_folder()
+
+
+def test_a_folder_of_somebody_else_is_not_used(above: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, somebody = private_folder(), os.getuid() + 1
+    monkeypatch.setattr(Path, "lstat", lambda self: os.stat_result((0o40700, 0, 0, 1, somebody, 0, 0, 0, 0, 0)))
+    assert private_folder() != found
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("GCS failed.\nmore", "machine: GCS failed; its"),
+        ("\n  late \n", "machine: late; its"),
+        ("", "RuntimeError; its"),
+    ],
+)
+def test_why_ray_did_not_start_is_said_in_its_first_words(above: Path, said: str, told: str) -> None:
+    error = str(own_cluster.starting_error(RuntimeError(said)))
+    assert told in error
+    assert str(private_folder()) in error

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import itertools
+import json
+import logging
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import ray
 from hypothesis import given
 from hypothesis import strategies as st
-from ray._private import node
+from ray._private import node, worker
 
 from data.base.allocation import keeping_variables
 from sweep.config import ConfigError, ResourcesSpec
+from sweep.engine import cluster_guard
 from sweep.engine.on_ray import own_cluster, session
+from sweep.runs.environment import CODE_VARIABLE, ROOT
+from sweep.runs.identity import code_digest
 
 # Capacity ---------------------------------------------------------------------------------------------------------
 
@@ -173,3 +181,197 @@ def test_a_node_that_never_comes_up_and_any_other_error_are_told() -> None:
     with pytest.raises(Exception, match="no space left"):
         session.started_node(start)
     assert len(tries) == 1
+
+
+# Starting, joining, leaving ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """An environment of its own, empty."""
+    found = dict[str, str]()
+    monkeypatch.setattr(os, "environ", found)
+    return found
+
+
+class FakeRay:
+    """Notes how Ray is started and ended."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.started, self.ended = list[tuple[str, dict[str, Any]]](), list[str]()
+        patch.setattr(ray, "init", lambda address, **options: self.started.append((address, options)))
+        patch.setattr(ray, "shutdown", lambda: self.ended.append("Ray"))
+        patch.setattr(own_cluster.OwnCluster, "start_guard", lambda cluster: None)
+        patch.setattr(own_cluster.OwnCluster, "close", lambda cluster: self.ended.append("the rest"))
+        patch.setattr(session, "check_address", lambda address: None)
+
+
+@pytest.fixture
+def fake_ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
+    return FakeRay(monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("address", "variable", "own"),
+    [
+        (None, None, True),
+        (None, "head:6379", False),
+        (None, "local", True),
+        ("head:6379", None, False),
+        ("local", "head:6379", True),
+        ("auto", "local", False),
+    ],
+)
+def test_the_address_that_is_given_counts_before_that_of_the_environment(
+    environment: dict[str, str], address: str | None, variable: str | None, own: bool
+) -> None:
+    if variable is not None:
+        environment["RAY_ADDRESS"] = variable
+    assert session.RaySession(address).is_own is own
+
+
+def test_ray_is_started_once_and_ended_with_all_that_belongs_to_it(
+    environment: dict[str, str], fake_ray: FakeRay
+) -> None:
+    with session.RaySession() as found:
+        assert fake_ray.started == []
+        found.ensure()
+        found.ensure()
+        (started,) = fake_ray.started
+        assert started[0] == "local"
+        assert fake_ray.ended == []
+    assert fake_ray.ended == ["Ray", "the rest"]
+    found.close()
+    assert fake_ray.ended == ["Ray", "the rest"]
+    found.ensure()
+    assert len(fake_ray.started) == 2
+
+
+def test_a_session_that_needed_no_ray_ends_none(environment: dict[str, str], fake_ray: FakeRay) -> None:
+    with session.RaySession():
+        pass
+    assert (fake_ray.started, fake_ray.ended) == ([], [])
+
+
+def test_a_node_of_ones_own_is_quiet_private_and_finds_the_same_code(
+    environment: dict[str, str], fake_ray: FakeRay
+) -> None:
+    environment["PYTHONPATH"] = "/more/code"
+    session.RaySession().ensure()
+    ((_, options),) = fake_ray.started
+    assert (options["include_dashboard"], options["log_to_driver"]) == (False, False)
+    assert options["logging_level"] == logging.ERROR
+    assert options["_temp_dir"] == environment[cluster_guard.VARIABLE]
+    assert options["runtime_env"]["env_vars"]["PYTHONPATH"] == f"{ROOT}{os.pathsep}/more/code"
+    assert "working_dir" not in options["runtime_env"]
+
+
+def test_settings_of_the_environment_are_left_as_they_are(environment: dict[str, str], fake_ray: FakeRay) -> None:
+    environment["RAY_CHDIR_TO_TRIAL_DIR"] = "1"
+    session.RaySession().ensure()
+    assert environment["RAY_CHDIR_TO_TRIAL_DIR"] == "1"
+    assert environment["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] == "1"
+    assert not set(session.JOINED) & set(environment)
+
+
+def test_a_cluster_that_is_joined_is_sent_the_code_and_the_folder_of_caches(
+    environment: dict[str, str], fake_ray: FakeRay
+) -> None:
+    environment |= {"SWEEP_CACHE": "/shared/caches", "PYTHONPATH": "/more/code"}
+    with session.RaySession("head:6379") as joined:
+        joined.ensure()
+    ((address, options),) = fake_ray.started
+    assert address == "head:6379"
+    found = options["runtime_env"]["env_vars"]
+    assert (found["SWEEP_CACHE"], found["PYTHONPATH"]) == ("/shared/caches", "/more/code")
+    assert CODE_VARIABLE not in found
+    assert Path(options["runtime_env"]["working_dir"]).name.startswith("sweep-code-")
+    assert environment.items() >= session.JOINED.items()
+    assert fake_ray.ended == ["Ray"]
+
+
+def test_a_job_that_brings_its_code_is_checked_to_be_the_drivers_and_keeps_its_variables(
+    environment: dict[str, str], fake_ray: FakeRay
+) -> None:
+    job = {"working_dir": "gcs://_ray_pkg_0.zip", "env_vars": {"PYTHONPATH": "/job"}}
+    environment["RAY_JOB_CONFIG_JSON_ENV_VAR"] = json.dumps({"runtime_env": job})
+    session.RaySession("head:6379").ensure()
+    ((_, options),) = fake_ray.started
+    assert "working_dir" not in options["runtime_env"]
+    found = options["runtime_env"]["env_vars"]
+    assert found[CODE_VARIABLE] == code_digest()
+    assert found.keys().isdisjoint({"PYTHONPATH", "SWEEP_CACHE"})
+
+
+@pytest.mark.parametrize("error", [ConnectionError("refused"), RuntimeError("Version"), ray.exceptions.RayError("x")])
+def test_a_cluster_that_cannot_be_joined_is_told_and_may_be_tried_again(
+    environment: dict[str, str], fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(address: str, **options: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ray, "init", refuse)
+        joining = session.RaySession("head:6379")
+        with pytest.raises(ConfigError, match="cannot join the Ray cluster at head:6379"):
+            joining.ensure()
+    joining.close()
+    assert fake_ray.ended == []
+    joining.ensure()
+    assert len(fake_ray.started) == 1
+
+
+# What the cluster cannot go on without -------------------------------------------------------------------------------
+
+
+def ended_process() -> int:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def node_of(raylet: int, gcs: int, address: str = "") -> Any:
+    processes = {"raylet": raylet, "gcs_server": gcs}
+    return SimpleNamespace(
+        all_processes={kind: [SimpleNamespace(process=SimpleNamespace(pid=pid))] for kind, pid in processes.items()},
+        gcs_address=address,
+        raylet_socket_name="/ray/raylet",
+    )
+
+
+@pytest.mark.parametrize(("gone", "said"), [(None, None), ("raylet", "its raylet"), ("gcs", "its gcs_server")])
+def test_a_node_of_ones_own_is_watched_by_its_processes(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, gone: str | None, said: str | None
+) -> None:
+    processes = {"raylet": os.getpid(), "gcs": os.getpid()} | ({gone: ended_process()} if gone else {})
+    monkeypatch.setattr(worker, "_global_node", node_of(**processes))
+    lost = session.RaySession().watch(pytest.fail).lost()
+    assert lost is None if said is None else said in (lost or "")
+
+
+def test_a_cluster_that_is_joined_is_watched_by_the_raylet_of_this_machine(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = ended_process()
+    running = [SimpleNamespace(pid=os.getpid(), info={"cmdline": None})]
+    monkeypatch.setattr(worker, "_global_node", node_of(gone, gone, "[::1]:6379"))
+    monkeypatch.setattr(psutil, "process_iter", lambda attributes: running)
+    joined = session.RaySession("head:6379")
+    assert joined.watch(pytest.fail).lost() is None
+    running.append(SimpleNamespace(pid=gone, info={"cmdline": ["raylet", "--raylet_socket_name=/ray/raylet"]}))
+    assert "its raylet" in (joined.watch(pytest.fail).lost() or "")
+
+
+# Placement -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_reserves_what_its_workers_take_and_nothing_for_itself_where_there_are_several() -> None:
+    assert session.worker_resources(ResourcesSpec(cpus=2.0)) == {"CPU": 2.0}
+    wanted = ResourcesSpec(cpus=1.0, gpus=0.5, accelerator="T4")
+    assert session.worker_resources(wanted) == {"CPU": 1.0, "GPU": 0.5, "accelerator_type:T4": 0.001}
+    alone = session.placement(ResourcesSpec(cpus=2.0))
+    assert (alone.bundles, alone.strategy) == ([{"CPU": 2.0}], "PACK")
+    several = session.placement(ResourcesSpec(workers=2, placement="strict_spread"))
+    assert several.bundles == [{"CPU": 1.0}] * 2  # Ray leaves out what is empty, and notes that the head is
+    assert several.head_bundle_is_empty
+    assert several.strategy == "STRICT_SPREAD"
