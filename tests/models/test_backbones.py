@@ -118,6 +118,13 @@ def test_loading_leaves_the_terminal_alone(llama: tuple[Path, nn.Module], capfd:
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_folder_may_lie_in_the_users_own(llama: tuple[Path, nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(llama[0].parent))
+    x = tokens()
+    found, expected = (PretrainedTransformer(path)(x, MASK) for path in (f"~/{llama[0].name}", str(llama[0])))
+    assert torch.equal(found, expected)
+
+
 def test_a_model_that_takes_no_tokens_is_refused(tmp_path: Path) -> None:
     from transformers import ViTConfig, ViTModel
 
