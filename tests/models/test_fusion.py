@@ -16,6 +16,7 @@ from models.fusion import (
     CHANNEL_FUSIONS,
     FUSIONS,
     NAMES,
+    TOKEN_FUSIONS,
     AttentionFusion,
     CENFusion,
     ConcatFusion,
@@ -239,6 +240,7 @@ def test_names_and_options_are_the_constructors() -> None:
     vectors += (LateTransformerFusion, AttentionFusion)
     assert tuple(FUSIONS.values()) == vectors
     assert {"mmtm": MMTMFusion, "cen": CENFusion} == CHANNEL_FUSIONS
+    assert TOKEN_FUSIONS == ("late_transformer", "attention")
     assert NAMES == (
         "concat", "sum", "weight", "affine", "gated", "channel", "ml_lstm", "etmc", "late", "late_transformer",
         "attention",
