@@ -134,35 +134,6 @@ def test_a_step_never_waits_for_the_device(name: str) -> None:
         encoder.tokens(x)
 
 
-@pytest.mark.parametrize(
-    ("name", "shape", "takes"),
-    [
-        ("resnet50", (32, 32), r"\[C, H, W\]"),
-        ("bert", (10,), r"\[2, L\]: the ids of L tokens, and their attention mask"),
-        ("bert", (2, 13), "L of at most 12"),
-        ("clip_text", (3, 32, 32), r"\[2, L\]"),
-        ("clip_image", (3, 32, 16), r"\[3, 32, 32\]"),
-        ("i3d", (3, 32, 32), r"clips \[C, T, H, W\]"),
-        ("m3ae_image", (3, 32, 40), "multiples of 16"),
-        ("m3ae_text", (2, 0), r"\[2, L\]"),
-        ("cav_mae", (3, 64, 32), r"filter banks \[1, frames, bands\]"),
-        ("cav_mae", (1, 998, 128), "multiples of 16"),
-        ("conv1d", (3,), r"\[C, T\] with T of at least 4"),
-        ("conv1d", (3, 3), r"\[C, T\] with T of at least 4"),
-        ("conv1d", (3, 100, 2), r"\[C, T\]"),
-        ("gru", (3,), r"\[C, T\]"),
-        ("gru", (3, 0), r"\[C, T\]"),
-        ("patch_transformer", (3, 3), r"\[C, T\] with T of at least 4, its option patch"),
-        ("patch_transformer", (3, 8, 8), r"\[C, T\]"),
-        ("vit", (3, 8, 3), r"\[C, H, W\] with H and W of at least 4, its option patch"),
-        ("vit", (3, 8), r"\[C, H, W\]"),
-    ],
-)
-def test_shapes_are_refused(name: str, shape: tuple[int, ...], takes: str) -> None:
-    with pytest.raises(ValueError, match=f"encoder {name} cannot take a sample of shape .*; it takes .*{takes}"):
-        encoders.build({"name": name, **TINY[name][0]}, shape)
-
-
 @pytest.mark.parametrize("name", TINY)
 @pytest.mark.parametrize("shape", [(), (5,), (0,), (2, 10), (2, 0), (1, 3, 9), (3, 32, 32), (1, 64, 32), (3, 4, 8, 8)])
 def test_what_an_encoder_declares_is_what_it_takes(name: str, shape: tuple[int, ...]) -> None:

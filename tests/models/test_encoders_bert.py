@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_encoders import assert_librarys_values, pretrained, samples, tiny
+from support.tiny_encoders import assert_librarys_values, assert_shape_is_refused, pretrained, samples, tiny
 from torch import nn
 
 from models.encoders import BertOptions
@@ -38,3 +38,14 @@ def test_keys_that_a_configuration_leaves_out_have_the_librarys_values() -> None
     from transformers import BertConfig
 
     assert_librarys_values(BertOptions, BertConfig())
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "takes"),
+    [
+        ("bert", (10,), r"\[2, L\]: the ids of L tokens, and their attention mask"),
+        ("bert", (2, 13), "L of at most 12"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused_with_those_that_do(name: str, shape: tuple[int, ...], takes: str) -> None:
+    assert_shape_is_refused(name, shape, takes)

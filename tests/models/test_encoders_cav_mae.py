@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny_encoders import TINY, samples, tiny
+from support.tiny_encoders import TINY, assert_shape_is_refused, samples, tiny
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -98,3 +98,14 @@ def test_cav_mae_checkpoints_that_do_not_fit(tmp_path: Path) -> None:
     torch.save({"visual.weight": torch.zeros(3)}, path)
     with pytest.raises(ValueError, match=r"nothing in the checkpoint fits: it has visual\.weight"):
         tiny("cav_mae", pretrained=str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "takes"),
+    [
+        ("cav_mae", (3, 64, 32), r"filter banks \[1, frames, bands\]"),
+        ("cav_mae", (1, 998, 128), "multiples of 16"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused_with_those_that_do(name: str, shape: tuple[int, ...], takes: str) -> None:
+    assert_shape_is_refused(name, shape, takes)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_encoders import assert_librarys_values, pretrained, samples
+from support.tiny_encoders import assert_librarys_values, assert_shape_is_refused, pretrained, samples
 from torch import nn
 
 from models.encoders import CLIPImageOptions, CLIPTextOptions
@@ -42,3 +42,14 @@ def test_keys_that_a_configuration_leaves_out_have_the_librarys_values() -> None
 
     assert_librarys_values(CLIPTextOptions, CLIPTextConfig())
     assert_librarys_values(CLIPImageOptions, CLIPVisionConfig())
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "takes"),
+    [
+        ("clip_text", (3, 32, 32), r"\[2, L\]"),
+        ("clip_image", (3, 32, 16), r"\[3, 32, 32\]"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused_with_those_that_do(name: str, shape: tuple[int, ...], takes: str) -> None:
+    assert_shape_is_refused(name, shape, takes)

@@ -11,7 +11,7 @@ import torch
 from support.tiny_encoders import TINY, pretrained, samples
 from torch import nn
 
-from models.encoders import build, resolve
+from models.encoders import CLIPImageOptions, build, resolve
 
 pytest_plugins = ["support.library_networks"]
 
@@ -28,6 +28,20 @@ def test_a_folder_sets_the_sizes(bert: tuple[Path, nn.Module], clip: tuple[Path,
         assert again.state_dict().keys() == pretrained(name, folder).state_dict().keys()
     with pytest.raises(ValueError, match=r"encoder bert: depth: 3 was asked for, but .*config\.json says 2; leave it"):
         resolve({"name": "bert", "pretrained": str(bert[0]), "depth": 3})
+
+
+def test_a_configuration_of_one_branch_alone_has_its_keys_at_the_top() -> None:
+    read = CLIPImageOptions.architecture.read
+    alone = read({"model_type": "clip_vision_model", "hidden_size": 16, "projection_dim": 8}, "here")
+    both = read({"model_type": "clip", "vision_config": {"hidden_size": 16}, "projection_dim": 8}, "here")
+    assert alone == both
+    assert (alone["width"], alone["projection"], alone["depth"]) == (16, 8, 12)
+
+
+def test_a_folder_may_lie_in_the_users_own(bert: tuple[Path, nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(bert[0].parent))
+    x = samples("bert")
+    assert torch.equal(pretrained("bert", f"~/{bert[0].name}")(x), pretrained("bert", bert[0])(x))
 
 
 @pytest.mark.parametrize(

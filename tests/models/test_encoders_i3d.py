@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_encoders import samples, tiny
+from support.tiny_encoders import assert_shape_is_refused, samples, tiny
 from torch import nn
 from torch.nn import functional as F
 
@@ -144,3 +144,13 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     path, _ = _file(tmp_path, **{"module.Mixed_3b.b0.bn.weight": torch.zeros(3)})
     with pytest.raises(ValueError, match=r"another network: Mixed_3b\.b0\.bn\.weight is \[3\] there, \[8\] here"):
         tiny("i3d", pretrained=str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "takes"),
+    [
+        ("i3d", (3, 32, 32), r"clips \[C, T, H, W\]"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused_with_those_that_do(name: str, shape: tuple[int, ...], takes: str) -> None:
+    assert_shape_is_refused(name, shape, takes)

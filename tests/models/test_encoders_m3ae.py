@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_encoders import samples, tiny
+from support.tiny_encoders import assert_shape_is_refused, samples, tiny
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -104,3 +104,14 @@ def test_images_of_one_channel_fit_and_those_without_a_pixel_do_not() -> None:
     for shape in ((3, 0, 32), (3, 32, 40), (3, 32), (0, 32, 32)):
         with pytest.raises(ValueError, match="multiples of 16"):
             build("m3ae_image", shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "takes"),
+    [
+        ("m3ae_image", (3, 32, 40), "multiples of 16"),
+        ("m3ae_text", (2, 0), r"\[2, L\]"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused_with_those_that_do(name: str, shape: tuple[int, ...], takes: str) -> None:
+    assert_shape_is_refused(name, shape, takes)

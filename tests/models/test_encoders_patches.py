@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.tiny_encoders import assert_shape_is_refused
 from torch.nn import functional as F
 
 from models.encoders import build, describe, pad_to_multiple, patchify
@@ -79,3 +80,16 @@ def test_sizes_of_the_defaults_are_told_without_computing(
 ) -> None:
     found = describe(name, shape)
     assert found == {"parameters": parameters, "out_dim": out_dim, "tokens": tokens, "stages": stages}
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "takes"),
+    [
+        ("patch_transformer", (3, 3), r"\[C, T\] with T of at least 4, its option patch"),
+        ("patch_transformer", (3, 8, 8), r"\[C, T\]"),
+        ("vit", (3, 8, 3), r"\[C, H, W\] with H and W of at least 4, its option patch"),
+        ("vit", (3, 8), r"\[C, H, W\]"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused_with_those_that_do(name: str, shape: tuple[int, ...], takes: str) -> None:
+    assert_shape_is_refused(name, shape, takes)

@@ -11,6 +11,7 @@ from urllib.error import URLError
 import pytest
 import torch
 from safetensors.torch import save_file
+from support.tiny_encoders import assert_shape_is_refused
 from torch import Tensor, nn
 
 from models.encoders import ResNet18, ResNet18Options, build
@@ -172,3 +173,13 @@ def test_class_scores_start_xavier_normal() -> None:
 def test_weight_sets_of_resnet50_are_named() -> None:
     with pytest.raises(ValueError, match=r"neither a file nor a weight set .*IMAGENET1K_V1, IMAGENET1K_V2"):
         build({"name": "resnet50", "pretrained": "V1"}, (3, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "takes"),
+    [
+        ("resnet50", (32, 32), r"\[C, H, W\]"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused_with_those_that_do(name: str, shape: tuple[int, ...], takes: str) -> None:
+    assert_shape_is_refused(name, shape, takes)

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from support.tiny_encoders import assert_shape_is_refused
 from torch import nn
 
 from models import fusion
@@ -132,3 +133,17 @@ def test_sizes_of_the_defaults_are_told_without_computing(
 ) -> None:
     found = describe(name, shape)
     assert found == {"parameters": parameters, "out_dim": out_dim, "tokens": tokens, "stages": stages}
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "takes"),
+    [
+        ("conv1d", (3,), r"\[C, T\] with T of at least 4"),
+        ("conv1d", (3, 3), r"\[C, T\] with T of at least 4"),
+        ("conv1d", (3, 100, 2), r"\[C, T\]"),
+        ("gru", (3,), r"\[C, T\]"),
+        ("gru", (3, 0), r"\[C, T\]"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused_with_those_that_do(name: str, shape: tuple[int, ...], takes: str) -> None:
+    assert_shape_is_refused(name, shape, takes)

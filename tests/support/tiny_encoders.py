@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -73,3 +74,9 @@ def assert_librarys_values(options: Any, config: Any) -> None:
         assert getattr(config, key) == value, key
     for key, value in options.architecture.fixed.items():
         assert getattr(config, key, value) == value, key
+
+
+def assert_shape_is_refused(name: str, shape: tuple[int, ...], takes: str) -> None:
+    """Check that a tiny encoder is not built for a shape, and says which it takes."""
+    with pytest.raises(ValueError, match=f"encoder {name} cannot take a sample of shape .*; it takes .*{takes}"):
+        build({"name": name, **TINY[name][0]}, shape)
