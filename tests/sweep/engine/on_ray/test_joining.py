@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -111,3 +112,81 @@ def test_auto_is_refused_at_once_where_no_cluster_runs_or_the_last_one_has_ended
     with socket.create_server(("127.0.0.1", 0)) as server:
         file.write_text(f"127.0.0.1:{server.getsockname()[1]}")
         joining.check_address("auto")
+
+
+def test_an_address_is_taken_where_somebody_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        joining.check_address(f"127.0.0.1:{server.getsockname()[1]}")
+    with pytest.raises(ConfigError, match=r"no Ray cluster answers at 127\.0\.0\.1:\d+ \(.*\): start one there"):
+        joining.check_address(f"127.0.0.1:{free_port()}")
+
+
+def test_auto_is_taken_where_a_process_of_a_cluster_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lines = [None, ["python", "train.py"], ["raylet", "--gcs-address=10.0.0.1:6379"]]
+    running = [SimpleNamespace(info={"cmdline": line}) for line in lines]
+    monkeypatch.setattr(psutil, "process_iter", lambda attributes: running)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    joining.check_address("auto")
+    running.pop()
+    with pytest.raises(ConfigError, match="no Ray cluster runs on this machine"):
+        joining.check_address("auto")
+
+
+@pytest.mark.parametrize("variables", [["RAY_TMPDIR"], ["TMPDIR"], ["RAY_TMPDIR", "TMPDIR"]])
+def test_the_file_of_the_last_cluster_lies_where_ray_puts_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variables: list[str]
+) -> None:
+    monkeypatch.setattr(psutil, "process_iter", lambda attributes: [])
+    for name in ("RAY_TMPDIR", "TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name in variables:
+        monkeypatch.setenv(name, str(tmp_path / name))
+    file = tmp_path / variables[0] / "ray" / "ray_current_cluster"
+    file.parent.mkdir(parents=True)
+    file.write_text("no address\n")
+    with pytest.raises(ConfigError, match=f"{file} tells has ended"):
+        joining.check_address("auto")
+
+
+def test_what_ray_was_about_when_it_failed_is_heard_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    error = ConnectionError("failed")
+    error.__context__ = RuntimeError("Unauthenticated")
+    assert "set RAY_AUTH_MODE=token" in str(joining.joining_error(error, "head:6379"))
+
+
+@pytest.mark.parametrize(
+    "ray_said",
+    ["Version mismatch: nobody knows", "Ray: 2.1 Python: 3.9 is older than Ray: 2.2 Python: 3.9"],
+)
+def test_versions_are_told_where_ray_names_two_that_do_not_match(ray_said: str) -> None:
+    said = str(joining.joining_error(RuntimeError(ray_said), "head:6379"))
+    assert said == f"cannot join the Ray cluster at head:6379: {ray_said}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "found"),
+    [
+        (None, {}),
+        ("", {}),
+        ("{}", {}),
+        ('{"runtime_env": null}', {}),
+        ('{"runtime_env": {"env_vars": {"A": "1"}}}', {"env_vars": {"A": "1"}}),
+    ],
+)
+def test_a_job_tells_its_environment(
+    monkeypatch: pytest.MonkeyPatch, variable: str | None, found: dict[str, object]
+) -> None:
+    monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", variable)
+    assert joining.job_environment() == found
+
+
+@pytest.mark.parametrize(("brings", "sent"), [({"env_vars": {"A": "1"}}, True), ({"py_modules": ["x"]}, False)])
+def test_a_job_is_sent_the_code_unless_it_brings_some(
+    monkeypatch: pytest.MonkeyPatch, brings: dict[str, object], sent: bool
+) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"runtime_env": brings}))
+    with joining.shipped_code() as environment:
+        assert ("working_dir" in environment) is sent
