@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.equality import assert_same
 from support.hand_driven_context import hand_driven_context, move_to
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_method, toy_training
 from torch import Tensor, nn
@@ -402,3 +403,7 @@ def test_an_empty_window_is_said() -> None:
         method.on_fit_start(context)
     assert len(lines) == 1
     assert "end_epoch comes before start_epoch" in lines[0]
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("agm")

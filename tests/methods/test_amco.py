@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hand_driven_context import hand_driven_context
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_method, toy_training
 from torch.nn import functional as F
@@ -178,3 +179,7 @@ def test_what_is_refused() -> None:
         with pytest.raises(MethodError, match="its part of the fused head"):
             AMCo.check(AMCoHyperparameters(**wrong), ("a", "b"))
     AMCo.check(AMCoHyperparameters(unimodal_source="native"), ("a", "b"))
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("amco")

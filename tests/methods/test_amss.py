@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import CLASSES, toy_dataset, toy_training
 from torch import Tensor, nn
@@ -621,3 +622,7 @@ def test_units_of_a_part_of_a_weight_leave_the_rest() -> None:
     assert layer.scores().tolist() == [[1.0, 1.0], [1.0, 1.0]]
     layer.multiply(torch.tensor([[0.0, 2.0], [3.0, 0.0]]))
     assert weight.grad.tolist() == [[1, 0, 2, 1, 1], [1, 3, 0, 1, 1]]
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("amss")

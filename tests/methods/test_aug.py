@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.hand_driven_context import hand_driven_context
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_training
 from torch import Tensor, nn
@@ -603,3 +604,7 @@ def test_predictions_sum_a_modalitys_classifiers_as_training_does(count: int) ->
     torch.testing.assert_close(predicted["video"], sum(others, first))
     for name, logits in zip(("audio", "video", MULTI), (*trained.unimodal_logits, trained.logits), strict=True):
         assert torch.equal(predicted[name], logits)
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("aug")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from safetensors.torch import load, save
 from support.hand_driven_context import hand_driven_context
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_training
 from torch import Tensor, nn
@@ -629,3 +630,7 @@ def test_corrupted_samples_have_lower_scores():
         _epoch(method, context, epoch)
     scores = _latest(method)["score"]
     assert scores[:20].mean() < scores[20:].mean() - 0.2
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("bss")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.equality import assert_same
 from support.hand_driven_context import hand_driven_context
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_method, toy_training
 from torch import Tensor, nn
@@ -371,3 +372,7 @@ def test_values_outside_the_bounds_are_refused() -> None:
     ):  # fmt: skip
         with pytest.raises(ValidationError, match=next(iter(wrong))):
             CGGMHyperparameters(**wrong)
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("cggm")

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.hand_driven_context import hand_driven_context, move_to
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_method
 from torch import Tensor
@@ -217,3 +218,7 @@ def test_values_outside_the_bounds_are_refused() -> None:
     for wrong in ({"lam": -0.1}, {"margin": 1.5}, {"mask_mode": "some"}, {"reduction": "max"}, {"order": "sample"}):
         with pytest.raises(ValidationError, match=next(iter(wrong))):
             CMLHyperparameters(**wrong)
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("cml")

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hand_driven_context import hand_driven_context, move_to
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_method, toy_training
 from torch import Tensor
@@ -248,3 +249,7 @@ def test_what_is_not_exported_and_what_is_refused() -> None:
     unequal = {m: build(encoders.resolve({"name": "mlp", "width": w}), (3,)) for m, w in (("a", 4), ("b", 6))}
     with pytest.raises(MethodError, match="all encoders need one width; they have a 4, b 6"):
         DIMML(unequal, 2, DIMMLHyperparameters(), 10)
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("di_mml")

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hand_driven_context import hand_driven_context
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_method, toy_training
 from torch import Tensor
@@ -218,3 +219,7 @@ def test_what_is_refused() -> None:
     DOMFN(unequal, 2, DOMFNHyperparameters(), 10)
     with pytest.raises(MethodError, match="needs encoders of one width; they have a 4, b 6"):
         DOMFN(unequal, 2, DOMFNHyperparameters(fusion="max"), 10)
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("domfn")

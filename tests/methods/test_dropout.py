@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from support.hand_driven_context import hand_driven_context
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_method, toy_training
 from torch import Tensor
@@ -282,3 +283,7 @@ def test_what_makes_little_sense_is_warned_of(hyperparameters: dict[str, Any], m
     method.on_fit_start(hand_driven_context(method, dataset, Recipe(batch_size=16), warn=said.append))
     (line,) = said
     assert message in line
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("dropout")

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hand_driven_context import hand_driven_context
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import CLASSES, toy_dataset, toy_method, toy_training
 from torch import Tensor
@@ -241,3 +242,7 @@ def test_absent_modalities_leave_the_pool() -> None:
         torch.testing.assert_close(nobody, torch.full((5, CLASSES), -math.log(CLASSES)))
         method.weights.copy_(torch.tensor([0.0, 1.0]))  # type: ignore[operator,union-attr]
         torch.testing.assert_close(method.predict(batch, present=["audio"])[MULTI], nobody)
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("ensemble")

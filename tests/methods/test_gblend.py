@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.equality import assert_same
 from support.hand_driven_context import hand_driven_context, move_to
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_method, toy_training
 from torch import Tensor
@@ -305,3 +306,7 @@ def test_values_outside_the_bounds_are_refused() -> None:
     ):
         with pytest.raises(ValidationError, match=next(iter(wrong))):
             GBlendHyperparameters(**wrong)
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("gblend")

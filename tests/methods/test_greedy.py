@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from support.hand_driven_context import hand_driven_context
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.tiny_encoders import tiny
 from support.toy_dataset import toy_dataset, toy_method, toy_training
@@ -238,3 +239,7 @@ def test_gates_lie_between_the_stages_of_convolutional_encoders() -> None:
     inputs: dict[str, Tensor] = {m: torch.randn(4, 1, 8, 9) for m in encoders}
     labels = torch.zeros(4, dtype=torch.int64)
     assert method.predict(Batch(inputs, labels, labels))["multi"].shape == (4, 3)
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("greedy")

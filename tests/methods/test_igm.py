@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hand_driven_context import hand_driven_context
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_training
 from torch import Tensor, nn
@@ -847,3 +848,7 @@ def test_what_does_not_fit_the_modalities_is_refused(
 def test_values_out_of_bounds_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         IGMHyperparameters.model_validate(wrong)
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("igm")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.equality import assert_same
 from support.hand_driven_context import hand_driven_context, move_to
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_method, toy_training
 from torch import Tensor, nn
@@ -325,3 +326,15 @@ def test_the_log_says_what_to_expect(hyperparameters: dict[str, Any], epochs: in
     method.on_fit_start(hand_driven_context(method, toy_dataset(), Recipe(), warn=lines.append))
     assert len(lines) == bool(said)
     assert said in "".join(lines)
+
+
+def test_what_an_epoch_started_from_is_in_no_checkpoint() -> None:
+    method, _ = setup()
+    starts = [name for name, _ in method.named_buffers() if name.startswith("start_")]
+    assert len(starts) == sum(len(list(encoder.parameters())) for encoder in method.encoders.values())
+    assert not {*starts, "trace_sums"} & method.state_dict().keys()
+    assert "traces" in method.state_dict()
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("inforeg")

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.hand_driven_context import ParametersAlone, hand_driven_context
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -508,3 +509,7 @@ def test_half_precision_mixes_and_weighs_in_full_precision():
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             omega = method.strength(probe, logits_x, logits_y, context)
         torch.testing.assert_close(omega, strength_weights(*divergences)[0])
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("iprm")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from support.hand_driven_context import hand_driven_context
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -223,3 +224,7 @@ def test_scales_of_one_change_nothing_and_one_is_needed_for_each_modality():
     with pytest.raises(MethodError, match="share their convolutions"):
         Joint.check(JointHyperparameters(gradient_scale=[1.0, 0.5], **shared), ("audio", "video"))
     Joint.check(JointHyperparameters(**shared), ("audio", "video"))
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("joint")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_training
 from torch import Tensor, nn
@@ -629,3 +630,7 @@ def test_what_cannot_be_trained_is_refused(hyperparameters: dict[str, Any], mess
 def test_values_out_of_bounds_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         methods.get("lfa").Hyperparameters.model_validate(wrong)
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("lfa")

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hand_driven_context import hand_driven_context
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_method, toy_training
 from torch import Tensor
@@ -274,3 +275,7 @@ def test_fixed_weights_are_shared_out_among_those_present() -> None:
 def test_what_is_not_defined_is_refused(hyperparameters: dict[str, Any], reason: str) -> None:
     with pytest.raises(MethodError, match=reason):
         MLA.check(MLAHyperparameters(**hyperparameters), ("a", "b", "c"))
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("mla")

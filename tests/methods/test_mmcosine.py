@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.hand_driven_context import hand_driven_context
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_method
 from torch import Tensor
@@ -218,3 +219,7 @@ def test_the_log_says_where_the_scale_is_too_small(scale: float, said: str) -> N
     method.on_fit_start(hand_driven_context(method, dataset, Recipe(), warn=lines.append))
     assert len(lines) == bool(said)
     assert said in "".join(lines)
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("mmcosine")

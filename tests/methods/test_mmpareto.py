@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hand_driven_context import hand_driven_context
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_method, toy_training
 from torch import Tensor
@@ -160,6 +161,17 @@ def test_weights_are_those_of_the_whole_encoder_and_lengths_by_scope(seed: int) 
         torch.testing.assert_close(found, integrate(m, u, *weights, gamma=2.0))
 
 
+@pytest.mark.parametrize("scope", ["encoder", "tensor"])
+def test_beside_a_zero_gradient_the_other_keeps_its_length(scope: str) -> None:
+    gradient, zeros = [torch.tensor([3.0, -4.0]), torch.tensor([[2.0]])], [torch.zeros(2), torch.zeros(1, 1)]
+    for pair in ((zeros, gradient), (gradient, zeros)):
+        found = mmpareto_gradient(*pair, gamma=1.0, scope=scope)
+        for one, other in zip(found, gradient, strict=True):
+            torch.testing.assert_close(one, other)
+    for one, other in zip(mmpareto_gradient(zeros, gradient, scope=scope), gradient, strict=True):
+        torch.testing.assert_close(one, 1.5 * other)
+
+
 def test_an_unknown_scope_is_refused() -> None:
     with pytest.raises(ValueError, match="scope called 'tensors', nearest is 'tensor'"):
         mmpareto_gradient([torch.ones(2)], [torch.ones(2)], scope="tensors")
@@ -219,3 +231,7 @@ def test_what_is_refused() -> None:
         MMPareto.check(MMParetoHyperparameters(fusion="etmc"), ("a", "b"))
     with pytest.raises(ValueError, match="gamma"):
         MMParetoHyperparameters(gamma=0.0)
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("mmpareto")

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hand_driven_context import hand_driven_context, move_to
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.tiny_encoders import samples, tiny
 from support.tiny_llama import ROWS, saved_llama
@@ -357,3 +358,7 @@ def test_text_enters_by_the_table_of_the_backbone(llama: dict[str, Any]) -> None
     assert torch.equal(method.predict(batch)["multi"], method.predict(other)["multi"])
     with pytest.raises(MethodError, match=f"vocabulary of 60, the backbone of {ROWS}; use the backbone's tokenizer"):
         built(vocabulary=60)
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("moka")

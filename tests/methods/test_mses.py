@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hand_driven_context import hand_driven_context
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_method, toy_training
 from torch import Tensor
@@ -287,3 +288,7 @@ def test_patience_is_a_share_of_the_budget() -> None:
     assert driven(epochs=50, branch_patience=7)[0].patience == 7
     with pytest.raises(MethodError, match="share their convolutions"):
         MSES.check(MSESHyperparameters(fusion="channel", channel_mode="cen"), ("a", "b"))
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("mses")

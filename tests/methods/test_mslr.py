@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hand_driven_context import hand_driven_context
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_method, toy_training
 
@@ -223,3 +224,7 @@ def test_what_is_taken() -> None:
         MSLR.check(MSLRHyperparameters.model_validate(options), ("a", "b"))
     with pytest.raises(ValueError, match="lr_scale"):
         MSLRHyperparameters(lr_scale={"a": -1.0})
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("mslr")

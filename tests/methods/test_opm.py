@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.equality import assert_same
 from support.hand_driven_context import hand_driven_context, move_to
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_method, toy_training
 from torch import Tensor
@@ -287,3 +288,7 @@ def test_the_log_says_where_nothing_is_dropped(hyperparameters: dict[str, Any], 
     method.on_fit_start(hand_driven_context(method, toy_dataset(), Recipe(), warn=lines.append))
     assert len(lines) == bool(said)
     assert said in "".join(lines)
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("opm")

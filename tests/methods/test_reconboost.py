@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_method, toy_training
 from torch import Tensor
@@ -265,3 +266,7 @@ def test_a_shared_head_needs_features_of_one_width() -> None:
     with pytest.raises(MethodError, match="one width, they have a 4, b 6; use shared_head: false"):
         ReconBoost(unequal, 2, ReconBoostHyperparameters(), 10)
     ReconBoost(unequal, 2, ReconBoostHyperparameters(shared_head=False), 10)
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("reconboost")

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.equality import assert_same
 from support.hand_driven_context import hand_driven_context
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_method, toy_training
 from torch import Tensor
@@ -202,3 +203,7 @@ def test_the_log_says_that_a_run_is_too_short() -> None:
         method = toy_method("relearning", toy_dataset(), {"period": period}, epochs=4)
         method.on_fit_start(hand_driven_context(method, toy_dataset(), Recipe(), warn=lines.append))
     assert lines == ["relearning: no encoder is reset, as the first reset comes after epoch 5 and there are 4"]
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("relearning")

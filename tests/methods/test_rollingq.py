@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hand_driven_context import hand_driven_context
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_method, toy_training
 from torch import Tensor
@@ -243,3 +244,7 @@ def test_the_rotation_belongs_to_the_exported_weights() -> None:
 def test_other_fusions_have_no_query() -> None:
     with pytest.raises(MethodError, match="turns the query of fusion attention, which concat has not"):
         RollingQ.check(RollingQHyperparameters(fusion="concat"), ("a", "b"))
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("rollingq")

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hand_driven_context import hand_driven_context, move_to
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_method, toy_training
 from torch.nn import functional as F
@@ -223,3 +224,7 @@ def test_a_warm_up_without_end_is_warned_of() -> None:
     method = toy_method("smv", dataset, {"warmup_epochs": 4.0})
     method.on_fit_start(hand_driven_context(method, dataset, Recipe(batch_size=16), warn=said.append))
     assert said == ["smv: the warm-up lasts as long as the training, so no sample is shown again"]
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("smv")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from support.toy_dataset import toy_dataset, toy_method, toy_training
 from torch import Tensor
@@ -229,3 +230,7 @@ def test_what_is_refused() -> None:
         UMT.check(UMTHyperparameters(fusion="channel"), ("a", "b"))
     with pytest.raises(MethodError, match="trains no auxiliary heads"):
         UMT.check(UMTHyperparameters(unimodal_source="aux"), ("a", "b"))
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("umt")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from support.hand_driven_context import hand_driven_context
+from support.method_pages import assert_page_says_what_is_declared
 from support.method_variants import Variant
 from torch import nn
 from torch.nn import functional as F
@@ -71,3 +72,7 @@ def test_reads_no_other_input():
 def test_refuses_a_missing_or_unknown_modality_naming_those_there_are(modality):
     with pytest.raises(MethodError, match="audio, video"):
         Unimodal.check(UnimodalHyperparameters(modality=modality), ("audio", "video"))
+
+
+def test_the_page_says_what_is_declared() -> None:
+    assert_page_says_what_is_declared("unimodal")
