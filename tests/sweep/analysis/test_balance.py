@@ -139,6 +139,9 @@ def test_the_sentence_on_balance_is_whole(tmp_path: Path) -> None:
     )
     assert known.sentence(0.05).startswith("On digits it is not shown")
     assert known.sentence(math.nan).startswith("On digits it is not shown")
+    assert known.sentence(0.2).endswith(
+        f"a rank correlation of ±{detectable_correlation(7, 0.05):.2f} would have been found with 80 % probability."
+    )
     once = replace(known, repeated=Estimate(-0.4, -0.7, -0.1, 0.1, 1))
     assert once.sentence(0.01).endswith("over 7 configurations.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -167,3 +168,10 @@ def test_a_wild_row_is_left_out_of_the_noise_of_the_family_and_has_its_own() -> 
     assert np.delete(found.own_variance, 4).tolist() == expected.own_variance.tolist()
     own, of_the_one = scatter(np.vstack([tame, values[5]]), 8)[0], found.own_variance[0] - scatter(tame, 1)[0]
     assert found.own_variance[4] == pytest.approx(own + of_the_one)
+
+
+def test_the_sum_of_two_variances_of_nothing_has_the_freedom_of_the_first_and_warns_of_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        variance, freedom = sum_of_variances(np.zeros(2), np.array([3.0, 5.0]), 0.0, 4.0)
+    assert (variance.tolist(), freedom.tolist()) == ([0.0, 0.0], [3.0, 5.0])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.optuna_studies import random_search
 
+from sweep.analysis import search_effects
 from sweep.analysis.search_effects import GRID, Dependence, Step, ablation_path, dependences
 from sweep.analysis.search_results import SearchResult, search_results
 
@@ -57,6 +58,15 @@ def test_effects_come_with_intervals_and_know_their_scale(search: SearchResult, 
     tried = sorted({trial.params["rho"] for trial in search.trials("COMPLETE")})
     looked = found[0].values
     assert (looked[0], looked[-1], len(looked)) == (tried[0], tried[-1], GRID)
+
+
+def test_the_largest_effect_comes_first(
+    search: SearchResult, found: list[Dependence], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"rho": 1.0, "scope": 3.0, "tau": 2.0}
+    effect_of = {each.name: replace(each, effect=given[each.name]) for each in found}
+    monkeypatch.setattr(search_effects, "_dependence", lambda forests, name: effect_of[name])
+    assert [each.name for each in dependences(search)] == ["scope", "tau", "rho"]
 
 
 def test_each_step_of_the_path_changes_one_hyperparameter_of_the_first_to_that_of_the_best(

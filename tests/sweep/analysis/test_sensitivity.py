@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -109,6 +110,18 @@ def test_sensitivity_is_judged_within_seeds() -> None:
     assert found.p < 0.01
     assert stats.f_oneway(*(levels + x for x in (0.0, 0.01, 0.02))).pvalue > 0.9
     assert "0.2 of it not shared by the runs of a seed" in found.verdict()
+
+
+def test_noise_of_several_splits_is_that_beyond_what_a_split_shares() -> None:
+    found = three_values(0.01)
+    own = ", the mean of a split by 0.1 beyond what its split shares"
+    for splits in (2, 3):
+        said = replace(found, splits=splits).verdict()
+        assert own in said
+        assert f"8 runs a value on {splits} splits)" in said
+        assert "not shared by the runs of a seed" not in said
+    assert own not in found.verdict()
+    assert ", 0.1 of it not shared by the runs of a seed" in found.verdict()
 
 
 def test_sensitivity_says_where_it_cannot_judge() -> None:
