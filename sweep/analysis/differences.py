@@ -13,7 +13,14 @@ import pandas as pd
 
 from sweep.analysis.many_to_one import ManyToOne, detectable_difference, many_to_one
 from sweep.analysis.noise import pooled_noise
-from sweep.analysis.statistics import NO_SPREAD, half_width, lost_runs, repeat_of, resolution, rounding_noise
+from sweep.analysis.statistics import (
+    NO_SPREAD,
+    group_numbers,
+    half_width,
+    repeat_grid,
+    resolution,
+    rounding_noise,
+)
 
 
 def differences(frame: pd.DataFrame, baseline: pd.DataFrame, metric: str, by: Sequence[str]) -> pd.DataFrame:
@@ -70,14 +77,15 @@ def power_between(frame: pd.DataFrame, metric: str, by: Sequence[str] = ("label"
     metric: a share in [0, 1]. Groups with fewer finished runs than others of their dataset are left out."""
     said = []
     for dataset, rows in frame.groupby("dataset", sort=False):
-        found = [_by_repeat(group, metric).dropna() for _, group in rows.groupby([*by], sort=False, dropna=False)]
-        most = max(map(len, found))
-        kept = [each for each in found if len(each) == most > 0]
+        grid = repeat_grid(rows, group_numbers(rows, by))
+        values = grid.values(rows, metric)
+        counts = (~np.isnan(values)).sum(1)
+        kept = values[(counts == counts.max()) & (counts > 0)]
         if len(kept) < 2:
             continue
-        several = kept[0].index.get_level_values("split").nunique() > 1
-        means = [each.groupby(level="split").mean() for each in kept] if several else kept
-        values = pd.concat(means, axis=1).to_numpy(float).T
+        several = len(np.unique(grid.splits[~np.isnan(kept[0])])) > 1
+        values = grid.split_means(kept) if several else kept
+        values = values[:, ~np.isnan(values).all(0)]
         noise = max(pooled_noise(values)[0], float(rounding_noise(resolution(rows, metric))))
         repeats, what = values.shape[1], "splits" if several else "seeds"
         points = detectable_difference(noise, repeats, len(kept) - 1) if repeats > 1 else math.nan
@@ -96,30 +104,27 @@ def _between_text(dataset: str, over: str, points: float, metric: str) -> str:
 
 
 def _on_one_dataset(frame: pd.DataFrame, baseline: pd.DataFrame, metric: str, by: list[str]) -> pd.DataFrame:
-    groups = list(frame.groupby(by, sort=False, dropna=False))
-    one, many = _by_repeat(baseline, metric), [_by_repeat(group, metric) for _, group in groups]
-    pairs = [int((each - one).notna().sum()) for each in many]
-    splits = [(each - one).dropna().index.get_level_values("split").nunique() for each in many]
-    if max(splits) > 1:
-        many, one = [_split_means(each, one) for each in many], one.groupby(level="split").mean()
-    values = pd.concat([one, *many], axis=1).to_numpy(float).T
-    step = resolution(pd.concat([frame, baseline]), metric)
+    both = pd.concat([baseline, frame], ignore_index=True)
+    # The baseline is the first group, whether or not the frame has its runs, too.
+    group = np.concatenate([np.zeros(len(baseline), int), 1 + group_numbers(frame, by)])
+    grid = repeat_grid(both, group)
+    values = grid.values(both, metric)
+    common = ~np.isnan(values[1:] - values[0])
+    splits = (~np.isnan(grid.split_means(np.where(common, 0.0, np.nan)))).sum(1)
+    if splits.max() > 1:
+        # As far from the baseline's mean as the common seeds are on average.
+        one = grid.split_means(values[:1])
+        values = np.concatenate([one, grid.split_means(values[1:] - values[0]) + one])
+    step = resolution(both, metric)
     found = many_to_one(values, float(rounding_noise(step)))
     low, high = _interval(found)
-    lost = len(lost_runs(baseline))
-    named = pd.DataFrame([key for key, _ in groups], columns=by)
-    counts = [{"lost": len(lost_runs(group)), "seeds": repeat_of(group).nunique()} for _, group in groups]
+    lost, seeds = grid.lost(both), grid.seeds()
     numbers: dict[str, Any] = {
-        "mean": found.mean, "low": low, "high": high, "n": pairs, "repeats": found.n, "splits": splits, "p": found.p,
-        "p_adjusted": found.p_adjusted, "comparisons": found.family, "noise": found.noise, "baseline_lost": lost,
+        "mean": found.mean, "low": low, "high": high, "n": common.sum(1), "repeats": found.n, "splits": splits,
+        "p": found.p, "p_adjusted": found.p_adjusted, "comparisons": found.family, "noise": found.noise,
+        "baseline_lost": lost[0], "lost": lost[1:], "seeds": seeds[1:],
     }  # fmt: skip
-    return pd.concat([named, pd.DataFrame(numbers), pd.DataFrame(counts)], axis=1)
-
-
-def _split_means(values: pd.Series, baseline: pd.Series) -> pd.Series:
-    """Average over the seeds of each split: as far from the baseline's mean as the common seeds are on average."""
-    means: pd.Series = (values - baseline).groupby(level="split").mean() + baseline.groupby(level="split").mean()
-    return means
+    return frame[by].drop_duplicates().reset_index(drop=True).assign(**numbers)
 
 
 def _interval(found: ManyToOne) -> tuple[np.ndarray, np.ndarray]:
@@ -127,11 +132,3 @@ def _interval(found: ManyToOne) -> tuple[np.ndarray, np.ndarray]:
     spread = np.where(found.deviation >= NO_SPREAD, found.deviation, np.nan)
     half = half_width(spread, found.n, freedom=found.freedom)
     return np.clip(found.mean - half, -1, 1), np.clip(found.mean + half, -1, 1)
-
-
-def _by_repeat(frame: pd.DataFrame, metric: str) -> pd.Series:
-    """Give ``metric`` of the finished runs of one configuration by split and seed."""
-    done = frame[frame["status"].eq("done")]
-    values = done[metric].to_numpy(float) if metric in done else np.full(len(done), np.nan)
-    found = pd.Series(values, repeat_of(done))
-    return found[~found.index.duplicated()]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
-from sweep.analysis.statistics import lost_runs, repeat_of
+from sweep.analysis.statistics import group_numbers, repeat_grid
 from sweep.results.tables import columns_of
 
 ACCURACIES = ("test_accuracy", "validation_accuracy")
@@ -33,14 +34,10 @@ def losses_table(rows: pd.DataFrame, by: Sequence[str], column: str) -> pd.DataF
     Columns ``by`` (with dataset), seeds (begun or not), lost (seeds that failed, diverged or were stopped early, and
     did not finish otherwise) and mean, a share; NaN where seeds were lost and the chance level is not known."""
     chance = {str(dataset): chance_level(part, column) for dataset, part in rows.groupby("dataset", sort=False)}
-    found = []
-    for key, group in rows.groupby(list(by), sort=False, dropna=False):
-        named = dict(zip(by, key, strict=True))
-        lost = len(lost_runs(group))
-        done = group[group["status"].eq("done")]
-        done = done[~repeat_of(done).duplicated()]
-        values = done[column].dropna() if column in done else pd.Series(dtype=float)
-        total = float(values.sum()) + (lost * chance[str(named["dataset"])] if lost else 0.0)
-        mean = total / (len(values) + lost) if len(values) + lost else math.nan
-        found.append({**named, "seeds": int(repeat_of(group).nunique()), "lost": lost, "mean": mean})
-    return pd.DataFrame(found, columns=[*by, "seeds", "lost", "mean"])
+    grid, table = repeat_grid(rows, group_numbers(rows, by)), rows[list(by)].drop_duplicates().reset_index(drop=True)
+    values, lost = grid.values(rows, column), grid.lost(rows)
+    known = (~np.isnan(values)).sum(1)
+    total = np.nansum(values, axis=1) + np.where(lost > 0, lost * table["dataset"].map(chance).to_numpy(float), 0.0)
+    counted = known + lost
+    mean = np.where(counted > 0, total / np.maximum(counted, 1), math.nan)
+    return table.assign(seeds=grid.seeds(), lost=lost, mean=mean)

@@ -158,6 +158,60 @@ def repeat_of(frame: pd.DataFrame) -> pd.MultiIndex:
     return pd.MultiIndex.from_arrays([split_of(frame), frame["seed"]], names=["split", "seed"])
 
 
+@dataclass(frozen=True)
+class RepeatGrid:
+    """Runs in a grid: a row a group, a column for each split and seed.
+
+    group, repeat: row and column of each run; splits: of each column."""
+
+    group: np.ndarray
+    repeat: np.ndarray
+    splits: np.ndarray
+    groups: int
+
+    def values(self, frame: pd.DataFrame, metric: str) -> np.ndarray:
+        """Place ``metric`` of the finished runs; of several in one place the first counts. NaN where there is none."""
+        found = np.full((self.groups, len(self.splits)), np.nan)
+        if metric in frame:
+            done = np.flatnonzero(frame["status"].eq("done"))[::-1]  # of those written in one place the last stays
+            found[self.group[done], self.repeat[done]] = frame[metric].to_numpy(float)[done]
+        return found
+
+    def has(self, chosen: pd.Series) -> np.ndarray:
+        """Tell in which places there is a run that is ``chosen``, a truth value a run."""
+        found = np.zeros((self.groups, len(self.splits)), bool)
+        found[self.group[chosen], self.repeat[chosen]] = True
+        return found
+
+    def lost(self, frame: pd.DataFrame) -> np.ndarray:
+        """Count of each group the places whose runs all ended without a result; see :func:`lost_runs`."""
+        return (self.has(frame["status"].isin(FAILED)) & ~self.has(frame["status"].eq("done"))).sum(1)
+
+    def seeds(self) -> np.ndarray:
+        """Count of each group the places that have a run."""
+        return self.has(pd.Series(True, range(len(self.group)))).sum(1)
+
+    def split_means(self, values: np.ndarray) -> np.ndarray:
+        """Average over the seeds of each split what is known: [groups, splits], NaN where nothing is."""
+        inside = (self.splits[:, None] == np.unique(self.splits)).astype(float)
+        known = ~np.isnan(values)
+        counts = known @ inside
+        return np.where(known, values, 0) @ inside / np.where(counts > 0, counts, np.nan)
+
+
+def repeat_grid(frame: pd.DataFrame, group: np.ndarray) -> RepeatGrid:
+    """Make the grid of runs by the number of their group, counted from 0."""
+    repeat, found = repeat_of(frame).factorize()
+    splits = np.empty(len(found), int)
+    splits[repeat] = split_of(frame)
+    return RepeatGrid(group, repeat, splits, int(group.max(initial=-1)) + 1)
+
+
+def group_numbers(frame: pd.DataFrame, by: Sequence[str]) -> np.ndarray:
+    """Number the group of each run, in order of appearance."""
+    return frame.groupby(list(by), sort=False, dropna=False).ngroup().to_numpy()
+
+
 def estimate_runs(runs: pd.DataFrame, metric: str, share: bool = True) -> Estimate:
     """Estimate ``metric`` of one configuration from its runs, as :func:`summarise` does."""
     needed = [name for name in ("status", "split", "dataset", TEST_SAMPLES, metric) if name in runs]
