@@ -12,6 +12,7 @@ from support.small_runs import make_epoch, make_plan
 
 from sweep.engine.on_ray import actors
 from sweep.engine.on_ray.actors import GroupActor, RunActor, tune_result
+from sweep.runs.environment import CODE_VARIABLE
 from sweep.runs.identity import code_digest, run_hash
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
@@ -97,6 +98,14 @@ def test_an_actor_trains_one_run_after_another(trials: Trials) -> None:
         final = trials.folder(seed).final()
         assert final is not None
         assert (final.status, final.epochs_trained) == ("done", EPOCHS)
+
+
+def test_an_actor_with_other_code_than_its_driver_does_not_start(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CODE_VARIABLE, "0" * 16)
+    with pytest.raises(ImportError, match="is not the driver's"):
+        made(trials.config())
 
 
 def test_where_no_rule_waits_for_epochs_several_make_one_result(

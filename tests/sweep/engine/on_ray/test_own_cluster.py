@@ -8,7 +8,9 @@ import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from sweep.config import ConfigError
@@ -58,6 +60,13 @@ def test_a_path_that_is_too_long_for_sockets_is_replaced(monkeypatch: pytest.Mon
     monkeypatch.undo()
     added = "/1a2b3c4d/session_2026-11-27_07-29-52_943251_4194304/sockets/plasma_store.10"
     assert own_cluster.LONGEST + len(added) <= 107
+
+
+def test_the_interface_with_the_loopback_address_is_found_among_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"eth0": ["10.0.0.5", "fe80::1"], "loop": ["::1", "127.0.0.1"], "eth1": ["10.0.0.6"]}
+    found = {name: [SimpleNamespace(address=each) for each in addresses] for name, addresses in given.items()}
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: found)
+    assert loopback_interface() == "loop"
 
 
 def refuse_folder(patch: pytest.MonkeyPatch, folder: Path) -> None:

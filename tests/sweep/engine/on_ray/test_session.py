@@ -131,8 +131,8 @@ def test_a_ray_that_does_not_start_is_told_with_its_logs_and_leaves_nothing(
 def test_a_node_of_ones_own_has_no_process_that_serves_nobody_and_may_end_in_order_unless_others_clear_up(
     monkeypatch: pytest.MonkeyPatch, guarded: bool
 ) -> None:
-    whole, ended = node.Node, list[bool]()
-    monkeypatch.setattr(whole, "kill_all_processes", lambda self, check_alive, in_order, wait: ended.append(in_order))
+    whole, ended = node.Node, list[tuple[bool, ...]]()
+    monkeypatch.setattr(whole, "kill_all_processes", lambda self, *how: ended.append(how))
     monkeypatch.setattr(whole, "start_ray_processes", lambda self: self.all_processes.update(raylet=[]))
     monkeypatch.setattr(session, "EXECUTOR", "an_executor")
     monkeypatch.setitem(sys.modules, session.EXECUTOR, sys)
@@ -145,8 +145,9 @@ def test_a_node_of_ones_own_has_no_process_that_serves_nobody_and_may_end_in_ord
     assert made.all_processes == {}
     made.start_ray_processes()
     assert list(made.all_processes) == ["raylet"]
-    made.kill_all_processes(check_alive=False, allow_graceful=True, wait=False)
-    assert ended == [not guarded]
+    made.kill_all_processes(check_alive=False, allow_graceful=True, wait=True)
+    made.kill_all_processes()
+    assert ended == [(False, not guarded, True), (True, False, False)]
     assert node.Node is whole
 
 

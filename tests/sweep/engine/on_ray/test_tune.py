@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -216,6 +218,30 @@ def test_an_error_of_tunes_own_is_none_of_the_sweep_and_counts_less_than_what_th
         stopper.fit(Tuner(KeyError("trial")), watch)
     with pytest.raises(LostClusterError, match="its raylet"):
         SweepStopper().fit(Tuner(KeyError("trial")), ClusterWatch([lambda: "its raylet"], pytest.fail))
+
+
+def test_a_callback_is_not_interrupted_because_the_cluster_is_gone_and_what_is_outside_is() -> None:
+    seen, stopper = list[bool](), SweepStopper()
+
+    class Watch:
+        def interrupting(self, allowed: Callable[[], bool]) -> AbstractContextManager[None]:
+            self.allowed = allowed
+            return nullcontext()
+
+    class Tuned:
+        def fit(self) -> None:
+            seen.append(watch.allowed())
+            with stopper:
+                seen.append(watch.allowed())
+                with stopper:
+                    raise ValueError("a fault")
+                seen.append(watch.allowed())
+            seen.append(watch.allowed())
+
+    watch = Watch()
+    with pytest.raises(ValueError, match="a fault"):
+        stopper.fit(Tuned(), watch)
+    assert seen == [True, False, False, True]
 
 
 def test_a_process_that_rays_memory_monitor_ends_is_one_that_died_and_ends_no_sweep(
