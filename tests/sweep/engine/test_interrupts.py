@@ -60,6 +60,13 @@ def test_the_first_signal_asks_whoever_is_in_charge() -> None:
 
 
 @pytest.mark.usefixtures("handled")
+def test_the_first_signal_is_answered_on_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
+    with interrupts.deferred(lambda: None):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert capfd.readouterr() == ("", "interrupted: ending in order; once more ends at once\n")
+
+
+@pytest.mark.usefixtures("handled")
 def test_a_terminal_that_hangs_up_twice_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, ended = list[int](), list[int]()
     monkeypatch.setattr(interrupts, "_end", lambda: ended.append(1))

@@ -131,6 +131,17 @@ def test_a_run_that_is_tried_again_goes_on_in_the_same_place(tmp_path: Path, ser
     assert service.told[-1] == ("over",)
 
 
+def test_a_run_that_the_sweep_leaves_under_way_ends_as_interrupted(tmp_path: Path, service: Service) -> None:
+    logger = logger_of(tmp_path, [])
+    for seed in range(2):
+        begin(Store(tmp_path / "results"), make_task(seed), epochs=2)
+        logger.started(make_task(seed))
+    logger.finished(make_task(0), FinalRecord(status="done", epochs_trained=2))
+    logger.close()
+    assert service.told[-2:] == [("end", "interrupted", True), ("over",)]
+    assert [what for what in service.told if what[0] == "end"] == [("end", "done", False), ("end", "interrupted", True)]
+
+
 def test_epochs_are_looked_at_now_and_then(tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = list[str]()
     read = RunFolder.epochs
