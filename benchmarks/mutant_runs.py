@@ -16,7 +16,6 @@ import math
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
@@ -281,7 +280,8 @@ def _test_replaced(
 
 
 class _Trace:
-    """Notes the lines of some files that are run, by any thread, and the functions that are called."""
+    """Notes the lines of some files that are run, and the functions that are called. Threads are left alone: to slow
+    them down shows what happens once in a thousand runs."""
 
     def __init__(self, files: Iterable[str]) -> None:
         self._files = set(files)
@@ -289,12 +289,10 @@ class _Trace:
         self.called = set[Name]()
 
     def start(self) -> None:
-        threading.settrace(self._enter)
         sys.settrace(self._enter)
 
     def stop(self) -> None:
         sys.settrace(None)
-        threading.settrace(None)  # type: ignore[arg-type]
 
     def take(self) -> set[Place]:
         """Return the lines that were run since this was asked last."""
