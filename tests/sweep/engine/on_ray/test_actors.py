@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -228,3 +230,22 @@ def test_an_actor_with_workers_has_them_train_and_ends_the_run_as_they_did(
     assert (final and final.status) == status
     actor.cleanup()
     assert workers.calls == ["assembled", f"trains {trials.config()['hash']}, patient: False", "closed"]
+
+
+@pytest.mark.parametrize(("alive", "made_anew"), [(True, 0), (False, 1), (None, 1)])
+def test_workers_are_kept_from_run_to_run_and_replaced_where_they_are_gone(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch, alive: bool | None, made_anew: int
+) -> None:
+    groups = list[Workers]()
+    module = ModuleType("sweep.engine.on_ray.worker_group")
+    module.TrialWorkers = lambda folder: groups.append(Workers(None)) or groups[-1]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    actor = object.__new__(GroupActor)
+    actor._logdir = "nowhere"
+    if alive is not None:
+        actor._workers = Workers(None)
+        actor._workers.alive = alive
+    actor.setup(trials.config())
+    actor.reset_config(trials.config(1))
+    assert len(groups) == made_anew
+    assert actor._workers.calls == ["assembled", "assembled"]

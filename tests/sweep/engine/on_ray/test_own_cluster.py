@@ -110,6 +110,7 @@ def test_a_cluster_of_ones_own_listens_to_this_machine_and_to_those_that_know_it
     one, first = OwnCluster(), dict(environment)
     other = OwnCluster()
     assert one.folder != other.folder
+    assert len(one.folder.name) == len(other.folder.name) == 8  # what the longest path to a socket leaves room for
     assert one.folder.parent == other.folder.parent == private_folder()
     assert first.items() >= own_cluster.SETTINGS.items()
     assert first["GLOO_SOCKET_IFNAME"] == first["NCCL_SOCKET_IFNAME"] == loopback_interface()
