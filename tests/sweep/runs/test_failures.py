@@ -13,7 +13,7 @@ from data.base import AbsentDataError, DataError
 from data.prepared.cache.folder import CacheError
 from methods.base import DivergedError
 from models.encoders import ShapeError
-from sweep.runs.failures import OvertimeError, classify, describe_failure, error_of_lost_process
+from sweep.runs.failures import OvertimeError, classify, describe_causes, describe_failure, error_of_lost_process
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
 from sweep.runs.train import commit_failure
@@ -96,6 +96,11 @@ def test_the_cause_of_an_error_is_looked_for_in_what_caused_it() -> None:
     failure = classify(error)
     assert failure.cause == "memory"
     assert failure.reason.startswith("RuntimeError: the step failed; lower train.batch_size")
+
+
+def test_the_most_frequent_cause_is_counted_first_and_of_equal_ones_the_first_by_name() -> None:
+    assert describe_causes({"error": 1, "timeout": 2, "memory": 5, "data": 2}) == "5 memory, 2 data, 2 timeout, 1 error"
+    assert describe_causes({}) == ""
 
 
 def test_a_loss_that_is_not_finite_is_no_failure_but_a_divergence() -> None:

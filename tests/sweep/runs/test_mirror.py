@@ -223,6 +223,29 @@ def test_working_folders_of_ended_processes_are_cleared_and_no_others(uri: str, 
     assert left.isdisjoint({ended, earlier})
 
 
+def test_each_checkpoint_sends_what_is_new_and_itself_last(
+    uri: str, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, write = list[str](), Storage.write
+
+    def recording(self: Storage, key: str, content: bytes) -> None:
+        sent.append(key.removeprefix("runs/abc/"))
+        write(self, key, content)
+
+    monkeypatch.setattr(Storage, "write", recording)
+    folder = elsewhere.open(uri).run("abc")
+    folder.open(make_run(), ENVIRONMENT)
+    assert sent == ["config.json", "environment.json"]
+    for number in (1, 2):
+        sent.clear()
+        folder.append(make_epoch(number))
+        folder.save_checkpoint({"x": torch.ones(1)})
+        assert sent == ["metrics.jsonl", "checkpoint.pt"]
+    sent.clear()
+    folder.commit(FinalRecord(status="done"))
+    assert sent == ["test.json", "final.json"]
+
+
 # Sweeps ------------------------------------------------------------------------------------------------------------
 
 

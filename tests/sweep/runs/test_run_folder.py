@@ -170,6 +170,19 @@ def test_the_commit_comes_after_all_else_and_alone_waits_for_the_disk(folder: Ru
     assert len(disk.synced()) == 2
 
 
+def test_what_a_run_has_left_is_secured_after_all_else_and_before_the_commit(folder: RunFolder) -> None:
+    seen = list[set[str]]()
+
+    class Secured(RunFolder):
+        def _secure(self) -> None:
+            seen.append({path.name for path in self.path.iterdir()})
+
+    Secured(folder.path).commit(FinalRecord(status="done"), TestRecord(metrics={}), {"w": torch.ones(2)})
+    (there,) = seen
+    assert {"test.json", "weights.safetensors"} <= there
+    assert "final.json" not in there
+
+
 DAMAGE = {
     "missing": None,
     "empty": b"",

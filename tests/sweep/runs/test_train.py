@@ -25,7 +25,8 @@ from sweep.plan.build import plan
 from sweep.runs.records import FinalRecord, Run, TestRecord
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
-from sweep.runs.train import commit_failure, commit_pruned, load_dataset, train
+from sweep.runs.train import commit_failure, commit_pruned, commit_unstarted, load_dataset, train
+from sweep.training.workers import WorkerGroup
 
 EPOCHS = 5
 
@@ -168,6 +169,37 @@ def test_a_failure_says_how_far_the_run_came_and_how_often_it_was_tried(run: Run
     assert "RuntimeError: the second" in (failed.path / "log.txt").read_text()
     # What has ended stays as it is.
     assert commit_failure(failed, RuntimeError("the third")) == final == failed.final()
+
+
+def test_of_a_group_the_launcher_records_the_failure_and_one_worker_alone_writes(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(run: Run) -> Dataset:
+        raise DataError("row 3 is wrong")
+
+    monkeypatch.setattr(sweep.runs.train, "load_dataset", fail)
+    for rank, written in ((0, True), (1, False)):
+        workers, own = WorkerGroup(), folder(tmp_path, f"of rank {rank}")
+        workers.size, workers.rank = 2, rank
+        with pytest.raises(DataError, match="row 3 is wrong"):
+            list(train(run, own, workers=workers))
+        assert own.final() is None
+        assert (own.config() is not None, own.attempts()) == (written, int(written))
+
+
+def test_a_run_that_was_not_started_ends_by_the_failure_of_another_on_its_own_record(run: Run, tmp_path: Path) -> None:
+    broken = FinalRecord(status="failed", cause="data", reason="row 3", repeats="dataset", epochs_trained=4, attempts=7)
+    fresh, begun = folder(tmp_path, "fresh"), folder(tmp_path, "begun")
+    interrupted(run, begun, 2)
+    commit_failure(begun, RuntimeError("the first"))
+    begun.reopen()
+    for own, epochs, attempts, failures in ((fresh, 0, 0, 0), (begun, 2, 1, 1)):
+        final = commit_unstarted(run, own, broken)
+        assert final == own.final()
+        assert own.config() == run
+        assert (final.reason, final.epochs_trained, final.attempts, len(final.failures)) == (
+            "row 3", epochs, attempts, failures
+        )  # fmt: skip
 
 
 def test_a_run_past_its_time_fails_after_the_epoch_that_was_under_way(
