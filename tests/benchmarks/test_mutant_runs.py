@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -165,6 +166,10 @@ def test_a_process_of_its_own_ends_with_what_its_work_returns_or_at_its_limit() 
     assert in_own_process(lambda: 0, limit=600) == 0
     assert in_own_process(lambda: time.sleep(600) or 0, limit=0.1) is None
     assert in_own_process(lambda: os.getpid() // 0) == 1
+
+
+def test_the_alarm_is_left_to_what_is_tested() -> None:
+    assert in_own_process(lambda: int(signal.getitimer(signal.ITIMER_REAL) != (0.0, 0.0)), limit=600) == 0
 
 
 @pytest.mark.parametrize(
