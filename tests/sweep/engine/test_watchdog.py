@@ -107,6 +107,27 @@ def test_a_watchdog_leaves_the_reason_and_ends_the_process(tmp_path: Path, monke
     assert hand.asked == [str(overtime_error(60.0)), "last", "exit 1"]
 
 
+def test_whoever_cancels_waits_while_the_process_is_being_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand, held = Hand(monkeypatch), list[bool]()
+    watching = Watchdog(RunFolder(tmp_path), 60.0, last=lambda: held.append(watching._lock.locked()))
+    hand.end()
+    assert held == [True]
+    watching.cancel()
+    assert not watching._lock.locked()
+
+
+def test_the_log_says_where_the_run_hung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hand, errors = Hand(monkeypatch), list[Exception]()
+    monkeypatch.setattr(watchdog, "commit_failure", lambda folder, error: errors.append(error))
+    Watchdog(RunFolder(tmp_path), 60.0)
+    hand.end()
+    (note,) = errors[0].__notes__
+    assert note.startswith("it was here:\n")
+    assert "test_the_log_says_where_the_run_hung" in note
+
+
 def test_a_watchdog_that_was_cancelled_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hand = Hand(monkeypatch)
     watching = Watchdog(RunFolder(tmp_path), 60.0, after=5.0)
