@@ -153,6 +153,20 @@ def test_the_lists_of_the_njustkmg_repositories(tree: Path) -> None:
         listing(tree)
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["label,stem", "bowling,a"], r"train\.csv, line 1: columns label, stem, expected youtube_id and label among"),
+        (["label,youtube_id", "bowling"], r"train\.csv, line 2: 1 columns, expected 2 \(label, youtube_id\)"),
+    ],
+)
+def test_annotations_with_other_columns_are_refused(tree: Path, rows: list[str], message: str) -> None:
+    (tree / "my_train.txt").unlink()
+    lines(tree / "annotations" / "train.csv", rows)
+    with pytest.raises(DataError, match=message):
+        listing(tree)
+
+
 def test_the_list_of_all_of_kinetics_is_not_taken_for_that_of_the_subset(tree: Path) -> None:
     (tree / "my_train.txt").unlink()
     lines(tree / "annotations" / "train.csv", ["label,youtube_id,time_start,time_end,split,is_cc"])
