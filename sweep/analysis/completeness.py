@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 
 from data.base import DataError
 from sweep.analysis.statistics import split_of
-from sweep.config import ConfigError, load_frozen
+from sweep.config import ConfigError, Sweep, load_frozen
 from sweep.config.schema import Objective
 from sweep.config.yaml_lines import read
 from sweep.plan.build import plan
@@ -82,16 +83,29 @@ def _text(value: Any) -> str | None:
 
 def _expected_runs(path: Path) -> int | None:
     try:
-        return plan(load_frozen(path)).expected_runs()
+        return _planned_runs(path, path.read_bytes())
     except (ConfigError, DataError, OSError):
         return None
+
+
+@lru_cache(maxsize=1)
+def _frozen(path: Path, content: bytes) -> Sweep:
+    """Load a frozen sweep with this content, once a report: of thousands of configurations that takes seconds."""
+    return load_frozen(path)
+
+
+@lru_cache(maxsize=1)
+def _planned_runs(path: Path, content: bytes) -> int | None:
+    """Count the runs that a frozen sweep with this content asks for, once a report."""
+    return plan(_frozen(path, content)).expected_runs()
 
 
 def left_out_configurations(folder: Path) -> list[NotApplicable]:
     """List the configurations that the sweep in ``folder`` left out because their method refuses them; none where it
     cannot be read here any more."""
     try:
-        return not_applicable(load_frozen(folder / "sweep.yaml"))
+        path = folder / "sweep.yaml"
+        return not_applicable(_frozen(path, path.read_bytes()))
     except (ConfigError, OSError):
         return []
 

@@ -103,47 +103,62 @@ def summarise(frame: pd.DataFrame, by: Sequence[str], metric: str, share: bool =
     pruned and diverged (of those, the ones stopped early and those whose loss was not finite), missing (no value
     yet), splits (with a value), within (deviation between seeds, pooled over the splits) and freedom (its degrees).
     With several splits mean, interval and deviation are those of the splits' means."""
-    done = frame["status"].eq("done")
-    values = frame[metric].where(done).astype(float) if metric in frame else pd.Series(np.nan, frame.index)
-    ends = {word: frame["status"].eq(word) for word in ("pruned", "diverged")}
-    rows = frame[list(by)].assign(value=values, failed=frame["status"].isin(FAILED), **ends, total=1)
-    groups = rows.groupby(list(by), sort=False, dropna=False)
-    ended, n = groups[["failed", "pruned", "diverged", "total"]].sum(), groups["value"].count()
-    mean, deviation, splits, within, freedom = _over_splits(rows.assign(split=split_of(frame)), by)
-    repeats = n.where(splits.lt(2), splits)
+    group, keys = group_numbers(frame, by), frame[list(by)].drop_duplicates(ignore_index=True)
+
+    def count(chosen: np.ndarray) -> np.ndarray:
+        return np.bincount(group[chosen], minlength=len(keys))
+
+    status = frame["status"].to_numpy(object)
+    values = frame[metric].to_numpy(float) if metric in frame else np.full(len(frame), np.nan)
+    known = (status == "done") & ~np.isnan(values)
+    n, total = count(known), np.bincount(group, minlength=len(keys))
+    ended = {word: count(status == word) for word in FAILED}
+    failed = sum(ended.values(), np.zeros(len(keys), int))
+    split = split_of(frame).to_numpy()
+    mean, deviation, splits, within, freedom = _over_splits(group[known], split[known], values[known], len(keys))
+    repeats = np.where(splits < 2, n, splits)
     if share:
-        keys = frame["dataset"] if "dataset" in frame else pd.Series("", frame.index)
-        told = frame[[column for column in frame if column in ("status", metric, TEST_SAMPLES)]]
-        steps = {dataset: resolution(part, metric) for dataset, part in told.groupby(keys)}
-        rows["step"] = keys.map(steps).astype(float)
-        spread = np.maximum(
-            deviation, rounding_noise(rows.groupby(list(by), sort=False, dropna=False)["step"].first().fillna(0))
-        )
-        half = half_width(spread.where(spread >= NO_SPREAD), repeats)
-        low, high = (mean - half).clip(lower=0), (mean + half).clip(upper=1)
+        spread = np.maximum(deviation, rounding_noise(_steps(frame, metric, group, len(keys))))
+        half = half_width(np.where(spread >= NO_SPREAD, spread, np.nan), repeats)
+        low, high = np.maximum(mean - half, 0), np.minimum(mean + half, 1)
     else:
         half = half_width(deviation, repeats)
         low, high = mean - half, mean + half
-    table = pd.DataFrame(
-        {
-            "mean": mean, "low": low, "high": high, "deviation": deviation, "n": n,
-            "failed": ended["failed"], "pruned": ended["pruned"], "diverged": ended["diverged"],
-            "missing": ended["total"] - n - ended["failed"], "splits": splits, "within": within, "freedom": freedom,
-        }
+    return keys.assign(
+        mean=mean, low=low, high=high, deviation=deviation, n=n, failed=failed, pruned=ended["pruned"],
+        diverged=ended["diverged"], missing=total - n - failed, splits=splits, within=within, freedom=freedom,
     )  # fmt: skip
-    return table.reset_index()
 
 
-def _over_splits(rows: pd.DataFrame, by: Sequence[str]) -> tuple[pd.Series, ...]:
-    """Give of each group of ``rows`` (columns value, split) the mean over splits and its deviation, how many splits
-    have a value, the deviation between seeds pooled over them, and its degrees of freedom."""
-    parts = rows.groupby([*by, "split"], sort=False, dropna=False)["value"].agg(["mean", "var", "count"])
-    parts = parts.assign(freedom=(parts["count"] - 1).clip(lower=0))
-    parts = parts.assign(squares=parts["var"].fillna(0) * parts["freedom"])
-    groups = parts.groupby(level=list(range(len(by))), sort=False, dropna=False)
-    mean, splits, sums = groups["mean"].mean(), groups["mean"].count(), groups[["freedom", "squares"]].sum()
-    within = (sums["squares"] / sums["freedom"].where(sums["freedom"] > 0)).pow(0.5)
-    return mean, groups["mean"].std().where(splits > 1, within), splits, within, sums["freedom"]
+def _steps(frame: pd.DataFrame, metric: str, group: np.ndarray, groups: int) -> np.ndarray:
+    """Give of each group the step in which ``metric`` moves on the dataset of its first run; 0 where none is known."""
+    told = frame[[column for column in frame if column in ("status", metric, TEST_SAMPLES)]]
+    number = pd.factorize(frame["dataset"])[0] if "dataset" in frame else np.zeros(len(frame), int)
+    parts = [told[number == place] for place in range(int(number.max(initial=0)) + 1)]
+    steps = np.nan_to_num([resolution(part, metric) for part in parts])
+    first = np.zeros(groups, int)
+    first[group[::-1]] = number[::-1]  # of those written in one place the last stays
+    return np.asarray(steps[first])
+
+
+def _over_splits(group: np.ndarray, split: np.ndarray, values: np.ndarray, groups: int) -> tuple[np.ndarray, ...]:
+    """Give of each group of ``values`` the mean over splits and its deviation, how many splits have a value, the
+    deviation between seeds pooled over them, and its degrees of freedom."""
+    number, found = pd.factorize(split)
+    place, shape = group * max(1, len(found)) + number, (groups, max(1, len(found)))
+
+    def total(weights: np.ndarray | None) -> np.ndarray:
+        return np.bincount(place, weights, minlength=shape[0] * shape[1]).reshape(shape)
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        counts = total(None)
+        means = total(values) / counts
+        squares = total((values - means.ravel()[place]) ** 2)
+        splits, freedom = (counts > 0).sum(1), np.maximum(counts - 1, 0).sum(1)
+        within = np.sqrt(np.where(freedom > 0, squares.sum(1) / freedom, np.nan))
+        mean = np.nansum(means, axis=1) / np.where(splits > 0, splits, np.nan)
+        between = np.sqrt(np.nansum((means - mean[:, None]) ** 2, axis=1) / np.where(splits > 1, splits - 1, np.nan))
+    return mean, np.where(splits > 1, between, within), splits, within, freedom
 
 
 def split_of(frame: pd.DataFrame) -> pd.Series:
