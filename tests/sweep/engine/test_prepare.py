@@ -23,6 +23,7 @@ from sweep.engine.execute import Execution, execute
 from sweep.engine.on_ray.session import RaySession
 from sweep.engine.process_watch import ClusterWatch, LostClusterError
 from sweep.engine.tasks import Tally
+from sweep.plan.build import plan
 
 PHOTO = {"photo": {"kind": "image", "size": 16, "crop_scale": None}}
 
@@ -95,3 +96,27 @@ def test_a_run_prepares_what_it_needs_and_refuses_what_cannot_be_used(tmp_path: 
     assert work(file).folder.meta() is not None
     run()
     assert out.getvalue().count("preparing") == 2
+
+
+SEARCH = {"vary": {"train.lr": {"uniform": [1e-4, 1.0]}}, "search": {"algorithm": "random", "configurations": 3}}
+
+
+@pytest.mark.parametrize(
+    ("keys", "prepared"),
+    [
+        ({}, 1),
+        ({"vary": {"train.lr": {"grid": [0.1, 0.2]}}}, 1),
+        ({"vary": {"data.manifest.modalities": {"grid": [PHOTO, {"photo": PHOTO["photo"] | {"size": 8}}]}}}, 2),
+        (SEARCH, 1),
+        ({"datasets": ["digits"], "data": {}, "hyperparameters": {"modality": "left"}, "encoders": {}}, 0),
+    ],
+)
+def test_what_a_plan_needs_is_prepared_once_also_for_a_search(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any], prepared: int
+) -> None:
+    Desk(tmp_path).write(s=sweep(file) | keys)
+    asked = list[Preparation]()
+    monkeypatch.setattr(prepare, "prepare", lambda work, *where: asked.append(work))
+    planned = plan(load(tmp_path / "sweeps.yaml", ["s"], [])[0])
+    prepare.prepare_datasets(planned, True, RaySession(), Console(quiet=True))
+    assert len({str(each.folder) for each in asked}) == len(asked) == prepared

@@ -156,6 +156,7 @@ def test_hashes_of_several_seeds_are_those_of_the_runs():
     assert seed_hashes(changed(), seeds) == [run_hash(changed(seed=seed)) for seed in seeds]
 
 
+@pytest.mark.usefixtures("fakes")
 def test_what_was_chosen_for_a_run_is_neither_its_data_nor_its_code():
     run = RUN
     others = {"fingerprint": "of other labels", "source": {"method": "0", "dataset": "1"}, "numerics": 99}
