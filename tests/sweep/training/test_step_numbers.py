@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sweep.training import seeds, step_numbers
-from sweep.training.step_numbers import StepNumbers
+from sweep.training.step_numbers import RecordedNumbers, StepNumbers
 
 CPU = torch.device("cpu")
 
@@ -102,3 +102,33 @@ def test_samples_have_one_number_of_columns_a_name_and_epoch() -> None:
     assert numbers.of_samples("other", 2, slice(0, 4)).shape == (4, 2)
     with pytest.raises(ValueError, match="'mask' was drawn with 3 columns in this epoch, not 2"):
         numbers.of_samples("mask", 2, slice(4, 7))
+
+
+# Recorded steps ---------------------------------------------------------------------------------------------------
+
+
+def test_a_recorded_step_reads_buffers_that_are_filled_with_the_numbers_of_each_replay() -> None:
+    numbers, present = RecordedNumbers(), [torch.tensor([1.0])]
+    read = lambda: present[0]  # noqa: E731
+    assert numbers.give("noise", read) is present[0]
+    with numbers.in_buffers() as fill:
+        buffer = numbers.give("noise", read)
+        assert (buffer.tolist(), buffer is present[0]) == ([1], False)
+        present[0] = torch.tensor([2.0])
+        assert buffer.tolist() == [1]
+        fill()
+        assert buffer.tolist() == [2]
+        assert numbers.give("noise", read) is buffer
+        with pytest.raises(RuntimeError, match="asks for the numbers 'mask', which the one before did not"):
+            numbers.give("mask", read)
+    assert numbers.give("noise", read) is present[0]
+    present[0] = torch.tensor([3.0])
+    fill()
+    assert buffer.tolist() == [3]
+
+
+def test_buffers_end_with_an_error() -> None:
+    numbers = RecordedNumbers()
+    with pytest.raises(KeyError), numbers.in_buffers():
+        raise KeyError
+    assert numbers.give("mask", lambda: torch.tensor([4.0])).tolist() == [4]
