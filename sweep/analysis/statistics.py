@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from sweep.results.columns import TEST_SAMPLES
+from sweep.results.tables import METRICS
 
 CONFIDENCE = 0.95
 FAILED = ("failed", "diverged", "pruned")
@@ -132,7 +133,7 @@ def summarise(frame: pd.DataFrame, by: Sequence[str], metric: str, share: bool =
 
 def _steps(frame: pd.DataFrame, metric: str, group: np.ndarray, groups: int) -> np.ndarray:
     """Give of each group the step in which ``metric`` moves on the dataset of its first run; 0 where none is known."""
-    told = frame[[column for column in frame if column in ("status", metric, TEST_SAMPLES)]]
+    told = frame[[column for column in frame if column in ("status", TEST_SAMPLES, *_of_one_step(frame, metric))]]
     number = pd.factorize(frame["dataset"])[0] if "dataset" in frame else np.zeros(len(frame), int)
     parts = [told[number == place] for place in range(int(number.max(initial=0)) + 1)]
     steps = np.nan_to_num([resolution(part, metric) for part in parts])
@@ -229,7 +230,7 @@ def group_numbers(frame: pd.DataFrame, by: Sequence[str]) -> np.ndarray:
 
 def estimate_runs(runs: pd.DataFrame, metric: str, share: bool = True) -> Estimate:
     """Estimate ``metric`` of one configuration from its runs, as :func:`summarise` does."""
-    needed = [name for name in ("status", "split", "dataset", TEST_SAMPLES, metric) if name in runs]
+    needed = [n for n in ("status", "split", "dataset", TEST_SAMPLES, *_of_one_step(runs, metric)) if n in runs]
     table = summarise(runs[needed].assign(_one=0), ["_one"], metric, share)
     if table.empty or not table["n"][0]:
         return Estimate(math.nan, math.nan, math.nan, math.nan, 0)
@@ -260,11 +261,20 @@ def is_numeric(values: pd.Series) -> bool:
 
 def resolution(runs: pd.DataFrame, metric: str) -> float:
     """Give the step in which a share moves: 1 / samples of the test split, the fewest of several, where the finished
-    runs tell them and ``metric`` is of it; else the smallest step between the values, 0 where there is none."""
+    runs tell them and ``metric`` is of it; else the smallest step between the values of it, or of a modality's alone,
+    which are shares of the same samples; 0 where there is none."""
     done = runs["status"].eq("done")
     if metric.startswith("test_") and TEST_SAMPLES in runs and len(sizes := runs.loc[done, TEST_SAMPLES].dropna()):
         return 1 / float(sizes.min())
-    return smallest_step(runs.loc[done, metric]) if metric in runs else 0.0
+    steps = [smallest_step(runs.loc[done, name]) for name in _of_one_step(runs, metric)]
+    return min((step for step in steps if step), default=0.0)
+
+
+def _of_one_step(runs: pd.DataFrame, metric: str) -> list[str]:
+    """Name the columns that hold ``metric`` of the fused prediction and of each modality."""
+    split, _, kind = metric.partition("_")
+    fused = f"{split}_{next((name for name in METRICS if kind.startswith(name)), kind)}"
+    return [name for name in map(str, runs.columns) if name in (metric, fused) or name.startswith(f"{fused}_")]
 
 
 def smallest_step(values: Sequence[float] | np.ndarray | pd.Series) -> float:

@@ -120,6 +120,21 @@ def test_resolution_is_that_of_the_samples_else_the_smallest_step() -> None:
     assert statistics.resolution(runs, "absent") == 0
 
 
+def test_what_moves_in_the_same_steps_tells_the_resolution() -> None:
+    """Where all networks but a collapsed one are perfect, modalities alone still show how many samples there are."""
+    runs = frame({0: [1.0, 1.0], 1: [1.0, 0.5]}).rename(columns={"m": "validation_accuracy"})
+    assert statistics.resolution(runs, "validation_accuracy") == 0.5
+    told = runs.assign(
+        validation_accuracy_left=[0.75, 0.765625, 0.875, 0.75], validation_macro_f1=[0.1, 0.101, 0.102, 0.103]
+    )
+    for name in ("validation_accuracy", "validation_accuracy_left", "validation_accuracy_right"):
+        assert statistics.resolution(told, name) == 1 / 64
+    (low, high), *_ = statistics.summarise(told, ["x"], "validation_accuracy")[["low", "high"]].to_numpy()
+    half = float(statistics.half_width(1 / 64 / math.sqrt(12), 2))
+    assert (low, high) == (pytest.approx(1 - half), 1)
+    assert statistics.estimate_runs(told[told["x"].eq(0)], "validation_accuracy").low == pytest.approx(1 - half)
+
+
 def test_intervals_know_the_size_of_the_test_split() -> None:
     agree = frame({0: [0.9, 0.9, 0.9]}).rename(columns={"m": "test_accuracy"})
     assert math.isnan(statistics.summarise(agree, ["x"], "test_accuracy")["low"][0])
