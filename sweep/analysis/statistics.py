@@ -154,6 +154,7 @@ def _over_splits(group: np.ndarray, split: np.ndarray, values: np.ndarray, group
     with np.errstate(invalid="ignore", divide="ignore"):
         counts = total(None)
         means = total(values) / counts
+        means = means + total(values - means.ravel()[place]) / counts  # what the rounding of sums left
         squares = total((values - means.ravel()[place]) ** 2)
         splits, freedom = (counts > 0).sum(1), np.maximum(counts - 1, 0).sum(1)
         within = np.sqrt(np.where(freedom > 0, squares.sum(1) / freedom, np.nan))
