@@ -195,7 +195,7 @@ def test_a_step_never_waits_for_the_device(variant: Variant, monkeypatch: pytest
 
 @every_path
 def test_replays_of_a_recorded_step_do_what_steps_do(variant: Variant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a method says that its steps are capturable: on batches of 16, of 85 samples."""
+    """Where a method says that its steps are capturable: on batches of 16, of 69 samples."""
     if not training(variant, 1).method.capturable:
         return
     # By itself Adam counts its steps on the host of a CPU.
@@ -203,7 +203,7 @@ def test_replays_of_a_recorded_step_do_what_steps_do(variant: Variant, monkeypat
     found = []
     for recorder in (None, RecordedOperations()):
         monkeypatch.setattr(loop, "recorder", lambda *_, given=recorder: given)
-        trained = training(variant, 2, samples=85)
+        trained = training(variant, 2, samples=69)
         records = [(r.loss, r.samples, r.metrics, r.diagnostics) for r in trained.epochs()]
         found.append((records, trained.state_dict()["method"]))
     assert_same(*found, "replayed")

@@ -27,7 +27,7 @@ from sweep.training.recipe import Recipe
 
 SMALL = {"width": 16, "heads": 2, "depth": 1}
 VARIANTS = [
-    Variant("defaults", {**SMALL, "lora_dropout": 0.0}, epochs=3),
+    Variant("defaults", {**SMALL, "lora_dropout": 0.0}, epochs=2),
     Variant("of-three", {**SMALL, "lora_dropout": 0.0, "anchor_modality": "video", "lambda_": {"audio": 0.5},
                          "scale_before_attention": True, "target_modules": ["fc1"]}, modalities=3, epochs=3),
     Variant("shared-projection", {**SMALL, "adapter": "lora", "rank": 2, "target_modules": ["qkv", "fc1"],

@@ -78,8 +78,8 @@ def test_labels_stay_in_their_panel(ax: Axes) -> None:
 
 
 def test_where_no_place_is_free_the_one_is_taken_that_covers_least(ax: Axes) -> None:
-    for x in range(101):
-        ax.plot([x / 10] * 101, [y / 10 for y in range(101)], ".")
+    for x in range(51):
+        ax.plot([x / 5] * 51, [y / 5 for y in range(51)], ".")
     ax.annotate("full", (5, 5), (4, 3), textcoords="offset points", fontsize=6.5)
     assert list(parted(ax)) == ["full"]
 
