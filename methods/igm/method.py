@@ -85,7 +85,7 @@ class IGM(Method[IGMHyperparameters]):
 
     def training_step(self, batch: Batch, context: Context) -> Tensor:
         modality = self.turn(context).modality
-        mixed = self.mix(modality, batch, context)
+        mixed = mixed_batch(batch, modality, self.hyperparameters.mixup_alpha, context)
         loss = self._backward(modality, mixed, context)
         if self.hyperparameters.use_sam and modality not in self.unresolved:
             self._sharpness_aware(modality, mixed, context)
@@ -268,10 +268,6 @@ class IGM(Method[IGMHyperparameters]):
     def capturable(self) -> bool:
         """Tell whether no step mixes samples, which draws anew in each."""
         return not self.hyperparameters.mixup_alpha
-
-    def mix(self, modality: str, batch: Batch, context: Context) -> Mixed:
-        """Give the batch as a step of ``modality`` sees it."""
-        return mixed_batch(batch, modality, self.hyperparameters.mixup_alpha, context)
 
     def _add_plain_gradient(self, parameter: nn.Parameter, gradient: Tensor) -> None:
         """Leave ``flat_ratio`` of a parameter's gradient, and take the rest from the plain one."""

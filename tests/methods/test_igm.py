@@ -34,6 +34,7 @@ from methods.igm import (
     source_modality,
     turns,
 )
+from methods.igm.mixup import mixed_batch
 from models import encoders
 from models.batchnorm import SynchronizedBatchNorm
 from sweep.training.recipe import Recipe
@@ -591,9 +592,10 @@ def test_mixup_mixes_inputs_and_labels_alike_in_both_losses(sam: dict[str, Any])
     found = one_step(session)
     reference.start(1)
     batch = next(reference.batches())
-    mixed = session.method.mix("rgb", batch, session.context)  # the first step is over, so this is another draw
+    alpha = session.method.hyperparameters.mixup_alpha
+    mixed = mixed_batch(batch, "rgb", alpha, session.context)  # the first step is over, so this is another draw
     session.context.budget_step = 0
-    again = session.method.mix("rgb", batch, session.context)
+    again = mixed_batch(batch, "rgb", alpha, session.context)
     assert again.share != mixed.share
     assert 0 < again.share < 1
 
@@ -643,7 +645,7 @@ def test_mixup_leaves_whole_numbers_alone() -> None:
     context = hand_driven_context(method, dataset, Recipe(), 5, warn=lines.append)
     batch = split.gather(torch.arange(8))
     for _ in range(2):
-        mixed = method.mix("a", batch, context)
+        mixed = mixed_batch(batch, "a", method.hyperparameters.mixup_alpha, context)
     assert mixed.batch is batch
     assert mixed.share == 1
     assert len(lines) == 1
