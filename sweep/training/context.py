@@ -126,7 +126,7 @@ class TrainingContext:
         return self.groups.rates
 
     def _begin_epoch(self, samples: int) -> None:
-        self._numbers = StepNumbers(self.device, self.generator, self.epoch, samples, self.step)
+        self._numbers = StepNumbers(self.device, self.generator, self.epoch, samples)
         self._last_step = self.step + len(self._steps) - 1
         self._means = EpochMeans(self.device, self.workers)
         self._recorded = RecordedNumbers()

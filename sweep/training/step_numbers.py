@@ -56,9 +56,9 @@ class StepNumbers:
 
     generator: makes the CPU generator of a name and keys."""
 
-    def __init__(self, device: torch.device, generator: Generators, epoch: int, samples: int, first_step: int) -> None:
+    def __init__(self, device: torch.device, generator: Generators, epoch: int, samples: int) -> None:
         self._device, self._generator = device, generator
-        self._epoch, self._samples, self._first_step = epoch, samples, first_step
+        self._epoch, self._samples = epoch, samples
         self._of_samples: dict[str, Tensor] = {}
         self._of_steps: dict[str, tuple[int, Tensor]] = {}
 

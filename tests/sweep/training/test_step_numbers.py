@@ -18,7 +18,7 @@ class Numbers:
 
     def __init__(self, epoch: int = 2, samples: int = 7, seed: int = 5) -> None:
         self.asked, self.drawn, self.seed = list[tuple[Any, ...]](), 0, seed
-        self.found = StepNumbers(CPU, self._generator, epoch, samples, 0)
+        self.found = StepNumbers(CPU, self._generator, epoch, samples)
 
     def _generator(self, name: str, *keys: int) -> torch.Generator:
         self.asked.append((name, *keys))
