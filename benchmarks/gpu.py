@@ -1,10 +1,10 @@
 """How well a GPU is used: steps of every method, an epoch of the largest input, runs that share the card.
 
-    python -m benchmarks.gpu [--out gpu.json] [--minutes 8] [--small]
+    python -m benchmarks.gpu [--out gpu.json] [--minutes 8] [--only SECTION ...] [--small]
 
 Sections run one after another, and none begins after ``--minutes``: what was left out is named in the file. One JSON
-is written, anew after each section, so that nothing is lost where the machine goes. ``--small`` shrinks all sizes: to
-try the sections themselves, on a CPU too, where the numbers mean nothing.
+is written, anew after each line, so that nothing is lost where the machine goes. ``--only`` names sections to run.
+``--small`` shrinks all sizes: to try the sections themselves, on a CPU too, where the numbers mean nothing.
 
 - small runs: milliseconds of an epoch of methods on digits with MLPs, steps one by one and recorded as CUDA graphs;
 - sharing: such runs a second, by one process and by four that share the card, with both kinds of steps;
@@ -45,6 +45,7 @@ from sweep.training.recipe import Recipe
 
 CLASSES = tuple("ABCDEF")
 BATCH = 64
+SECTIONS = ("small runs", "sharing", "epoch", "steps in bf16", "steps in single precision")
 Record = dict[str, Any]
 
 
@@ -140,26 +141,23 @@ def epoch_seconds(dataset: Dataset, recipe: Recipe, sizes: Sizes) -> Record:
 
 
 def measure_epoch(sizes: Sizes) -> Iterator[Record]:
+    with samples_on_the_host():
+        recipe = Recipe(lr=0.01, batch_size=BATCH, precision="bf16")
+        found = epoch_seconds(audiovisual(sizes.host_samples, sizes), recipe, sizes)
+    yield {"case": "bf16, samples on the host", **found}
     whole = audiovisual(sizes.samples, sizes)
     recipes: dict[str, dict[str, Any]] = {
         "bf16": {"precision": "bf16"},
         "tf32": {"precision": "tf32"},
-        "fp32": {},
     }
     if torch.cuda.is_available():  # for a CPU two ResNet-18 take minutes to compile
         recipes["bf16, recorded"] = {"precision": "bf16", "cuda_graphs": True}
         recipes["bf16, compiled"] = {"precision": "bf16", "compile": True}
         recipes["bf16, compiled and recorded"] = {"precision": "bf16", "compile": True, "cuda_graphs": True}
+    recipes["fp32"] = {}  # the slowest, last
     for label, options in recipes.items():
         recipe = Recipe(lr=0.01, batch_size=BATCH, **options)
         yield {"case": f"{label}, samples on the card", **epoch_seconds(whole, recipe, sizes)}
-    del whole
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    with samples_on_the_host():
-        recipe = Recipe(lr=0.01, batch_size=BATCH, precision="bf16")
-        found = epoch_seconds(audiovisual(sizes.host_samples, sizes), recipe, sizes)
-    yield {"case": "bf16, samples on the host", **found}
 
 
 @contextlib.contextmanager
@@ -285,18 +283,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("gpu.json"), help="default: gpu.json")
     parser.add_argument("--minutes", type=float, default=8.0, help="no section begins later (default: 8)")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS, help="sections to run, of all")
     parser.add_argument("--small", action="store_true", help="tiny sizes, to try the sections")
     options = parser.parse_args()
     sizes = SMALL if options.small else Sizes()
-    sections: dict[str, Callable[[], Iterator[Record]]] = {
-        "small runs": partial(measure_small_runs, sizes),
-        "sharing": partial(measure_sharing, sizes),
-        "epoch": partial(measure_epoch, sizes),
-        "steps in bf16": partial(measure_steps, sizes, "bf16"),
-        "steps in single precision": partial(measure_steps, sizes, "fp32"),
-    }
+    measures: tuple[Callable[[], Iterator[Record]], ...] = (
+        partial(measure_small_runs, sizes),
+        partial(measure_sharing, sizes),
+        partial(measure_epoch, sizes),
+        partial(measure_steps, sizes, "bf16"),
+        partial(measure_steps, sizes, "fp32"),
+    )
+    sections = dict(zip(SECTIONS, measures, strict=True))
     started, found = time.monotonic(), {"where": card(), "left out": []}
     for name, section in sections.items():
+        if name not in options.only:
+            continue
         found[name] = []
         for record in section():
             found[name].append(record)
