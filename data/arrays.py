@@ -27,7 +27,7 @@ from data.base import (
     usual_encoder,
 )
 from data.base.dataset import NOT_FINITE
-from data.base.placement import moved
+from data.base.placement import gathered
 from data.base.source import LEAST_STEPS
 from data.prepared.cache.computed import Computed, ComputedSplit, cached_splits
 from data.prepared.cache.folder import read_only
@@ -110,8 +110,7 @@ class ArrayColumn(Column):
         return len(self._rows)
 
     def gather(self, index: Tensor, device: torch.device | str) -> Tensor:
-        rows = moved(self._rows[index.cpu()], self._values.device)
-        return moved(self._values[rows], device).to(self._dtype)
+        return gathered(self._values, self._rows[index.cpu()], device).to(self._dtype)
 
     def resident(self, device: torch.device | str) -> Column:
         return ArrayColumn(self._values[self._rows].to(device), torch.arange(len(self._rows)))

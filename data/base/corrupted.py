@@ -18,7 +18,7 @@ from torch import Tensor
 from data.base.corruption import Corruption, modality_refusal, sample_refusal, time_axis
 from data.base.dataset import Column, DataError, Dataset, Split, sample_shape
 from data.base.noise import normal_numbers, stream_key
-from data.base.placement import moved
+from data.base.placement import gathered, moved
 from data.base.splits import generator
 
 MOST_MEASURED = 4096
@@ -85,7 +85,7 @@ class _Kind:
 def _served(values: Tensor | Column, index: Tensor, device: torch.device | str) -> Tensor:
     if isinstance(values, Column):
         return values.gather(index, device)
-    return moved(values[index.to(values.device)], device)
+    return gathered(values, index, device)
 
 
 def _corrupted_split(

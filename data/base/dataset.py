@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from data.base.placement import gathered
+
 Augmentation = Callable[[dict[str, Tensor], torch.Generator], dict[str, Tensor]]
 """Maps the inputs of a whole batch, on the training device, to augmented inputs; all randomness comes from the
 generator (a CPU generator seeded by run, epoch and batch, so that any number of workers draws the same)."""
@@ -130,7 +132,7 @@ def sample_shape(values: Tensor | Column) -> tuple[int, ...]:
 def _gathered(values: Tensor | Column, index: Tensor, device: torch.device | str, placed: Tensor) -> Tensor:
     if isinstance(values, Column):
         return values.gather(index, device)
-    return values[_beside(values, index, placed)].to(device, non_blocking=True)
+    return gathered(values, _beside(values, index, placed), device)
 
 
 def _beside(values: Tensor, index: Tensor, placed: Tensor) -> Tensor:
@@ -184,9 +186,9 @@ class Split:
         return self._batch(inputs, mine, placed)
 
     def _batch(self, inputs: dict[str, Tensor], index: Tensor, placed: Tensor) -> Batch:
-        labels = self.labels[_beside(self.labels, index, placed)].to(placed.device, non_blocking=True)
+        labels = gathered(self.labels, _beside(self.labels, index, placed), placed.device)
         present = {
-            m: x.present[index.cpu()].to(placed.device, non_blocking=True)
+            m: gathered(x.present, index, placed.device)
             for m, x in self.inputs.items()
             if isinstance(x, Column) and x.present is not None
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -81,8 +82,18 @@ def placed_method(method: Method, device: torch.device, recipe: Recipe) -> Metho
         put_channels_last(method)
     if recipe.compile:
         for encoder in method.encoders.values():
-            encoder.compile(backend=COMPILER)
+            encoder.compile(backend=COMPILER, dynamic=False)
     return method
+
+
+def compiled_encoders(recipe: Recipe, used: bool) -> AbstractContextManager[object]:
+    """Use the compiled form of a run's encoders meanwhile, or their own.
+
+    Each other size or mode of a batch would be compiled by itself, which takes longer than it ever saves: so steps on
+    whole batches use it and nothing else does. Of a run that compiles nothing this changes nothing."""
+    if not recipe.compile:
+        return nullcontext()
+    return torch.compiler.set_stance("default" if used else "force_eager")
 
 
 def put_channels_last(module: nn.Module) -> None:

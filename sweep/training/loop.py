@@ -25,7 +25,7 @@ from methods.base import DivergedError, Method, Validation
 from methods.base.phase import place_of, total_epochs
 from models.convolution import Conv3d
 from sweep.training.context import TrainingContext
-from sweep.training.device import pick_device, placed_dataset, placed_method, reads_from_host, set_up
+from sweep.training.device import compiled_encoders, pick_device, placed_dataset, placed_method, reads_from_host, set_up
 from sweep.training.epoch_record import EpochRecord
 from sweep.training.metrics import absent_classes, imbalance, metric_name, predict_split, score
 from sweep.training.optimizers import check_schedule
@@ -133,7 +133,8 @@ class Training:
                     "train.precision bf16: 3-d convolutions stay in single precision on a CPU, where torch's gradients "
                     "of them in half precision may not be finite"
                 )
-            self.method.on_fit_start(self._context)
+            with compiled_encoders(recipe, False):
+                self.method.on_fit_start(self._context)
         else:
             self.load_state_dict(state)
 
@@ -172,7 +173,9 @@ class Training:
         """Train the epochs that remain, one record after each. Raises DivergedError for a loss that is not finite, and
         for predictions that are no numbers."""
         while self._progress.epoch < self._epochs and not self._ended():
-            yield self._epoch(self._progress.epoch + 1)
+            with compiled_encoders(self._recipe, False):
+                record = self._epoch(self._progress.epoch + 1)
+            yield record
 
     def _ended(self) -> bool:
         progress = self._progress
@@ -228,8 +231,10 @@ class Training:
         graphs = self._graphs and StepGraphs(self.method, context, self._graphs)
         step = graphs.run if graphs else partial(self.method.training_step, context=context)
         losses, counts = list[Tensor](), list[int]()
+        whole = self._recipe.batch_size // self._workers.size
         for batch in context.training_batches(self.method.sampler(context), self.method.drop_last):
-            loss = step(batch)
+            with compiled_encoders(self._recipe, len(batch) == whole):
+                loss = step(batch)
             # The mean over a worker's share without samples is no number.
             if len(batch):
                 losses.append(loss)
@@ -294,6 +299,10 @@ class Training:
 
     def result(self) -> FitResult:
         """Put the selected epoch's weights back and evaluate the test split with them, once."""
+        with compiled_encoders(self._recipe, False):
+            return self._result()
+
+    def _result(self) -> FitResult:
         started, progress = time.perf_counter(), self._progress
         self._groups.wake()
         self.method.load_inference_state(self._best)

@@ -45,7 +45,11 @@ class Recipe(_Strict):
         description="a GPU adds up in one order (slower); what torch cannot do so fails",
         json_schema_extra={"as_before": False},
     )
-    compile: bool = Field(False, description="encoders through torch.compile", json_schema_extra={"as_before": False})
+    compile: bool = Field(
+        False,
+        description="encoders through torch.compile in steps on whole batches",
+        json_schema_extra={"as_before": False},
+    )
     cuda_graphs: bool = Field(
         False,
         description="steps recorded once an epoch and replayed by a GPU, for methods that allow it",

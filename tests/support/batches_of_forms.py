@@ -32,12 +32,15 @@ def assert_a_device_is_served_the_same(
         return [column.gather(index, "cpu"), *drawn]
 
     found = batches()
-    # As on a device, where a batch is one computation.
-    monkeypatch.setattr(module, "on_host", lambda values, device: False)
-    for batch, gathered in zip(found, batches(), strict=True):
-        assert torch.equal(batch, gathered)
-        assert batch.shape[1:] == column.shape
-        assert len(batch) == 0 or batch.stride() == gathered.stride()
+    # As on a device, where a batch is one computation: of samples that lie there, and of what the host sends.
+    for samples_on_host in (False, True):
+        monkeypatch.setattr(
+            module, "on_host", lambda values, device=None, here=samples_on_host: here and device is None
+        )
+        for batch, gathered in zip(found, batches(), strict=True):
+            assert torch.equal(batch, gathered)
+            assert batch.shape[1:] == column.shape
+            assert len(batch) == 0 or batch.stride() == gathered.stride()
 
 
 def _stored_at_random(form: Form, split: SplitName) -> dict[str, Tensor]:

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from data.base import Column
-from data.base.placement import moved
+from data.base.placement import batch_memory, gathered, moved
 from data.prepared.forms.base import Form
 
 F = TypeVar("F", bound=Form)
 Device = torch.device | str
 
 
-def on_host(values: Tensor, device: Device) -> bool:
-    """Tell whether a batch of the samples in ``values`` that goes to ``device`` is made on the host alone."""
+def on_host(values: Tensor, device: Device = "cpu") -> bool:
+    """Tell whether samples lie on the host and go to nowhere else: then their batch is made there alone."""
     return values.device.type == torch.device(device).type == "cpu"
 
 
@@ -32,6 +32,15 @@ def assembled(
     for place, sample in zip(batch, samples, strict=True):
         finish(place.copy_(sample).unsqueeze(0))
     return batch
+
+
+def sent(shape: tuple[int, ...], dtype: torch.dtype, samples: Iterable[Tensor], device: Device) -> Tensor:
+    """Send ``samples`` [...] of the host to a device as one batch of ``shape``, of the type that they have: each is
+    written once, into memory that a GPU copies from."""
+    batch = batch_memory(shape, dtype, device)
+    for place, sample in zip(batch, samples, strict=True):
+        place.copy_(sample)
+    return batch.to(device, non_blocking=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +60,13 @@ class ArrayColumn(Column, Generic[F]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def take(self, name: str, device: Device, index: Tensor, *within: Tensor) -> Tensor:
+    def take(self, name: str, device: Device, index: Tensor, within: Tensor | None = None) -> Tensor:
         """Take an array's values of the samples at ``index``, and ``within`` these, to ``device``, in one gather.
-        index: of any shape."""
-        values = self.arrays[name]
-        at = (self.located(index, values.device), *(moved(part, values.device) for part in within))
-        return moved(values[at], device)
+        index: of any shape, with which that of ``within`` broadcasts."""
+        values, rows = self.arrays[name], self.located(index)
+        if within is not None:
+            rows, values = rows * values.shape[1] + within, values.flatten(0, 1)
+        return gathered(values, rows, device)
 
     def located(self, index: Tensor, device: Device = "cpu") -> Tensor:
         """Find the rows of the samples at ``index``, for a gather on ``device``."""

@@ -18,7 +18,7 @@ from data.media.flow import farneback
 from data.media.images import resized
 from data.media.video import read_window
 from data.prepared.forms.base import Arrays, Form, Stored
-from data.prepared.forms.columns import ArrayColumn, Device, assembled, on_host
+from data.prepared.forms.columns import ArrayColumn, Device, assembled, on_host, sent
 from data.prepared.forms.pictures import IMAGENET, standardise
 from data.prepared.lists.items import Clip, Medium, SplitName
 
@@ -54,19 +54,23 @@ def crops(stored: Tensor, frames: int, size: int) -> Tensor:
     return stored.unfold(1, frames, 1).unfold(3, size, 1).unfold(4, size, 1)
 
 
-def assembled_clips(shape: tuple[int, ...], clips: Iterable[Tensor], finish: Callable[[Tensor], Tensor]) -> Tensor:
-    """Make a batch [b, C, T, H, W] of ``clips`` [T, C, H, W], which stay in that order in memory. shape: (b, T, C, H,
-    W); finish: see :func:`assembled`."""
+def clips_on(
+    device: Device, stored: Tensor, shape: tuple[int, ...], clips: Iterable[Tensor], finish: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Make a batch [b, C, T, H, W] on a device of ``clips`` [T, C, H, W], cut out of what the host has ``stored``; they
+    stay in that order in memory. shape: (b, T, C, H, W); finish: see :func:`assembled`."""
+    if not on_host(stored, device):
+        return finish(sent(shape, stored.dtype, clips, device).transpose(1, 2))
     return assembled(shape, clips, lambda clip: finish(clip.transpose(1, 2))).transpose(1, 2)
 
 
 def whole_clips(column: ArrayColumn[Any], index: Tensor, device: Device, finish: Callable[[Tensor], Tensor]) -> Tensor:
     """Serve clips [b, C, T, H, W] as they are stored. finish: see :func:`assembled`."""
     stored = column.arrays["clip"]
-    if not on_host(stored, device):
+    if not on_host(stored):
         return finish(column.take("clip", device, index).transpose(1, 2))
     clips = (stored[row] for row in column.located(index).tolist())
-    return assembled_clips((len(index), *stored.shape[1:]), clips, finish)
+    return clips_on(device, stored, (len(index), *stored.shape[1:]), clips, finish)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,16 +169,16 @@ class GestureColumn(ArrayColumn[GestureClip]):
 
     def _cut(self, index: Tensor, corners: Tensor, device: Device) -> Tensor:
         stored, frames, size = self.arrays["clip"], self.form.frames, self.form.size
-        if on_host(stored, device):
+        if on_host(stored):
             places = zip(self.located(index).tolist(), corners.tolist(), strict=True)
             cut = (
                 stored[row, start : start + frames, :, top : top + size, left : left + size]
                 for row, (start, top, left) in places
             )
-            return assembled_clips((len(index), frames, self.form.channels, size, size), cut, self._finish)
+            return clips_on(device, stored, (len(index), frames, self.form.channels, size, size), cut, self._finish)
         start, top, left = moved(corners, stored.device).unbind(1)
         view = crops(stored, frames, size)
-        return self._finish(moved(view[self.located(index, stored.device), start, :, top, left], device))
+        return self._finish(view[self.located(index, stored.device), start, :, top, left])
 
     def _finish(self, clip: Tensor) -> Tensor:
         return standardise(clip.float(), *IMAGENET) if self.form.channels == 3 else clip.float().div_(255)
@@ -200,13 +204,13 @@ class FlowColumn(ArrayColumn[Flow]):
 
     def _cut(self, index: Tensor, top: Tensor, left: Tensor, device: Device) -> Tensor:
         stored, size = self.arrays["clip"], self.form.size
-        if on_host(stored, device):
+        if on_host(stored):
             places = zip(self.located(index).tolist(), top.tolist(), left.tolist(), strict=True)
             cut = (stored[row, :, :, t : t + size, x : x + size] for row, t, x in places)
-            return assembled_clips((len(index), self.form.frames, 2, size, size), cut, self._finish)
+            return clips_on(device, stored, (len(index), self.form.frames, 2, size, size), cut, self._finish)
         view = crops(stored, self.form.frames, size)[:, 0]
         rows, top, left = self.located(index, stored.device), moved(top, stored.device), moved(left, stored.device)
-        return self._finish(moved(view[rows, :, top, left], device))
+        return self._finish(view[rows, :, top, left])
 
     def _finish(self, flow: Tensor) -> Tensor:
         return flow.float().clamp_(-self.form.bound, self.form.bound).div_(self.form.bound)

@@ -19,7 +19,7 @@ from data.base.placement import moved
 from data.media import MediaError
 from data.media.audio import read_sound
 from data.prepared.forms.base import Arrays, Form, Stored
-from data.prepared.forms.columns import ArrayColumn, Device, assembled, on_host
+from data.prepared.forms.columns import ArrayColumn, Device, assembled, on_host, sent
 from data.prepared.lists.items import Medium, SplitName
 
 FloatName = Literal["float16", "float32"]
@@ -132,14 +132,16 @@ class SpectrogramColumn(ArrayColumn[Spectrogram]):
 
     def _cut(self, index: Tensor, starts: Tensor, device: Device) -> Tensor:
         stored, frames = self.arrays["spectrogram"], self.form.frames
-        if on_host(stored, device):
+        if on_host(stored):
             places = zip(self.located(index).tolist(), starts.tolist(), strict=True)
             cut = (stored[row, :, start : start + frames] for row, start in places)
-            return assembled((len(index), *self.shape), cut)
+            if on_host(stored, device):
+                return assembled((len(index), *self.shape), cut)
+            return sent((len(index), *self.shape[1:]), stored.dtype, cut, device).float().unsqueeze(1)
         # A view of every crop there is: one gather reads those that are wanted, and no more.
         crops = stored.unfold(2, frames, 1)
         rows, starts = self.located(index, stored.device), moved(starts, stored.device)
-        return moved(crops[rows, :, starts], device).float().unsqueeze(1)
+        return crops[rows, :, starts].float().unsqueeze(1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from support.toy_dataset import toy_dataset, toy_training
-from torch import nn
+from torch import Tensor, nn
 
 from data.base import Dataset
 from sweep.training import device as device_module
@@ -168,17 +168,26 @@ def test_a_gpu_has_channels_last_where_its_tensor_cores_compute(
     assert (moved, laid) == ([device], [method] * last)
 
 
-def test_compiled_encoders_train_as_plain_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled = list[str]()
+def test_encoders_are_compiled_once_each_for_whole_batches_and_train_as_plain_ones_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of 40 samples in batches of 16 the last has 8, and the splits that are scored have 22."""
+    sizes = list[int]()
 
-    def compile(module: nn.Module, backend: str) -> None:
-        compiled.append(backend)
+    def compiler(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        sizes.extend(len(x) for x in inputs if not isinstance(x, nn.Parameter))
+        return graph.forward
 
-    monkeypatch.setattr(nn.Module, "compile", compile)
-    toy_training("joint")
-    assert not compiled
-    training = toy_training("joint", compile=True)
-    assert compiled == [device_module.COMPILER] * len(training.method.encoders)
+    monkeypatch.setattr(device_module, "COMPILER", compiler)
+    compiled, plain = (
+        toy_training("joint", samples=40, batch_size=16, epochs=2, compile=asked) for asked in (True, False)
+    )
+    results = list[dict[str, float]]()
+    for training in (compiled, plain):
+        list(training.epochs())
+        results.append(training.result().test)
+    assert sizes == [16] * len(compiled.method.encoders)
+    assert results[0] == pytest.approx(results[1])
 
 
 # Data --------------------------------------------------------------------------------------------------------------
