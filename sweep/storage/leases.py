@@ -83,7 +83,8 @@ class Leases:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._id = uuid.uuid4().hex[:12]
+        self._id = ""
+        """Names it from its first sign of life to the last one before it holds nothing."""
         self._held: set[str] = set()
         self._stop = threading.Event()
         self._beating: threading.Thread | None = None
@@ -150,7 +151,9 @@ class Leases:
     # Signs of life ---------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self._lost = ""
+        # Another driver may still be clearing away what this one claimed before it went: under a new name nothing of
+        # now is taken for that.
+        self._id, self._lost = uuid.uuid4().hex[:12], ""
         self._sign()
         self._stop.clear()
         self._beating = threading.Thread(target=self._live, name="lease", daemon=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,31 @@ from sweep.storage.leases import BEAT, DRIVERS, LEASE, Holder, Lease, Leases, is
 from sweep.storage.remote import Storage
 
 pytest_plugins = ["support.remote_folders"]
+
+
+class Paused:
+    """A storage that does something else before it lists names, or removes a key."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage, self.written = storage, list[str]()
+        self.before_names, self.before_removal = list[Callable[[], object]](), dict[str, Callable[[], object]]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.storage, name)
+
+    def write(self, key: str, content: bytes) -> None:
+        self.storage.write(key, content)
+        self.written.append(key)
+
+    def names(self, key: str) -> list[str]:
+        while self.before_names:
+            self.before_names.pop()()
+        return self.storage.names(key)
+
+    def remove(self, key: str) -> None:
+        if key in self.before_removal:
+            self.before_removal.pop(key)()
+        self.storage.remove(key)
 
 
 def test_a_lease_excludes_others_until_it_is_released(uri: str) -> None:
@@ -33,6 +60,36 @@ def test_a_lease_excludes_others_until_it_is_released(uri: str) -> None:
         assert isinstance(held, Lease)
         held.release()
     assert Storage.at(uri).names(".drivers") == []
+
+
+def test_a_claim_is_not_taken_for_one_that_its_driver_gave_up_before(uri: str) -> None:
+    """The slow one of three drivers has seen a claim whose driver is gone, and clears it away as that driver comes
+    back; meanwhile it gives way to the third, which lets go."""
+    slow, back, third = Paused(Storage.at(uri)), Paused(Storage.at(uri)), Leases(Storage.at(uri))
+    elsewhere, other = third.acquire("other"), third.acquire("x")
+    driver = Leases(back)  # type: ignore[arg-type]
+    assert isinstance(driver.acquire("x"), Holder)
+    gave_up = [name for name in back.written if name.startswith("x/")]
+    slow.storage.write(gave_up[0], b"")  # as it was when the slow one listed the claims
+    found = list[Lease | Holder]()
+    coming = threading.Thread(target=lambda: found.append(driver.acquire("x")))
+
+    def come_back() -> None:
+        back.before_names.append(lambda: (listing.set(), gave_way.wait(60)))
+        coming.start()
+        assert listing.wait(60)
+
+    listing, gave_way = threading.Event(), threading.Event()
+    slow.before_removal[gave_up[0]] = come_back
+    assert isinstance(Leases(slow).acquire("x"), Holder)  # type: ignore[arg-type]
+    for lease in (other, elsewhere):
+        assert isinstance(lease, Lease)
+        lease.release()
+    gave_way.set()
+    coming.join()
+    assert isinstance(found[0], Lease)
+    assert isinstance(third.acquire("x"), Holder)
+    found[0].release()
 
 
 def test_a_driver_of_this_machine_lives_as_long_as_its_process_whatever_the_clock_says(
