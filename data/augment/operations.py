@@ -15,7 +15,6 @@ OPERATIONS = (
     "identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "color", "contrast",
     "sharpness", "posterize", "solarize", "autocontrast", "equalize",
 )  # fmt: skip
-_SIGNED = frozenset(OPERATIONS[1:10])
 _BINS = 30
 """Strength at which every operation is at its greatest."""
 
