@@ -139,7 +139,7 @@ def _resolved(source: str, name: str, local: str, plug_in: str) -> Binding:
     """Follow ``from source import name`` through modules that only pass the name on to the one that defines it. A name
     that nobody is seen to define (made at run time) counts as defined where it is asked for."""
     passed = set[tuple[str, str]]()
-    while (source, name) not in passed:
+    while name and (source, name) not in passed:
         passed.add((source, name))
         found = read_module(source)
         if found is None:
@@ -148,8 +148,6 @@ def _resolved(source: str, name: str, local: str, plug_in: str) -> Binding:
         if ahead is None:
             break
         source, name = ahead
-        if not name:
-            break
     return Binding(local, name, source)
 
 

@@ -11,7 +11,7 @@ from sweep.commands import report
 from sweep.commands import run as run_command
 from sweep.commands.main import main
 from sweep.commands.run import check_paths
-from sweep.config import ConfigError, Sweep, freeze, load
+from sweep.config import ConfigError, Sweep, load
 from sweep.engine import execute as execute_module
 from sweep.engine import interrupts
 from sweep.engine.execute import Execution
@@ -121,19 +121,3 @@ def test_results_that_cannot_be_written_end_with_what_to_do(
     hand.ends["a"] = LockedError("a is being run")
     assert hand.run(desk, "a") == 3
     assert capsys.readouterr().err == "a is being run\n"
-
-
-def test_sweeps_go_on_as_they_were_frozen(desk: Desk, hand: Hand, capsys: pytest.CaptureFixture[str]) -> None:
-    results = desk.folder / "results"
-    words = ["resume", "a", "b", "--results", str(results)]
-    for name in ("a", "b"):
-        path = results / name / "sweep.yaml"
-        assert main(words) == 2
-        assert capsys.readouterr().err == f"{path} is missing: {name} has not run with --results {results}; use run\n"
-        path.parent.mkdir(parents=True)
-        (sweep,) = load(desk.folder / "sweeps.yaml", [name], ["epochs=3"])
-        path.write_text(freeze(sweep))
-    hand.seen.clear()
-    assert main(words) == 0
-    assert hand.seen == ["data of 2", "signals", "a", "report of a", "b", "report of b"]
-    assert main(["resume", "a/b", "--results", str(results)]) == 2
