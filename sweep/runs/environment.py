@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import data
 import methods
@@ -97,30 +98,27 @@ _checked: dict[str, int] = {}
 
 def record_environment(workers: int) -> EnvironmentRecord:
     """Record versions, code, git revision, hardware and command line of this process."""
-    fixed = _fixed()
-    return fixed.model_copy(update={"workers": workers, "started": datetime.now(UTC).isoformat(timespec="seconds")})
+    return EnvironmentRecord(**_fixed(), workers=workers, started=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
 @cache
-def _fixed() -> EnvironmentRecord:
+def _fixed() -> dict[str, Any]:
     import torch
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return EnvironmentRecord(
-        packages={name: found for name in PACKAGES if (found := _version(name))},
-        python=platform.python_version(),
-        code=code_digest(),
-        folders=folder_digests(),
-        git=_git_revision(),
-        hostname=socket.gethostname(),
-        platform=platform.platform(),
-        processor=_processor(),
-        cpus=os.cpu_count() or 0,
-        gpus=gpus,
-        command=[printable(without_secrets(word)) for word in sys.argv],
-        workers=1,
-        started="",
-    )
+    return {
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "python": platform.python_version(),
+        "code": code_digest(),
+        "folders": folder_digests(),
+        "git": _git_revision(),
+        "hostname": socket.gethostname(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cpus": os.cpu_count() or 0,
+        "gpus": gpus,
+        "command": [printable(without_secrets(word)) for word in sys.argv],
+    }
 
 
 def _version(package: str) -> str | None:

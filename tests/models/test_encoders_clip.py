@@ -53,3 +53,22 @@ def test_keys_that_a_configuration_leaves_out_have_the_librarys_values() -> None
 )
 def test_shapes_that_do_not_fit_are_refused_with_those_that_do(name: str, shape: tuple[int, ...], takes: str) -> None:
     assert_shape_is_refused(name, shape, takes)
+
+
+SIZES = {"width": (1, 16_384), "depth": (1, 1_000), "heads": (1, 1_000), "hidden": (1, 65_536)}
+SIZES |= {"projection": (1, 16_384)}
+
+
+@pytest.mark.parametrize(
+    ("options", "bounds"),
+    [
+        (CLIPImageOptions, {**SIZES, "size": (1, 4_096), "patch": (1, 4_096)}),
+        (CLIPTextOptions, {**SIZES, "vocabulary": (2, 2_000_000), "positions": (1, 100_000)}),
+    ],
+)
+def test_sizes_have_bounds_that_still_fit_a_machine(
+    options: type[CLIPImageOptions | CLIPTextOptions], bounds: dict[str, tuple[int, int]]
+) -> None:
+    declared = options.model_json_schema()["properties"]
+    found = {name: (field["minimum"], field["maximum"]) for name, field in declared.items() if "maximum" in field}
+    assert found == bounds

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweep.runs.open_store import join_store, open_store
+from sweep.runs.open_store import join_store, local_folder, open_store
 from sweep.runs.store import Store
 from sweep.storage.files import StoreError
 
@@ -24,6 +24,21 @@ def test_a_node_that_does_not_see_the_results_says_so(tmp_path: Path) -> None:
 @pytest.fixture(params=["memory", "file"])
 def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"memory://{uuid.uuid4().hex}/results" if request.param == "memory" else (tmp_path / "remote").as_uri()
+
+
+@pytest.mark.parametrize("ending", ["", "/"])
+def test_results_elsewhere_and_one_sweep_of_them_are_brought_here(tmp_path: Path, ending: str) -> None:
+    remote = tmp_path / "remote"
+    for sweep in ("s", "t"):
+        (remote / sweep).mkdir(parents=True)
+        (remote / sweep / "index.jsonl").write_text("{}\n")
+    one = local_folder(f"{(remote / 's').as_uri()}{ending}")
+    assert one.name == "s"
+    assert sorted(path.relative_to(one.parent).as_posix() for path in one.parent.glob("*/*")) == ["s/index.jsonl"]
+    assert (one / "index.jsonl").read_text() == "{}\n"
+    whole = local_folder(f"{remote.as_uri()}{ending}")
+    assert whole == one.parent
+    assert {path.parent.name for path in whole.glob("*/index.jsonl")} == {"s", "t"}
 
 
 @pytest.mark.parametrize("uri", ["foo://bucket/x", "s4://bucket/x"])

@@ -42,6 +42,8 @@ def test_a_folder_gives_back_what_was_put_in(folder: RunFolder) -> None:
     assert folder.final() is None
     folder.commit(FinalRecord(status="done"), TestRecord(metrics={"test_accuracy": 0.5}), {"w": torch.ones(2)})
     assert folder.final() == FinalRecord(status="done")
+    # A record is there to be read by people, too.
+    assert (folder.path / "test.json").read_text().startswith('{\n  "metrics": {\n    "test_accuracy": 0.5\n  },\n')
     assert {"final.json", "test.json", "weights.safetensors"} <= {p.name for p in folder.path.iterdir()}
 
 

@@ -278,6 +278,20 @@ def test_what_is_wrong_with_data_is_told_from_where_it_lies(
     assert type(caught.value) is kind
 
 
+def test_a_process_keeps_the_four_datasets_that_it_used_last(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, own = list[int](), load_dataset(run)
+
+    def load(options: Any) -> Dataset:
+        loaded.append(options.train_samples)
+        return own
+
+    monkeypatch.setattr(sweep.runs.train, "_datasets", OrderedDict())
+    monkeypatch.setattr(Digits, "load", load)
+    for size in (100, 101, 102, 103, 100, 104, 100, 102, 101, 102):
+        load_dataset(run.model_copy(update={"data": {**run.data, "train_samples": size}}))
+    assert loaded == [100, 101, 102, 103, 104, 101]
+
+
 def test_a_dataset_with_wrong_labels_is_refused_and_not_kept(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     own = Digits.load
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import socket
 import stat
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -127,6 +130,19 @@ def test_the_guard_of_a_cluster_outlives_no_close(above: Path, monkeypatch: pyte
     assert guard.poll() is None
     cluster.close()
     assert guard.poll() is not None
+
+
+def test_a_folder_is_tried_with_what_a_full_disk_refuses(above: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = list[int]()
+
+    class File(io.BytesIO):
+        def write(self, content: Any) -> int:
+            written.append(len(content))
+            return len(content)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: File())
+    own_cluster._try_to_write(above)
+    assert written == [2**20]
 
 
 def test_where_no_short_folder_works_the_last_refusal_is_told(
