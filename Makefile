@@ -8,6 +8,10 @@ ifneq (,$(filter C POSIX,$(LC_ALL)))
 export LC_ALL = C.UTF-8
 endif
 
+# Images of containers often say that no bytecode shall be written. Then each process compiles all of torch anew, which
+# takes twice as long as importing it, and the tests start hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 # A folder is called sweep, too: these are commands, not files.
 .PHONY: sweep test lint docs install clean
 
