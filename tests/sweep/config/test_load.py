@@ -19,6 +19,12 @@ def test_sweeps_come_in_the_order_asked_for(write):
     assert problem_lines(load, file, ["bb"]) == ["command line: bb: no sweep of this name; did you mean b?"]
 
 
+def test_what_is_wrong_on_the_command_line_is_said_at_once(write):
+    file = write("sweeps: {a: {method: mixer, datasets: [toy]}}")
+    lines = problem_lines(load, file, ["a", "b"], ["epochs", "epochs=3", "=4"])
+    assert [line.split(":")[1].strip() for line in lines] == ["epochs", "=4", "b"]
+
+
 def test_only_the_sweeps_asked_for_must_be_right(write):
     file = write("sweeps: {good: {method: mixer, datasets: [toy]}, bad: {method: x, datasets: [toy]}}")
     assert load(file, ["good"])[0].name == "good"

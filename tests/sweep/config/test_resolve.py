@@ -11,7 +11,15 @@ from support.config_problems import problem_lines
 from methods.base import Phase
 from methods.base.hyperparameters import hyper
 from sweep.config import ConfigError
-from sweep.config.resolve import _check_extent, epoch_budget, fixed_hyperparameters, resolve, varied_names
+from sweep.config.resolve import (
+    _check_extent,
+    epoch_budget,
+    fixed_hyperparameters,
+    point_values,
+    refusal,
+    resolve,
+    varied_names,
+)
 from sweep.config.targets import target
 
 pytest_plugins = ["support.sweep_files"]
@@ -97,6 +105,32 @@ def test_a_modality_of_another_dataset_is_set_there_alone(one):
     )
     assert varied_names(sweep, "mixer", "toy") == ["radius.left", "alpha"]
     assert varied_names(sweep, "mixer", "files") == ["radius.audio", "alpha"]
+
+
+def test_a_point_sets_what_a_dataset_has(one):
+    sweep = one("sweeps: {a: {method: mixer, datasets: [toy, files], data: {files: {root: x}}}}")
+    left = {"encoders.left.width": 8}
+    point = {**left, "encoders.audio": "cnn", "alpha": 0.5, "ranker.beta": 1, "data.files.size": 9}
+    assert point_values(sweep, point, "mixer", "toy") == {**left, "alpha": 0.5}
+    assert point_values(sweep, point, "ranker", "files") == {
+        "encoders.audio": "cnn", "alpha": 0.5, "ranker.beta": 1, "data.files.size": 9
+    }  # fmt: skip
+    # What is left of it is nothing; what sets nothing is the defaults; encoders as a whole are everybody's.
+    assert point_values(sweep, left, "mixer", "files") is None
+    assert point_values(sweep, {}, "mixer", "files") == {}
+    assert point_values(sweep, {"encoders": 1}, "mixer", "toy") == {"encoders": 1}
+
+
+def test_channels_that_cannot_be_mixed_are_refused_with_the_dataset(one, monkeypatch):
+    module, said = import_module("sweep.config.resolve"), list[object]([None])
+    monkeypatch.setattr(fake_declarations.Mixer.Hyperparameters, "mixes_channels", "mmtm")
+    monkeypatch.setattr(module.fusions, "channel_refusal", lambda kind, encoders, shapes: said[-1])
+    sweep = one("sweeps: {a: {method: mixer, datasets: [toy]}}")
+    settings, found = settings_of(sweep, {}), []
+    for answer in (None, "they have no stages"):
+        said.append(answer)
+        found.append(refusal(sweep.methods[0], "toy", settings, {}))
+    assert found == [None, "they have no stages (dataset toy)"]
 
 
 def test_a_part_of_what_there_is_not_is_a_mistake(one):

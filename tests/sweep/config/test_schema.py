@@ -88,6 +88,8 @@ sweeps:
     [
         ("timeout: 90", "timeout", 90),
         ("timeout: 1.5m", "timeout", 90),
+        ("timeout: 10s", "timeout", 10),
+        ("timeout: 2 h", "timeout", 7200),
         ("timeout: 1d", "timeout", 86400),
         ("checkpoint_every: 2m", "checkpoint_every", 120),
         ("checkpoint_every: 0", "checkpoint_every", 0),

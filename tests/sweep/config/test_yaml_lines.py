@@ -165,6 +165,17 @@ def test_a_byte_order_mark_is_skipped(tmp_path):
     assert read(tmp_path / "f.yaml").values == {"sweeps": 1}
 
 
+def test_a_mapping_is_cut_out_with_its_places():
+    one, two = Place("f", 1, "a.b"), Place("f", 2, "a.b.c")
+    whole = LocatedMapping({"a": {"b": {"c": 1}}, "n": None, "t": 3}, {("a", "b"): one, ("a", "b", "c"): two})
+    cut = whole.below(("a", "b"))
+    assert (cut.values, cut.places) == ({"c": 1}, {(): one, ("c",): two})
+    cut.values["c"] = 2
+    assert whole.values["a"] == {"b": {"c": 1}}
+    assert [whole.below(path).values for path in (("x",), ("n",), ("n", "y"), ("x", "y", "z"), ("t",))] == [{}] * 5
+    assert whole.below(()).values == whole.values
+
+
 def test_a_value_set_takes_its_place_with_it():
     written = LocatedMapping(
         {"a": {"b": 1}}, {(): Place("f", 1, ""), ("a",): Place("f", 2, "a"), ("a", "b"): Place("f", 3, "a.b")}

@@ -407,6 +407,12 @@ def test_a_search_that_would_propose_what_the_data_do_not_fit_is_refused_before_
         "data": {"arrays": {"root": "set.npz", "modalities": ["sound"]}},
         "search": {"algorithm": "random", "configurations": 3},
     }
+    # Of a grid, of points and of a search.
+    with pytest.raises(ConfigError, match=r"vary\.encoders\.sound: encoder cnn cannot take a sample of shape \[12\]"):
+        make_plan(tmp_path, **keys | {"search": None}, vary={"encoders.sound": {"grid": ["mlp", "cnn"]}})
+    with pytest.raises(ConfigError) as caught:
+        make_plan(tmp_path, **keys | {"search": None}, points=[{"encoders.sound": "cnn"}, {"encoders.sound": "gru"}])
+    assert len(caught.value.problems) == 2
     for encoders in (["mlp", "cnn"], ["cnn", "mlp"]):
         with pytest.raises(
             ConfigError, match=r"vary\.encoders\.sound: encoder cnn cannot take a sample of shape \[12\]"

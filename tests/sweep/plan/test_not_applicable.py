@@ -75,7 +75,7 @@ def test_a_sweep_of_which_nothing_is_left_is_refused(write):
     file = write(f"sweeps: {{a: {{{GRID.replace('[round, flat]', '[flat]').replace('0.5, 1', '1')}, "
                  "not_applicable: skip}}")  # fmt: skip
     (sweep,) = load(file)
-    assert not_applicable(sweep)
+    assert not_applicable(sweep) == [NotApplicable("mixer", "toy", {"kind": "flat", "alpha": 1}, REASON)]
     for call in (lambda: validate(file), lambda: plan(sweep)):
         (line,) = problem_lines(call)
         assert line == f"sweeps.yaml:1: sweeps.a.not_applicable: nothing of this sweep is left: {REASON}"

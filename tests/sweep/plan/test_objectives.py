@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from sweep.config.schema import Objective
-from sweep.plan.objectives import DIRECTIONS, mean_values, objective_value, pareto_front, result_column
+from sweep.config.schema import MethodSpec, Objective, SearchSpec, Sweep
+from sweep.plan.objectives import (
+    DIRECTIONS,
+    directions,
+    mean_values,
+    objective_value,
+    objectives,
+    pareto_front,
+    result_column,
+)
 from sweep.runs.records import FinalRecord
 
 
@@ -19,6 +27,23 @@ def test_every_objective_of_the_schema_has_a_direction_and_a_column_of_the_valid
         "validation_accuracy", "validation_map", "validation_macro_f1", "validation_imbalance",
         "forward_passes", "seconds", "peak_memory_mib",
     ]  # fmt: skip
+
+
+def test_fewer_seconds_are_better_and_more_accuracy_is() -> None:
+    assert directions(["seconds", "map", "forward_passes"]) == ["minimize", "maximize", "minimize"]
+    assert directions(["accuracy", "macro_f1", "imbalance", "peak_memory_mib"]) == ["maximize"] * 2 + ["minimize"] * 2
+
+
+def test_a_sweep_looks_for_what_its_search_says_else_for_its_metric() -> None:
+    def looked_for(**keys: Any) -> list[Objective]:
+        return objectives(
+            Sweep(name="s", methods=[MethodSpec(method="joint", label="joint")], datasets=["toy"], metric="map", **keys)
+        )
+
+    assert looked_for() == ["map"]
+    search: dict[str, Any] = {"algorithm": "random", "configurations": 2}
+    assert looked_for(search=SearchSpec(**search)) == ["map"]
+    assert looked_for(search=SearchSpec(**search, objectives=["map", "seconds"])) == ["map", "seconds"]
 
 
 def test_objectives_are_read_from_the_record_of_a_run() -> None:
