@@ -9,7 +9,7 @@ import methods
 from sweep.config.conditions import applies, declarations, equality_test, values_under
 from sweep.config.problems import Path, Problem
 from sweep.config.ranges import contains, range_of
-from sweep.config.resolve import fixed_hyperparameters, varied_names
+from sweep.config.resolve import concerns_study, fixed_hyperparameters, varied_names
 from sweep.config.schema import MethodSpec, Sweep
 from sweep.config.targets import target
 from sweep.runs.severities import is_severity
@@ -74,7 +74,7 @@ def check_effect(sweep: Sweep) -> Iterator[Problem]:
             (entry, dataset)
             for entry in sweep.methods
             for dataset in sweep.datasets
-            if aim.section == "hyperparameters" and name in varied_names(sweep, entry.method, dataset)
+            if aim.section == "hyperparameters" and concerns_study(sweep, name, entry.method, dataset)
         ]
         if studies and not any(_has_effect(sweep, entry, dataset, aim.path[0]) for entry, dataset in studies):
             method = studies[0][0].method
@@ -86,9 +86,11 @@ def check_effect(sweep: Sweep) -> Iterator[Problem]:
 
 
 def _has_effect(sweep: Sweep, entry: MethodSpec, dataset: str, hyperparameter: str) -> bool:
+    kind = methods.get(entry.method).Hyperparameters
+    if declarations(kind)[hyperparameter].only_if is None:
+        return True
     names = varied_names(sweep, entry.method, dataset)
     own = {target(name).path[0]: name for name in names if target(name).hyperparameter and len(target(name).path) == 1}
-    kind = methods.get(entry.method).Hyperparameters
     settled = equality_test(kind, fixed_hyperparameters(sweep, entry, dataset))
 
     def may_be(other: str, value: Any) -> bool:

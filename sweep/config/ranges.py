@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import methods
-from methods.base.hyperparameters import Choice, Integer, SearchRange, declared
+from methods.base.hyperparameters import Choice, Integer, SearchRange
+from sweep.config.conditions import declarations
 from sweep.config.resolve import modalities_of
 from sweep.config.schema import Range, Sweep
 from sweep.config.targets import target
@@ -22,7 +23,7 @@ def search_range(found: Range, name: str, method: str, modalities: tuple[str, ..
     aim = target(name)
     if aim.hyperparameter is None:
         return None
-    space = declared(methods.get(method).Hyperparameters)[aim.hyperparameter].search
+    space = declarations(methods.get(method).Hyperparameters)[aim.hyperparameter].search
     whole = isinstance(space, Choice) and any(isinstance(value, (list, tuple, dict)) for value in space.values)
     return None if whole and len(aim.path) > 1 else space
 

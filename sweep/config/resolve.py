@@ -40,20 +40,21 @@ MOST_PHASES = 5_000
 
 def varied_names(sweep: Sweep, method: str, dataset: str) -> list[str]:
     """List the names in ``vary`` that concern one study."""
-    return [name for name in sweep.vary if _concerns(sweep, name, method, dataset)]
+    return [name for name in sweep.vary if concerns_study(sweep, name, method, dataset)]
 
 
 def point_values(sweep: Sweep, point: Mapping[str, Any], method: str, dataset: str) -> dict[str, Any] | None:
     """Pick what a point sets in one study; None where all of it is for others."""
-    found = {name: value for name, value in point.items() if _concerns(sweep, name, method, dataset)}
+    found = {name: value for name, value in point.items() if concerns_study(sweep, name, method, dataset)}
     return found if found or not point else None
 
 
-def _concerns(sweep: Sweep, name: str, method: str, dataset: str) -> bool:
-    return _concerns_study(sweep, target(name), method, dataset)
+def concerns_study(sweep: Sweep, name: str, method: str, dataset: str) -> bool:
+    """Tell whether what ``name`` sets is a part of one study."""
+    return _aims_at_study(sweep, target(name), method, dataset)
 
 
-def _concerns_study(sweep: Sweep, aim: Target, method: str, dataset: str) -> bool:
+def _aims_at_study(sweep: Sweep, aim: Target, method: str, dataset: str) -> bool:
     if aim.section == "encoders":
         return aim.path[:1] == () or aim.path[0] in modalities_of(dataset, sweep.data.get(dataset, {}))
     if aim.hyperparameter and len(aim.path) > 1 and len(sweep.datasets) > 1:
@@ -224,7 +225,7 @@ def _hyperparameter_layers(
     ]
     for layer in written:
         for aim, value, path in sorted(layer, key=lambda one: len(one[0].path)):
-            if aim.hyperparameter is None or not _concerns_study(sweep, aim, entry.method, source.name):
+            if aim.hyperparameter is None or not _aims_at_study(sweep, aim, entry.method, source.name):
                 continue
             if len(aim.path) > 1 and aim.hyperparameter in fields:
                 field = fields[aim.hyperparameter]

@@ -49,8 +49,8 @@ def canonical(value: Any) -> str:
     return _as_json(_plain(value))
 
 
-def _as_json(plain: Any) -> str:
-    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+# Made once: json.dumps makes one for each value.
+_as_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,6 @@ import ast
 import hashlib
 import inspect
 import sys
-from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -131,26 +130,28 @@ def _counts(name: str, plug_in: str) -> bool:
 @cache
 def _own_digest(module: Module) -> str:
     """Digest a module's own syntax, without its imports of our packages: those count by what they bind."""
-    return hex_digest("\n".join(_syntax(module.tree, module)))
+    text = list[str]()
+    _write_syntax(module.tree, module, text)
+    return hex_digest("\n".join(text))
 
 
-def _syntax(node: Any, module: Module) -> Iterator[str]:
-    """Give a syntax tree as text. Empty fields are left out: later versions of Python add such."""
+def _write_syntax(node: Any, module: Module, text: list[str]) -> None:
+    """Write a syntax tree as text. Empty fields are left out: later versions of Python add such."""
     if isinstance(node, ast.AST):
-        yield f"({type(node).__name__}"
+        text.append(f"({type(node).__name__}")
         for name, value in ast.iter_fields(node):
             if value is not None and value != []:
-                yield name
-                yield from _syntax(value, module)
-        yield ")"
+                text.append(name)
+                _write_syntax(value, module, text)
+        text.append(")")
     elif isinstance(node, list):
-        yield "["
+        text.append("[")
         for item in node:
             if not _is_text(item) and not _counts_by_bindings(item, module):
-                yield from _syntax(item, module)
-        yield "]"
+                _write_syntax(item, module, text)
+        text.append("]")
     else:
-        yield f"{type(node).__name__} {node!r}"
+        text.append(f"{type(node).__name__} {node!r}")
 
 
 def _is_text(node: Any) -> bool:

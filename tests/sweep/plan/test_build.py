@@ -274,8 +274,7 @@ def test_fingerprints_are_taken_once(made, monkeypatch):
 
 
 def test_the_shipped_sweeps_validate_and_plan():
-    validate(SHIPPED)
-    embedded = (sweep for sweep in load(SHIPPED) if not any(data.get(name).paths for name in sweep.datasets))
+    embedded = (sweep for sweep in validate(SHIPPED) if not any(data.get(name).paths for name in sweep.datasets))
     plans = {sweep.name: plan(sweep) for sweep in embedded}
     needed = "iprm-alpha bss-alpha bss-beta bss-pace lfa-alpha lfa-tau igm-rho igm-tau compare igm-search quickstart"
     assert set(needed.split()) <= set(plans)
@@ -284,7 +283,8 @@ def test_the_shipped_sweeps_validate_and_plan():
 
 
 def test_the_shipped_grids_are_those_of_the_papers():
-    grids = {sweep.name: sweep.vary for sweep in load(SHIPPED)}
+    wanted = ["iprm-alpha", "bss-alpha", "bss-beta", "igm-tau", "igm-rho"]
+    grids = {sweep.name: sweep.vary for sweep in load(SHIPPED, wanted)}
     assert grids["iprm-alpha"]["alpha"].values == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
     assert grids["bss-alpha"]["alpha"].values == grids["bss-beta"]["beta"].values == [0.1, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert grids["igm-tau"]["tau"].values == [0.001, 0.4, 1.3, 20, 100]
