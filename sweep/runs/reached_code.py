@@ -43,6 +43,7 @@ CONTRACT = frozenset(
         "data.base",
         "data.base.corruption",
         "data.base.dataset",
+        "data.base.placement",
         "data.base.source",
         "data.registry",
     }
