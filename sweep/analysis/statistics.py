@@ -133,7 +133,8 @@ def summarise(frame: pd.DataFrame, by: Sequence[str], metric: str, share: bool =
 
 def _steps(frame: pd.DataFrame, metric: str, group: np.ndarray, groups: int) -> np.ndarray:
     """Give of each group the step in which ``metric`` moves on the dataset of its first run; 0 where none is known."""
-    told = frame[[column for column in frame if column in ("status", TEST_SAMPLES, *_of_one_step(frame, metric))]]
+    needed = ("status", TEST_SAMPLES, *_of_one_step(frame, metric))
+    told = frame[[column for column in needed if column in frame]]
     number = pd.factorize(frame["dataset"])[0] if "dataset" in frame else np.zeros(len(frame), int)
     parts = [told[number == place] for place in range(int(number.max(initial=0)) + 1)]
     steps = np.nan_to_num([resolution(part, metric) for part in parts])
@@ -275,7 +276,13 @@ def _of_one_step(runs: pd.DataFrame, metric: str) -> list[str]:
     """Name the columns that hold ``metric`` of the fused prediction and of each modality."""
     split, _, kind = metric.partition("_")
     fused = f"{split}_{next((name for name in METRICS if kind.startswith(name)), kind)}"
-    return [name for name in map(str, runs.columns) if name in (metric, fused) or name.startswith(f"{fused}_")]
+    names = _names(runs.columns)
+    return [name for name in names if name in (metric, fused) or name.startswith(f"{fused}_")]
+
+
+def _names(columns: pd.Index) -> list[str]:
+    """List the names of columns; pandas' own way through an index of texts takes longer than what is done with it."""
+    return columns.to_numpy(object).tolist()
 
 
 def smallest_step(values: Sequence[float] | np.ndarray | pd.Series) -> float:

@@ -13,8 +13,9 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from rich.console import Console
 
+from sweep.commands.console import terminal
 from sweep.commands.exit_codes import DONE
-from sweep.commands.terminal import pull_sweep, terminal
+from sweep.commands.terminal import pull_sweep
 from sweep.config import ConfigError
 from sweep.results.tables import index_entries
 from sweep.runs.open_store import open_store

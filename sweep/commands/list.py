@@ -12,8 +12,9 @@ import data
 import methods
 from data.registry import Registry
 from sweep.commands import listing, method_pages
+from sweep.commands.console import terminal
 from sweep.commands.exit_codes import DONE
-from sweep.commands.terminal import print_refusals, terminal
+from sweep.commands.terminal import print_refusals
 
 TABLES: dict[str, tuple[Callable[[], Table], Sequence[Registry[Any]]]] = {
     "methods": (listing.methods_table, [methods.METHODS]),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from sweep.commands.exit_codes import FAILED, INTERRUPTED, LOCKED, MISTAKE
+from sweep.commands.exit_codes import DONE, FAILED, INTERRUPTED, LOCKED, MISTAKE
 from sweep.commands.output import make_outputs_unfailing, print_warnings_as_lines, say_what_was_lost
 from sweep.engine.first_imports import without_collection
 
@@ -32,6 +32,10 @@ data of your own, in a sweep (python -m sweep init writes a file of sweeps):
 
 exit codes: 0 done, 1 some runs failed, 2 mistake in configuration or command, 3 locked by a live process,
 130 interrupted (run again to go on)"""
+
+
+ANSWERED = ("show", "run", "report")
+"""Commands that may have been answered before."""
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -156,6 +160,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _exit_code(options: argparse.Namespace) -> int:
+    if options.command in ANSWERED:
+        from sweep.commands.kept_answers import repeat_answers  # without all that the commands import
+
+        if repeat_answers(options):
+            return DONE
     with without_collection():
         from data.base import DataError
         from data.registry import UnusableError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sweep.plan.configurations import Configuration, Plan
@@ -29,8 +29,12 @@ class PlannedRun:
         return "begun" if self.epochs else "missing"
 
 
-def planned_runs(sweep_plan: Plan, store: Store) -> Iterator[PlannedRun]:
-    """Look up every run that the plan names, in its order: references, grids and points.
+Named = tuple[Configuration, Run, str]
+"""A run of a plan with its hash."""
+
+
+def named_runs(sweep_plan: Plan) -> Iterator[Named]:
+    """Name every run of a plan once, in its order: references, grids and points.
 
     Searched configurations are not known before they are proposed."""
     seen = set()
@@ -39,7 +43,18 @@ def planned_runs(sweep_plan: Plan, store: Store) -> Iterator[PlannedRun]:
         for run, hashed in zip(configuration.runs(sweep_plan.seeds), hashes, strict=True):
             if hashed not in seen:
                 seen.add(hashed)
-                folder = store.run(hashed)
-                final = folder.final()
-                epochs = len(folder.epochs()) if final is None else final.epochs_trained
-                yield PlannedRun(configuration, run, hashed, final, epochs)
+                yield configuration, run, hashed
+
+
+def look_up(named: Iterable[Named], store: Store) -> Iterator[PlannedRun]:
+    """Look up runs in the store, in their order."""
+    for configuration, run, hashed in named:
+        folder = store.run(hashed)
+        final = folder.final()
+        epochs = len(folder.epochs()) if final is None else final.epochs_trained
+        yield PlannedRun(configuration, run, hashed, final, epochs)
+
+
+def planned_runs(sweep_plan: Plan, store: Store) -> Iterator[PlannedRun]:
+    """Look up every run that a plan names."""
+    return look_up(named_runs(sweep_plan), store)

@@ -14,8 +14,8 @@ import data
 from data.base import DatasetOptions, check_sizes
 from data.prepared.cache.folder import cache_root, size
 from data.prepared.source import PreparedSource
+from sweep.commands.console import terminal
 from sweep.commands.exit_codes import DONE
-from sweep.commands.terminal import terminal
 from sweep.config import ConfigError
 from sweep.config.problems import COMMAND_LINE, Place, Problem, require_name
 from sweep.config.schema_errors import explain

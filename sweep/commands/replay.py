@@ -8,8 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from sweep.commands.console import terminal
 from sweep.commands.exit_codes import DONE, FAILED
-from sweep.commands.terminal import settings, terminal
+from sweep.commands.terminal import settings
 from sweep.config import load_frozen
 from sweep.engine.on_ray.session import RaySession
 from sweep.engine.replay import find_run, replay

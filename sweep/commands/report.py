@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -15,8 +16,11 @@ from sweep.analysis.completeness import COMPLETE, left_out_configurations
 from sweep.analysis.conclusions import name_with_role
 from sweep.analysis.parts import Parts, left_out_name, modalities, selection_metric
 from sweep.analysis.standings import leader_sentences, standings
+from sweep.commands.console import terminal
 from sweep.commands.exit_codes import DONE
-from sweep.commands.terminal import pull_sweep, terminal
+from sweep.commands.kept_answers import TABLES, depends_on_files_elsewhere, keeping, question_about
+from sweep.commands.terminal import pull_sweep
+from sweep.config import ConfigError, load_frozen
 from sweep.plan.not_applicable import NotApplicable
 from sweep.report import configurations, write_report
 from sweep.report.paper import write_paper
@@ -37,9 +41,32 @@ def run_command(options: argparse.Namespace) -> int:
     """Write the report of each sweep that is named. Raises ConfigError where one has not run, StoreError."""
     store = open_store(options.results)
     for name in options.names:
+        question = question_about(options, name)
         pull_sweep(store, name)
-        publish_report(store, name, terminal(), tex=options.tex, to=options.to)
+        console = terminal()
+        with keeping(None if options.tex or _depends_on_files_elsewhere(store, name) else question) as keeper:
+            keeper.stamp(question.indexed() if question else [])
+            publish_report(store, name, console, tex=options.tex, to=options.to)
+            target = (options.to or store.results) / name
+            keeper.keep([*console.said, UNCHANGED], written_files(target))
     return DONE
+
+
+UNCHANGED: dict[str, Any] = {"text": "nothing has changed since it was written", "options": {}}
+"""What is said when the same is asked again."""
+
+
+def written_files(target: Path) -> list[str]:
+    """List the files of a report: tables, page and figures."""
+    files = [target / table for table in TABLES] + sorted((target / "report").rglob("*"))
+    return [str(file) for file in files if file.is_file()]
+
+
+def _depends_on_files_elsewhere(store: Store, name: str) -> bool:
+    try:
+        return depends_on_files_elsewhere(load_frozen(store.results / name / "sweep.yaml"))
+    except ConfigError:
+        return True
 
 
 def publish_report(store: Store, name: str, console: Console, tex: bool = False, to: Path | None = None) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.console import Console
 
 import data
+from sweep.commands.console import terminal
 from sweep.commands.dry_run import print_dry_run
 from sweep.commands.exit_codes import DONE, FAILED
-from sweep.commands.terminal import named_sweeps, terminal
+from sweep.commands.kept_answers import Question, depends_on_files_elsewhere, keeping, question_about
+from sweep.commands.terminal import named_sweeps, names_and_overrides
 from sweep.config import ConfigError, Sweep
 from sweep.engine import interrupts
 from sweep.plan.check_data import require_data
@@ -27,11 +30,18 @@ from sweep.storage.remote import is_uri
 def run_command(options: argparse.Namespace) -> int:
     """Run the sweeps that are named, with the values that are overridden. Raises ConfigError, StoreError."""
     code_digest()  # before methods and datasets are imported: whatever is rewritten from here on is noticed
-    return run_sweeps(options, named_sweeps(options))
+    names, _ = names_and_overrides(options.names)
+    questions = {} if options.dry_run or options.force else {name: question_about(options, name) for name in names}
+    return run_sweeps(options, named_sweeps(options), questions)
 
 
-def run_sweeps(options: argparse.Namespace, sweeps: Sequence[Sweep]) -> int:
-    """Train what is missing of each sweep and report, or say what would be trained. Raises ConfigError, StoreError."""
+def run_sweeps(
+    options: argparse.Namespace,
+    sweeps: Sequence[Sweep],
+    questions: Mapping[str, Question | None] = MappingProxyType({}),
+) -> int:
+    """Train what is missing of each sweep and report, or say what would be trained. questions: by name, those whose
+    answer may be kept. Raises ConfigError, StoreError."""
     check_packages()
     store = open_store(options.results)
     if options.dry_run:
@@ -46,11 +56,17 @@ def run_sweeps(options: argparse.Namespace, sweeps: Sequence[Sweep]) -> int:
     from sweep.engine.on_ray.session import RaySession
 
     interrupts.install()
-    console, failed = terminal(), False
+    failed = False
     with RaySession(options.address) as ray:
         for sweep in sweeps:
+            console = terminal()
+            question = questions.get(sweep.name) if _is_steady(sweep) else None
             try:
-                tally = execute(sweep, store, Execution(options.local, options.force), ray, console)
+                with keeping(question) as keeper:
+                    keeper.stamp(question.indexed() if question else [])
+                    tally = execute(sweep, store, Execution(options.local, options.force), ray, console)
+                    if tally.kept == tally.total == tally.done:
+                        keeper.keep(console.said)
                 failed |= bool(tally.failed or tally.diverged)
             except KeyboardInterrupt:
                 _report_unless(options, store, sweep.name, console)
@@ -62,6 +78,12 @@ def run_sweeps(options: argparse.Namespace, sweeps: Sequence[Sweep]) -> int:
                 raise StoreError(f"{error}; {again}what was finished is kept") from error
             _report_unless(options, store, sweep.name, console)
     return FAILED if failed else DONE
+
+
+def _is_steady(sweep: Sweep) -> bool:
+    """Tell whether a sweep and what its runs left decide alone that nothing is left to do: of one whose configurations
+    are proposed, or whose budget ends before it does, more does."""
+    return not (sweep.search or sweep.budget or depends_on_files_elsewhere(sweep))
 
 
 def _report_unless(options: argparse.Namespace, store: Store, name: str, console: Console) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Callable, Iterable
 
 from rich.console import Console
 from rich.table import Table
 
+from sweep.commands.console import terminal
 from sweep.commands.exit_codes import DONE
-from sweep.commands.planned_runs import planned_runs
-from sweep.commands.terminal import named_sweeps, terminal
+from sweep.commands.kept_answers import depends_on_files_elsewhere, keeping, question_about
+from sweep.commands.planned_runs import look_up, named_runs
+from sweep.commands.terminal import named_sweeps, names_and_overrides
 from sweep.config import Sweep
 from sweep.plan.build import plan
 from sweep.results.tables import index_entries
@@ -22,15 +25,28 @@ from sweep.runs.store import Store
 
 def run_command(options: argparse.Namespace) -> int:
     """Show each sweep that is named. Raises ConfigError."""
+    names, _ = names_and_overrides(options.names)
+    questions = {name: question_about(options, name) for name in names}
     for sweep in named_sweeps(options):
-        print_state(sweep, open_store(options.results), terminal())
+        elsewhere = depends_on_files_elsewhere(sweep)
+        with keeping(None if elsewhere else questions[sweep.name]) as keeper:
+            console = terminal()
+            print_state(sweep, open_store(options.results), console, keeper.stamp)
+            keeper.keep(console.said)
     return DONE
 
 
-def print_state(sweep: Sweep, store: Store, console: Console) -> None:
-    """Print title and origin of the sweep and the state of each configuration, with the reason of every failure."""
+def print_state(
+    sweep: Sweep, store: Store, console: Console, reads: Callable[[Iterable[str]], None] = lambda hashes: None
+) -> None:
+    """Print title and origin of the sweep and the state of each configuration, with the reason of every failure.
+
+    reads: hears which runs are looked up, before any is."""
     sweep_plan = plan(sweep)
     store.pull(sweep.name)
+    named, entries = list(named_runs(sweep_plan)), index_entries(store.results, sweep.name)
+    hashes = {hashed for _, _, hashed in named} | {entry.hash for entry in entries}
+    reads(hashes)
     console.print(sweep.name, style="bold", end="")
     console.print(f": {sweep.title or ''}")
     if sweep.reproduces:
@@ -39,10 +55,9 @@ def print_state(sweep: Sweep, store: Store, console: Console) -> None:
     for column in ("label", "values", "dataset", "runs"):
         table.add_column(column, overflow="fold")
     grouped: dict[tuple[str, str, str], Counter[str]] = {}
-    failures, kinds, hashes = [], Counter[str](), set[str]()
-    for each in planned_runs(sweep_plan, store):
+    failures, kinds = [], Counter[str]()
+    for each in look_up(named, store):
         c = each.configuration
-        hashes.add(each.hash)
         values = ", ".join(f"{name}={value}" for name, value in c.values.items())
         grouped.setdefault((c.label, values, c.dataset), Counter())[each.status] += 1
         if (final := each.final) is not None and final.reason:
@@ -56,11 +71,9 @@ def print_state(sweep: Sweep, store: Store, console: Console) -> None:
         values = ", ".join(f"{name}={value}" for name, value in left_out.values.items())
         table.add_row(left_out.label, values, left_out.dataset, f"N/A: {left_out.reason}")
     console.print(table)
-    entries = index_entries(store.results, sweep.name)
     proposed = (entry.label for entry in entries if entry.number is not None)
     for entry_label, count in Counter(proposed).items():
         console.print(f"{entry_label}: {count} runs of proposed configurations so far")
-    hashes |= {entry.hash for entry in entries}
     if earlier := [changed for _, changed in earlier_runs(store, sorted(hashes))]:
         text = f"{len(earlier)} runs are of earlier code: since then {changes_text(earlier)} changed"
         console.print(text)

@@ -1,41 +1,21 @@
-"""The terminal: its width, mistakes in red, and the words that commands share."""
+"""What commands write and read alike: mistakes in red, and the words of a command line."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.text import Text
-
 from data.registry import Registry
+from sweep.commands.console import Terminal, terminal
 from sweep.config import ConfigError, Sweep, load
 from sweep.config.problems import COMMAND_LINE, Place, nearest
 from sweep.config.yaml_lines import parse
 from sweep.runs.records import is_sweep_name
-from sweep.runs.shown_text import printable
 
 if TYPE_CHECKING:
     from sweep.runs.store import Store
-
-
-class Terminal(Console):
-    """A console on which texts, also those in cells of tables, are texts: brackets and colons have no meaning, numbers
-    no colour, and what would command the terminal is written out."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(markup=False, emoji=False, highlight=False, **options)
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        return super().render_str(printable(text), **options)
-
-
-def terminal() -> Terminal:
-    """Give the console that commands write to: a pipe or a file gets whole lines, a terminal its own width."""
-    return Terminal(width=None if sys.stdout is not None and sys.stdout.isatty() else 160)
 
 
 def print_line(text: str, style: str = "") -> None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sweep.runs.records import Cause, EnvironmentRecord, FinalRecord, IndexEntry, Run, TestRecord
-
 if TYPE_CHECKING:
     from sweep.runs.identity import canonical, configuration_hash, run_hash, source_digest
     from sweep.runs.index import Index
+    from sweep.runs.records import Cause, EnvironmentRecord, FinalRecord, IndexEntry, Run, TestRecord
     from sweep.runs.run_folder import RunFolder
     from sweep.runs.store import Store
     from sweep.runs.train import build_method, commit_failure, commit_pruned, load_dataset
@@ -39,9 +38,15 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Cause": "records",
+    "EnvironmentRecord": "records",
+    "FinalRecord": "records",
     "Index": "index",
+    "IndexEntry": "records",
+    "Run": "records",
     "RunFolder": "run_folder",
     "Store": "store",
+    "TestRecord": "records",
     "build_method": "train",
     "canonical": "identity",
     "commit_failure": "train",
@@ -54,7 +59,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    # These import torch, which whoever only reads records does without.
+    # These import torch, which whoever only reads texts or stamps does without.
     if name in _MODULES:
         return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,6 +14,7 @@ from typing import Any
 import data
 import methods
 from data.base import SPLIT_SEED, DatasetOptions, DatasetSource, corrupted
+from sweep.runs.code_texts import read_text_digests
 from sweep.runs.later_options import without_later
 from sweep.runs.module_imports import PACKAGES
 from sweep.runs.reached_code import CONTRACT, COUNTED, DIGITS, hex_digest, source_digest
@@ -169,19 +170,9 @@ def _covered(file: str) -> bool:
 def read_code_digest() -> str:
     """Digest every module of the four packages as they are now: another digest than :func:`code_digest` gives where the
     code has been rewritten since."""
-    return digest(_read_text_digests())
+    return digest(read_text_digests())
 
 
 @cache
 def _text_digests() -> dict[str, str]:
-    return _read_text_digests()
-
-
-def _read_text_digests() -> dict[str, str]:
-    """Digest the text of each module, by its path from the root."""
-    root = Path(__file__).resolve().parents[2]
-    found = sorted(file for package in PACKAGES for file in (root / package).rglob("*.py"))
-    # Hidden files are those of editors, which may lead nowhere; half a file may hold half a character.
-    files = [file for file in found if not file.name.startswith(".")]
-    texts = {file: file.read_text(encoding="utf-8", errors="replace") for file in files}
-    return {file.relative_to(root).as_posix(): hex_digest(text) for file, text in texts.items()}
+    return read_text_digests()

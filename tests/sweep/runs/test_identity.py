@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.small_runs import make_run
 
-from sweep.runs import identity
+from sweep.runs import code_texts
 from sweep.runs.identity import (
     canonical,
     choices_hash,
@@ -182,7 +182,7 @@ def test_files_of_editors_are_no_code(tmp_path: Path, monkeypatch: pytest.Monkey
         (tmp_path / package).mkdir()
     (tmp_path / "sweep" / "runs").mkdir()
     (tmp_path / "methods" / "mine.py").write_bytes(b"x = '\xc3")  # half a character, as of a file that is being written
-    monkeypatch.setattr(identity, "__file__", str(tmp_path / "sweep" / "runs" / "identity.py"))
+    monkeypatch.setattr(code_texts, "__file__", str(tmp_path / "sweep" / "runs" / "code_texts.py"))
     before = read_code_digest()
     (tmp_path / "methods" / ".#mine.py").symlink_to("user@host.1234")
     assert read_code_digest() == before
