@@ -221,7 +221,7 @@ class MirroredStore(Store):
     def publish(self, name: str) -> None:
         folder = self.results / name
         self._push(name, [folder / table for table in TABLES])
-        self._push(name, sorted((folder / "report").rglob("*")))
+        self._push(name, (folder / "report").rglob("*"))
 
     def _push(self, name: str, paths: Iterable[Path]) -> None:
         for path in paths:

@@ -84,6 +84,13 @@ def test_balance_pays_where_the_balanced_are_more_accurate(tmp_path: Path) -> No
     assert sentence.endswith("over 7 configurations, -1.00 (-1.00 to -1.00) over 3 seeds.")
 
 
+def test_the_sign_of_the_correlation_says_whether_balance_pays(tmp_path: Path) -> None:
+    parts = compared(tmp_path, slope=-0.02)
+    (found,) = balances(parts, parts.points, "accuracy")
+    for correlation, answer in ((-0.4, "balance pays"), (0.4, "balance does not pay, imbalance goes with accuracy")):
+        assert replace(found, correlation=correlation).sentence(0.01).startswith(f"On digits {answer}: rank")
+
+
 def test_balance_does_not_pay_where_the_imbalanced_are_more_accurate(tmp_path: Path) -> None:
     parts = compared(tmp_path, slope=0.02)
     (sentence,) = balance_sentences(parts)

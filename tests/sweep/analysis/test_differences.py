@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 from support.seed_frames import frame
 
-from sweep.analysis.differences import differences, power_text
+from sweep.analysis.differences import differences, power_between, power_text
 from sweep.analysis.many_to_one import detectable_difference
+from sweep.analysis.noise import pooled_noise
 
 
 def test_differences_are_paired_within_a_dataset() -> None:
@@ -85,6 +87,58 @@ def test_of_several_runs_of_one_seed_the_first_counts() -> None:
 )
 def test_power_is_said(detectable: list[float], said: str) -> None:
     assert power_text(pd.DataFrame({"detectable": detectable})) == said
+
+
+FOUND = "would have been found with 80 % probability"
+
+
+def test_what_can_be_found_between_any_two_is_told_of_their_noise() -> None:
+    values = np.array([[0.50, 0.52, 0.55], [0.60, 0.66, 0.61], [0.71, 0.70, 0.74]])
+    rows = frame(dict(enumerate(values.tolist())))
+    points = 100 * detectable_difference(pooled_noise(values)[0], 3, 2)
+    between = "of m between one that was named beforehand and any other"
+    said = f"of 3 configurations with 3 seeds on d, a difference of {points:.1f} points {between} {FOUND}"
+    assert power_between(rows, "m", ["x"]) == said
+    # What lost a run is left out of it; nor does a second dataset of one configuration say anything.
+    lost = frame({9: [0.9, "failed", 0.9]})
+    one = frame({0: [0.1, 0.2]}, dataset="e")
+    assert power_between(pd.concat([lost, rows, one], ignore_index=True), "m", ["x"]) == said
+    two = power_between(pd.concat([rows, rows.assign(dataset="e")], ignore_index=True), "m", ["x"])
+    assert two == f"{said}; {said.replace('on d', 'on e')}"
+    assert power_between(one, "m", ["x"]) == power_between(rows.iloc[:0], "m", ["x"]) == ""
+
+
+def test_what_agrees_can_be_told_apart_beyond_rounding_alone() -> None:
+    rows = frame({0: [0.5, 0.5, 0.5], 1: [0.6, 0.6, 0.6]})
+    points = 100 * detectable_difference(0.1 / math.sqrt(12), 3, 1)
+    assert f"a difference of {points:.1f} points of m between" in power_between(rows, "m", ["x"])
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {0: [0.5], 1: [0.6]},
+            "of 2 configurations with 1 seed on d, no difference of m can be judged: nothing repeats",
+        ),
+        (
+            {0: [0.1, 0.9], 1: [0.9, 0.1]},
+            "of 2 configurations with 2 seeds on d, no difference at all of m between one",
+        ),
+    ],
+)
+def test_without_repeats_or_with_much_noise_nothing_can_be_found(
+    values: dict[object, list[float | str]], said: str
+) -> None:
+    assert power_between(frame(values), "m", ["x"]).startswith(said)
+
+
+def test_between_any_two_on_several_splits_the_means_of_the_splits_count() -> None:
+    splits = {0: ([0.5, 0.6], [0.6, 0.8]), 1: ([0.7, 0.7], [0.9, 0.7]), 2: ([0.5, 0.7], [0.8, 0.8])}
+    rows = pd.concat([frame({0: a, 1: b}, split=split) for split, (a, b) in splits.items()], ignore_index=True)
+    points = 100 * detectable_difference(pooled_noise(np.array([[0.55, 0.7, 0.6], [0.7, 0.8, 0.8]]))[0], 3, 1)
+    said = power_between(rows, "m", ["x"])
+    assert said.startswith(f"of 2 configurations with 3 splits on d, a difference of {points:.1f} points of m")
 
 
 def test_several_splits_are_judged_by_their_means_over_common_runs() -> None:

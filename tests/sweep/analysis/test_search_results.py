@@ -12,6 +12,7 @@ from optuna.distributions import FloatDistribution
 from support.optuna_studies import random_search
 
 from sweep.analysis.search_results import LEAST_TRIALS, SearchResult, importances, search_results
+from sweep.search import journal as journal_module
 
 MODULE = import_module("sweep.analysis.search_results")  # the room has a function of this name
 
@@ -37,6 +38,20 @@ def test_a_study_is_read_with_label_dataset_and_objective(tmp_path: Path) -> Non
     values = [found.value(trial) for trial in found.trials("COMPLETE")]
     assert values == [100 * float(trial.value or 0) for trial in found.trials("COMPLETE")]
     assert found.best_so_far([3, 1, 4]).tolist() == [3, 3, 4]
+
+
+def test_studies_come_in_the_order_of_their_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journals = [tmp_path / f"study-{name}.journal" for name in ("c", "a", "b")]
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: iter(journals))
+    opened = list[str]()
+
+    def open_read_only(journal: Path) -> optuna.storages.InMemoryStorage:
+        opened.append(journal.name)
+        return optuna.storages.InMemoryStorage()
+
+    monkeypatch.setattr(journal_module, "open_read_only", open_read_only)
+    assert search_results(tmp_path, "accuracy") == []
+    assert opened == ["study-a.journal", "study-b.journal", "study-c.journal"]
 
 
 def test_the_importance_of_what_matters_exceeds_chance(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from support.synthetic_results import Results, two_splits
 
 from sweep.analysis.parts import Parts
-from sweep.analysis.standings import leader_sentences, standings
+from sweep.analysis.standings import _of_first_label, leader_sentences, standings
 from sweep.results.tables import columns_of, load
 
 PLAIN, LOSSES = {"unimodal_loss_weight": 0.0}, {"unimodal_loss_weight": 1.0}
@@ -105,6 +105,11 @@ def test_a_baseline_that_leads_is_said_to_lead(tmp_path: Path) -> None:
     assert table.set_index("label")["joint_verdict"]["iprm"] == "no difference shown"
     (sentence,) = leader_sentences(standings(sweep_of(tmp_path / "none", iprm=0.701)))
     assert sentence.endswith("no method is shown to be better.")
+
+
+@pytest.mark.parametrize(("labels", "kept"), [("aba", [0, 2]), ("abb", [0]), ("a", [0]), ("", [])])
+def test_of_several_entries_of_one_method_the_first_is_the_baseline(labels: str, kept: list[int]) -> None:
+    assert _of_first_label(pd.DataFrame({"label": list(labels)})).index.tolist() == kept
 
 
 def test_what_lost_seeds_is_not_claimed_and_two_seeds_judge_nothing(tmp_path: Path) -> None:

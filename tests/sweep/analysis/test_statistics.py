@@ -90,6 +90,7 @@ def test_curve_counts_what_it_leaves_out() -> None:
     rows = frame({0.5: [0.4, "failed", 0.6], 0.1: [0.2, 0.4, "missing"], 0.9: ["pruned", "diverged", "running"]})
     table = statistics.curve(rows, "x", "m")
     assert table["value"].tolist() == [0.1, 0.5, 0.9]
+    assert table.index.tolist() == [0, 1, 2]
     assert table["mean"].tolist()[:2] == pytest.approx([0.3, 0.5])
     assert math.isnan(table["mean"][2])
     assert table["n"].tolist() == [2, 2, 0]

@@ -242,6 +242,8 @@ def test_each_checkpoint_sends_what_is_new_and_itself_last(
         folder.save_checkpoint({"x": torch.ones(1)})
         assert sent == ["metrics.jsonl", "checkpoint.pt"]
     sent.clear()
+    folder._append("further.jsonl", "{}")
+    folder._remove("further.jsonl")
     folder.commit(FinalRecord(status="done"))
     assert sent == ["test.json", "final.json"]
 

@@ -26,6 +26,11 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"memory://{uuid.uuid4().hex}/results" if request.param == "memory" else (tmp_path / "remote").as_uri()
 
 
+def test_a_store_elsewhere_is_called_by_its_uri(tmp_path: Path) -> None:
+    uri = (tmp_path / "remote").as_uri()
+    assert (open_store(uri).address, str(open_store(uri))) == (uri, uri)
+
+
 @pytest.mark.parametrize("ending", ["", "/"])
 def test_results_elsewhere_and_one_sweep_of_them_are_brought_here(tmp_path: Path, ending: str) -> None:
     remote = tmp_path / "remote"
