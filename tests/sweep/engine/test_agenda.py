@@ -8,6 +8,7 @@ import pytest
 from support.hand_driven_agenda import Driver
 from support.hand_driven_search import study
 
+from sweep.engine import agenda
 from sweep.engine.tasks import Task
 from sweep.runs.records import FinalRecord
 from sweep.search.proposals import Nothing
@@ -47,6 +48,19 @@ def test_running_again_is_nothing_to_do_and_extending_runs_the_new_points_only(t
 def test_force_trains_everything_once_more(tmp_path: Path) -> None:
     Driver(tmp_path, **GRID).run_all()
     assert len(Driver(tmp_path, force=True, **GRID).run_all()) == 6
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_race_is_logged_in_the_folder_of_its_sweep_and_anew_where_all_is_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    logged = list[tuple[Path, bool]]()
+    monkeypatch.setattr(agenda, "RaceLog", lambda path, fresh: logged.append((path, fresh)))
+    Driver(tmp_path, force, **GRID)
+    assert logged == []
+    search = {"algorithm": "random", "configurations": 2, "racing": True}
+    driver = Driver(tmp_path, force, vary={"alpha": {"uniform": [0.1, 0.9]}}, search=search, seeds=[0, 1])
+    assert logged == [(tmp_path / "results" / driver.plan.sweep.name / "race.jsonl", force)]
 
 
 def test_looking_ahead_loses_no_task(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from sweep.plan.configurations import Configuration, Role
 from sweep.runs.identity import run_hash
 from sweep.runs.records import FinalRecord
 from sweep.runs.store import Store
+from sweep.search.early_stopping import StoppingRule
 from sweep.search.racing import Decision, RaceLog
 
 ASHA = {"name": "asha", "grace": 1, "reduction": 2}
@@ -80,6 +81,21 @@ def test_what_an_earlier_driver_trained_is_compared_with(tmp_path: Path) -> None
         folder.append(make_epoch(epoch).model_copy(update={"metrics": {"validation_accuracy": 0.9}}))
     further.learn(earlier, folder, ended=True)
     assert further.should_stop(task(configuration(2)), 1, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("stoppable", "ended", "heard"), [(True, True, ["learn", "close"]), (True, False, ["learn"]), (False, True, [])]
+)
+def test_of_an_earlier_drivers_run_the_rule_hears_the_end_only_where_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stoppable: bool, ended: bool, heard: list[str]
+) -> None:
+    further, seen = FurtherSeeds(make_sweep(tmp_path, scheduler=ASHA), None), list[str]()
+    monkeypatch.setattr(StoppingRule, "learn", lambda rule, key, judged: seen.append("learn"))
+    monkeypatch.setattr(StoppingRule, "close", lambda rule, key: seen.append("close"))
+    further.learn(task(configuration(1), stoppable=stoppable), Store(tmp_path / "results").run("0123"), ended)
+    assert seen == heard
+    further.close(task(configuration(1), stoppable=stoppable))
+    assert seen == [*heard, *["close"] * stoppable]
 
 
 def test_in_a_race_seeds_come_one_by_one_until_the_leader_is_clearly_better(tmp_path: Path) -> None:

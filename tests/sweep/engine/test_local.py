@@ -6,6 +6,7 @@ import io
 import resource
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,13 @@ from data.base import DataError, Dataset
 from data.digits import Digits, DigitsOptions
 from data.registry import Found
 from sweep.config import load
+from sweep.engine import local
 from sweep.engine.execute import Execution, execute
 from sweep.engine.on_ray.session import RaySession
 from sweep.engine.progress import Progress
 from sweep.runs.records import FinalRecord
 from sweep.runs.store import Store
+from sweep.storage.files import LockedError
 
 SWEEP: dict[str, Any] = {
     "method": "iprm",
@@ -96,6 +99,28 @@ class Fragile(Digits):
         if not Path(options.file).exists():
             raise DataError(f"{options.file}: no such file")
         return super().load(options)
+
+
+def test_after_each_epoch_it_is_asked_whether_the_run_is_still_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, shown = list[str](), list[tuple[Any, ...]]()
+
+    def check_held() -> None:
+        asked.append("held")
+        if len(asked) == 2:
+            raise LockedError("another driver may hold it")
+
+    records = [
+        SimpleNamespace(epoch=n, epochs=3, metrics={"validation_accuracy": n}, selectable=None) for n in (1, 2, 3)
+    ]
+    monkeypatch.setattr(local, "train", lambda run, folder, timeout, checkpoint_every: iter(records))
+    store = SimpleNamespace(check_held=check_held, run=lambda run_hash: None)
+    sweep = SimpleNamespace(timeout=None, checkpoint_every=1.0)
+    agenda: Any = SimpleNamespace(plan=SimpleNamespace(sweep=sweep), store=store)
+    progress: Any = SimpleNamespace(epoch=lambda *told: shown.append(told))
+    task: Any = SimpleNamespace(hash="abc", run=SimpleNamespace(metric="accuracy"))
+    with pytest.raises(LockedError, match="another driver"):
+        local._train(task, agenda, progress)
+    assert shown == [("abc", 1, 3, 1), ("abc", 2, 3, 2)]
 
 
 def test_a_dataset_that_disappears_fails_its_runs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,6 +181,9 @@ def test_one_that_hangs_is_not_waited_for(tmp_path: Path, service: Service, monk
     logger = logger_of(tmp_path, warnings)
     logger.started(make_task())
     logger.close()
+    waiting = logger._news.qsize()
+    logger.finished(make_task(), FinalRecord(status="done"))
+    assert logger._news.qsize() == waiting  # it is told nothing more
     answer.set()
     assert warnings == ["mlflow: no answer for 0.01 s; the last runs are not logged whole"]
 
