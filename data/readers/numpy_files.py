@@ -86,4 +86,8 @@ def reading() -> Iterator[None]:
         raise
     except Exception as error:  # zipfile, zlib, numpy and its parser of headers each raise a dozen kinds
         said = str(error).strip().splitlines()
+        if (
+            said and "pickle" in said[0]
+        ):  # numpy's guess of all that it does not know, with the advice to load it unsafely
+            raise NumpyFileError("it holds Python objects, or is of another format") from error
         raise NumpyFileError(said[0] if said else type(error).__name__) from error

@@ -15,6 +15,7 @@ from sweep.commands import listing, method_pages
 from sweep.commands.console import terminal
 from sweep.commands.exit_codes import DONE
 from sweep.commands.terminal import print_refusals
+from sweep.config import ConfigError
 
 TABLES: dict[str, tuple[Callable[[], Table], Sequence[Registry[Any]]]] = {
     "methods": (listing.methods_table, [methods.METHODS]),
@@ -25,7 +26,12 @@ TABLES: dict[str, tuple[Callable[[], Table], Sequence[Registry[Any]]]] = {
 
 
 def run_command(options: argparse.Namespace) -> int:
-    """Print what is asked for. Raises ConfigError for an unknown method."""
+    """Print what is asked for. Raises ConfigError for an unknown method, and for one where none is asked for."""
+    if options.of and options.what not in ("method", "hyperparameters"):
+        raise ConfigError(
+            f"list {options.what} lists all of them, not {options.of[0]!r} alone; list method and list hyperparameters "
+            "take names"
+        )
     if options.what in TABLES:
         made, registries = TABLES[options.what]
         terminal().print(made())

@@ -6,9 +6,12 @@ sweep, 130 interrupted. Each command lies in the module of its name and is impor
 from __future__ import annotations
 
 import argparse
+import difflib
+import re
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 from sweep.commands.exit_codes import DONE, FAILED, INTERRUPTED, LOCKED, MISTAKE
 from sweep.commands.output import make_outputs_unfailing, print_warnings_as_lines, say_what_was_lost
@@ -38,13 +41,24 @@ ANSWERED = ("show", "run", "report")
 """Commands that may have been answered before."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that knows which word was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message, with the nearest of the words that were possible, and exit."""
+        if wrong := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
+            near = difflib.get_close_matches(wrong[1], re.findall(r"[\w-]+", wrong[2]), 1)
+            message += f"; did you mean {near[0]}?" if near else ""
+        super().error(message)
+
+
 def argument_parser() -> argparse.ArgumentParser:
     """Build the parser of every command."""
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument("--file", type=Path, default=Path("sweeps.yaml"), help="the sweeps (default: sweeps.yaml)")
     common.add_argument("--results", default="results", help="folder, or URI like s3://bucket/x (default: results)")
 
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="python -m sweep",
         description="Hyperparameter and method sweeps of balanced multimodal learning, on Ray.",
         epilog=EXAMPLES,
@@ -88,7 +102,9 @@ def argument_parser() -> argparse.ArgumentParser:
     listing.add_argument(
         "what", choices=["methods", "method", "datasets", "encoders", "recipes", "sweeps", "hyperparameters"]
     )
-    listing.add_argument("of", nargs="*", metavar="METHOD", help="method, hyperparameters: which (default: all)")
+    listing.add_argument(
+        "of", nargs="*", default=(), metavar="METHOD", help="method, hyperparameters: which (default: all)"
+    )
 
     validate = command("validate", "check the whole file; names every mistake with its line")
     validate.add_argument("overrides", nargs="*", metavar="key=value", help="values to override in every sweep")

@@ -132,7 +132,7 @@ def check_encoders(sweep: Sweep) -> Iterator[Problem]:
     for modality in sweep.encoders:
         path = ("encoders", modality)
         spare = not sweep.from_command_line(path) and (modality in others or sweep.from_command_line(("datasets",)))
-        if modality not in used and not spare:
+        if used and modality not in used and not spare:  # none: of a dataset whose own options are refused
             yield sweep.problem(path, f"no modality called {modality!r}", nearest(modality, used))
 
 

@@ -47,8 +47,8 @@ def _long_form(entry: Any) -> Any:
     """Write out an entry of ``methods``, with its label."""
     if isinstance(entry, str):
         return {"method": entry, "label": entry}
-    if isinstance(entry, dict) and "method" in entry:
-        return {"label": entry["method"], **entry}
+    if isinstance(entry, dict):
+        return {"label": entry.get("method", "?"), **entry}
     return entry
 
 

@@ -322,7 +322,7 @@ def _check_batches(sweep: Sweep, train: Recipe, layers: _Layers) -> Iterator[Pro
     if batch % workers:
         near = max(2, batch // workers) * workers
         yield sweep.problem(
-            path, f"a batch of {batch} samples cannot be shared evenly by {workers} workers", f"{near} can"
+            path, f"a batch of {batch} samples cannot be shared evenly by {workers} workers", f"one of {near} can"
         )
     elif batch < 2 * workers:
         yield sweep.problem(

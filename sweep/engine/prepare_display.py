@@ -27,7 +27,7 @@ class PreparationDisplay(Watcher):
     def __init__(self, console: Console, work: Preparation) -> None:
         self._console, self._work = console, work
         self._done = self._total = 0
-        self._began = self._last_line = time.monotonic()
+        self._began = self._decoding = self._last_line = time.monotonic()
         self._live = Live(console=console, refresh_per_second=4, transient=True, get_renderable=self._render)
 
     def __enter__(self) -> PreparationDisplay:
@@ -39,10 +39,12 @@ class PreparationDisplay(Watcher):
         if self._live.is_started:
             self._live.stop()
         if self._total:
-            self._say(f"{preparation_name(self._work)}: {self._counts()}, {time.monotonic() - self._began:.0f} s")
+            seconds = time.monotonic() - self._began
+            self._say(f"{preparation_name(self._work)}: {self._counts(seconds)}, {seconds:.0f} s")
 
     def expect(self, total: int) -> None:
         self._total = total
+        self._began = self._decoding = self._last_line = time.monotonic()
         work = self._work
         near = list(work.folder.siblings(work.dataset, work.profile))
         changed = near[0].content.changes(work.content) if near else []
@@ -59,23 +61,30 @@ class PreparationDisplay(Watcher):
             self._live.start()
 
     def advance(self, samples: int) -> None:
+        if not samples:
+            self._decoding = time.monotonic()
+            return
         self._done += samples
         if not self._console.is_terminal and time.monotonic() - self._last_line > LOG_EVERY:
             self._last_line = time.monotonic()
-            self._say(f"{preparation_name(self._work)}: {self._counts()}")
+            self._say(f"{preparation_name(self._work)}: {self._counts_and_rest()}")
 
     def _say(self, line: str) -> None:
         self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
-    def _counts(self) -> str:
-        rate, ahead = self._done / max(time.monotonic() - self._began, 1e-9), ""
+    def _counts(self, seconds: float) -> str:
+        rate = self._done / max(seconds, 1e-9)
+        return f"{self._done} of {self._total} samples prepared, {rate:.3g} a second"
+
+    def _counts_and_rest(self) -> str:
+        seconds, ahead = time.monotonic() - self._decoding, ""
         if 0 < self._done < self._total:
-            ahead = f", {_duration((self._total - self._done) / rate)} left"
-        return f"{self._done} of {self._total} samples prepared, {rate:.3g} a second{ahead}"
+            ahead = f", {_duration((self._total - self._done) * seconds / self._done)} left"
+        return self._counts(seconds) + ahead
 
     def _render(self) -> Group:
         bar = ProgressBar(total=max(self._total, 1), completed=self._done, width=40)
-        return Group(Text(f"{preparation_name(self._work)}: {self._counts()}", style="bold"), bar)
+        return Group(Text(f"{preparation_name(self._work)}: {self._counts_and_rest()}", style="bold"), bar)
 
 
 def _duration(seconds: float) -> str:

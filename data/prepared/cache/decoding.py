@@ -9,7 +9,7 @@ from data.prepared.cache.preparation import Preparation, Shard
 from data.prepared.cache.records import Marker, Meta
 
 Advance = Callable[[int], None]
-"""Is told how many samples have just been prepared."""
+"""Is told how many samples have just been prepared; none: that the processes have started, and decoding begins."""
 
 
 Runner = Callable[[Sequence[Shard], Advance], Iterator[Marker]]
@@ -23,7 +23,7 @@ class Watcher:
         """Hear that so many samples are to be decoded."""
 
     def advance(self, samples: int) -> None:
-        """Hear that so many of them have just been."""
+        """Hear that so many of them have just been; none: that decoding begins now."""
 
 
 def prepare(work: Preparation, run: Runner | None = None, watcher: Watcher | None = None) -> Meta:

@@ -31,7 +31,7 @@ def pool_runner(workers: int) -> Runner:
     """Decode shards in ``workers`` processes, which end with this one however it ends."""
 
     def run(shards: Sequence[Shard], advance: Advance) -> Iterator[Marker]:
-        if workers == 1 or len(shards) == 1:
+        if workers == 1 or len(shards) <= 1:
             yield from run_here(shards, advance)
             return
         context = multiprocessing.get_context("spawn")
@@ -48,6 +48,8 @@ def _spread(pool: ProcessPoolExecutor, workers: int, shards: Sequence[Shard], ad
     ahead = deque((shard, False) for shard in shards)
     running: dict[Future[Marker | None], Shard] = {}
     try:
+        pool.submit(int).result()
+        advance(0)
         while ahead or running:
             while ahead and len(running) < AHEAD * workers:
                 shard, waits = ahead.popleft()

@@ -218,7 +218,7 @@ class Preparation:
         if len(lost) > self.allowed * total:
             kind = DataError if skipped else AbsentDataError
             raise kind(
-                f"{self.dataset}: {len(lost)} of {total} samples cannot be used, {100 * len(lost) / total:.2g} % where "
+                f"{self.dataset}: {len(lost)} of {total} samples cannot be used, {100 * len(lost) / total:.3g} % where "
                 f"allowed_missing is {100 * self.allowed:g} %: {_first(lost)}; complete or repair them, or raise "
                 "allowed_missing"
             )

@@ -44,16 +44,20 @@ def split_name(value: object, where: str) -> SplitName:
 def number_labels(
     values: Sequence[object], given: Sequence[str] | None, where: Callable[[int], str]
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Give labels int64 [n] and names of the classes. values: words, or whole numbers from 0; given: names of the
-    classes, in their order (default: words sorted; "0", "1", ... up to the largest). Raises DataError."""
-    texts = [plain_text(value) for value in values]
+    """Give labels int64 [n] and names of the classes. values: words, or whole numbers from 0, also as 0.0, 1.0; given:
+    names of the classes, in their order (default: words sorted; "0", "1", ... up to the largest). Raises DataError."""
+    texts = [plain_text(_without_point(value)) for value in values]
     names = None if given is None else tuple(map(plain_text, given))
     if names and (twice := [name for name, count in Counter(names).items() if count > 1]):
         raise DataError(f"{where(0)}: {twice[0]!r} stands twice among the names of the classes; give each its own")
     if all(_WHOLE.fullmatch(text) for text in texts):
         return _counted([int(text) for text in texts], names, where)
-    if any(isinstance(value, float) for value in values):
-        raise DataError(f"{where(0)} is {values[0]}; labels must be whole numbers from 0, or words")
+    for row, value in enumerate(values):
+        if isinstance(value, float) and not value.is_integer():
+            raise DataError(
+                f"{where(row)} is {value}; labels must be whole numbers from 0, or words: number the classes, or leave "
+                "such samples out"
+            )
     if len(set(texts)) == 1 and not names:
         raise DataError(f"{where(0)}: every sample has the label {texts[0]!r}; there must be two classes or more")
     names = names or tuple(sorted(set(texts)))
@@ -66,6 +70,11 @@ def number_labels(
     return np.array([numbers[text] for text in texts], np.int64), names
 
 
+def _without_point(value: object) -> object:
+    """Write a whole number as such: NumPy's zeros and CSV readers make 1.0 of 1."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _counted(
     numbers: Sequence[int], names: tuple[str, ...] | None, where: Callable[[int], str]
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -73,15 +82,16 @@ def _counted(
     count = len(names) if names else max(2, max(numbers, default=0) + 1)
     for row, number in enumerate(numbers):
         if not 0 <= number < count:
-            raise DataError(f"{where(row)} is {number}; labels go from 0 to {count - 1}")
+            remedy = "name all classes, in their order" if names else "number them from 0 without gaps"
+            raise DataError(f"{where(row)} is {number}; labels go from 0 to {count - 1}; {remedy}")
     there = set(numbers)
     if not names and len(there) == 1:
         raise DataError(f"{where(0)}: every sample has the label {numbers[0]}; there must be two classes or more")
     if not names and len(there) < count:
         empty = next(number for number in range(count) if number not in there)
         raise DataError(
-            f"{where(0)}: no sample has the label {empty}, though labels go up to {count - 1}; number them from 0 "
-            "without gaps, or name the classes"
+            f"{where(numbers.index(count - 1))} is {count - 1}, and no sample has the label {empty}; number them from "
+            "0 without gaps, or name the classes"
         )
     return np.array(numbers, np.int64), names or tuple(map(str, range(count)))
 

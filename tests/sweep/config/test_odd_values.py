@@ -18,6 +18,11 @@ MANIFEST = (
     [
         ("sweeps:\n  s:\n    method: null\n    datasets: [digits]\n", 3, "expected the name of a method, or a mapping"),
         ("sweeps:\n  s:\n    methods: [null]\n    datasets: [digits]\n", 3, "expected the name of a method"),
+        (
+            "sweeps:\n  s:\n    methods: [{metod: joint}]\n    datasets: [digits]\n",
+            3,
+            r"methods\[0\]\.method: is missing\n.*no key called 'metod'; did you mean method\?$",
+        ),
         (MANIFEST % "{kind: audoi}", 5, r"a\.kind: 'audoi' is not possible: expected audio, .* did you mean audio\?"),
         (MANIFEST % "{}", 5, r"a\.kind: is missing; there are: audio, image, video, text"),
         (MANIFEST % "5", 5, "expected a mapping, not 5"),

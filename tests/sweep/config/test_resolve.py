@@ -163,15 +163,15 @@ def test_the_command_line_replaces_what_entry_or_sweep_say_of_a_part(one):
     [
         (
             "resources: {workers: 3}",
-            "resources.workers: a batch of 64 samples cannot be shared evenly by 3 workers; 63 can",
+            "resources.workers: a batch of 64 samples cannot be shared evenly by 3 workers; one of 63 can",
         ),
         (
             "resources: {workers: 40}",
-            "resources.workers: a batch of 64 samples cannot be shared evenly by 40 workers; 80 can",
+            "resources.workers: a batch of 64 samples cannot be shared evenly by 40 workers; one of 80 can",
         ),
         (
             "resources: {workers: 5}, train: {batch_size: 4}",
-            "train.batch_size: a batch of 4 samples cannot be shared evenly by 5 workers; 10 can",
+            "train.batch_size: a batch of 4 samples cannot be shared evenly by 5 workers; one of 10 can",
         ),
         (
             "resources: {workers: 2}, vary: {train.batch_size: {grid: [2, 4]}}",

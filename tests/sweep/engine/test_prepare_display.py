@@ -22,12 +22,15 @@ def test_the_display_knows_rate_and_time_left(tmp_path: Path, monkeypatch: pytes
     out = io.StringIO()
     work = shelf(write_shelf(tmp_path / "shelf"))
     with PreparationDisplay(Console(file=out, width=160), work) as display:
+        now[0] += 100  # lists are read
         display.expect(40)
+        now[0] += 4
+        display.advance(0)  # processes have started
         now[0] += 10
         display.advance(5)
         now[0] += 20
         display.advance(10)
-        now[0] += 10
+        now[0] += 6
         display.advance(25)
     assert out.getvalue().splitlines() == [
         "shelf (short): preparing 40 of 52 samples",
@@ -65,7 +68,7 @@ def test_in_a_log_a_line_comes_now_and_then_and_none_where_all_is_there(
             assert not display._live.is_started
     assert out.getvalue().splitlines()[1:] == [
         "shelf (short): 10 of 40 samples prepared, 0.333 a second, 2 min left",
-        "shelf (short): 15 of 40 samples prepared, 0.333 a second, 75 s left, 45 s",
+        "shelf (short): 15 of 40 samples prepared, 0.333 a second, 45 s",
     ]
     out = io.StringIO()
     with PreparationDisplay(Console(file=out, width=160), work) as display:

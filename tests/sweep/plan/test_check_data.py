@@ -54,7 +54,7 @@ def nan_in(row: int) -> dict[str, Any]:
 FAULTS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({}, {"encoders": {"sound": "cnn"}}, "s.encoders.sound: encoder cnn cannot take a sample of shape [12]; it takes"),
     ({"image": np.zeros((N - 1, 1, 8, 8))}, {}, "s.data.arrays: set.npz: image has 299 samples, labels has 300"),
-    ({"labels": np.arange(N) % 3 + 1}, {}, "s.data.arrays: set.npz: labels[0]: no sample has the label 0, though"),
+    ({"labels": np.arange(N) % 3 + 1}, {}, "s.data.arrays: set.npz: labels[2] is 3, and no sample has the label 0"),
     (nan_in(255), {}, "s.data.arrays: set.npz: sound[255] holds a number that is not finite; replace"),
     (
         {},

@@ -218,7 +218,7 @@ def test_corrupt_files_are_listed_with_their_reason_and_refused_past_the_share(r
         (root / f"train/00{number}_1.bin").write_bytes(b"")
     with pytest.raises(
         DataError,
-        match=r"2 of 52 .* 3.8 % where allowed_missing is 0 %: train/003_1 \(.*the file is empty\); train/005_1",
+        match=r"2 of 52 .* 3.85 % where allowed_missing is 0 %: train/003_1 \(.*the file is empty\); train/005_1",
     ):
         prepare(shelf(root))
     with pytest.raises(DataError, match=r"allowed_missing is 2 %"):

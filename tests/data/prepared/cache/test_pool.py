@@ -25,6 +25,10 @@ def test_several_processes_write_the_same_bytes_as_one(root: Path, caches: Path)
     assert contents(caches) == several
 
 
+def test_several_processes_have_nothing_to_do_where_only_the_list_has_changed() -> None:
+    assert list(pool_runner(2)([], CountingWatcher().advance)) == []
+
+
 def test_a_decoder_that_crashes_is_an_error_that_names_samples(root: Path) -> None:
     (root / "validation/002_0.bin").write_bytes(b"crash")
     with pytest.raises(DataError, match=r"a decoder crashed it, .*validation/000_0 to validation/005_1.*run again"):

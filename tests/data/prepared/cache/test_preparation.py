@@ -124,7 +124,7 @@ def test_what_is_pending_are_the_shards_with_what_is_missing_alone(root: Path) -
 
 def test_nothing_may_be_missing_unless_it_is_said() -> None:
     work = listed(30, (("m", "no file"),))
-    with pytest.raises(DataError, match="1 of 33 samples cannot be used, 3 % where allowed_missing is 0 %"):
+    with pytest.raises(DataError, match=r"1 of 33 samples cannot be used, 3.03 % where allowed_missing is 0 %"):
         Preparation(work.dataset, work.profile, work.root, work.listing, work.forms).check()
 
 
@@ -158,6 +158,8 @@ def test_as_many_samples_as_allowed_may_be_missing_and_the_first_of_too_many_are
     with pytest.raises(DataError, match=r"d: 8 of 40 .* 20 % where allowed_missing is 19 %: m0 \(no file\); .*; m4 "
                        r"\(no file\); and 3 more; complete"):  # fmt: skip
         listed(30, missing, allowed=0.19).check()
+    with pytest.raises(DataError, match=r"398 of 400 samples cannot be used, 99.5 % where"):
+        listed(0, tuple((f"m{n}", "no file") for n in range(398))).check()
     with pytest.raises(DataError, match=r"m4 \(no file\); complete"):
         listed(30, missing[:5]).check()
     lost = [Skipped(split="train", row=n, id=f"train-{n}", reason="empty") for n in range(2)]

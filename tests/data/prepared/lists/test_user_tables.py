@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -40,19 +42,23 @@ def test_words_are_numbered_in_their_order_or_in_the_given_one() -> None:
     assert (labels.tolist(), names) == ([0, 2, 0], ("b", "c", "a"))
     labels, names = number_labels([0, 1, 2], None, place)
     assert (labels.tolist(), names) == ([0, 1, 2], ("0", "1", "2"))
+    labels, names = number_labels([1.0, 0.0, -0.0], None, place)
+    assert (labels.tolist(), names) == ([1, 0, 0], ("0", "1"))
 
 
 @pytest.mark.parametrize(
     ("values", "given", "message"),
     [
-        ([0, 2], None, "row 0: no sample has the label 1"),
-        ([0, 5], ["a", "b"], "row 1 is 5; labels go from 0 to 1"),
-        ([0.5, 1.0], None, "labels must be whole numbers from 0, or words"),
+        ([0, 2], None, "row 1 is 2, and no sample has the label 1; number them from 0"),
+        ([0, 5], ["a", "b"], "row 1 is 5; labels go from 0 to 1; name all classes"),
+        ([1.0, 0.5], None, "row 1 is 0.5; labels must be whole numbers from 0, or words: number the classes"),
+        ([0.0, 1.0, math.nan], None, "row 2 is nan; labels must be whole numbers"),
+        ([0.0, 2.0], None, "row 1 is 2, and no sample has the label 1"),
         (["a", "c"], ["a", "b"], "row 1: unknown label 'c'"),
         (["a", ""], None, "row 1 is empty"),
-        ([0, 10**12], None, "row 0: no sample has the label 1, though labels go up to 1000000000000"),
+        ([0, 10**12], None, "row 1 is 1000000000000, and no sample has the label 1"),
         (["0", "9" * 40], ["a", "b"], "row 1 is 9{40}; labels go from 0 to 1"),
-        (["-1", "0"], None, "row 0 is -1; labels go from 0 to 1"),
+        (["-1", "0"], None, "row 0 is -1; labels go from 0 to 1; number them from 0"),
         (["a", "a "], None, "row 0: every sample has the label 'a'; there must be two classes"),
         (["a", "b"], ["a", " a"], "row 0: 'a' stands twice among the names of the classes"),
     ],
