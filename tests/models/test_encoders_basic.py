@@ -6,10 +6,12 @@ import math
 
 import pytest
 import torch
+from support.tiny_encoders import number_bounds
 from torch import nn
 
 from models.batchnorm import SynchronizedBatchNorm
 from models.encoders import build, describe
+from models.encoders.basic import MLPOptions, SmallCNNOptions
 
 
 def test_mlp_by_its_layers() -> None:
@@ -92,3 +94,8 @@ def test_sizes_of_the_defaults_are_told_without_computing(
 ) -> None:
     found = describe(name, shape)
     assert found == {"parameters": parameters, "out_dim": out_dim, "tokens": tokens, "stages": stages}
+
+
+def test_sizes_have_bounds_that_still_fit_a_machine() -> None:
+    assert number_bounds(MLPOptions) == {"width": (1, 16_384), "depth": (1, 1_000)}
+    assert number_bounds(SmallCNNOptions) == {"width": (1, 16_384), "grid": (1, 256)}

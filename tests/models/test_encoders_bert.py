@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_encoders import assert_librarys_values, assert_shape_is_refused, pretrained, samples, tiny
+from support.tiny_encoders import (
+    assert_librarys_values,
+    assert_shape_is_refused,
+    number_bounds,
+    pretrained,
+    samples,
+    tiny,
+)
 from torch import nn
 
 from models.encoders import BertOptions
@@ -49,3 +56,10 @@ def test_keys_that_a_configuration_leaves_out_have_the_librarys_values() -> None
 )
 def test_shapes_that_do_not_fit_are_refused_with_those_that_do(name: str, shape: tuple[int, ...], takes: str) -> None:
     assert_shape_is_refused(name, shape, takes)
+
+
+def test_sizes_have_bounds_that_still_fit_a_machine() -> None:
+    assert number_bounds(BertOptions) == {
+        "width": (1, 16_384), "depth": (1, 1_000), "heads": (1, 1_000), "hidden": (1, 65_536),
+        "vocabulary": (2, 2_000_000), "positions": (1, 100_000), "dropout": (0, 1),
+    }  # fmt: skip

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny_encoders import TINY, assert_shape_is_refused, samples, tiny
+from support.tiny_encoders import TINY, assert_shape_is_refused, number_bounds, samples, tiny
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.encoders import build
+from models.encoders.cav_mae import CAVMAEOptions
 from models.positions import grid_sines
 
 
@@ -109,3 +110,9 @@ def test_cav_mae_checkpoints_that_do_not_fit(tmp_path: Path) -> None:
 )
 def test_shapes_that_do_not_fit_are_refused_with_those_that_do(name: str, shape: tuple[int, ...], takes: str) -> None:
     assert_shape_is_refused(name, shape, takes)
+
+
+def test_sizes_have_bounds_that_still_fit_a_machine() -> None:
+    assert number_bounds(CAVMAEOptions) == {
+        "width": (4, 16_384), "depth": (1, 1_000), "heads": (1, 1_000), "deviation": (0, None), "patch": (1, 4_096)
+    }  # fmt: skip

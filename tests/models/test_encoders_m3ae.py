@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_encoders import assert_shape_is_refused, samples, tiny
+from support.tiny_encoders import assert_shape_is_refused, number_bounds, samples, tiny
 from torch import Tensor
 from torch.nn import functional as F
 
 from models.encoders import build
+from models.encoders.m3ae import M3AEImageOptions, M3AETextOptions
 from models.positions import grid_sines
 
 
@@ -115,3 +116,9 @@ def test_images_of_one_channel_fit_and_those_without_a_pixel_do_not() -> None:
 )
 def test_shapes_that_do_not_fit_are_refused_with_those_that_do(name: str, shape: tuple[int, ...], takes: str) -> None:
     assert_shape_is_refused(name, shape, takes)
+
+
+def test_sizes_have_bounds_that_still_fit_a_machine() -> None:
+    common = {"width": (4, 16_384), "depth": (1, 1_000), "heads": (1, 1_000)}
+    assert number_bounds(M3AEImageOptions) == {**common, "patch": (1, 4_096)}
+    assert number_bounds(M3AETextOptions) == {**common, "vocabulary": (1, 2_000_000)}

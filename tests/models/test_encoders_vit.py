@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
+from support.tiny_encoders import number_bounds
 from torch import nn
 
-from models.encoders._vit import Block
+from models.encoders._vit import Block, TransformerOptions
 
 
 def test_a_block_is_torchs_pre_norm_layer() -> None:
@@ -33,3 +34,7 @@ def test_layers_start_xavier_uniform() -> None:
     bound = math.sqrt(6 / (96 + 3 * 96))
     assert 0.95 * bound < block.attn.qkv.weight.abs().max() <= bound
     assert not block.mlp.fc1.bias.any()
+
+
+def test_sizes_have_bounds_that_still_fit_a_machine() -> None:
+    assert number_bounds(TransformerOptions) == {"width": (4, 16_384), "depth": (1, 1_000), "heads": (1, 1_000)}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from models.encoders import Encoder, build
+from models.encoders.base import EncoderOptions
 
 VIT = {"width": 16, "depth": 2, "heads": 2}
 TEXT = {**VIT, "vocabulary": 50}
@@ -35,6 +36,16 @@ TINY: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
 """Options and shape of a sample."""
 if find_spec("timm") is not None:  # an extra, and so of the tests
     TINY["timm"] = ({"model": "test_vit"}, (3, 32, 48))
+
+
+def number_bounds(options: type[EncoderOptions]) -> dict[str, tuple[float | None, float | None]]:
+    """The least and the largest number that each option takes, whether or not the ends are included."""
+    found = {}
+    for name, field in options.model_json_schema()["properties"].items():
+        lowest, highest = (field.get(end, field.get(f"exclusiveM{end[1:]}")) for end in ("minimum", "maximum"))
+        if (lowest, highest) != (None, None):
+            found[name] = (lowest, highest)
+    return found
 
 
 def tiny(name: str, seed: int = 0, **options: Any) -> Encoder:
