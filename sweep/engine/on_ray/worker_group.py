@@ -176,8 +176,7 @@ class TrialWorkers:
             self._kill()
 
     def _kill(self) -> None:
-        if self._trainer.controller is not None:
-            ray.kill(self._trainer.controller)
+        self._trainer.kill_workers()
         self._thread.join()
 
 

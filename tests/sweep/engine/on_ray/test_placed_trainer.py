@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,11 @@ from ray.train.torch import TorchTrainer
 from ray.train.torch.config import _set_torch_distributed_env_vars, _setup_torch_process_group
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-from ray.train.v2._internal.constants import ENABLE_PREEMPTION_WATCHER_ENV_VAR
+from ray.train.v2._internal.constants import (
+    ENABLE_CONTROLLER_STRUCTURED_LOGGING_ENV_VAR,
+    ENABLE_PREEMPTION_WATCHER_ENV_VAR,
+)
+from ray.train.v2._internal.execution.worker_group import state, worker_group
 
 from sweep.engine.on_ray import placed_trainer
 from sweep.engine.on_ray.placed_trainer import FileTorchConfig, PlacedTrainer
@@ -28,54 +33,78 @@ def test_what_minds_placement_groups_and_datasets_is_left_out(monkeypatch: pytes
     assert bare(PlacedTrainer)._create_default_callbacks() == [kept]
 
 
-class Ray:
-    """Stands for Ray: notes what is started, awaited and killed."""
+class Controller:
+    """Stands for Train's, which runs to its end or fails."""
 
-    def __init__(self, broken: bool = False) -> None:
-        self.broken, self.seen = broken, list[Any]()
-        words = {name: SimpleNamespace(remote=lambda name=name: name) for name in ("run", "get_result")}
-        self.actor = SimpleNamespace(**words)
+    def __init__(self, **options: Any) -> None:
+        self.options, self.ran = options, False
 
-    def remote(self, **resources: Any) -> Any:
-        def actor(**options: Any) -> Any:
-            self.seen.append(options)
-            return self.actor
+    async def run(self) -> None:
+        self.ran = True
+        if self.options["broken"]:
+            raise RuntimeError("run")
 
-        self.seen.append(resources)
-        return lambda kind: SimpleNamespace(remote=actor)
-
-    def get(self, awaited: str) -> str:
-        self.seen.append(f"get {awaited}")
-        if self.broken:
-            raise RuntimeError(awaited)
-        return f"result of {awaited}"
-
-    def kill(self, actor: Any) -> None:
-        assert actor is self.actor
-        self.seen.append("kill")
+    def get_result(self) -> str:
+        assert self.ran
+        return "the result"
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_the_controller_takes_no_processor_and_goes_with_its_run(monkeypatch: pytest.MonkeyPatch, broken: bool) -> None:
-    ray, trainer = Ray(broken), bare(PlacedTrainer)
-    monkeypatch.setattr(placed_trainer, "ray", ray)
+def test_the_controller_runs_in_this_process(monkeypatch: pytest.MonkeyPatch, broken: bool) -> None:
+    environment, trainer = dict[str, str](), bare(PlacedTrainer)
+    monkeypatch.setattr(os, "environ", environment)
+    monkeypatch.setattr(placed_trainer, "_Controller", Controller)
     trainer.scaling_config = ScalingConfig(num_workers=2)
     assert trainer.controller is None
     if broken:
         with pytest.raises(RuntimeError, match="run"):
-            trainer._initialize_and_run_controller(a=1, scaling_policy=None)
+            trainer._initialize_and_run_controller(broken=broken, scaling_policy=None)
     else:
-        assert trainer._initialize_and_run_controller(a=1, scaling_policy=None) == "result of get_result"
-    resources, options, *then = ray.seen
-    assert resources["num_cpus"] == 0
-    assert resources["runtime_env"]["env_vars"][ENABLE_PREEMPTION_WATCHER_ENV_VAR] == "0"
-    assert options["a"] == 1
-    policy = options["scaling_policy"]
+        assert trainer._initialize_and_run_controller(broken=broken, scaling_policy=None) == "the result"
+    assert environment == dict.fromkeys(
+        [ENABLE_PREEMPTION_WATCHER_ENV_VAR, ENABLE_CONTROLLER_STRUCTURED_LOGGING_ENV_VAR], "0"
+    )
+    policy = trainer.controller.options["scaling_policy"]
     assert policy.scaling_config.num_workers == 2
     # The cluster is asked for nothing.
     assert policy.after_controller_start(None) is policy._maybe_send_resource_request() is None
-    assert then == (["get run", "kill"] if broken else ["get run", "get get_result", "kill"])
-    assert trainer.controller is ray.actor
+
+
+class Group:
+    """Workers that were started, or are yet to be."""
+
+    def __init__(self, started: bool) -> None:
+        self._started = started
+
+    def has_started(self) -> bool:
+        return self._started
+
+    def get_workers(self) -> list[Any]:
+        assert self._started
+        return [SimpleNamespace(actor="first"), SimpleNamespace(actor="second")]
+
+
+@pytest.mark.parametrize(
+    ("group", "killed"), [(Group(True), ["first", "second"]), (Group(False), []), (None, []), ("no controller", [])]
+)
+def test_workers_are_killed_as_far_as_there_are_any(
+    monkeypatch: pytest.MonkeyPatch, group: Any, killed: list[str]
+) -> None:
+    found = list[str]()
+    monkeypatch.setattr(placed_trainer, "ray", SimpleNamespace(kill=found.append))
+    trainer = bare(PlacedTrainer)
+    if group != "no controller":
+        trainer.controller = SimpleNamespace(get_worker_group=lambda: group)
+    trainer.kill_workers()
+    assert found == killed
+
+
+def test_no_actor_is_started_at_which_workers_would_meet_that_report_to_train() -> None:
+    builder = state.WorkerGroupStateBuilder()
+    builder.with_sync_actor(worker_group.SynchronizationActor.options(label_selector={}).remote(timeout_s=1.0))
+    assert builder.sync_actor is not None
+    builder.shutdown()  # which needs a Ray to end an actor
+    assert builder.sync_actor is None
 
 
 def test_workers_meet_over_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
