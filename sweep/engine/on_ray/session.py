@@ -7,6 +7,7 @@ import logging
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -17,6 +18,7 @@ import psutil
 from data.base.allocation import keeping_variables
 from data.prepared.cache.folder import VARIABLE as CACHE_VARIABLE
 from sweep.config import ConfigError, ResourcesSpec
+from sweep.engine import worker_start
 from sweep.engine.on_ray.joining import check_address, job_environment, joining_error, shipped_code
 from sweep.engine.on_ray.own_cluster import OwnCluster, starting_error
 from sweep.engine.process_watch import ClusterWatch, address_sign, ended_by_force, process_sign
@@ -55,6 +57,9 @@ too soon on a machine that is busy, as with another Ray that starts."""
 
 NOT_UP = "timed out during startup"
 """Ray's words for that."""
+
+LOOK_EVERY = 0.05
+"""Seconds between two looks at whether a node is up."""
 
 EXECUTOR = "sweep.engine.on_ray.tune"
 """The module that a node of one's own is started for, which takes about as long to import as the node to get up."""
@@ -193,10 +198,20 @@ def small_node(guarded: bool = False) -> Iterator[None]:
         def start_api_server(self, **options: Any) -> None:
             """Start no dashboard."""
 
+        def start_raylet(self, *arguments: Any, **options: Any) -> None:
+            """Start the node's own process, which starts workers by our way, with no import of Ray before theirs."""
+            self._ray_params.setup_worker_path = worker_start.__file__
+            super().start_raylet(*arguments, **options)
+
         def start_ray_processes(self) -> None:
-            """Start the others, and import Tune while they get up."""
+            """Start the others, and import Tune while they get up. Raises RuntimeError as soon as they have ended
+            themselves: Ray would wait for them, up to a minute."""
             super().start_ray_processes()
             import_module(EXECUTOR)
+            while not self.get_gcs_client().get_all_node_info():
+                if any(raylet.process.poll() is not None for raylet in self.all_processes["raylet"]):
+                    raise RuntimeError(f"the node {NOT_UP}")
+                time.sleep(LOOK_EVERY)
 
         def kill_all_processes(
             self, check_alive: bool = True, allow_graceful: bool = False, wait: bool = False

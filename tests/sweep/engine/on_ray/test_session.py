@@ -22,7 +22,7 @@ from ray._private import node, worker
 
 from data.base.allocation import keeping_variables
 from sweep.config import ConfigError, ResourcesSpec
-from sweep.engine import cluster_guard
+from sweep.engine import cluster_guard, worker_start
 from sweep.engine.on_ray import own_cluster, session
 from sweep.runs.environment import CODE_VARIABLE, ROOT
 from sweep.runs.identity import code_digest
@@ -127,24 +127,50 @@ def test_a_ray_that_does_not_start_is_told_with_its_logs_and_leaves_nothing(
     assert closed == ["closed"]
 
 
+def starting(patch: pytest.MonkeyPatch, whole: type[node.Node], code: int | None = None) -> list[list[str]]:
+    """Have nodes start a process that lives, or has ended by a code; what the control store has to say of nodes."""
+
+    def start_raylet(made: Any) -> None:
+        made.all_processes.update(raylet=[SimpleNamespace(process=SimpleNamespace(poll=lambda: code))])
+
+    answers: list[list[str]] = [[], [], ["a node"]]
+    patch.setattr(whole, "start_raylet", start_raylet)
+    patch.setattr(whole, "start_ray_processes", lambda made: made.start_raylet())
+    patch.setattr(whole, "get_gcs_client", lambda made: SimpleNamespace(get_all_node_info=lambda: answers.pop(0)))
+    patch.setattr(session, "EXECUTOR", "an_executor")
+    patch.setattr(session, "LOOK_EVERY", 0)
+    patch.setitem(sys.modules, session.EXECUTOR, sys)
+    return answers
+
+
+def test_a_node_that_ends_before_it_is_up_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = starting(monkeypatch, node.Node, 1)
+    with session.small_node():
+        made = object.__new__(node.Node)
+    made.all_processes, made._ray_params = {}, SimpleNamespace()
+    with pytest.raises(RuntimeError, match=session.NOT_UP):
+        made.start_ray_processes()
+    assert len(answers) == 2
+
+
 @pytest.mark.parametrize("guarded", [True, False])
 def test_a_node_of_ones_own_has_no_process_that_serves_nobody_and_may_end_in_order_unless_others_clear_up(
     monkeypatch: pytest.MonkeyPatch, guarded: bool
 ) -> None:
     whole, ended = node.Node, list[tuple[bool, ...]]()
     monkeypatch.setattr(whole, "kill_all_processes", lambda self, *how: ended.append(how))
-    monkeypatch.setattr(whole, "start_ray_processes", lambda self: self.all_processes.update(raylet=[]))
-    monkeypatch.setattr(session, "EXECUTOR", "an_executor")
-    monkeypatch.setitem(sys.modules, session.EXECUTOR, sys)
+    up = starting(monkeypatch, whole)
     with session.small_node(guarded):
         made = object.__new__(node.Node)
-    made.all_processes = {}
+    made.all_processes, made._ray_params = {}, SimpleNamespace()
     made.start_monitor()
     made.start_api_server(include_dashboard=False, raise_on_failure=False)
     made.start_log_monitor()
     assert made.all_processes == {}
     made.start_ray_processes()
     assert list(made.all_processes) == ["raylet"]
+    assert made._ray_params.setup_worker_path == worker_start.__file__
+    assert up == []
     made.kill_all_processes(check_alive=False, allow_graceful=True, wait=True)
     made.kill_all_processes()
     assert ended == [(False, not guarded, True), (True, False, False)]
