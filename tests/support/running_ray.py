@@ -18,6 +18,7 @@ def running_ray() -> Iterator[str]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_prestart_worker_first_driver", "0")  # trials use none of the workers that wait for work
         options = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
         with small_node():
             context = started_node(lambda: ray.init("local", num_cpus=2, **options))

@@ -346,7 +346,8 @@ def test_the_help_tells_commands_and_examples(capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.ray
 def test_a_killed_sweep_on_ray_resumes_and_agrees_with_the_local_executor_bit_for_bit(desk: Desk) -> None:
-    desk.write(s=SWEEP | {"epochs": 8})
+    # One process at a time: that two train side by side is left to the tests of the engine.
+    desk.write(s=SWEEP | {"epochs": 8, "resources": {"cpus": 2}})
     process = desk.start("run", "s", "--no-report")
     desk.wait_for(2, process)
     started = psutil.Process(process.pid).children(recursive=True)

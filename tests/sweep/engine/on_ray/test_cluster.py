@@ -17,14 +17,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from ray.job_submission import JobStatus, JobSubmissionClient
 from support.command_desk import ROOT, Desk
 
-from sweep.engine.on_ray.session import NOT_UP, STARTS, started_node
+from sweep.engine.on_ray.session import NOT_UP, STARTS, small_node, started_node
 from sweep.runs.identity import PACKAGES
 
 SWEEP: dict[str, Any] = {
@@ -39,10 +41,21 @@ SWEEP: dict[str, Any] = {
     "resources": {"cpus": 1},
 }
 
+SLOW: dict[str, Any] = SWEEP | {
+    "method": "odd",
+    "vary": {"train.lr": {"grid": [0.01, 0.02, 0.05]}},
+    "epochs": 5,
+}
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+    return Desk(tmp_path, odd=True)
+
+
+def until(hurry: Path, pause: float = 1.0) -> dict[str, Any]:
+    """Hyperparameters of runs that take their time until there is a file."""
+    return {"hyperparameters": {"pause": pause, "hurry": str(hurry)}}
 
 
 # Jobs ----------------------------------------------------------------------------------------------------------------
@@ -59,6 +72,33 @@ def free_port() -> int:
 
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
+NO_SPARE_WORKERS = {"RAY_prestart_worker_first_driver": "0"}
+"""Setting of a node that starts processes when they are needed: trials can use none of those that it would keep."""
+
+
+@dataclass
+class Job:
+    """A job of a cluster."""
+
+    client: JobSubmissionClient
+    name: str
+
+    @property
+    def said(self) -> str:
+        return str(self.client.get_job_logs(self.name))
+
+    def stop(self) -> None:
+        """As ``ray job stop`` does."""
+        assert self.client.stop_job(self.name)
+        assert self.end() == JobStatus.STOPPED
+
+    def end(self) -> JobStatus:
+        """How it ended, once it has."""
+        deadline = time.monotonic() + 500
+        while not (status := self.client.get_job_status(self.name)).is_terminal():
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.1)
+        return status
 
 
 class Head:
@@ -68,14 +108,15 @@ class Head:
         self.token = secrets.token_hex(32)
         (home / ".ray").mkdir()
         (home / ".ray" / "auth_token").write_text(self.token)
-        self.environment = {**os.environ, "HOME": str(home), "RAY_AUTH_MODE": "token", "OMP_NUM_THREADS": "1"}
+        settings = {"RAY_AUTH_MODE": "token", "OMP_NUM_THREADS": "1", **NO_SPARE_WORKERS}
+        self.environment = {**os.environ, "HOME": str(home), **settings}
         self.environment.pop("PYTHONPATH", None)
         port, dashboard, agent, client = (free_port() for _ in range(4))
         self.address, self.jobs = f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
         ports = f"--port {port} --dashboard-port {dashboard} --dashboard-agent-listen-port {agent}"
         ports += f" --ray-client-server-port {client}"
         self.log = home / "log.txt"
-        start = f"start --head --block --num-cpus 2 {ports} --disable-usage-stats --temp-dir"
+        start = f"start --head --block --num-cpus 2 {ports} --disable-usage-stats --include-log-monitor 0 --temp-dir"
         self._command = [*RAY, *start.split(), f"{home}/ray"]
         self._starts = 0
         self._start()
@@ -100,26 +141,20 @@ class Head:
             except OSError:
                 time.sleep(0.1)
 
-    def ray(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """A command of Ray as the user with the token gives it."""
-        return subprocess.run([*RAY, *words], env=self.environment, capture_output=True, text=True, timeout=500)
-
-    def submit(self, folder: Path, *command: str, name: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Submit a folder as a job and wait for its end; with a name, only submit it."""
-        given = ["--submission-id", name, "--no-wait"] if name else []
-        submit = ("job", "submit", "--address", self.jobs, "--working-dir", str(folder), *given, "--", *command)
+    def submit(self, folder: Path, command: str) -> Job:
+        """Submit a folder as a job of a command of a shell, as ``ray job submit`` does."""
+        # That is done in a fresh process, which imports Ray for each word to a job.
+        client = JobSubmissionClient(self.jobs, headers={"Authorization": f"Bearer {self.token}"})
+        given = {"entrypoint": command, "runtime_env": {"working_dir": str(folder)}}
         deadline = time.monotonic() + 300
-        # The dashboard is up before the agent that starts jobs.
-        while "No available agent" in (done := self.ray(*submit)).stderr and time.monotonic() < deadline:
-            time.sleep(0.1)
-        return done
-
-    def stop_job(self, name: str) -> None:
-        """As ``ray job stop`` does; asked for first without its start-up, in which a sweep may end by itself."""
-        headers = {"Authorization": f"Bearer {self.token}"}
-        asked = urllib.request.Request(f"{self.jobs}/api/jobs/{name}/stop", method="POST", headers=headers)
-        urllib.request.urlopen(asked, timeout=60).close()
-        assert self.ray("job", "stop", "--address", self.jobs, name).returncode == 0
+        while True:
+            try:
+                return Job(client, client.submit_job(**given))
+            except RuntimeError as error:
+                # The dashboard is up before the agent that starts jobs.
+                if "No available agent" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     def stop(self) -> None:
         started = [self.process, *psutil.Process(self.process.pid).children(recursive=True)]
@@ -143,9 +178,11 @@ def head() -> Iterator[Head]:
 
 @pytest.fixture
 def project(desk: Desk) -> Path:
-    """What a user submits: the code with sweeps.yaml, in a folder of its own."""
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, desk.folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    """What a user submits: the code with sweeps.yaml, in a folder of its own; with the odd method."""
+    for package in (*PACKAGES, "tests/support"):
+        copy = desk.folder / Path(package).name
+        shutil.copytree(ROOT / package, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(desk.folder / "packages", desk.folder, dirs_exist_ok=True)
     return desk.folder
 
 
@@ -156,24 +193,28 @@ def test_a_stopped_job_is_submitted_again_after_an_edit_and_goes_on_but_not_into
     shared = tmp_path_factory.mktemp("shared")
     relative = [sys.executable, "-m", "sweep", "run", "s", "--no-report"]
     command = [*relative, "--results", str(shared)]
-    desk.write(s=SWEEP | {"epochs": 100, "resources": {"cpus": 2}})
-    assert head.submit(project, *command, name="first").returncode == 0
+    hurry = shared / "hurry"
+    slow = SLOW | until(hurry) | {"resources": {"cpus": 2}}
+    desk.write(s=slow)
+    job = head.submit(project, shlex.join(command))
     runs = shared / "runs"
     deadline = time.monotonic() + 300
     while not list(runs.glob("*/final.json")):
-        assert time.monotonic() < deadline, head.ray("job", "logs", "--address", head.jobs, "first").stdout
+        assert time.monotonic() < deadline, job.said
         time.sleep(0.02)
-    head.stop_job("first")
+    job.stop()
     before = {path: path.stat().st_mtime_ns for path in runs.glob("*/final.json")}
     assert 1 <= len(before) < 3
 
-    desk.write(s=SWEEP | {"epochs": 100, "vary": {"alpha": {"grid": [0.1, 0.3, 0.5, 0.9]}}})
-    # What a shell runs: first what is refused in a job, whose folder is thrown away.
-    done = head.submit(project, "sh", "-c", f"{shlex.join(relative)}; echo exit code $?; {shlex.join(command)}")
-    assert done.returncode == 0, done.stdout
-    assert "--results results is relative" in done.stdout
-    assert "exit code 2" in done.stdout
-    assert f"4 of 4 runs ended, {len(before)} kept from earlier" in done.stdout
+    hurry.touch()
+    desk.write(s=slow | {"vary": {"train.lr": {"grid": [0.01, 0.02, 0.03, 0.05]}}})
+    # First what is refused in a job, whose folder is thrown away.
+    job = head.submit(project, f"{shlex.join(relative)}; echo exit code $?; {shlex.join(command)}")
+    assert job.end() == JobStatus.SUCCEEDED, job.said
+    said = job.said
+    assert "--results results is relative" in said
+    assert "exit code 2" in said
+    assert f"4 of 4 runs ended, {len(before)} kept from earlier" in said
     assert before.items() <= {path: path.stat().st_mtime_ns for path in runs.glob("*/final.json")}.items()
 
     assert desk.run("run", "s", "--local", "--no-report")[0] == 0
@@ -184,7 +225,7 @@ def test_a_stopped_job_is_submitted_again_after_an_edit_and_goes_on_but_not_into
 def test_a_cluster_with_tokens_is_joined_with_the_token_alone(
     desk: Desk, head: Head, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk.write(s=SWEEP | {"epochs": 1})
+    desk.write(s=SWEEP | {"epochs": 1, "resources": {"cpus": 2}})
     words = ("run", "s", "--no-report", "--address", head.address)
     monkeypatch.setenv("HOME", head.environment["HOME"])
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
@@ -203,14 +244,16 @@ def test_a_cluster_with_tokens_is_joined_with_the_token_alone(
 def nodes() -> Iterator[Any]:
     """A cluster of two nodes with one CPU each, the second of which says that it has a T4; the last test kills it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
+        for name, value in {"RAY_AUTH_MODE": "disabled", **NO_SPARE_WORKERS}.items():
+            patch.setenv(name, value)
         from ray.cluster_utils import Cluster
 
         logging.getLogger("ray").setLevel(logging.ERROR)
         head = {"num_cpus": 1, "include_dashboard": False}
-        made = started_node(lambda: Cluster(initialize_head=True, head_node_args=head))
         second = {"num_cpus": 1, "num_gpus": 1, "resources": {"accelerator_type:T4": 1}}
-        made.second = started_node(lambda: made.add_node(**second))
+        with small_node():
+            made = started_node(lambda: Cluster(initialize_head=True, head_node_args=head))
+            made.second = started_node(lambda: made.add_node(**second))
         yield made
         made.shutdown()
 
@@ -221,27 +264,32 @@ def test_runs_are_placed_on_the_nodes_that_have_what_they_ask_for(desk: Desk, no
     # Two workers that each take the only CPU of a node; two runs on one GPU; and kinds of GPU, one there and one not.
     spread = small | {"vary": {}, "resources": {"workers": 2, "placement": "strict_spread"}}
     shared = small | {"resources": {"cpus": 0.5, "gpus": 0.5, "accelerator": "T4"}}
-    absent = small | {"resources": {"gpus": 1, "accelerator": "H100"}}
-    desk.write(one=small, spread=spread, shared=shared, absent=absent)
-    code, out, err = desk.run("run", "one", "spread", "shared", "--no-report", "--address", nodes.address)
-    assert code == 0, out + err
-    for name, count in (("one", 3), ("spread", 1), ("shared", 3)):
-        assert [row["status"] for row in desk.table(name)] == ["done"] * count
-    code, _, err = desk.run("run", "absent", "--force", "--no-report", "--address", nodes.address)
+    absent = SWEEP | {"epochs": 2, "resources": {"gpus": 1, "accelerator": "H100"}}
+    desk.write(spread=spread, shared=shared, absent=absent)
+    code, _, err = desk.run("run", "spread", "shared", "absent", "--no-report", "--address", nodes.address)
     assert code == 2
     assert "H100" in err
+    assert len(err.splitlines()) == 1
+    for name, count in (("spread", 1), ("shared", 3)):
+        assert [row["status"] for row in desk.table(name)] == ["done"] * count
 
 
 @pytest.mark.ray
 def test_runs_of_a_node_that_is_killed_are_trained_on_elsewhere(desk: Desk, nodes: Any) -> None:
-    desk.write(s=SWEEP | {"epochs": 150})
+    hurry = desk.folder / "hurry"
+    desk.write(s=SLOW | until(hurry, 0.5) | {"epochs": 20})
     process = desk.start("run", "s", "--no-report", "--address", nodes.address)
     # Both nodes train once two runs have a checkpoint.
-    checkpoints = desk.folder / "results" / "runs"
-    while len(list(checkpoints.glob("*/checkpoint.pt"))) < 2:
+    runs = desk.folder / "results" / "runs"
+    while len(list(runs.glob("*/checkpoint.pt"))) < 2:
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     os.kill(nodes.second.all_processes["raylet"][0].process.pid, signal.SIGKILL)
+    # Its run is begun again.
+    while not any(starts.read_text().count("started") > 1 for starts in runs.glob("*/attempts.jsonl")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    hurry.touch()
     out, err = process.communicate(timeout=500)
     assert process.returncode == 0, out + err
     assert desk.run("run", "s", "--local", "--no-report", "--results", "whole")[0] == 0

@@ -59,20 +59,32 @@ def assert_nothing_left() -> None:
     assert not left()
 
 
-def test_runs_of_one_group_are_those_of_a_fresh_one_and_of_one_worker_and_a_rule_ends_runs_alone(
+def test_runs_of_a_group_are_those_of_a_fresh_one_and_of_one_worker_and_what_befalls_one_is_told_and_costs_no_other(
     desk: Desk, cluster: str
 ) -> None:
     rule = {"name": "asha", "grace": 1, "reduction": 2}
     grid = [0.001, 0.1, 0.03, 0.01, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6]
-    # The second of them alone, in a sweep of its own: with a patience that changes nothing it is another run.
-    alone = SWEEP | {"train": {"lr": 0.1}, "patience": 50}
-    desk.write(s=SWEEP | {"vary": {"train.lr": {"grid": grid}}, "scheduler": rule}, alone=alone)
+    troubled = [{"trouble": trouble, "once": str(desk.folder / trouble)} for trouble in ("raise", "die")]
+    desk.write(
+        s=SWEEP | {"vary": {"train.lr": {"grid": grid}}, "scheduler": rule},
+        # The first is the second of those, by workers that have trained nothing before: with a patience that changes
+        # nothing it is another run.
+        troubled=SWEEP
+        | {"train": {"lr": 0.1}, "patience": 50, "points": [{"trouble": "none"}, {"trouble": "diverge"}, *troubled]},
+        hanging=SWEEP | {"points": [{"trouble": "hang"}], "timeout": 8, "retries": 0},
+    )
     before = launched()
-    code, _, err = desk.run("run", "s", "alone", "--no-report", "--address", cluster)
-    assert (code, err) == (0, "")
+    code, out, err = desk.run("run", "s", "troubled", "hanging", "--no-report", "--address", cluster)
+    assert (code, err) == (1, "")
+    # A loss that is not finite is no reason to launch new workers, nor is a run that a rule ends; each of the other
+    # troubles is, and another sweep.
     now = launched() - before
-    assert now["RayTrainWorker"] == 2 * 2
-    assert "DatasetManager" not in now  # Train's, of no use here
+    assert now["RayTrainWorker"] == 2 * 5
+    # Trials, and what connects them with their workers; of Train's own nothing.
+    assert now == {"RayTrainWorker": 2 * 5, "Mailbox": 5, "ResourceTrainable": 3}
+    assert_nothing_left()
+    assert desk.logged("keeps_freed_memory") == {float(has_glibc())}
+
     together = {row["hash"]: row for row in desk.table()}
     statuses = Counter(row["status"] for row in together.values())
     assert statuses.keys() == {"done", "pruned"}
@@ -81,31 +93,9 @@ def test_runs_of_one_group_are_those_of_a_fresh_one_and_of_one_worker_and_a_rule
     for final in desk.finished():
         epochs = len((final.parent / "metrics.jsonl").read_text().splitlines())
         assert f'"epochs_trained": {epochs}' in final.read_text()
-    assert desk.logged("keeps_freed_memory") == {float(has_glibc())}
-    assert_nothing_left()
 
-    (row,) = desk.table("alone")
-    (same,) = (other for other in together.values() if other["train.lr"] == 0.1)
-    measured = [name for name in row if name.startswith(("validation_", "test_")) or name == "epoch"]
-    assert row["status"] == same["status"] == "done"
-    assert {name: row[name] for name in measured} == {name: same[name] for name in measured}
-    assert {"test_accuracy", "validation_accuracy", "epoch"} <= set(measured)
-
-    # World size is no part of the identity: the same runs, to float tolerance.
-    assert desk.run("run", "s", "--no-report", "--local", "--results", "one")[0] == 0
-    for row in desk.table(results="one"):
-        assert row["status"] == together[row["hash"]]["status"]
-        assert row["test_accuracy"] == pytest.approx(together[row["hash"]]["test_accuracy"], abs=0.02)
-
-
-def test_what_befalls_one_run_is_told_and_costs_no_other(desk: Desk, cluster: str) -> None:
-    troubled = [{"trouble": trouble, "once": str(desk.folder / trouble)} for trouble in ("raise", "die")]
-    hanging = SWEEP | {"points": [{"trouble": "hang"}], "timeout": 8, "retries": 0}
-    desk.write(s=SWEEP | {"points": [{"trouble": "diverge"}, *troubled, {"trouble": "none"}]}, hanging=hanging)
-    before = launched()
-    code, out, _ = desk.run("run", "s", "hanging", "--no-report", "--address", cluster)
-    assert code == 1
-    assert {row["hp.trouble"]: row["status"] for row in desk.table()} == {
+    befallen = {row["hp.trouble"]: row for row in desk.table("troubled")}
+    assert {trouble: row["status"] for trouble, row in befallen.items()} == {
         "diverge": "diverged",
         **dict.fromkeys(["raise", "die", "none"], "done"),
     }
@@ -116,9 +106,19 @@ def test_what_befalls_one_run_is_told_and_costs_no_other(desk: Desk, cluster: st
     assert "(timeout 8 s)" in out or "within 8 s" in out
     (hung,) = desk.table("hanging")
     assert (hung["status"], hung["cause"]) == ("failed", "timeout")
-    # A loss that is not finite is no reason to launch new workers; each of the others is, and another sweep.
-    assert (launched() - before)["RayTrainWorker"] == 2 * 4
-    assert_nothing_left()
+
+    fresh = befallen["none"]
+    (same,) = (other for other in together.values() if other["train.lr"] == 0.1)
+    measured = [name for name in fresh if name.startswith(("validation_", "test_")) or name == "epoch"]
+    assert fresh["status"] == same["status"] == "done"
+    assert {name: fresh[name] for name in measured} == {name: same[name] for name in measured}
+    assert {"test_accuracy", "validation_accuracy", "epoch"} <= set(measured)
+
+    # World size is no part of the identity: the same runs, to float tolerance.
+    assert desk.run("run", "s", "--no-report", "--local", "--results", "one")[0] == 0
+    for row in desk.table(results="one"):
+        assert row["status"] == together[row["hash"]]["status"]
+        assert row["test_accuracy"] == pytest.approx(together[row["hash"]]["test_accuracy"], abs=0.02)
 
 
 def under_way(desk: Desk, *words: str) -> subprocess.Popen[str]:
