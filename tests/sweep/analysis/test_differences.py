@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from support.seed_frames import frame
 
-from sweep.analysis.differences import differences, power_between, power_text
+from sweep.analysis.differences import _between_text, differences, power_between, power_text
 from sweep.analysis.many_to_one import detectable_difference
 from sweep.analysis.noise import pooled_noise
 
@@ -81,6 +81,8 @@ def test_of_several_runs_of_one_seed_the_first_counts() -> None:
         ([0.012, 0.02], "a difference of 1.2 to 2.0 points would have been found with 80 % probability"),
         ([0.012, math.nan], "a difference of 1.2 points would have been found with 80 % probability"),
         ([0.012, math.inf], "a difference of 1.2 points would have been found with 80 % probability at best"),
+        ([0.5, 1.5], "a difference of 50.0 points would have been found with 80 % probability at best"),
+        ([1.0], "no difference at all would have been found with 80 % probability"),
         ([math.inf], "no difference at all would have been found with 80 % probability"),
         ([math.nan], ""),
     ],
@@ -103,8 +105,8 @@ def test_what_can_be_found_between_any_two_is_told_of_their_noise() -> None:
     lost = frame({9: [0.9, "failed", 0.9]})
     one = frame({0: [0.1, 0.2]}, dataset="e")
     assert power_between(pd.concat([lost, rows, one], ignore_index=True), "m", ["x"]) == said
-    two = power_between(pd.concat([rows, rows.assign(dataset="e")], ignore_index=True), "m", ["x"])
-    assert two == f"{said}; {said.replace('on d', 'on e')}"
+    two = power_between(pd.concat([rows, rows.assign(dataset="c")], ignore_index=True), "m", ["x"])
+    assert two == f"{said}; {said.replace('on d', 'on c')}"
     assert power_between(one, "m", ["x"]) == power_between(rows.iloc[:0], "m", ["x"]) == ""
 
 
@@ -131,6 +133,14 @@ def test_without_repeats_or_with_much_noise_nothing_can_be_found(
     values: dict[object, list[float | str]], said: str
 ) -> None:
     assert power_between(frame(values), "m", ["x"]).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [(1.0, "a difference of 100.0 points of"), (1.5, "no difference at all"), (math.inf, "no difference at all")],
+)
+def test_no_share_differs_by_more_than_a_whole(points: float, said: str) -> None:
+    assert _between_text("d", "2 configurations", points, "test_m").startswith(f"of 2 configurations on d, {said}")
 
 
 def test_between_any_two_on_several_splits_the_means_of_the_splits_count() -> None:
