@@ -27,6 +27,7 @@ from sweep.report.figures.budgets import draw_budgets
 from sweep.report.figures.comparisons import draw_comparison, draw_differences
 from sweep.report.figures.costs import draw_costs
 from sweep.report.figures.curves import draw_curve, inert_below, scale_axis
+from sweep.report.figures.drawn import DrawnFigures
 from sweep.report.figures.heat_maps import draw_heat_map
 from sweep.report.figures.pareto import draw_fronts
 from sweep.report.figures.published import draw_beside, published_curves_over
@@ -69,21 +70,27 @@ def save_figures(
     sweep: Path, parts: Parts, epochs: pd.DataFrame, several: OverDatasets | None = None, to: Path | None = None
 ) -> Gallery:
     """Draw the figures of the sweep in the folder ``sweep`` into its report/figures/, or into the folder ``to``, with
-    captions.txt beside them. parts, epochs: its runs and epochs, as ``sweep.results.load`` gives them; several: its
-    methods over datasets."""
+    captions.txt beside them; those that lie there as they would be drawn are kept. parts, epochs: its runs and epochs,
+    as ``sweep.results.load`` gives them; several: its methods over datasets."""
     folder = to or sweep / "report" / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     most = most_figures(len(parts.runs))
     metric = slug(selection_metric(parts.runs).removeprefix("validation_"))
     saved, waiting = list[Saved](), deque([lambda: draw_ranks(several), *_painters(sweep, parts, epochs)])
-    with rc_context(STYLE), _glyphs_told_once():
+    with rc_context(STYLE), _glyphs_told_once() as warned:
+        drawn = DrawnFigures(folder)
         while waiting and len(saved) < most:
             for drawing in itertools.islice(waiting.popleft()(), most - len(saved)):
-                lay_out(drawing.figure)
                 stem = free_stem(drawing.stem, [other.stem for other in saved])
-                for form in FORMATS:
-                    save(drawing.figure, folder / f"{stem}.{form}")
+                if not drawn.holds(stem, digest := drawn.digest(drawing.figure)):
+                    before = len(warned)
+                    lay_out(drawing.figure)
+                    for form in FORMATS:
+                        save(drawing.figure, folder / f"{stem}.{form}")
+                    # One that lacks a character is drawn each time, so that this is told each time.
+                    drawn.note(stem, digest if len(warned) == before else None)
                 saved.append(Saved(stem, drawing.caption, drawing.kind, _is_shown(drawing, metric)))
+        drawn.write()
     (folder / "captions.txt").write_text("".join(f"{s.stem}: {s.caption}\n\n" for s in saved), encoding="utf-8")
     return Gallery(saved, len(waiting))
 
@@ -117,11 +124,12 @@ def _is_shown(drawing: Drawing, metric: str) -> bool:
 
 
 @contextmanager
-def _glyphs_told_once() -> Iterator[None]:
-    """Warn once, and for people, of characters that no font here has, in place of at each drawing of each."""
+def _glyphs_told_once() -> Iterator[list[warnings.WarningMessage]]:
+    """Warn once, and for people, of characters that no font here has, in place of at each drawing of each. Gives the
+    warnings so far."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        yield
+        yield caught
     lacking = dict.fromkeys(
         chr(int(found[1])) for each in caught if (found := re.match(r"Glyph (\d+) .*missing", str(each.message)))
     )

@@ -40,10 +40,27 @@ def test_files_are_written_in_three_formats(tmp_path: Path, monkeypatch: pytest.
     assert made.left == 3
     folder = tmp_path / "iprm-alpha" / "report" / "figures"
     assert sorted(p.name for p in folder.iterdir()) == [
-        "alpha-accuracy.pdf", "alpha-accuracy.png", "alpha-accuracy.svg", "captions.txt",
+        ".drawn.json", "alpha-accuracy.pdf", "alpha-accuracy.png", "alpha-accuracy.svg", "captions.txt",
     ]  # fmt: skip
     assert (folder / "alpha-accuracy.pdf").read_bytes().startswith(b"%PDF")
     assert saved.caption in (folder / "captions.txt").read_text()
+
+
+def test_only_figures_that_changed_are_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alpha_sweep(tmp_path)
+    monkeypatch.setattr(gallery, "METRICS", ("accuracy",))
+    monkeypatch.setattr(gallery, "MOST_FIGURES", 1)
+    written, folder = list[str](), tmp_path / "iprm-alpha"
+    monkeypatch.setattr(gallery, "save", lambda figure, path: (written.append(path.name), path.write_text("drawn")))
+    gallery.save_figures(folder, *frames(folder))
+    assert len(written) == 3
+    kept = gallery.save_figures(folder, *frames(folder))
+    assert len(written) == 3
+    assert [figure.stem for figure in kept.saved] == ["alpha-accuracy"]
+    parts, epochs = frames(folder)
+    parts.runs.loc[parts.runs.index[0], "test_accuracy"] += 0.001
+    gallery.save_figures(folder, Parts(parts.runs), epochs)
+    assert len(written) == 6
 
 
 def test_labels_of_figures_are_texts(
