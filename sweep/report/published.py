@@ -68,7 +68,9 @@ def _cost_blocks(parts: Parts, own: dict[tuple[str, ...], dict[Any, Any]], place
             continue
         ratios = measured_ratios(_own_runs(parts, row), parts.baseline)
         found = estimate_quantity(ratios)
-        ours = "–" if not found.n else f"{found.mean:.2f} ({found.low:.2f} to {found.high:.2f}, n = {found.n})"
+        ours = (
+            "–" if not found.n else f"{found.mean:.2f} ({max(0.0, found.low):.2f} to {found.high:.2f}, n = {found.n})"
+        )
         rows.append([name_with_role(row), row["dataset"], ours, places.numbers_text(printed)])
     if not rows:
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -195,18 +196,26 @@ def environment_blocks(runs: pd.DataFrame) -> list[Block]:
         words = [f"{value} ({n} runs)" if len(counts) > 1 else str(value) for value, n in counts.items() if value]
         if words:
             facts.append([column.removeprefix("env.packages.").removeprefix("env."), ", ".join(words)])
-    costs = Table(headings, rows, note="Wall time is the sum over runs; the others are means, memory the largest.")
+    costs = Table(
+        headings,
+        rows,
+        note=(
+            "Wall time is the sum over runs; memory the largest; the others are means ± half of the 95 % t interval "
+            "over runs, or its ends where 0 cuts it."
+        ),
+    )
     return [Block("Cost", table=costs), Block("Environment", table=Table(["", ""], facts))]
 
 
 def _mean_text(values: pd.Series, form: str) -> str:
     found = estimate_quantity(values)
-    half = half_width(found.deviation, found.n)
-    return (
-        "–"
-        if not found.n
-        else form.format(found.mean) + ("" if pd.isna(half) else f" ± {form.format(float(half)).rstrip(' s')}")
-    )
+    if not found.n:
+        return "–"
+    half, mean = float(half_width(found.deviation, found.n)), form.format(found.mean)
+    if math.isnan(half):
+        return mean
+    low, high, width = (form.format(value).rstrip(" s") for value in (0, found.mean + half, half))
+    return f"{mean} ± {width}" if half <= found.mean else f"{mean} ({low} to {high})"
 
 
 def _total(rows: pd.DataFrame, column: str) -> float:

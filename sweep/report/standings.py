@@ -89,10 +89,12 @@ def _note(table: pd.DataFrame) -> str:
     found = "; ".join(f"to {words} {text}" for words, text in powers if text)
     over = "n seeds" if table["splits"].max() < 2 else "the means of the splits that n finished runs are on"
     return (
-        f"{chosen}Per cent and points, mean with 95 % t interval over {over}; that of a difference is its own, while "
-        "better and worse are beyond chance among all that are compared with that baseline (Dunnett's test with seeds "
-        f"as blocks, 5 %). {found[:1].upper()}{found[1:]}{'. ' if found else ''}Not judged: too few seeds for so many "
-        "comparisons. Not claimed: seeds were lost. Weak branch: the modality that is worst alone within the trained "
+        f"{chosen}Per cent and points, mean with 95 % t interval over {over}; that of a difference is its own, by "
+        "the noise of the methods of this table (those of all configurations, in the table of differences, may be "
+        "others), while better and worse are beyond chance among all that are compared with that baseline (Dunnett's "
+        f"test with seeds as blocks, 5 %). {found[:1].upper()}{found[1:]}{'. ' if found else ''}Not judged: too "
+        "few seeds for so many comparisons. Not claimed: seeds were lost. Weak branch: the modality that is worst "
+        "alone within the trained "
         "model. Imbalance: largest minus smallest Shapley value. Cost: forward passes of a run, joint training's being "
         f"1.{'' if table['tuning'].isna().all() else TUNING}"
     )

@@ -86,9 +86,12 @@ def number_blocks(
     others = [f"test_{m}" for m in METRIC_NAMES if m != metric]
     wanted = [*scores, *others, "validation_imbalance", "test_imbalance", f"test_peak_{metric}"]
     columns = [c for c in wanted if c in runs and runs[c].notna().any()]
+    # Of one modality alone there is no imbalance.
+    changed = {c: runs[c].mask(runs["method"].eq("unimodal")) for c in columns if c.endswith("_imbalance")}
     if f"test_peak_{metric}" in columns and f"test_{metric}" in columns:
-        parts = Parts(runs.assign(optimism=runs[f"test_peak_{metric}"] - runs[f"test_{metric}"]))
+        changed["optimism"] = runs[f"test_peak_{metric}"] - runs[f"test_{metric}"]
         columns.append("optimism")
+    parts = Parts(runs.assign(**changed)) if changed else parts
     table = configurations(parts, columns, BEST_ROWS, seeds, out)
     fewer = table["state"].ne(COMPLETE)
     headings = ["configuration", "dataset", "n", "failed", "missing", *(c.replace("_", " ") for c in columns)]

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 from support.kept_texts import assert_reads_as_before
 from support.synthetic_results import Results, references
 
 from sweep.analysis.completeness import SweepRequest
-from sweep.report.runs import budget_blocks, configuration_blocks, environment_blocks, failure_blocks, shortfall
+from sweep.report.runs import (
+    _mean_text,
+    budget_blocks,
+    configuration_blocks,
+    environment_blocks,
+    failure_blocks,
+    shortfall,
+)
 from sweep.results.tables import load
 from sweep.runs.records import TestRecord
 
@@ -77,3 +85,9 @@ def test_parts_about_runs_read_as_before(tmp_path: Path) -> None:
     assert_reads_as_before("failures", failure_blocks(tmp_path, runs))
     assert_reads_as_before("environment", environment_blocks(runs))
     assert_reads_as_before("configuration", configuration_blocks(tmp_path, runs, "method: iprm\n"))
+
+
+def test_no_interval_of_a_time_begins_below_zero() -> None:
+    assert _mean_text(pd.Series([0.01, 0.09]), "{:.3f} s") == "0.050 s (0.000 to 0.558)"
+    assert _mean_text(pd.Series([1.0, 1.1]), "{:.3f} s") == "1.050 s ± 0.635"
+    assert _mean_text(pd.Series([2.0]), "{:.3f} s") == "2.000 s"

@@ -70,6 +70,17 @@ def test_what_a_method_refuses_stands_as_not_applicable_after_its_dataset_and_is
     assert "N/A" not in before.note
 
 
+def test_of_one_modality_alone_no_imbalance_is_shown(tmp_path: Path) -> None:
+    alpha_sweep(tmp_path)
+    runs = load(tmp_path / "iprm-alpha")
+    runs = runs.assign(test_imbalance=0.25, method=runs["method"].where(runs["label"].ne("iprm"), "unimodal"))
+    table = number_blocks(Parts(runs), 3, {}, [])[0].table
+    assert table is not None
+    shown = {row[0]: row[table.columns.index("test imbalance")] for row in table.rows}
+    assert shown["joint (reference)"].startswith("25.0")
+    assert {text for name, text in shown.items() if name.startswith("iprm")} == {"–"}
+
+
 def test_differences_are_points_above_joint_training_with_corrected_p(tmp_path: Path) -> None:
     alpha_sweep(tmp_path)
     parts = Parts(load(tmp_path / "iprm-alpha"))
