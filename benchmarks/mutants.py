@@ -67,6 +67,7 @@ def measure(modules: Sequence[str], named: Sequence[str], limit: int, seed: int,
     for library in LIBRARIES:
         import_module(library)
     with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # a test may become another user, who has to read the code
         checkout = Path(folder).resolve() / "checkout"
         copy_checkout(ROOT, checkout)
         tests = {str(path): find_tests(path, checkout, named) for path in (module_path(m, checkout) for m in modules)}
