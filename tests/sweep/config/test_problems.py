@@ -26,7 +26,9 @@ def test_a_problem_is_one_line_with_place_and_remedy() -> None:
 def test_problems_come_once_each_the_command_line_first() -> None:
     last, first = Problem("a.yaml", 9, "k", "x"), Problem("a.yaml", 2, "k", "x")
     override = Problem(COMMAND_LINE, None, "k=1", "x")
+    whole, top = Problem("a.yaml", None, "k", "x"), Problem("a.yaml", 1, "k", "x")
     assert ConfigError([last, first, override, last]).problems == [override, first, last]
+    assert ConfigError([top, whole, override]).problems == [override, whole, top]
     assert str(ConfigError("no place")) == "no place"
 
 
