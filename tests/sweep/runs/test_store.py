@@ -18,6 +18,7 @@ from support.small_runs import make_run
 from sweep.runs.environment import record_environment
 from sweep.runs.store import Store
 from sweep.storage.files import LockedError, StoreError
+from sweep.storage.leases import Lease, Leases
 
 FORBIDDEN = """
 import os, sys
@@ -133,6 +134,25 @@ def test_leases_stand_in_where_the_file_system_knows_no_locks(tmp_path: Path, mo
     assert again is not None
     other.lock("s").release()
     again.release()
+
+
+def test_a_sweep_is_asked_for_several_times_and_a_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drivers that start together must not all give up; of runs there are others."""
+    asked = list[tuple[str, int]]()
+
+    def refuse(self: FileLock, blocking: bool) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    def acquire(self: Leases, key: str, attempts: int = 1) -> Lease:
+        asked.append((key, attempts))
+        return Lease(self, key)
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    monkeypatch.setattr(Leases, "acquire", acquire)
+    store = Store(tmp_path)
+    store.lock("s")
+    assert store.claim("abc") is not None
+    assert asked == [("s/.locks", 4), ("runs/abc/.claims", 1)]
 
 
 def test_the_folder_of_a_sweep_is_made_and_one_of_no_name_is_refused(tmp_path: Path) -> None:
