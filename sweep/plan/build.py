@@ -110,7 +110,7 @@ def _references(
         reference = REFERENCES[name]
         plain = reference_sweep(sweep, reference)
         base, refused = workshop.base(plain, reference.entry, dataset), list[Problem]()
-        if not reference.vary and (base is None or (base.key in own and not (plain.vary or plain.points))):
+        if base is None and not reference.vary:
             continue
         study = _study(plain, reference.entry, dataset, "reference", workshop, refused)
         if study.space and not refused and study.name not in names and (base is None or base.key not in own):

@@ -4,13 +4,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.fake_declarations import Toy
 from support.small_runs import make_plan
 from torchvision.models import resnet18
 
 import data
 import methods
-from sweep.config import ConfigError, load
+from data.base import DataError
+from sweep.config import ConfigError, Problem, load
 from sweep.plan.build import plan
+from sweep.plan.check_data import DataChecks
 from sweep.plan.validate import validate
 from sweep.runs.identity import configuration_hash, run_hash, source_digest
 
@@ -395,6 +398,25 @@ def test_a_search_of_a_reference_itself_is_not_repeated(made):
 def test_a_search_on_data_that_cannot_be_found_is_refused_before_anything_runs(made):
     with pytest.raises(ConfigError, match=r"sweeps\.a\.data\.files: nowhere/content is missing"):
         made(f"method: mixer, datasets: [files], data: {{files: {{root: nowhere}}}}, {SEARCH}, vary: {{alpha: auto}}")
+
+
+@pytest.mark.parametrize("keys", ["vary: {alpha: {grid: [0.1, 0.2]}}", f"{SEARCH}, vary: {{alpha: auto}}"])
+def test_what_is_wrong_with_data_is_said_by_grids_and_searches_alike(made, monkeypatch, keys):
+    text = f"method: mixer, datasets: [toy], references: false, {keys}"
+    made(text)
+    with monkeypatch.context() as patch:
+        patch.setattr(Toy, "fingerprint", classmethod(refuse))
+        with pytest.raises(ConfigError, match=r"sweeps\.a\.data\.toy: row 3 is torn"):
+            made(text)
+    wrong = [Problem("f", 1, "data.toy", "row 4 is torn")]
+    monkeypatch.setattr(DataChecks, "data_problems", lambda checks, sweep, dataset, options: iter(wrong))
+    with pytest.raises(ConfigError) as caught:
+        made(text)
+    assert caught.value.problems == wrong
+
+
+def refuse(kind, options):
+    raise DataError("row 3 is torn")
 
 
 def test_a_search_that_would_propose_what_the_data_do_not_fit_is_refused_before_anything_runs(tmp_path, monkeypatch):

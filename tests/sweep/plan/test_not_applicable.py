@@ -22,6 +22,7 @@ def test_a_refused_configuration_is_no_part_of_the_plan_but_named_with_its_reaso
     assert [tuple(c.values.values()) for c in study.configurations] == [("round", 0.5), ("round", 1), ("flat", 0.5)]
     assert found.not_applicable == [NotApplicable("mixer", "toy", {"kind": "flat", "alpha": 1}, REASON)]
     assert found.expected_runs() == 6
+    assert made(f"{GRID}, not_applicable: refuse", "vary.alpha={grid: [0.5]}").not_applicable == []
     for refusing in (GRID, f"{GRID}, not_applicable: refuse"):
         with pytest.raises(ConfigError, match=REASON):
             made(refusing)
