@@ -48,6 +48,14 @@ def store(trained_desk: Desk) -> Store:
     return Store(trained_desk.folder / "results")
 
 
+@pytest.fixture
+def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a report draw one figure, and in one format, where its text is looked at: all take ten processor seconds."""
+    # By their names: most tests do without Matplotlib.
+    monkeypatch.setattr("sweep.report.figures.gallery.MOST_FIGURES", 1)
+    monkeypatch.setattr("sweep.report.figures.gallery.FORMATS", ("png",))
+
+
 @pytest.fixture(scope="module")
 def pareto_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a search with two objectives, some of whose configurations have fewer seeds."""

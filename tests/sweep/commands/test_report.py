@@ -45,6 +45,7 @@ def test_a_sweep_without_a_single_end_still_has_a_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+@pytest.mark.usefixtures("one_figure")
 def test_who_may_only_read_the_results_has_the_report_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as shared:  # TMPDIR may be a folder of this user alone
         os.chmod(shared, 0o755)

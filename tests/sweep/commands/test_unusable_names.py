@@ -44,7 +44,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the four packages, with a method that lacks a package, a dataset that is no Python, and two iprm."""
     folder = tmp_path_factory.mktemp("checkout")
     for package in PACKAGES:
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, folder / package)  # with the bytecode, which is read where a file is the same
     (folder / "methods" / "unready.py").write_text("import package_of_tomorrow\n")
     (folder / "methods" / "mine.py").write_text(DUPLICATE)
     (folder / "data" / "unreadable.py").write_text("class Bad(:\n")

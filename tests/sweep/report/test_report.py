@@ -107,6 +107,7 @@ def test_no_report_without_results(tmp_path: Path) -> None:
         write_report(tmp_path, "absent")
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_failures_are_counted_by_cause_and_retries_told(tmp_path: Path) -> None:
     results = Results(tmp_path)
     results.sweep("one")
@@ -128,6 +129,7 @@ def test_failures_are_counted_by_cause_and_retries_told(tmp_path: Path) -> None:
         assert expected in text
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_a_sweep_without_a_single_end_still_has_a_report(tmp_path: Path) -> None:
     results = Results(tmp_path)
     results.sweep("one", "")
