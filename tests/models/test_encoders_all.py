@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.device_waits import no_waits
+from support.device_waits import META, no_waits
 from support.tiny_encoders import TINY, samples, tiny
 
 from models import encoders
@@ -127,7 +127,9 @@ def test_a_blank_input_says_nothing(name: str) -> None:
 
 @every
 def test_a_step_never_waits_for_the_device(name: str) -> None:
-    encoder, x = tiny(name).to("meta"), samples(name).to("meta")
+    with META:  # draws no weights
+        encoder = tiny(name)
+    x = samples(name).to(META)
     with no_waits():
         encoder(x).square().sum().backward()
         encoder(encoder.blank(x))
@@ -140,7 +142,9 @@ def test_what_an_encoder_declares_is_what_it_takes(name: str, shape: tuple[int, 
     spec = {"name": name, **TINY[name][0]}
     refusal = encoders.refusal(spec, shape, encoders.ENCODERS[name].reads_tokens)
     if refusal is None:
-        assert len(getattr(encoders.build(spec, shape), "stages", [])) == encoders.stage_count(spec)
+        with META:
+            built = encoders.build(spec, shape)
+        assert len(getattr(built, "stages", [])) == encoders.stage_count(spec)
     else:
         with pytest.raises(encoders.ShapeError) as caught:
             encoders.build(spec, shape)
@@ -168,7 +172,9 @@ def test_token_ids_are_for_encoders_of_texts() -> None:
 @every
 def test_what_is_told_is_what_is_built(name: str) -> None:
     spec, shape = {"name": name, **TINY[name][0]}, TINY[name][1]
-    found, encoder = encoders.describe(spec, shape), tiny(name)
+    with META:
+        encoder = tiny(name)
+    found = encoders.describe(spec, shape)
     assert (found["out_dim"], found["tokens"]) == (encoder.out_dim, [LENGTHS[name], encoder.token_dim])
     assert found["parameters"] == sum(parameter.numel() for parameter in encoder.parameters())
     with pytest.raises(ValueError, match=f"encoder {name} cannot take a sample of shape"):
