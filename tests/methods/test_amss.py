@@ -46,7 +46,9 @@ VARIANTS = [
     Variant("uniform", {"sampling": "uniform", "plus": False, "fixed_ratios": [0.2, 1.0], "mask_classifier": False}),
     Variant("largest", {"sampling": "topk", "fusion": "late", "mask_exclude": ["video.*"], "ratio_bias": 0.1}),
     Variant("three", {"tau": 0.5, "mi_shift": 1.0}, modalities=3),
-    Variant("gated", {"plus": False, "fusion": "gated", "fixed_ratios": [0.5, 0.8, 1.0]}, modalities=3),
+    Variant(
+        "gated", {"plus": False, "fusion": "gated", "fixed_ratios": [0.5, 0.8, 1.0]}, modalities=3, epochs_to_learn=8
+    ),
 ]
 
 INF, NAN = math.inf, math.nan

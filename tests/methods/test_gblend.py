@@ -32,7 +32,7 @@ VARIANTS = [
     Variant(
         "offline-of-three", {"mode": "offline", "fusion": "sum", "negative": "abs", "eps": 0.3}, 3, "offline", epochs=1
     ),
-    Variant("fixed", {"fixed_weights": [0.3, 0.2, 0.5], "fusion": "gated"}, path="fixed"),
+    Variant("fixed", {"fixed_weights": [0.3, 0.2, 0.5], "fusion": "gated"}, path="fixed", epochs_to_learn=8),
 ]
 
 # Losses of three classifiers. Gains 0.5, 0.2 and -0.1; overfitting grows by 0.1, 0.2 and 0.5.

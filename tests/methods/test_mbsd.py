@@ -26,7 +26,7 @@ VARIANTS = [
     Variant("defaults", path="pairs"),
     Variant("benchmark", {"kl_mode": "benchmark", "rs_space": "probs"}, path="pairs"),
     Variant("sum-of-three", {"fusion": "sum", "lam": 0.3}, modalities=3, path="pairs"),
-    Variant("heads", {"fusion": "gated"}, path="pairs"),
+    Variant("heads", {"fusion": "gated"}, path="pairs", epochs_to_learn=8),
 ]
 
 P_A = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.4, 0.4, 0.2], [0.2, 0.5, 0.3]])

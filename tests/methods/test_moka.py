@@ -31,7 +31,7 @@ VARIANTS = [
     Variant("of-three", {**SMALL, "lora_dropout": 0.0, "anchor_modality": "video", "lambda_": {"audio": 0.5},
                          "scale_before_attention": True, "target_modules": ["fc1"]}, modalities=3, epochs=3),
     Variant("shared-projection", {**SMALL, "adapter": "lora", "rank": 2, "target_modules": ["qkv", "fc1"],
-                                  "projector_epochs": 1.0}, epochs=3),
+                                  "projector_epochs": 1.0}, epochs=3, epochs_to_learn=8),
     Variant("fine-tuned", {**SMALL, "adapter": "none"}, epochs=3),
 ]  # fmt: skip
 

@@ -111,7 +111,7 @@ def test_the_table_has_a_line_a_method() -> None:
     ]
 
 
-def test_processor_seconds_are_those_of_this_process_and_its_children(two_workers: Workers) -> None:
+def test_processor_seconds_are_those_of_this_process_and_its_workers(two_workers: Workers) -> None:
     before = processor_seconds()
     own = fixed_work()
     inner = sum(two_workers.run(busy))

@@ -29,7 +29,7 @@ class Variant:
     random numbers and keeps no state."""
     epochs: int = 4
     """Epochs of the runs by which workers are compared, and resumed runs."""
-    epochs_to_learn: int = 8
+    epochs_to_learn: int = 6
     """Epochs after which the accuracy is above chance."""
     method: str = ""
     """Filled in by :func:`declared_variants`."""

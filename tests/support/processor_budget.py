@@ -1,8 +1,8 @@
 """Processor seconds that the suite of all methods spends on each: measured, printed at the end, checked.
 
 Forty methods are affordable where one takes at most 12 processor seconds and one variant of it 2. Only the calls of
-tests count that have an argument ``variant``, with what their child processes spend meanwhile; a method's own tests and
-the start of processes do not.
+tests count that have an argument ``variant``, with what their workers spend meanwhile; a method's own tests and the
+start of processes do not.
 
 Processor time does not depend on what else runs as the clock does. It still grows where a core is slow or shared. So
 each of these tests is preceded by a small piece of fixed work: a method's limits grow by the factor by which that work
@@ -11,6 +11,7 @@ is granted by a tolerance."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
 from collections.abc import Generator, Iterable
@@ -121,9 +122,11 @@ class ProcessorBudget:
 
 
 def processor_seconds() -> float:
-    """Return the processor seconds of this process and its children, dead or alive, so far."""
+    """Return the processor seconds so far of this process, of its children that have ended, and of its workers."""
     ended = os.times()
-    alive = sum(sum(child.cpu_times()[:4]) for child in psutil.Process().children(recursive=True))
+    # Asked of each worker: to find children by their parents, psutil reads about every process of the machine.
+    workers = (psutil.Process(worker.pid) for worker in multiprocessing.active_children())
+    alive = sum(sum(worker.cpu_times()[:4]) for worker in workers)
     return time.process_time() + ended.children_user + ended.children_system + alive
 
 

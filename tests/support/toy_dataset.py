@@ -53,6 +53,7 @@ def toy_training(
     epochs: int = 4,
     seed: int = 3,
     samples: int = 45,
+    test_peak: bool = True,
     state: dict[str, Any] | None = None,
     **recipe: Any,
 ) -> Training:
@@ -60,4 +61,4 @@ def toy_training(
     dataset = toy_dataset(modalities, samples)
     method = toy_method(name, dataset, hyperparameters, epochs, seed)
     settings = Recipe(**{"batch_size": 16, "lr": 0.05, **recipe})
-    return Training(method, dataset, settings, seed=seed, state=state, workers=WorkerGroup(), test_peak=True)
+    return Training(method, dataset, settings, seed=seed, state=state, workers=WorkerGroup(), test_peak=test_peak)

@@ -7,6 +7,7 @@ import importlib
 import io
 import math
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -19,8 +20,8 @@ from sweep.training.loop import Training
 
 @dataclass
 class ToyRun:
-    """A training to its end: the record and the saved state of each epoch; of the selected epoch its number, the
-    weights that would be exported, and the metrics of the test split."""
+    """A training: the record and the saved state of each epoch; where it went to its end, of the selected epoch its
+    number, the weights that would be exported, and the metrics of the test split."""
 
     records: list[EpochRecord]
     states: list[bytes]
@@ -39,15 +40,18 @@ def training(variant: Variant, epochs: int, **options: Any) -> Training:
     return toy_training(variant.method, variant.hyperparameters, modalities=modalities, epochs=epochs, **options)
 
 
-def run(variant: Variant, state: dict[str, Any] | None = None, **options: Any) -> ToyRun:
-    """Train to the end, or go on to it from ``state``; the learning rate falls on the way."""
+def run(variant: Variant, state: dict[str, Any] | None = None, epochs: int | None = None, **options: Any) -> ToyRun:
+    """Train from the beginning, or go on from ``state``, for ``epochs`` (None: to the end); the learning rate falls on
+    the way."""
     trained = training(variant, variant.epochs, schedule={"name": "step", "every": 2.0}, state=state, **options)
     records, states = [], []
-    for record in trained.epochs():
+    for record in islice(trained.epochs(), epochs):
         records.append(record)
         buffer = io.BytesIO()
         torch.save(trained.state_dict(), buffer)
         states.append(buffer.getvalue())
+    if epochs is not None:
+        return ToyRun(records, states, 0, {}, {})
     result = trained.result()
     weights = {name: value for name, value in trained.method.inference_state().items() if torch.is_tensor(value)}
     return ToyRun(records, states, result.selected_epoch, weights, result.test)

@@ -51,6 +51,7 @@ def test_the_tables_hold_every_run() -> None:
         assert configuration_hash(run) == row["configuration"]
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_its_report_is_written_and_its_runs_are_told_and_removed_as_earlier_ones(desk: Desk) -> None:
     code, out, err = desk.run("report", "earlier")
     assert (code, err) == (0, "")
