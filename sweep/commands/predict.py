@@ -17,6 +17,8 @@ def run_command(options: argparse.Namespace) -> int:
     files, overrides = names_and_overrides(options.names)
     if len(files) > 1 or (files and overrides):
         raise ModelError("give one npz file, or options of the dataset, not both")
+    if not options.output.parent.is_dir():
+        raise ModelError(f"{options.output.parent}: no such folder; make it, or give another file with --output")
     model = load_model(options.model, options.device)
     samples = read_arrays(Path(files[0]), model) if files else read_split(model, options.split, settings(overrides))
     table, scores = prediction_table(model, samples, options.without)

@@ -114,6 +114,11 @@ class Store:
     def _hold(self, key: str, attempts: int = 1) -> Hold | Holder | None:
         """Hold a key of the results for this process; else who does, or None where that is not known. attempts: as in
         ``Leases.acquire``."""
+        if (self.results / key).is_dir():  # a claim of drivers that came by a URI, which no file lock sees
+            raise StoreError(
+                f"{self.results} has been used as file://{self.results.absolute()}, under which drivers hold claims of "
+                "another kind; name it so again, or copy it"
+            )
         lock = FileLock(self.results / key, fallback_to_soft=False)
         try:
             lock.acquire(blocking=False)

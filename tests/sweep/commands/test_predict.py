@@ -37,6 +37,11 @@ def test_a_file_and_options_of_the_dataset_exclude_each_other(tmp_path: Path) ->
     assert "not both" in err
 
 
+def test_a_table_in_no_folder_is_refused_before_anything_is_predicted(tmp_path: Path) -> None:
+    code, _, err = Desk(tmp_path).run("predict", "nowhere", "--output", "absent/p.csv")
+    assert (code, err) == (2, "absent: no such folder; make it, or give another file with --output\n")
+
+
 def test_arrays_of_a_file_are_predicted_in_this_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

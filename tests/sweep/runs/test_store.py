@@ -182,3 +182,9 @@ def test_results_keep_the_mark_that_they_were_given_first(tmp_path: Path) -> Non
 def test_what_names_no_sweep_cannot_be_locked(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"'\.\./s' names no sweep"):
         Store(tmp_path / "results").lock("../s")
+
+
+def test_a_folder_that_was_used_by_a_uri_is_not_locked_as_a_path(tmp_path: Path) -> None:
+    (tmp_path / "s/.lock").mkdir(parents=True)
+    with pytest.raises(StoreError, match=f"used as file://{tmp_path}, .*; name it so again"):
+        Store(tmp_path).lock("s")
