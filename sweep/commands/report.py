@@ -80,18 +80,19 @@ def publish_report(store: Store, name: str, console: Console, tex: bool = False,
     try:
         target.mkdir(parents=True, exist_ok=True)
         write_tables(store.results, name, target)
-        page = write_report(store.results, name, target)
+        parts = Parts(load(store.results / name))
+        standing = standings(parts)
+        page = write_report(store.results, name, target, (parts, standing))
         paper = write_paper(store.results, name, target) if tex else None
     except OSError as error:
         said = f"cannot write the report to {error.filename or target}: {error.strerror or error}"
         raise StoreError(f"{said}; free space, change permissions, or {ELSEWHERE}") from error
     if to is None:
         store.publish(name)
-    left_out, runs = left_out_configurations(store.results / name), load(store.results / name)
-    standing = standings(Parts(runs))
+    left_out = left_out_configurations(store.results / name)
     print_standings(standing, name, console)
     if left_out or len(standing) < 2 or standing["of"].gt(1).any():
-        console.print(summary_table(runs, left_out))
+        console.print(summary_table(parts, left_out))
     print_reasons(left_out, console)
     console.print(f"report: {page}", soft_wrap=True)
     if paper is not None:
@@ -132,11 +133,12 @@ def print_reasons(left_out: Sequence[NotApplicable], console: Console) -> None:
         console.print(f"N/A: {', '.join(those)}: {reason}", soft_wrap=True)
 
 
-def summary_table(frame: pd.DataFrame, left_out: Sequence[NotApplicable] = ()) -> Table:
+def summary_table(parts: Parts, left_out: Sequence[NotApplicable] = ()) -> Table:
     """Tabulate each configuration for the terminal; of searched ones the best ten.
 
     Columns n, validation and test of the selection metric, and test of each modality: mean ± half of the 95 % t
     interval, per cent."""
+    frame = parts.runs
     metric = selection_metric(frame).removeprefix("validation_")
     columns = [f"validation_{metric}", f"test_{metric}", *(f"test_{metric}_{m}" for m in modalities(frame))]
     table = Table(title=", ".join(dict.fromkeys(frame["sweep"])), title_justify="left")
@@ -144,7 +146,7 @@ def summary_table(frame: pd.DataFrame, left_out: Sequence[NotApplicable] = ()) -
         table.add_column(
             heading, justify="left" if heading in ("configuration", "dataset") else "right", overflow="fold"
         )
-    for row in configurations(Parts(frame), columns, IN_TERMINAL).to_dict("records"):
+    for row in configurations(parts, columns, IN_TERMINAL).to_dict("records"):
         lacking = row["failed"] + row["missing"]
         count = f"{row['n']}" + (f" (of {row['n'] + lacking})" if lacking else "")
         unranked = "" if lacking or row["state"] == COMPLETE else " (fewer)"

@@ -90,7 +90,8 @@ def _curve_traces(parts: Parts, rows: pd.DataFrame, axis: Axis, column: str) -> 
             traces.append({"x": outline[0], "y": outline[1], "legendgroup": name, "showlegend": False, **band})
             style |= {"mode": "lines+markers", "error_y": {**arms, "thickness": 0.8, "width": 0}}
         symbol = SYMBOLS[MARKERS[index % len(MARKERS)]]
-        symbols = [symbol if n == table["n"].max() else f"{symbol}-open" for n in table["n"]]
+        most = table["n"].max()
+        symbols = [symbol if n == most else f"{symbol}-open" for n in table["n"]]
         marker = {"symbol": symbols, "size": 8, "color": colour}
         traces.append({"x": x, "y": mean, "marker": marker, "hovertemplate": "%{x}: %{y:.2f} (%{text})", **style})
         empty = [(at, f) for at, n, f in zip(x, table["n"], table["pruned"], strict=True) if n == 0]

@@ -53,18 +53,21 @@ MOST_PLOTS = 24
 """Interactive curves of a page; of more grids the first."""
 
 
-def write_report(results: Path, name: str, to: Path | None = None) -> Path:
-    """Write report/index.html with its figures, in results/NAME or in the folder ``to``, and return its path. Raises
-    ResultsError where the sweep has no results."""
+def write_report(
+    results: Path, name: str, to: Path | None = None, known: tuple[Parts, pd.DataFrame] | None = None
+) -> Path:
+    """Write report/index.html with its figures, in results/NAME or in the folder ``to``, and return its path. known:
+    the sweep's parts and their standings, where the caller has them. Raises ResultsError where the sweep has no
+    results."""
     folder = results / name
     target = (to or folder) / "report"
-    parts, epochs = Parts(load(folder)), at_each_severity(load(folder, "epoch"))
+    parts, table = known or (found := Parts(load(folder)), standings(found))
+    epochs = at_each_severity(load(folder, "epoch"))
     runs, request, out = parts.runs, read_request(folder), raced_out_seeds(folder)
     frozen = folder / "sweep.yaml"
     text = frozen.read_text(encoding="utf-8", errors="replace") if frozen.is_file() else ""
     left_out = left_out_configurations(folder)
     compared = pareto_fronts(parts, request.objectives, request.seeds, out) if len(request.objectives) > 1 else []
-    table = standings(parts)
     several, corrupted = over_datasets(parts, table), robustness(parts)
     gallery = save_figures(folder, parts, epochs, several, target / "figures")
     saved = gallery.saved

@@ -27,7 +27,7 @@ def test_the_terminal_table_is_small_and_counts_what_is_lacking(tmp_path: Path) 
     results = alpha_sweep(tmp_path)
     results.run("iprm-alpha", "iprm", 9, values={"alpha": 0.4}, status="failed")
     console = Console(width=150, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    table = summary_table(load(tmp_path / "iprm-alpha"))
+    table = summary_table(Parts(load(tmp_path / "iprm-alpha")))
     assert table.row_count == 11
     console.print(table)
     text = console.export_text()
@@ -41,7 +41,7 @@ def test_a_sweep_without_a_single_end_still_has_a_table(tmp_path: Path) -> None:
     results.sweep("one", "")
     results.run("one", "iprm", 0, values={"alpha": 0.1}, status="missing")
     results.run("one", "iprm", 0, values={"alpha": 0.2}, status="failed", reason="boom")
-    assert summary_table(load(tmp_path / "one")).row_count == 2
+    assert summary_table(Parts(load(tmp_path / "one"))).row_count == 2
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
@@ -122,7 +122,7 @@ def test_the_best_of_each_method_is_shown_where_there_are_several(compared: Resu
 def test_a_row_a_configuration_with_its_number_of_seeds(compared: Results) -> None:
     compared.run("one", "iprm", 3, status="failed", reason="boom")
     left_out = [NotApplicable("joint", "digits", {"alpha": 1}, "none")]
-    table = summary_table(load(compared.path / "one"), left_out)
+    table = summary_table(Parts(load(compared.path / "one")), left_out)
     assert str(table.title) == "one"
     assert [(str(column.header), column.justify) for column in table.columns] == [
         ("configuration", "left"), ("dataset", "left"), ("n", "right"), ("validation accuracy", "right"),
@@ -140,7 +140,7 @@ def test_a_report_is_written_and_told_with_its_small_table(
     compared: Results, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     published, store = list[str](), str(compared.path)
-    monkeypatch.setattr(report, "write_report", lambda results, name, target: target / "page.html")
+    monkeypatch.setattr(report, "write_report", lambda results, name, target, known: target / "page.html")
     monkeypatch.setattr(report, "write_paper", lambda results, name, target: target / "paper")
     monkeypatch.setattr(Store, "publish", lambda self, name: published.append(name))
     assert main(["report", "one", "--results", store]) == 0
@@ -168,13 +168,13 @@ def test_one_method_alone_has_the_table_of_its_configurations(
     results = Results(tmp_path)
     results.sweep("one")
     results.run("one", "iprm", 0)
-    monkeypatch.setattr(report, "write_report", lambda results, name, target: target / "page.html")
+    monkeypatch.setattr(report, "write_report", lambda results, name, target, known: target / "page.html")
     assert main(["report", "one", "--results", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "configuration" in said
     assert "best of each method" not in said
 
-    def refuse(results: Path, name: str, target: Path) -> Path:
+    def refuse(*of: object) -> Path:
         raise OSError(28, "No space left on device", "/x/page.html")
 
     monkeypatch.setattr(report, "write_report", refuse)
