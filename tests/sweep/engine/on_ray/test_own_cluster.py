@@ -141,6 +141,9 @@ def test_a_folder_is_tried_with_what_a_full_disk_refuses(above: Path, monkeypatc
             return len(content)
 
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: File())
+    usage = shutil.disk_usage(above)
+    assert ROOM == 64 * 2**20
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=ROOM))
     own_cluster._try_to_write(above)
     assert written == [2**20]
 

@@ -3,6 +3,7 @@ folders of caches. Real clusters prepare in test_cluster.py."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
@@ -14,6 +15,7 @@ from support.binary_files_dataset import CountingWatcher, contents, shelf, write
 
 from data.base import DataError
 from data.prepared.cache import decoding
+from data.prepared.cache.folder import CacheError, CacheFolder
 from data.prepared.cache.preparation import Preparation, Shard
 from data.prepared.cache.records import Marker, Meta
 from sweep.config import ConfigError
@@ -195,6 +197,21 @@ def test_samples_that_cannot_be_used_are_kept_in_mind_or_refused(start: Start, t
     cluster.asked.clear()
     assert [skip.id for skip in prepare_nodes(lenient, Display()).skipped] == ["train/003_1"]  # type: ignore[arg-type]
     assert len(cluster.asked) == 2
+    # What was kept in mind is refused where less is allowed.
+    with pytest.raises(DataError, match="1 of 52 samples cannot be used"):
+        prepare_nodes(shelf(root), Display())  # type: ignore[arg-type]
+
+
+def test_a_cache_that_cannot_be_ended_is_told_in_words(
+    start: Start, work: Preparation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finish(folder: CacheFolder, meta: Meta) -> Meta:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(CacheFolder, "finish", finish)
+    start(a=1)
+    with pytest.raises(CacheError, match="no room for the next"):
+        prepare_nodes(work, Display())  # type: ignore[arg-type]
 
 
 def test_a_cluster_without_processors_is_refused(start: Start, work: Preparation) -> None:
