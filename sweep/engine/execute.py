@@ -17,7 +17,7 @@ from sweep.engine.on_ray.session import RaySession
 from sweep.engine.prepare import prepare_datasets
 from sweep.engine.progress import Progress
 from sweep.engine.recovery import train_to_the_end
-from sweep.engine.tasks import Tally
+from sweep.engine.tasks import Tally, listed_entries
 from sweep.engine.weights_kept import WeightsKeeper
 from sweep.plan.build import plan
 from sweep.plan.configurations import Configuration, Plan
@@ -52,9 +52,10 @@ def execute(sweep: Sweep, results: str | Path | Store, how: Execution, ray: RayS
     try:
         store.pull(sweep.name)
         folder = store.sweep(sweep.name)
-        _freeze_configuration(sweep, folder, console)
+        changed = _freeze_configuration(sweep, folder, console)
+        # Else a report of what is there so far would mix the runs of two configurations of the sweep.
+        index = Index(folder / "index.jsonl", listed_entries(planned) if changed else None)
         store.push(sweep.name)
-        index = Index(folder / "index.jsonl")
         proposers = _proposers(planned, store)
         upkeep = Upkeep(store, sweep.name, WeightsKeeper(store, sweep))
         agenda = Agenda(planned, store, proposers, index.add, upkeep.ended, how.force)
@@ -109,12 +110,16 @@ def _train_on_ray(agenda: Agenda, progress: Progress, ray: RaySession) -> None:
     train_to_the_end(agenda, progress, ray, train)
 
 
-def _freeze_configuration(sweep: Sweep, folder: Path, console: Console) -> None:
+def _freeze_configuration(sweep: Sweep, folder: Path, console: Console) -> bool:
+    """Write down how the sweep is configured. Tell whether that is otherwise than at its last run."""
     path, frozen = folder / "sweep.yaml", freeze(sweep).encode()
     # An empty one is what a power cut left.
-    if path.exists() and path.read_bytes() not in (frozen, b""):
-        console.print(f"{sweep.name}: configured otherwise than at its last run; frozen anew", highlight=False)
+    changed = path.exists() and path.read_bytes() not in (frozen, b"")
+    if changed:
+        said = "configured otherwise than at its last run: its report now shows what belongs to this configuration"
+        console.print(f"{sweep.name}: {said}; no run is lost", highlight=False)
     write_atomic(path, frozen, durable=True)
+    return changed
 
 
 def _proposers(planned: Plan, store: Store) -> list[Proposer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,13 +13,16 @@ from sweep.storage.files import append_line, guarded, write_atomic
 
 class Index:
     """The list of a sweep's runs: index.jsonl, appended while it runs, cut to what belongs to it at the end. What a
-    crash tore is repaired at once: the plan names every run again."""
+    crash tore is repaired at once: the plan names every run again.
 
-    def __init__(self, path: Path) -> None:
+    earlier: which of the lines that are there belong to the sweep as it is configured now; None: all."""
+
+    def __init__(self, path: Path, earlier: Iterable[IndexEntry] | None = None) -> None:
         self._path = path
         with guarded("read", path):
             content = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        lines = [line for line in content.splitlines() if _is_entry(line)]
+        known = None if earlier is None else {entry.model_dump_json() for entry in earlier}
+        lines = [line for line in content.splitlines() if _is_entry(line) and (known is None or line in known)]
         repaired = "".join(line + "\n" for line in lines)
         if content != repaired:
             write_atomic(path, repaired.encode())

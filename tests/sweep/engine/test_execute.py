@@ -219,7 +219,8 @@ def test_a_sweep_is_pulled_frozen_prepared_trained_and_pushed(hand: Hand) -> Non
 
 def test_a_sweep_that_is_configured_otherwise_than_before_is_frozen_anew(hand: Hand) -> None:
     frozen = hand.folder / "results" / "s" / "sweep.yaml"
-    anew = "s: configured otherwise than at its last run; frozen anew"
+    said = "configured otherwise than at its last run: its report now shows what belongs to this configuration"
+    anew = f"s: {said}; no run is lost"
     assert anew not in hand.execute()[1]
     assert anew not in hand.execute()[1]
     assert hand.execute(seeds=[0, 1, 2])[1][0] == anew
@@ -227,6 +228,28 @@ def test_a_sweep_that_is_configured_otherwise_than_before_is_frozen_anew(hand: H
     frozen.write_bytes(b"")  # a power cut
     assert anew not in hand.execute()[1]
     assert load(frozen)[0].seeds == [0, 1]
+
+
+def test_a_sweep_that_is_configured_otherwise_and_stopped_lists_no_run_of_before(hand: Hand) -> None:
+    index = hand.folder / "results" / "s" / "index.jsonl"
+
+    def seeds_and_epochs() -> list[tuple[int, int]]:
+        runs = [(entry.seed, Store(hand.folder / "results").run(entry.hash).config()) for entry in entries()]
+        return [(seed, run.epochs) for seed, run in runs if run is not None]
+
+    def entries() -> list[IndexEntry]:
+        return [IndexEntry.model_validate_json(line) for line in index.read_text().splitlines()]
+
+    hand.execute(seeds=[0, 1, 2], epochs=1)
+    hand.most = 0
+    with pytest.raises(KeyboardInterrupt):
+        hand.execute(seeds=[2, 1, 5], epochs=1)
+    assert seeds_and_epochs() == [(1, 1), (2, 1)]
+    with pytest.raises(KeyboardInterrupt):
+        hand.execute(seeds=[1], epochs=2)
+    assert seeds_and_epochs() == []
+    hand.execute(seeds=[0, 1, 2], epochs=1)
+    assert seeds_and_epochs() == [(0, 1), (1, 1), (2, 1)]
 
 
 def test_what_a_budget_leaves_is_told(hand: Hand) -> None:

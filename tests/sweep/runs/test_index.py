@@ -57,6 +57,14 @@ def test_closing_forgets_what_no_longer_belongs(tmp_path: Path) -> None:
     assert hashes(tmp_path / "index.jsonl") == ["c", "b"]
 
 
+def test_of_earlier_lines_those_stay_that_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "index.jsonl"
+    for run_hash in ("a", "b", "c"):
+        Index(path).add(entry(run_hash))
+    Index(path, earlier=[entry("d"), entry("c"), entry("a").model_copy(update={"seed": 1})])
+    assert hashes(path) == ["c"]
+
+
 def test_torn_lines_are_repaired_at_once(tmp_path: Path) -> None:
     path = tmp_path / "index.jsonl"
     line = entry("a").model_dump_json()
