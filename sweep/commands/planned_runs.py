@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sweep.plan.configurations import Configuration, Plan
-from sweep.runs.identity import seed_hashes
 from sweep.runs.records import FinalRecord, Run
 from sweep.runs.store import Store
 
@@ -38,9 +37,8 @@ def named_runs(sweep_plan: Plan) -> Iterator[Named]:
 
     Searched configurations are not known before they are proposed."""
     seen = set()
-    for configuration in [*sweep_plan.references, *(c for study in sweep_plan.studies for c in study.configurations)]:
-        hashes = seed_hashes(configuration.template, sweep_plan.seeds)
-        for run, hashed in zip(configuration.runs(sweep_plan.seeds), hashes, strict=True):
+    for configuration in sweep_plan.listed:
+        for run, hashed in configuration.hashed_runs(sweep_plan.seeds):
             if hashed not in seen:
                 seen.add(hashed)
                 yield configuration, run, hashed

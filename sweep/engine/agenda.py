@@ -13,7 +13,7 @@ from sweep.engine.claims import Claim, Claims, Ended
 from sweep.engine.further_seeds import FurtherSeeds
 from sweep.engine.tasks import Outcomes, Tally, Task, index_entry, is_candidate
 from sweep.plan.configurations import Configuration, Plan
-from sweep.runs.identity import dataset_key, seed_hashes
+from sweep.runs.identity import dataset_key
 from sweep.runs.records import FinalRecord, IndexEntry
 from sweep.runs.store import Store
 from sweep.runs.train import commit_unstarted
@@ -215,10 +215,9 @@ class Agenda:
 
     def _open(self, configuration: Configuration, proposer: Proposer, seeds: list[int]) -> None:
         stoppable = self._further_seeds.stoppable(configuration)
-        hashes = seed_hashes(configuration.template, seeds)
         tasks = deque(
             Task(run, hashed, configuration, stoppable and run.seed == seeds[0], self._openings)
-            for run, hashed in zip(configuration.runs(seeds), hashes, strict=True)
+            for run, hashed in configuration.hashed_runs(seeds)
         )
         under_way = self._configurations[self._openings] = _UnderWay(configuration, proposer, tasks)
         self._openings += 1

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sweep.plan.configurations import Configuration, Plan
-from sweep.runs.identity import canonical, seed_hashes
+from sweep.runs.identity import canonical
 from sweep.runs.records import FinalRecord, IndexEntry, Run
 from sweep.runs.severities import severities
 
@@ -46,9 +46,8 @@ def index_entry(task: Task) -> IndexEntry:
 def listed_entries(plan: Plan) -> Iterator[IndexEntry]:
     """Yield the lines of the index that a plan lists: references, grids and points, under each seed. What a search
     proposes is not known before."""
-    for configuration in [*plan.references, *(each for study in plan.studies for each in study.configurations)]:
-        hashes = seed_hashes(configuration.template, plan.seeds)
-        for run, hashed in zip(configuration.runs(plan.seeds), hashes, strict=True):
+    for configuration in plan.listed:
+        for run, hashed in configuration.hashed_runs(plan.seeds):
             yield index_entry(Task(run, hashed, configuration, stoppable=False, opening=0))
 
 

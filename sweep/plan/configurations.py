@@ -16,7 +16,7 @@ from sweep.config.resolve import epoch_budget
 from sweep.plan.not_applicable import NotApplicable, not_applicable
 from sweep.plan.objectives import objectives
 from sweep.plan.space import Space
-from sweep.runs.identity import canonical, configuration_hash
+from sweep.runs.identity import canonical, configuration_hash, seed_hashes
 from sweep.runs.records import Run
 from sweep.runs.severities import severities
 
@@ -66,6 +66,10 @@ class Configuration:
     def runs(self, seeds: list[int]) -> list[Run]:
         """Return one run a seed."""
         return [self.template.model_copy(update={"seed": seed}) for seed in seeds]
+
+    def hashed_runs(self, seeds: list[int]) -> list[tuple[Run, str]]:
+        """Return one run a seed, each with its hash."""
+        return list(zip(self.runs(seeds), seed_hashes(self.template, seeds), strict=True))
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,11 @@ class Plan:
     @property
     def report_seeds(self) -> list[int]:
         return self.sweep.report_seeds
+
+    @property
+    def listed(self) -> list[Configuration]:
+        """List the configurations that are known before any is proposed: references, grids and points."""
+        return [*self.references, *(each for study in self.studies for each in study.configurations)]
 
     @property
     def searches(self) -> list[Study]:
