@@ -59,6 +59,7 @@ def test_means_over_different_numbers_of_seeds_are_never_compared() -> None:
     assert mean_values([*done, FinalRecord(status="diverged")], ["accuracy"], 3) is None
     spoilt = FinalRecord(status="done", metrics={"validation_accuracy": float("nan")})
     assert mean_values([*done, spoilt], ["accuracy"], 3) is None
+    assert mean_values([*done, spoilt], ["accuracy", "seconds"], 3) is None
 
 
 def test_a_front_by_hand() -> None:
