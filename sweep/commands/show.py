@@ -48,7 +48,7 @@ def print_state(
     hashes = {hashed for _, _, hashed in named} | {entry.hash for entry in entries}
     reads(hashes)
     console.print(sweep.name, style="bold", end="")
-    console.print(f": {sweep.title or ''}")
+    console.print(f": {sweep.title}" if sweep.title else "")
     if sweep.reproduces:
         console.print(f"reproduces {sweep.reproduces}")
     table = Table(box=None, padding=(0, 2, 0, 0))

@@ -88,7 +88,8 @@ def explain_absence(registry: Registry[Any], name: str) -> tuple[str, str]:
     """Say why a method or dataset cannot be used, and which name may have been meant."""
     if (reason := registry.refusal(name)) is not None:
         return reason, ""
-    return f"no {registry.kind} called {name!r}", nearest(name, registry.names())
+    remedy = nearest(name, registry.names()) or f"python -m sweep list {registry.kind}s shows all"
+    return f"no {registry.kind} called {name!r}", remedy
 
 
 def require_name(registry: Registry[Any], name: str) -> None:

@@ -66,7 +66,7 @@ def number_labels(
         if text not in numbers:
             class_name(text, names, where(row))
         if not text:
-            raise DataError(f"{where(row)} is empty")
+            raise DataError(f"{where(row)} is empty: give the sample a label, or leave it out")
     return np.array([numbers[text] for text in texts], np.int64), names
 
 

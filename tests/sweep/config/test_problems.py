@@ -83,6 +83,8 @@ def test_the_names_there_are_are_told_up_to_fifteen() -> None:
 
 def test_a_name_that_cannot_be_used_says_why_or_what_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
     assert explain_absence(methods.METHODS, "iprn") == ("no method called 'iprn'", "did you mean iprm?")
+    told_of_all = explain_absence(methods.METHODS, "zzzz")
+    assert told_of_all == ("no method called 'zzzz'", "python -m sweep list methods shows all")
     require_name(methods.METHODS, "iprm")
     with pytest.raises(ConfigError) as told:
         require_name(methods.METHODS, "iprn")
