@@ -277,7 +277,8 @@ def test_runs_are_placed_on_the_nodes_that_have_what_they_ask_for(desk: Desk, no
 @pytest.mark.ray
 def test_runs_of_a_node_that_is_killed_are_trained_on_elsewhere(desk: Desk, nodes: Any) -> None:
     hurry = desk.folder / "hurry"
-    desk.write(s=SLOW | until(hurry, 0.5) | {"epochs": 20})
+    # Long enough that none ends before its node does, however far apart two begin on a busy machine.
+    desk.write(s=SLOW | until(hurry, 3.0) | {"epochs": 20})
     process = desk.start("run", "s", "--no-report", "--address", nodes.address)
     # Both nodes train once two runs have a checkpoint.
     runs = desk.folder / "results" / "runs"
