@@ -87,7 +87,7 @@ def test_a_sweep_by_hand(tmp_path: Path) -> None:
 def test_a_sweep_without_title_or_runs_is_a_name_and_what_is_missing(tmp_path: Path) -> None:
     planned, store = ended(tmp_path)
     title, head, row = shown(planned, store)
-    assert (title.rstrip(), head.split()) == ("s:", ["label", "values", "dataset", "runs"])
+    assert (title.rstrip(), head.split()) == ("s", ["label", "values", "dataset", "runs"])
     assert row.split() == ["iprm", "digits", "2", "missing"]
 
 
