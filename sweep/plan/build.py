@@ -75,13 +75,13 @@ def _study(
             else:
                 # A point may repeat one of the grid, or write out what is the default.
                 found.setdefault(configuration.key, replace(configuration, role=role))
-    distinct = {canonical(values): values for values in reversed(first)}
+    distinct = {canonical(values): values for values in first}
     own = list(found.values())
 
     def proposed(values: Mapping[str, Any]) -> Configuration:
         return replace(workshop.configuration(sweep, entry, dataset, values, "vary"), role=role)
 
-    first_values, identity = list(distinct.values())[::-1], base.key if base else None
+    first_values, identity = list(distinct.values()), base.key if base else None
     return Study(
         sweep, entry, dataset, space, own, first_values, identity, role, split_of_data(sweep, dataset), proposed
     )

@@ -400,8 +400,9 @@ def test_a_search_on_data_that_cannot_be_found_is_refused_before_anything_runs(m
         made(f"method: mixer, datasets: [files], data: {{files: {{root: nowhere}}}}, {SEARCH}, vary: {{alpha: auto}}")
 
 
-def test_a_search_tries_the_defaults_then_the_points_in_their_order(made):
-    points = "points: [{alpha: 0.7}, {alpha: 0.2}]"
+@pytest.mark.parametrize("defaults_again", ["", "{alpha: 0.8}, "])
+def test_a_search_tries_the_defaults_then_the_points_in_their_order(made, defaults_again):
+    points = f"points: [{{alpha: 0.7}}, {defaults_again}{{alpha: 0.2}}]"
     (study,) = made(
         f"method: mixer, datasets: [toy], references: false, {SEARCH}, vary: {{alpha: auto}}, {points}"
     ).studies
