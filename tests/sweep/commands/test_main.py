@@ -293,7 +293,7 @@ TRAINING = {"local": False, "address": None, "force": False, "dry_run": False, "
         (["report", "s", "--to", "x"], {"names": ["s"], "tex": False, "to": Path("x")}),
         (["seeds", "s"], {"names": ["s"], "difference": 1.0}),
         (["list", "method", "igm"], {"what": "method", "of": ["igm"]}),
-        (["list", "methods"], {"what": "methods", "of": []}),
+        (["list", "methods"], {"what": "methods", "of": ()}),
         (["validate"], {"overrides": []}),
         (["validate", "a=1"], {"overrides": ["a=1"]}),
         (["show", "s"], {"names": ["s"]}),
