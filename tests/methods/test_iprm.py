@@ -176,6 +176,11 @@ def test_no_divergence_weighs_equally(zero):
     assert [w.item() for w in strength_weights(torch.tensor(zero), torch.tensor(zero))] == [0.5, 0.5]
 
 
+def test_the_least_sum_that_weighs_is_above_its_bound():
+    for bound in (1e-12, torch.tensor(1e-12, dtype=torch.float64)):
+        assert [float(weight) for weight in strength_weights(bound, 0 * bound)] == [0.5, 0.5]
+
+
 def test_probe_weight_is_a_moving_average_of_the_old_value():
     assert update_probe_weight(0.5, 1.0, 0.8) == pytest.approx(0.6)
     assert update_probe_weight(None, 0.3, 0.8) == 0.3
@@ -423,6 +428,16 @@ def test_unpaired_mixing_permutes_the_second_modality_and_its_labels():
     own = F.cross_entropy(x_logits, batch.labels) + F.cross_entropy(y_logits, batch.labels)
     loss = method.loss(method(batch), batch, context)
     torch.testing.assert_close(loss, own + omega.detach() * first + (1 - omega.detach()) * second)
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_an_unpaired_probe_keeps_what_a_gradient_needs_where_it_is_the_mix(passes, monkeypatch):
+    method, context = _setup(_dataset(), paired=False, passes=passes)
+    (batch,) = context.training_batches(torch.arange(6), drop_last=False)
+    probes, strength = [], method.strength
+    monkeypatch.setattr(method, "strength", lambda probe, *rest: probes.append(probe) or strength(probe, *rest))
+    method.loss(method(batch), batch, context)
+    assert [probe.requires_grad for probe in probes] == [passes == 1]
 
 
 def test_unpaired_mixing_of_equal_samples_is_paired_mixing():

@@ -270,6 +270,7 @@ def test_copies_are_neither_trained_nor_exported() -> None:
     copies = {id(p) for p in method.kept.parameters()}
     assert copies
     assert not copies & {id(p) for p in context.groups.parameters}
+    assert not any(p.requires_grad for p in method.kept.parameters())
     assert not [name for name in method.inference_state() if name.startswith(("kept", "_extra"))]
 
 
