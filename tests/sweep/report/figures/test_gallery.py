@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from support.synthetic_results import Results, alpha_sweep
 
 from sweep.analysis.parts import Parts
 from sweep.report.figures import gallery
+from sweep.report.figures.style import Drawing
 from sweep.results.tables import load
 
 
@@ -44,6 +46,23 @@ def test_files_are_written_in_three_formats(tmp_path: Path, monkeypatch: pytest.
     ]  # fmt: skip
     assert (folder / "alpha-accuracy.pdf").read_bytes().startswith(b"%PDF")
     assert saved.caption in (folder / "captions.txt").read_text()
+
+
+def test_a_paper_has_the_figures_that_a_report_shows_those_of_the_selecting_metric(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = [
+        Drawing(f"{kind}-{metric}", "", Figure(), kind)
+        for kind in ("curve", "comparison", "published", "pareto")
+        for metric in ("accuracy", "map")
+    ]
+    monkeypatch.setattr(gallery, "drawings", lambda *of: iter(made))
+    written = list[str]()
+    monkeypatch.setattr(gallery, "save", lambda figure, path: written.append(path.stem))
+    alpha_sweep(tmp_path)
+    gallery.save_for_paper(tmp_path, *frames(tmp_path / "iprm-alpha"), tmp_path / "paper")
+    shown = ["curve-accuracy", "comparison-accuracy", "published-accuracy", "pareto-accuracy", "pareto-map"]
+    assert written == shown * len(gallery.TEXT_WIDTHS)
 
 
 def test_only_figures_that_changed_are_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

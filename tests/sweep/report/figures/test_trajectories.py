@@ -54,6 +54,15 @@ def test_a_line_ends_with_the_first_of_its_seeds(tmp_path: Path) -> None:
     assert drawing.caption.endswith("a line is drawn as far as all that have the number go.")
 
 
+def test_figures_come_in_the_order_of_the_methods(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for method in ("umt", "bss"):
+        results.run("one", method, 0, diagnostics=lambda epoch: {"share": float(epoch)})
+    drawn = draw_trajectories(Parts(load(tmp_path / "one")), load(tmp_path / "one", "epoch"))
+    assert [drawing.stem for drawing in drawn] == ["trajectory-umt-digits", "trajectory-bss-digits"]
+
+
 def test_many_configurations_are_thinned_and_pruned_ones_left_out(tmp_path: Path) -> None:
     results = Results(tmp_path)
     results.sweep("one")
