@@ -58,8 +58,8 @@ too soon on a machine that is busy, as with another Ray that starts."""
 NOT_UP = "timed out during startup"
 """Ray's words for that."""
 
-LOOK_EVERY = 0.05
-"""Seconds between two looks at whether a node is up."""
+LOOK_EVERY, LOOKS = 0.05, 400
+"""Seconds between two looks at whether a node is up, and how many: beyond them it is Ray that waits, as long as set."""
 
 EXECUTOR = "sweep.engine.on_ray.tune"
 """The module that a node of one's own is started for, which takes about as long to import as the node to get up."""
@@ -208,7 +208,9 @@ def small_node(guarded: bool = False) -> Iterator[None]:
             themselves: Ray would wait for them, up to a minute."""
             super().start_ray_processes()
             import_module(EXECUTOR)
-            while not self.get_gcs_client().get_all_node_info():
+            for _ in range(LOOKS):
+                if self.get_gcs_client().get_all_node_info():
+                    return
                 if any(raylet.process.poll() is not None for raylet in self.all_processes["raylet"]):
                     raise RuntimeError(f"the node {NOT_UP}")
                 time.sleep(LOOK_EVERY)

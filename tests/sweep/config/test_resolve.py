@@ -28,26 +28,6 @@ pytest_plugins = ["support.sweep_files"]
 pytestmark = pytest.mark.usefixtures("fakes")
 
 
-@pytest.mark.parametrize(
-    ("name", "room", "owner", "path"),
-    [
-        ("alpha", "hyperparameters", None, ("alpha",)),
-        ("mixer.alpha", "hyperparameters", "mixer", ("alpha",)),
-        ("radius.left", "hyperparameters", None, ("radius", "left")),
-        ("mixer.radius.left", "hyperparameters", "mixer", ("radius", "left")),
-        ("train.lr", "train", None, ("lr",)),
-        ("train.schedule.every", "train", None, ("schedule", "every")),
-        ("data.noise", "data", None, ("noise",)),
-        ("data.toy.noise", "data", "toy", ("noise",)),
-        ("encoders.left.width", "encoders", None, ("left", "width")),
-        ("epochs", "epochs", None, ("epochs",)),
-    ],
-)
-def test_a_varied_name_says_what_it_sets(name, room, owner, path):
-    found = target(name)
-    assert (found.section, found.owner, found.path) == (room, owner, path)
-
-
 SWEEP = """
 sweeps:
   a:

@@ -153,6 +153,16 @@ def test_a_node_that_ends_before_it_is_up_is_not_waited_for(monkeypatch: pytest.
     assert len(answers) == 2
 
 
+def test_a_node_that_neither_ends_nor_gets_up_is_left_to_rays_own_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = starting(monkeypatch, node.Node)
+    monkeypatch.setattr(session, "LOOKS", 2)
+    with session.small_node():
+        made = object.__new__(node.Node)
+    made.all_processes, made._ray_params = {}, SimpleNamespace()
+    made.start_ray_processes()
+    assert answers == [["a node"]]
+
+
 @pytest.mark.parametrize("guarded", [True, False])
 def test_a_node_of_ones_own_has_no_process_that_serves_nobody_and_may_end_in_order_unless_others_clear_up(
     monkeypatch: pytest.MonkeyPatch, guarded: bool
