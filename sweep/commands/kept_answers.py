@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from sweep.commands.console import Said, say_again, terminal
 from sweep.runs.code_texts import read_text_digests
 from sweep.storage.files import StoreError, write_atomic
-from sweep.storage.stamps import stamp_files
+from sweep.storage.stamps import Stamps, stamp_files
 
 if TYPE_CHECKING:
     from sweep.config import Sweep
@@ -144,7 +144,7 @@ def _content(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _stamps(folder: Path, runs: Iterable[str]) -> Any:
+def _stamps(folder: Path, runs: Iterable[str]) -> Stamps:
     root = f"{folder.parent}/runs"
     return stamp_files(f"{root}/{run}/{record}" for run in runs for record in RECORDS)
 
