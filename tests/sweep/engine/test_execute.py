@@ -5,19 +5,24 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 from support.command_desk import Desk, kill
+from support.hand_driven_agenda import Driver
 from support.small_runs import make_environment, make_plan
 
 from sweep.config import load
 from sweep.engine import execute as execute_module
 from sweep.engine import local
 from sweep.engine.agenda import Agenda
-from sweep.engine.execute import Execution, Upkeep, execute
+from sweep.engine.execute import Execution, Upkeep, execute, execute_agenda
+from sweep.engine.memory import MemoryPatience
 from sweep.engine.on_ray.session import RaySession
 from sweep.engine.progress import Progress, end_task
 from sweep.engine.tasks import Tally, Task
@@ -265,6 +270,40 @@ def test_an_executor_that_leaves_something_was_interrupted(hand: Hand) -> None:
     assert hand.seen[-1] == "pushed s"
     hand.most = 9
     assert hand.execute()[0].kept == 1
+
+
+def test_on_ray_it_is_trained_to_the_end_with_a_watch_and_patience_with_the_memory_of_ones_own_machine(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, seen = io.StringIO(), list[object]()
+
+    class Session:
+        is_own = True
+
+        def watch(self, stuck: Any) -> str:
+            return "a watch"
+
+    def run_tuned(of: Agenda, progress: Progress, watch: object, patience: MemoryPatience) -> None:
+        seen.extend([of is agenda, watch, patience.holds_back()])
+        hand.run_local(agenda, progress)
+
+    def to_the_end(of: Agenda, progress: Progress, cluster: object, train: Callable[[], None]) -> None:
+        seen.append(cluster)
+        train()
+
+    monkeypatch.setitem(sys.modules, "sweep.engine.on_ray.tune", SimpleNamespace(run_tuned=run_tuned))
+    monkeypatch.setattr(execute_module, "train_to_the_end", to_the_end)
+    monkeypatch.setattr(execute_module, "is_short", lambda: True)
+    for own in (True, False):
+        ray: Any = Session()
+        ray.is_own = own
+        agenda = Driver(hand.folder / str(own), seeds=[0]).agenda
+        with Progress(Console(file=out, width=300), "s", 1, agenda.tally) as progress:
+            execute_agenda(agenda, progress, Execution(), ray)
+        assert seen == [ray, True, "a watch", own]
+        assert agenda.failed_unstarted == progress.finished
+        seen.clear()
+    assert out.getvalue().count("memory is short: ") == 1
 
 
 def test_runs_that_were_kept_from_earlier_code_are_told(hand: Hand) -> None:

@@ -6,8 +6,10 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from support.command_desk import Desk
 
@@ -92,6 +94,50 @@ def test_a_hangup_that_is_ignored_as_under_nohup_stays_so() -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handled")
+def test_afterwards_the_first_signal_raises_again_and_handlers_of_others_are_replaced() -> None:
+    asked = list[str]()
+    with interrupts.deferred(lambda: asked.append("outer")):
+        with interrupts.deferred(lambda: asked.append("inner")):
+            pass
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with interrupts.deferred(lambda: asked.append("within")):  # as ray.init has put its own handler
+            os.kill(os.getpid(), signal.SIGTERM)
+        interrupts.install()
+        os.kill(os.getpid(), signal.SIGINT)
+    assert asked == ["within", "outer"]
+    interrupts.install()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("terminal", [True, False, None])
+def test_the_end_takes_all_children_with_it_and_shows_the_cursor_of_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool | None
+) -> None:
+    done = list[object]()
+
+    class Child:
+        def __init__(self, gone: bool) -> None:
+            self.gone = gone
+
+        def kill(self) -> None:
+            if self.gone:
+                raise psutil.NoSuchProcess(1)
+            done.append("killed")
+
+    def children(recursive: bool = False) -> list[Child]:
+        return [Child(gone=True), *[Child(gone=False)] * (1 + recursive)]
+
+    out = None if terminal is None else SimpleNamespace(isatty=lambda: terminal, fileno=lambda: 7)
+    monkeypatch.setattr(interrupts.psutil, "Process", lambda: SimpleNamespace(children=children))
+    monkeypatch.setattr(interrupts.sys, "__stdout__", out)
+    monkeypatch.setattr(interrupts.os, "write", lambda to, what: done.append((to, what)))
+    monkeypatch.setattr(interrupts.os, "_exit", done.append)
+    interrupts._end()
+    assert done == ["killed", "killed", *[(7, b"\x1b[?25h")] * bool(terminal), 130]
 
 
 def test_the_second_ctrl_c_ends_a_local_sweep_at_once(tmp_path: Path) -> None:

@@ -47,7 +47,10 @@ def work(file: Path) -> Preparation:
 class Ray:
     """A session whose cluster is gone."""
 
-    def ensure(self) -> None: ...
+    ensured = False
+
+    def ensure(self) -> None:
+        self.ensured = True
 
     def watch(self, stuck: object) -> ClusterWatch:
         return ClusterWatch([lambda: "its raylet"], pytest.fail)
@@ -61,6 +64,30 @@ def test_a_cluster_that_is_gone_is_told_where_ray_would_wait_for_ever(
     monkeypatch.setitem(sys.modules, "sweep.engine.on_ray.prepare", waits)
     with pytest.raises(LostClusterError, match="its raylet"):
         prepare.prepare(work(file), False, Ray(), Console(quiet=True))  # type: ignore[arg-type]
+
+
+def test_what_was_prepared_is_returned_from_here_and_from_the_nodes_of_a_cluster(
+    monkeypatch: pytest.MonkeyPatch, file: Path
+) -> None:
+    asked = list[tuple[object, bool]]()
+
+    class Started(Ray):
+        def watch(self, stuck: Any) -> ClusterWatch:
+            stuck("its raylet is gone")
+            return ClusterWatch([], pytest.fail)
+
+    def prepared(work: Preparation, *how: object) -> str:
+        asked.append((work, ray.ensured))
+        return "prepared"
+
+    monkeypatch.setattr(prepare, "prepare_here", prepared)
+    monkeypatch.setitem(sys.modules, "sweep.engine.on_ray.prepare", SimpleNamespace(prepare_nodes=prepared))
+    ray, out, media = Started(), io.StringIO(), work(file)
+    console = Console(file=out, width=200)
+    for local in (True, False):
+        assert prepare.prepare(media, local, ray, console) == "prepared"  # type: ignore[arg-type,comparison-overlap]
+    assert asked == [(media, False), (media, True)]
+    assert out.getvalue() == "manifest (own): its raylet is gone; run the same command again to go on\n"
 
 
 def sweep(file: Path) -> dict[str, Any]:

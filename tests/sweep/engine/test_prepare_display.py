@@ -62,8 +62,8 @@ def test_in_a_log_a_line_comes_now_and_then_and_none_where_all_is_there(
     out, work = io.StringIO(), shelf(write_shelf(tmp_path / "shelf"))
     with PreparationDisplay(Console(file=out, width=160), work) as display:
         display.expect(40)
-        for _ in range(3):
-            now[0] += 15
+        for seconds in (20, 10, 15):  # a line comes when more than twenty have gone
+            now[0] += seconds
             display.advance(5)
             assert not display._live.is_started
     assert out.getvalue().splitlines()[1:] == [
@@ -92,11 +92,45 @@ def test_on_a_terminal_a_bar_is_live_while_there_is_something_to_decode(
             display.advance(4)
             assert display._total == total
         assert not display._live.is_started
+    # The bar is taken off the terminal before the last line.
+    before, line, _ = console.file.getvalue().rpartition("shelf (short): 4 of 8 samples prepared")  # type: ignore[attr-defined]
+    assert line
+    assert before.endswith("\x1b[1A\x1b[2K")
+    assert "s left" not in before.rpartition("\x1b[2K")[2]
+    assert shown(display) == ("shelf (short): 4 of 8 samples prepared, 0.133 a second, 30 s left", 20)
+
+
+def shown(display: PreparationDisplay) -> tuple[str, int]:
+    """What stands on the terminal, and the length of the bar."""
     out = io.StringIO()
     Console(file=out, width=120).print(display._render())
-    said, bar = out.getvalue().splitlines()
-    assert said == "shelf (short): 4 of 8 samples prepared, 0.133 a second, 30 s left"
-    assert len(bar.strip()) >= 19  # half of forty
+    said, bar = out.getvalue().split("\n")[:2]
+    return said, bar.count("━")
+
+
+def test_the_bar_grows_to_forty_and_the_time_left_is_told_between_the_first_and_the_last_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(prepare_display.time, "monotonic", lambda: now[0])
+    display = PreparationDisplay(Console(file=io.StringIO()), shelf(write_shelf(tmp_path / "shelf")))
+    assert shown(display) == ("shelf (short): 0 of 0 samples prepared, 0 a second", 0)
+    display._total = 2
+    now[0] += 0.5
+    assert shown(display) == ("shelf (short): 0 of 2 samples prepared, 0 a second", 0)
+    display.advance(1)
+    assert shown(display) == ("shelf (short): 1 of 2 samples prepared, 2 a second, 0 s left", 20)
+    display.advance(1)
+    assert shown(display) == ("shelf (short): 2 of 2 samples prepared, 4 a second", 40)
+    display._done = display._total = 1
+    assert shown(display)[1] == 40
+
+
+def test_lines_are_neither_wrapped_nor_taken_for_markup(tmp_path: Path) -> None:
+    out = io.StringIO()
+    display = PreparationDisplay(Console(file=out, width=20), shelf(write_shelf(tmp_path / "shelf")))
+    display._say("what was changed, [bold] or not, in a line of more than twenty letters")
+    assert out.getvalue() == "what was changed, [bold] or not, in a line of more than twenty letters\n"
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,57 @@ def test_a_process_that_cannot_be_interrupted_says_so_and_is_ended() -> None:
     assert (code, out) == (1, "the Ray cluster is gone: its raylet\n"), err
 
 
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is done at the end of a process by force."""
+    done = list[object]()
+
+    def child(gone: bool) -> SimpleNamespace:
+        def kill() -> None:
+            if gone:
+                raise psutil.NoSuchProcess(1)
+            done.append("killed")
+
+        return SimpleNamespace(kill=kill)
+
+    def children(recursive: bool = False) -> list[SimpleNamespace]:
+        return [child(gone=True), *[child(gone=False)] * (1 + recursive)]
+
+    monkeypatch.setattr(process_watch.psutil, "Process", lambda: SimpleNamespace(children=children))
+    monkeypatch.setattr(process_watch.os, "_exit", done.append)
+    return done
+
+
+def test_the_end_by_force_takes_all_children_with_it_also_where_nothing_can_be_said(ended: list[object]) -> None:
+    process_watch.end_stuck_process(lambda: ended.append("said"))
+    assert ended == ["said", "killed", "killed", 1]
+    ended.clear()
+
+    def refuse() -> None:
+        raise OSError("the terminal is gone")
+
+    with pytest.raises(OSError, match="the terminal is gone"):
+        process_watch.end_stuck_process(refuse)
+    assert ended == ["killed", "killed", 1]
+
+
+def test_a_body_that_takes_too_long_ends_the_process_and_one_in_time_does_not(
+    monkeypatch: pytest.MonkeyPatch, ended: list[object]
+) -> None:
+    timers = list[threading.Timer]()
+
+    class Timer(threading.Timer):
+        def start(self) -> None:
+            timers.append(self)
+            ended.append((self.interval, self.daemon))
+
+    monkeypatch.setattr(process_watch.threading, "Timer", Timer)
+    with process_watch.ended_by_force(lambda: ended.append("said"), within=5.0):
+        timers[0].function(*timers[0].args)
+    assert ended == [(5.0, True), "said", "killed", "killed", 1]
+    assert timers[0].finished.is_set()  # cancelled
+
+
 def test_however_fast_interruptions_come_the_body_ends_once_and_nothing_is_left_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

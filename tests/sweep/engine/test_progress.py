@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -124,9 +125,19 @@ def test_the_table_has_a_line_a_run_under_way(tmp_path: Path, clock: list[float]
         ["iprm", "(alpha=0.1)", "on", "digits", "4", "2/5", "45.7", "%"],
         ["iprm", "(alpha=0.1)", "on", "digits", "5", "0/?"],
     ]
+    assert [row.count("━") for row in rows] == [8, 0]  # two fifths of twenty
+    progress.epoch(second.hash, 1, 1, 0.5)
+    assert shown(progress)[-1].count("━") == 20
     progress.finished(first, FinalRecord(status="done"))
     progress.retried(second, FinalRecord(status="failed", reason="boom"), 3)
     assert shown(progress) == ["s: 2 runs ended, 7 s"]
+
+
+def test_what_is_said_is_neither_wrapped_nor_taken_for_markup() -> None:
+    file = io.StringIO()
+    said = "of [bold] values, in a line of more than twenty letters"
+    Progress(Console(file=file, width=20), "s", None, Tally()).say(said, "red")
+    assert file.getvalue() == f"{said}\n"
 
 
 def test_listeners_hear_of_starts_epochs_and_ends(tmp_path: Path) -> None:
@@ -168,6 +179,8 @@ def test_on_a_terminal_the_table_is_live_until_the_end(tmp_path: Path) -> None:
     assert not progress._live.is_started
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert "s: it hangs; run the same command again to go on" in said
+    # The table is taken off the terminal, and does not stand above the last line.
+    assert re.search(r"s: \d runs ended, \d s\n", said.rpartition("\x1b[2K")[2])
     plain = Progress(Console(file=io.StringIO()), "s", None, Tally())
     with plain:
         assert not plain._live.is_started

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from support.small_runs import make_environment, make_plan
 
 import data
 from sweep.engine import replay as replay_module
+from sweep.engine.execute import Execution
 from sweep.engine.replay import (
     Number,
     Replay,
@@ -20,6 +23,7 @@ from sweep.engine.replay import (
     find_run,
     replay,
 )
+from sweep.engine.tasks import Task
 from sweep.runs.identity import code_digest, run_hash
 from sweep.runs.records import FinalRecord, Run, TestRecord
 from sweep.runs.store import Store
@@ -29,6 +33,7 @@ def test_numbers_are_the_same_within_a_millionth() -> None:
     for far, same in [(9e-7, True), (2e-6, False)]:
         assert Number("a", 0.5, 0.5 + far).same is same
         assert Number("a", 0.5, 0.5 - far).same is same
+    assert Number("a", 0.0, 1e-6).same
     assert Number("a", float("nan"), float("nan")).same
     assert not Number("a", float("nan"), 0.5).same
     assert not Number("a", 0.5, float("nan")).same
@@ -117,6 +122,32 @@ def test_a_run_that_was_stopped_early_is_stopped_at_the_same_epoch(tmp_path: Pat
         assert (agenda.plan.sweep.scheduler is not None) is (status == "pruned")
         assert (agenda.plan.sweep.retries, agenda.plan.sweep.seeds, agenda.hash) == (0, [3], run_hash(run))
         agenda.abandon()
+
+
+def test_the_run_is_trained_again_with_as_many_workers_and_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, run = Store(tmp_path / "results"), small_run(tmp_path).model_copy(update={"workers": 2})
+    hashed = recorded(store, run, FinalRecord(status="done", epochs_trained=3), {"test_accuracy": 0.4})
+    made, out = list[_ReplayAgenda](), io.StringIO()
+
+    def train(agenda: _ReplayAgenda, progress: object, how: Execution, ray: object) -> None:
+        task = agenda.next()
+        assert isinstance(task, Task)
+        assert (task.run, how) == (run, Execution(local=True))
+        recorded(agenda.store, run, FinalRecord(status="done", epochs_trained=3), {"test_accuracy": 0.5})
+        agenda.finish(task.hash, FinalRecord(status="done"))
+        made.append(agenda)
+
+    monkeypatch.setattr(replay_module, "execute_agenda", train)
+    console = Console(file=out, width=200)
+    found = replay(store, hashed, tmp_path / "scratch", {}, True, None, console)  # type: ignore[arg-type]
+    assert (found.hash, found.run, found.changed) == (hashed, run, list(_changes(store.run(hashed), run)))
+    assert found.numbers[-1] == Number("test_accuracy", 0.4, 0.5)
+    (agenda,) = made
+    assert agenda.stopped
+    assert agenda.plan.sweep.resources.workers == 2
+    assert out.getvalue().startswith(f"replay of {hashed}: 1 of 1 runs ended, ")
 
 
 def test_only_where_the_data_lies_can_be_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

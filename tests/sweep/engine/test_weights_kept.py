@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +10,7 @@ import pytest
 from support.small_runs import make_plan
 
 from sweep.engine.weights_kept import WeightsKeeper
+from sweep.plan.configurations import Role
 from sweep.runs.identity import run_hash
 from sweep.runs.records import FinalRecord
 from sweep.runs.store import Store
@@ -43,6 +45,30 @@ def test_what_stays(tmp_path: Path, keep: Keep, expected: set[float]) -> None:
 def test_weights_that_another_sweep_trained_stay_and_count_as_best(tmp_path: Path) -> None:
     assert kept(tmp_path, "best", {0.1: 0.9, 0.5: 0.8}, elsewhere=(0.1,)) == {0.1}
     assert kept(tmp_path / "worse", "best", {0.1: 0.7, 0.5: 0.8}, elsewhere=(0.1,)) == {0.1, 0.5}
+
+
+@pytest.mark.parametrize(
+    ("role", "status", "keep", "stay"),
+    [
+        ("sweep", "done", "best", True),
+        ("sweep", "failed", "best", False),
+        ("reference", "done", "best", False),
+        ("reference", "done", "all", True),
+        ("report", "done", "best", True),
+        ("report", "done", "none", True),
+    ],
+)
+def test_beside_the_best_those_of_the_report_stay_and_no_reference(
+    tmp_path: Path, role: Role, status: str, keep: Keep, stay: bool
+) -> None:
+    store, plan = Store(tmp_path), make_plan(tmp_path, keep=keep, seeds=[0])
+    configuration = replace(plan.studies[0].configurations[0], role=role)
+    weights = store.run("0123").path / "weights.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    final = FinalRecord(status=status, metrics={"validation_accuracy": 0.5})  # type: ignore[arg-type]
+    WeightsKeeper(store, plan.sweep).ended(configuration, ["0123"], {0: final})
+    assert weights.exists() is stay
 
 
 def test_with_several_objectives_the_weights_of_the_front_stay(tmp_path: Path) -> None:
