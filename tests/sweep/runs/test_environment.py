@@ -56,6 +56,11 @@ def test_a_package_that_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyP
     assert record_environment(1).packages == {"numpy": version("numpy")}
 
 
+def test_processors_that_nobody_can_count_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert record_environment(1).cpus == 0
+
+
 def test_the_fixed_part_is_read_once_and_workers_and_time_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     reads = list[str]()
     monkeypatch.setattr(environment, "_git_revision", lambda: reads.append("git") or "r")
@@ -67,10 +72,10 @@ class Answer:
     """Stands for git: says ``text``, or raises."""
 
     def __init__(self, text: str, error: Exception | None = None) -> None:
-        self.text, self.error, self.command = text, error, list[str]()
+        self.text, self.error, self.command, self.keys = text, error, list[str](), dict[str, Any]()
 
     def __call__(self, command: list[str], **keys: Any) -> subprocess.CompletedProcess[str]:
-        self.command = command
+        self.command, self.keys = command, keys
         if self.error is not None:
             raise self.error
         return subprocess.CompletedProcess(command, 0, self.text, "")
@@ -92,6 +97,8 @@ def test_the_revision_is_what_git_says_of_the_code_and_none_without_it(
     monkeypatch.setattr(subprocess, "run", answer)
     assert environment._git_revision() == expected
     assert answer.command[:3] == ["git", "-C", str(ROOT)]
+    # Nothing of it shows on the terminal, and no refusal or wait of git's is an error of the run.
+    assert answer.keys == {"capture_output": True, "text": True, "timeout": 10, "check": False}
 
 
 def test_the_processor_is_named_as_the_system_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,17 @@ from data.base import AbsentDataError, DataError
 from data.prepared.cache.folder import CacheError
 from methods.base import DivergedError
 from models.encoders import ShapeError
-from sweep.runs.failures import OvertimeError, classify, describe_causes, describe_failure, error_of_lost_process
+from sweep.runs.failures import (
+    OvertimeError,
+    ProcessDiedError,
+    ProcessMemoryError,
+    classify,
+    describe_causes,
+    describe_failure,
+    error_of_lost_process,
+    oom_kills,
+)
+from sweep.runs.records import FinalRecord
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
 from sweep.runs.train import commit_failure
@@ -88,6 +98,51 @@ def test_where_the_data_of_a_run_lies_is_said_where_it_fails_by_them() -> None:
     assert classify(error, arrays).reason == "DataError: sound[3] is not finite; data.arrays.root is mine.npz"
     for run in (make_run(dataset="arrays", data={"root": None}), make_run(), None):
         assert classify(error, run).reason == "DataError: sound[3] is not finite"
+
+
+def test_of_an_error_of_memory_two_sentences_of_the_first_line_are_said() -> None:
+    said = "OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB."
+    hint = "lower train.batch_size, or raise resources.gpus so that fewer runs share a GPU"
+    assert classify(torch.OutOfMemoryError(f"{CUDA}\nmore")).reason == f"{said}; {hint}"
+    # Of any other error all is said.
+    assert classify(ValueError("One. Two. Three.")).reason == "ValueError: One. Two. Three."
+
+
+@pytest.mark.parametrize(
+    ("account", "kills", "kind", "said"),
+    [
+        ("pid=11 and pid: 11, ip=10.0.0.5.", 0, ProcessDiedError, "its process 11 on 10.0.0.5 was killed, or crashed"),
+        ("pid=11, pid=12", 0, ProcessDiedError, "its process was killed, or crashed; Ray's log of that worker"),
+        ("pid=11", 2, ProcessMemoryError, "its process 11 was ended when the machine ran out of memory"),
+        ("node has terminated memory pressure", 1, ProcessMemoryError, "its process was ended by Ray, its machine"),
+        ("The NODE WAS TERMINATED", 0, ProcessDiedError, "its process is gone with its machine"),
+    ],
+)
+def test_the_process_of_a_run_that_is_gone_is_named_where_it_is_known(
+    account: str, kills: int, kind: type[Exception], said: str
+) -> None:
+    error = error_of_lost_process(account, kills)
+    assert type(error) is kind
+    assert str(error).startswith(said)
+
+
+def test_kills_of_the_kernel_are_counted_where_it_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda path: "pgfault 9\noom_kill_other 4\noom_kill 3\n")
+    assert oom_kills() == 3
+    monkeypatch.setattr(Path, "read_text", lambda path: "pgfault 9\n")
+    assert oom_kills() == 0
+
+    def refuse(path: Path) -> str:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    assert oom_kills() == 0
+
+
+def test_a_failure_is_described_with_what_else_earlier_attempts_failed_of() -> None:
+    final = FinalRecord(status="failed", cause="memory", reason="b", failures=["a", "b", "c", "a"])
+    assert describe_failure(final) == "failed (memory): b (before: a; c)"
+    assert describe_failure(FinalRecord(status="diverged", reason="nan", failures=["nan"])) == "diverged: nan"
 
 
 def test_the_cause_of_an_error_is_looked_for_in_what_caused_it() -> None:

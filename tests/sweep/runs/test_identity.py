@@ -6,16 +6,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.small_runs import make_run
 
+import data
+import methods
+from data.base import corrupted
 from sweep.runs import code_texts
 from sweep.runs.identity import (
     canonical,
     choices_hash,
     code_digest,
+    code_digests,
     configuration_hash,
+    dataset_key,
     digest,
     read_code_digest,
     run_hash,
     seed_hashes,
+    source_digest,
 )
 from sweep.runs.module_imports import PACKAGES
 from sweep.runs.records import Run
@@ -148,6 +154,30 @@ def test_what_can_change_the_result_changes_both_hashes(fields):
 def test_a_configuration_is_a_run_without_its_seed():
     assert configuration_hash(changed(seed=7)) == configuration_hash(RUN)
     assert len({run_hash(changed(seed=seed)) for seed in range(5)}) == 5
+
+
+def test_a_configuration_is_a_run_without_its_split() -> None:
+    def of(**options: object) -> Run:
+        return make_run(data={"train_samples": 100, **options})
+
+    assert configuration_hash(of(split_seed=3)) == configuration_hash(of(split_seed=0))
+    assert run_hash(of(split_seed=3)) != run_hash(of(split_seed=0))
+    assert configuration_hash(of(split_seed=0, train_samples=101)) != configuration_hash(of(split_seed=0))
+
+
+def test_runs_read_the_same_where_dataset_content_and_options_are_the_same() -> None:
+    run = make_run(data={"a": 1, "b": 2.0})
+    assert dataset_key(run) == dataset_key(make_run(data={"b": 2, "a": 1}, seed=3, method="iprm"))
+    for other in ({"dataset": "mfeat"}, {"fingerprint": "g"}, {"data": {"a": 1, "b": 3}}):
+        assert dataset_key(run.model_copy(update=other)) != dataset_key(run)
+
+
+def test_the_code_that_corrupts_the_data_counts_where_they_are_corrupted() -> None:
+    method, source = methods.get("iprm"), data.get("digits")
+    plain = {"method": source_digest(method), "dataset": source_digest(source)}
+    assert code_digests(method, source, source.Options()) == plain
+    noisy = source.Options.model_validate({"corrupt": {"left": {"noise": 1}}})
+    assert code_digests(method, source, noisy) == {**plain, "corruption": source_digest(corrupted)}
 
 
 @pytest.mark.usefixtures("fakes")

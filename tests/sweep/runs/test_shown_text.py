@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.runs.shown_text import for_plotly, printable, unprintable, without_secrets
+from sweep.runs.shown_text import for_plotly, for_spreadsheet, printable, unprintable, without_secrets
 
 
 @given(st.text(st.characters()))
@@ -25,6 +25,25 @@ def test_what_no_text_has_is_written_out_and_all_else_kept() -> None:
 
 def test_plotly_reads_no_tags_and_fills_nothing_in() -> None:
     assert for_plotly("<b>a</b> & %{x}") == "&lt;b&gt;a&lt;/b&gt; &amp; %\u200b{x}"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+a", "'+a"),
+        ("-a", "'-a"),
+        ("@a", "'@a"),
+        ("\ta", "'\ta"),
+        ("-0.5", "-0.5"),
+        ("+1e-3", "+1e-3"),
+        ("a=1", "a=1"),
+        ("0.5", "0.5"),
+        ("", ""),
+    ],
+)
+def test_a_spreadsheet_computes_nothing(text: str, shown: str) -> None:
+    assert for_spreadsheet(text) == shown
 
 
 @pytest.mark.parametrize(

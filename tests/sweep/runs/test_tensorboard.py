@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.small_runs import make_epoch, make_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
+from sweep.runs import tensorboard
 from sweep.runs.tensorboard import EventWriter, table_row
 
 
@@ -33,6 +35,17 @@ def test_the_epochs_are_curves(tmp_path: Path) -> None:
     assert points(found, "learning_rate") == [(epoch.epoch, epoch.learning_rate) for epoch in epochs]
     assert points(found, "diagnostics/tau") == [(1, 0.125), (2, 0.25), (3, 0.375)]
     assert points(found, "validation/accuracy") == [(e.epoch, e.metrics["validation_accuracy"]) for e in epochs]
+
+
+def test_a_live_board_sees_more_every_five_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, flushed = [100.0], list[float]()
+    monkeypatch.setattr(tensorboard, "time", SimpleNamespace(time=lambda: 0.0, monotonic=lambda: now[0]))
+    writer = EventWriter(make_run(), tmp_path, 1)
+    monkeypatch.setattr(writer._writer, "flush", lambda: flushed.append(now[0]))
+    for seconds in (5.0, 0.5, 5.0, 0.5, 9.0):
+        now[0] += seconds
+        writer.add(make_epoch(1))
+    assert flushed == [105.5, 111.0, 120.0]
 
 
 def test_what_was_written_after_the_checkpoint_is_forgotten(tmp_path: Path) -> None:

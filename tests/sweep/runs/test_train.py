@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -26,6 +28,8 @@ from sweep.runs.records import FinalRecord, Run, TestRecord
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
 from sweep.runs.train import commit_failure, commit_pruned, commit_unstarted, load_dataset, train
+from sweep.storage.files import StoreError
+from sweep.training.loop import Training
 from sweep.training.workers import WorkerGroup
 
 EPOCHS = 5
@@ -223,6 +227,46 @@ def test_a_run_past_its_time_fails_after_the_epoch_that_was_under_way(
     final = ready.final()
     assert final is not None
     assert final.status == "done"
+
+
+def test_a_full_disk_is_no_failure_of_the_run_and_names_what_cannot_be_written(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, errors = folder(tmp_path, "own"), list[OSError]()
+
+    def fail(run: Run) -> Dataset:
+        raise errors[-1]
+
+    monkeypatch.setattr(sweep.runs.train, "load_dataset", fail)
+    for error, named in ((OSError(errno.ENOSPC, "No space left", "/a/cache"), "/a/cache"),
+                         (OSError(errno.ENOSPC, "No space left"), str(own.path))):  # fmt: skip
+        errors.append(error)
+        with pytest.raises(StoreError, match=f"{named}.*No space left"):
+            list(train(run, own))
+        assert own.final() is None
+    errors.append(OSError(errno.ECONNRESET, "Connection reset"))
+    assert list(train(run, own)) == []
+    final = own.final()
+    assert final is not None
+    assert (final.status, final.cause) == ("failed", "error")
+
+
+def test_training_has_the_threads_of_the_recipe_and_the_share_of_the_gpu_that_is_the_runs(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[object]()
+
+    def build(*parts: object, gpu_share: float, **options: object) -> Training:
+        asked.append(gpu_share)
+        raise RuntimeError("enough")
+
+    monkeypatch.setattr(sweep.runs.train, "Training", build)
+    monkeypatch.setattr(sweep.runs.train, "return_freed_memory", lambda: asked.append("freed"))
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    run = run.model_copy(update={"train": run.train.model_copy(update={"threads": 3})})
+    list(train(run, folder(tmp_path, "whole")))
+    list(train(run, folder(tmp_path, "part"), gpu_share=0.25))
+    assert asked == ["freed", 3, 1.0, "freed", 3, 0.25]
 
 
 def shown_epochs(folder: RunFolder) -> list[int]:
