@@ -266,12 +266,6 @@ def test_names_and_options_are_the_constructors() -> None:
         ("etmc", [3, 3], {"evidence": "softmax"}, "no evidence called 'softmax'; there are: softplus, relu, exp"),
         ("late", [3, 3], {"late_train": "both"}, "no late_train called 'both'"),
         ("late", [3, 3], {"late_space": "prob"}, "nearest is 'probs'"),
-        ("affine", [3, 3], {"film_direction": "first"}, "no film_direction called 'first'"),
-        ("affine", [3, 3], {"film_target": 1}, "film_target is for three and more modalities"),
-        ("affine", [3] * 3, {"film_target": 3}, "position from 0 to 2, got 3"),
-        ("affine", [3] * 3, {"film_direction": "second_conditions_first"}, "of 3, set film_target"),
-        ("gated", [3] * 3, {"gate_target": -1}, "position from 0 to 2, got -1"),
-        ("gated", [3, 3], {"gate_width": 0}, "gate_width must be at least 1, got 0"),
     ],
 )
 def test_mistakes_are_named(name: str, dims: list[int], options: dict[str, Any], message: str) -> None:

@@ -10,17 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fusion_samples import biased, random_features
-from torch import nn
 from torch.nn import functional as F
 
 from models.fusion import (
-    FiLMFusion,
-    Fusion,
-    GatedFusion,
-    build,
     concat_unimodal_logits,
-    film,
-    gated,
     late_average,
     softmax_weights,
     weighted_features,
@@ -106,27 +99,6 @@ def test_softmax_weights_refuse_unequal_widths(function: Any) -> None:
         function(random_features(2, 3))
 
 
-def test_film_by_hand() -> None:
-    condition, target = torch.tensor([[2.0, -1.0]]), torch.tensor([[3.0, 5.0]])
-    weight = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 2.0]])  # gamma = (2, -1), beta = (1, -2)
-    assert film(condition, target, weight, None).tolist() == [[7.0, -7.0]]
-    bias = torch.tensor([1.0, 1.0, 0.0, 10.0])
-    assert film(condition, target, weight, bias).tolist() == [[10.0, 8.0]]
-
-
-def test_film_of_the_identity_returns_the_target() -> None:
-    condition, target = random_features(3, 4)
-    bias = torch.tensor([1.0] * 4 + [0.0] * 4, dtype=torch.float64)
-    assert torch.equal(film(condition, target, torch.zeros(8, 3, dtype=torch.float64), bias), target)
-    with pytest.raises(ValueError, match="width 4 needs 8 rows, got 6"):
-        film(condition, target, torch.zeros(6, 3, dtype=torch.float64), None)
-
-
-def test_gated_by_hand() -> None:
-    found = gated(torch.tensor([[0.0, math.log(3.0)]]), torch.tensor([[4.0, -8.0]]))
-    close(found, torch.tensor([[2.0, -6.0]]))
-
-
 # Each fusion ---------------------------------------------------------------------------------------------------
 
 
@@ -175,52 +147,6 @@ def test_attention_weighs_whole_modalities() -> None:
     assert module.scorers[0][0].out_features == 128
     shares = scores.exp() / scores.exp().sum(1, keepdim=True)
     close(module(features).features[0], shares[:, :1] * features[0] + shares[:, 1:] * features[1])
-
-
-def _copy(target: nn.Module, source: nn.Module) -> nn.Module:
-    target.load_state_dict(source.state_dict())
-    return target
-
-
-@pytest.mark.parametrize(
-    ("kind", "option", "swapped"),
-    [(FiLMFusion, "film_direction", "second_conditions_first"), (GatedFusion, "gate_direction", "second_gates_first")],
-)
-def test_swapping_direction_and_modalities_changes_nothing(kind: type[Fusion], option: str, swapped: str) -> None:
-    first, features = biased(kind.name, [3, 5]), random_features(3, 5)
-    second = _copy(kind([5, 3], 4, **{option: swapped}).double(), first)
-    close(second(features[::-1]).logits, first(features).logits)
-
-
-def test_film_fusion_by_its_equation() -> None:
-    module, (a, b, c) = biased("affine", [3, 5, 2], film_target=1), random_features(3, 5, 2)
-    conditioned = torch.cat([a, c], 1) @ module.film.weight.T + module.film.bias
-    fused = conditioned[:, :5] * b + conditioned[:, 5:]
-    output = module([a, b, c])
-    close(output.features, [fused])
-    close(output.logits, module.head(fused))
-
-
-def test_gated_fusion_by_its_equation() -> None:
-    module, (a, b) = biased("gated", [3, 5]), random_features(3, 5)
-    gate, value = module.gate(a), module.value(b)
-    output = module([a, b])
-    assert gate.shape == value.shape == (5, 5)
-    close(output.features, [gate, value])
-    close(output.logits, module.head(value / (1 + (-gate).exp())))
-
-
-def test_gated_features_stand_in_modality_order() -> None:
-    module, (a, b) = biased("gated", [3, 5], gate_direction="second_gates_first"), random_features(3, 5)
-    close(module([a, b]).features, [module.value(a), module.gate(b)])
-    assert module([a, b]).features[0].shape == (5, 3)
-
-
-def test_target_defaults_to_the_last_of_three() -> None:
-    for name, option in (("affine", "film_target"), ("gated", "gate_target")):
-        default, named = biased(name, [3, 5, 2]), build(name, [3, 5, 2], 4, **{option: 2}).double()
-        features = random_features(3, 5, 2)
-        assert torch.equal(default(features).logits, _copy(named, default)(features).logits)
 
 
 @pytest.mark.parametrize("train", ["separate", "joint"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import fcntl
 import io
 import json
 import warnings
@@ -133,6 +135,18 @@ def test_runs_have_nothing_to_do_unless_they_are_forced_or_another_process_runs_
         assert not repeat_answers(run)
     monkeypatch.setenv("RAY_JOB_ID", "1")
     assert not repeat_answers(run)
+
+
+def test_where_no_file_can_be_locked_another_process_may_run_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not kept_answers._is_locked(tmp_path)
+
+    def flock(file: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert kept_answers._is_locked(tmp_path)
 
 
 def test_results_elsewhere_or_without_an_index_have_no_answers(options: argparse.Namespace) -> None:
