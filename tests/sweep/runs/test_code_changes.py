@@ -27,32 +27,6 @@ def test_the_folders_that_changed_are_named() -> None:
     assert changed_folders(make_environment(code="before", folders={})) == (UNKNOWN,)
 
 
-def test_the_digest_of_a_folder_is_of_what_no_identity_covers(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sweep.runs import identity
-
-    now = identity.folder_digests()
-    texts = identity._text_digests()
-    changed = {}
-    for file in (
-        "methods/joint.py",
-        "methods/__init__.py",
-        "data/base/dataset.py",
-        "models/__init__.py",
-        "sweep/runs/identity.py",
-    ):
-        assert file in texts
-        monkeypatch.setattr(identity, "_text_digests", lambda file=file: {**texts, file: "edited"})
-        found = identity.folder_digests.__wrapped__()
-        changed[file] = [name for name in now if now[name] != found[name]]
-    assert changed == {
-        "methods/joint.py": [],
-        "methods/__init__.py": ["methods"],
-        "data/base/dataset.py": ["data"],
-        "models/__init__.py": ["models"],
-        "sweep/runs/identity.py": ["sweep"],
-    }
-
-
 @pytest.mark.parametrize(
     ("changes", "text"),
     [

@@ -9,7 +9,7 @@ from support.small_runs import make_run
 import data
 import methods
 from data.base import corrupted
-from sweep.runs import code_texts
+from sweep.runs import code_texts, identity
 from sweep.runs.identity import (
     canonical,
     choices_hash,
@@ -18,6 +18,7 @@ from sweep.runs.identity import (
     configuration_hash,
     dataset_key,
     digest,
+    folder_digests,
     read_code_digest,
     run_hash,
     seed_hashes,
@@ -205,6 +206,30 @@ def test_the_code_has_one_digest():
     assert code_digest() == code_digest()
     assert read_code_digest() == code_digest()
     assert len(code_digest()) == 16
+
+
+def test_the_digest_of_a_folder_is_of_what_no_identity_covers(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = folder_digests()
+    texts = identity._text_digests()
+    changed = {}
+    for file in (
+        "methods/joint.py",
+        "methods/__init__.py",
+        "data/base/dataset.py",
+        "models/__init__.py",
+        "sweep/runs/identity.py",
+    ):
+        assert file in texts
+        monkeypatch.setattr(identity, "_text_digests", lambda file=file: {**texts, file: "edited"})
+        found = identity.folder_digests.__wrapped__()
+        changed[file] = [name for name in now if now[name] != found[name]]
+    assert changed == {
+        "methods/joint.py": [],
+        "methods/__init__.py": ["methods"],
+        "data/base/dataset.py": ["data"],
+        "models/__init__.py": ["models"],
+        "sweep/runs/identity.py": ["sweep"],
+    }
 
 
 def test_files_of_editors_are_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ from sweep.runs.environment import record_environment
 from sweep.runs.mirror import MirroredStore
 from sweep.runs.open_store import open_store
 from sweep.runs.records import FinalRecord, TestRecord
+from sweep.runs.run_folder import RunFolder
 from sweep.storage.files import LockedError, StoreError
+from sweep.storage.leases import Lease, Leases
 from sweep.storage.remote import Storage
 
 pytest_plugins = ["support.remote_folders"]
@@ -39,9 +42,6 @@ class Elsewhere:
         store = open_store(uri)
         assert isinstance(store, MirroredStore)
         return store
-
-
-# Storage -----------------------------------------------------------------------------------------------------------
 
 
 # Leases ------------------------------------------------------------------------------------------------------------
@@ -74,6 +74,22 @@ def test_leases_of_a_killed_process_end_with_it(tmp_path: Path, elsewhere: Elsew
     claim = store.claim("abc")
     assert claim is not None
     claim.release()
+
+
+def test_a_sweep_is_asked_for_several_times_and_a_run_once(
+    uri: str, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[tuple[str, int]]()
+
+    def acquire(self: Leases, key: str, attempts: int = 1) -> Lease:
+        asked.append((key, attempts))
+        return Lease(self, key)
+
+    monkeypatch.setattr(Leases, "acquire", acquire)
+    store = elsewhere.open(uri)
+    store.lock("s")
+    store.claim("abc")
+    assert asked == [("s/.lock", 4), ("runs/abc/.claim", 1)]
 
 
 # Runs --------------------------------------------------------------------------------------------------------------
@@ -145,6 +161,11 @@ def test_a_checkpoint_that_cannot_be_read_is_set_aside_there(uri: str, elsewhere
     assert folder.load_checkpoint() is None
     assert store.storage.read("runs/abc/checkpoint.unreadable") == b"not a checkpoint"
     assert store.storage.read("runs/abc/checkpoint.pt") is None
+    log = (folder.path / "log.txt").read_text()
+    assert "kept as checkpoint.unreadable" in log
+    # Of several workers of a run one is the first to set it aside.
+    folder._set_aside("was there")
+    assert (folder.path / "log.txt").read_text() == log
 
 
 def test_a_failure_is_taken_back_by_the_driver_and_remembered(uri: str, elsewhere: Elsewhere) -> None:
@@ -248,7 +269,124 @@ def test_each_checkpoint_sends_what_is_new_and_itself_last(
     assert sent == ["test.json", "final.json"]
 
 
+def test_a_run_that_has_ended_here_is_read_from_the_storage(uri: str, elsewhere: Elsewhere) -> None:
+    store = elsewhere.open(uri)
+    folder = store.run("abc")
+    folder.open(make_run(), ENVIRONMENT)
+    folder.append(make_epoch(1))
+    (folder.path / "events.out.tfevents.1").write_bytes(b"curves")
+    folder.commit(FinalRecord(status="done"))
+    assert folder.final() == FinalRecord(status="done")
+    assert folder.config() == make_run()
+    assert [record.epoch for record in folder.epochs()] == [1]
+    assert store.storage.read("runs/abc/events.out.tfevents.1") == b"curves"
+
+
+def test_a_run_that_was_forgotten_is_not_read_from_the_mirror_any_more(uri: str, elsewhere: Elsewhere) -> None:
+    store = elsewhere.open(uri)
+    store.run("abc").open(make_run(), ENVIRONMENT)
+    store.run("abc").commit(FinalRecord(status="done"))
+    store.storage.write("s/index.jsonl", b'{"hash": "abc"}\n')
+    store.pull("s")
+    folder = store.run("abc")
+    assert folder.final() is not None
+    folder.forget()
+    assert not (store.results / "runs/abc/final.json").exists()
+    again = make_run(epochs=9)
+    elsewhere.open(uri).run("abc").open(again, ENVIRONMENT)
+    assert folder.config() == again
+    # What is in the way in the mirror is named.
+    (store.results / "runs/abc/final.json").mkdir()
+    with pytest.raises(StoreError, match=r"cannot remove .*abc/final\.json"):
+        folder.forget()
+
+
 # Sweeps ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_store_elsewhere_is_called_by_its_uri_and_known_by_a_mark_there(uri: str, elsewhere: Elsewhere) -> None:
+    one, other = elsewhere.open(uri), elsewhere.open(uri)
+    assert (one.address, str(one)) == (uri, uri)
+    assert not other.is_marked("of nobody")
+    assert other.is_marked(one.mark())
+    assert other.mark() == one.mark()
+
+
+def test_a_driver_that_holds_nothing_any_more_sends_nothing(
+    uri: str, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(self: MirroredStore) -> None:
+        raise LockedError("stopped for too long")
+
+    store = elsewhere.open(uri)
+    (store.sweep("s") / "index.jsonl").write_text("{}\n")
+    monkeypatch.setattr(MirroredStore, "check_held", lost)
+    with pytest.raises(LockedError, match="stopped for too long"):
+        store.push("s")
+    assert store.storage.names("s") == []
+
+
+def test_folders_that_are_no_sweeps_are_not_brought(uri: str, elsewhere: Elsewhere) -> None:
+    store = elsewhere.open(uri)
+    for name in ("s", "runs", ".hidden"):
+        store.storage.write(f"{name}/index.jsonl", b"{}\n")
+    store.storage.write("other/notes.txt", b"")
+    store.pull()
+    assert sorted(path.name for path in store.results.iterdir()) == ["s"]
+
+
+def test_the_storage_decides_but_for_what_has_grown_here(uri: str, elsewhere: Elsewhere) -> None:
+    store = elsewhere.open(uri)
+    folder = store.sweep("s")
+    for name in ("sweep.yaml", "index.jsonl", "race.jsonl"):
+        store.storage.write(f"s/{name}", b"one\n")
+        (folder / name).write_text("one\ntwo\n")
+    (folder / "study.journal").write_text("1\n")
+    store.pull("s")
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {
+        "sweep.yaml": "one\n",
+        "index.jsonl": "one\ntwo\n",
+        "race.jsonl": "one\ntwo\n",
+    }
+
+
+def test_a_run_that_ended_anew_is_brought_again(uri: str, elsewhere: Elsewhere) -> None:
+    store, other = elsewhere.open(uri), elsewhere.open(uri)
+    index = '["no entry"]\n{"hash": "../up"}\n{}\n{"hash": "abc"}\n{"hash": "abc"}\n{"hash": "never begun"}\n'
+    store.storage.write("s/index.jsonl", f'{{"hash": "to\n{index}'.encode())
+    for epochs in (1, 100):
+        folder = other.run("abc")
+        folder.open(make_run(), ENVIRONMENT)
+        folder.commit(FinalRecord(status="done", epochs_trained=epochs))
+        store.pull("s")
+        final = RunFolder(store.results / "runs/abc").final()
+        assert final is not None
+        assert final.epochs_trained == epochs
+    assert [path.name for path in (store.results / "runs").iterdir()] == ["abc"]
+
+
+def test_tables_and_report_are_published(uri: str, elsewhere: Elsewhere) -> None:
+    store = elsewhere.open(uri)
+    folder = store.sweep("s")
+    for name in ("runs.parquet", "runs.csv", "epochs.parquet", "notes.txt", "report/figures/a.svg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    store.publish("s")
+    assert sorted(store.storage.names("s")) == ["epochs.parquet", "report", "runs.csv", "runs.parquet"]
+    assert store.storage.read("s/report/figures/a.svg") == b"report/figures/a.svg"
+
+
+def test_a_file_that_cannot_be_read_is_named_where_it_was_to_be_sent(
+    uri: str, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    store = elsewhere.open(uri)
+    (store.sweep("s") / "index.jsonl").write_text("{}\n")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(StoreError, match=r"cannot read .*s/index\.jsonl: Input/output error"):
+        store.push("s")
 
 
 def test_what_a_driver_keeps_is_found_by_the_next_one(uri: str, elsewhere: Elsewhere) -> None:
