@@ -101,6 +101,26 @@ def test_an_unreadable_checkpoint_is_set_aside_and_said_so(folder: RunFolder, co
     assert "checkpoint.pt cannot be read" in log(folder)
 
 
+def test_a_checkpoint_runs_no_code(folder: RunFolder) -> None:
+    torch.save({"x": Path("a path"), "run": "abc", "numerics": run_folder.NUMERICS}, folder.path / "checkpoint.pt")
+    assert folder.load_checkpoint() is None
+    (line,) = log(folder).splitlines()
+    assert line.startswith("checkpoint.pt cannot be read (Weights only load failed")
+    assert line.endswith("); kept as checkpoint.unreadable, training starts again")
+
+
+def test_an_error_that_says_nothing_is_called_by_its_kind(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise KeyError
+
+    folder.save_checkpoint({})
+    monkeypatch.setattr(torch, "load", refuse)
+    assert folder.load_checkpoint() is None
+    assert log(folder) == (
+        "checkpoint.pt cannot be read (KeyError); kept as checkpoint.unreadable, training starts again\n"
+    )
+
+
 def test_the_checkpoint_of_another_run_is_set_aside(folder: RunFolder, tmp_path: Path) -> None:
     folder.save_checkpoint({"x": torch.ones(1)})
     copied = tmp_path / "runs" / "def"
@@ -124,7 +144,7 @@ def test_a_record_that_a_power_cut_spoilt_is_none(folder: RunFolder, content: by
     for name in ("config.json", "environment.json", "final.json"):
         (folder.path / name).write_bytes(content)
     assert (folder.config(), folder.environment(), folder.final()) == (None, None, None)
-    for spoilt in (content, b"[]\n", b'{"started": 5}\n'):
+    for spoilt in (content, b"[]\n", b'{"started": 5}\n', b'{"started": 5, "failed": "no room"}\n'):
         (folder.path / "attempts.jsonl").write_bytes(spoilt)
         folder.note_start()
         assert folder.attempts() == 1
@@ -161,6 +181,10 @@ def test_a_disk_that_fills_up_in_a_checkpoint_keeps_the_one_before(folder: RunFo
 
 
 def test_the_commit_comes_after_all_else_and_alone_waits_for_the_disk(folder: RunFolder, disk: RecordedDisk) -> None:
+    folder.open(make_run(), record_environment(1))
+    assert disk.renamed() == ["config.json", "environment.json"]
+    assert disk.synced() == []
+    disk.events.clear()
     folder.commit(FinalRecord(status="done"), TestRecord(metrics={}), {"w": torch.ones(2)})
     assert disk.renamed() == ["test.json", "weights.safetensors", "final.json"]
     whole = (folder.path / "final.json").stat().st_size
@@ -229,6 +253,16 @@ def test_a_run_that_is_done_has_a_test_and_a_failure_needs_no_record(folder: Run
     for name in ("test.json", "config.json"):
         (folder.path / name).unlink()
     assert folder.final() == FinalRecord(status="failed")
+
+
+@pytest.mark.parametrize(("content", "whole"), [(b"", False), (b"1", True), (b"{}", True)])
+def test_of_a_run_of_before_sizes_were_noted_the_test_need_not_be_empty(
+    folder: RunFolder, content: bytes, whole: bool
+) -> None:
+    folder.commit(FinalRecord(status="done"))
+    (folder.path / "final.json").write_text('{"status": "done"}')
+    (folder.path / "test.json").write_bytes(content)
+    assert (folder.final() is not None) is whole
 
 
 def test_a_run_that_was_never_tested_has_ended_all_the_same(folder: RunFolder) -> None:
