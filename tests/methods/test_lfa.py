@@ -495,6 +495,7 @@ def test_default_pace_falls_by_the_same_in_any_budget_and_for_hypergradients_of_
     assert method.scaled(-1.5 * size) == pytest.approx(-1.0)
     assert math.isnan(method.scaled(math.nan))
     assert method.scaled(0.0) == 0.0
+    assert method.sizes == [size, 2 * size, 1.5 * size]
     fixed = toy_training("lfa", {"lr_alpha": 0.4}, epochs=epochs).method
     assert (fixed.lr_alpha, fixed.scaled(size)) == (0.4, size)
 

@@ -81,6 +81,10 @@ def test_delta_by_hand() -> None:
     after, before = (moka_delta(two, both, keys, A, b, 2.0, 1.0, 0, first)[0, 2, 0] for first in (False, True))
     assert float(after) == pytest.approx(2 * (1 + 1 / (1 + math.exp(-1))))
     assert float(before) == pytest.approx(2 + 2 / (1 + math.exp(-4)))
+    # Unless it is said, the first modality is attended to, and the factor comes after.
+    shared = Adaptation(2, rank=1, alpha=2.0, dropout=0.0, strengths=[9.0, 1.0])
+    with shared.of(SequenceRoles(both, keys), training=False):
+        assert torch.equal(shared.delta(two, A, b)[0, 2, 0], after)
 
 
 @settings(max_examples=20, deadline=None)
