@@ -5,11 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from support.synthetic_results import Results, alpha_sweep, noisy, references
 
-from sweep.analysis.parts import Axis, Parts, axis, chosen_run, means_and_counts, metric_label, modalities, shown_metric
-from sweep.results.tables import load
+from sweep.analysis.parts import (
+    CHOICE,
+    Axis,
+    Parts,
+    as_one_choice,
+    axis,
+    chosen_run,
+    chosen_runs,
+    configuration_name,
+    left_out_name,
+    means_and_counts,
+    metric_label,
+    modalities,
+    rows_of_each_choice,
+    selection_metric,
+    shown_metric,
+)
+from sweep.plan.not_applicable import NotApplicable
+from sweep.results.tables import load, point_text
 
 
 @pytest.fixture
@@ -73,6 +91,70 @@ def test_recipe_and_unknown_names_have_labels(results: Results) -> None:
     assert axis(rows, "vary.train.lr").meaning == "learning rate at the start"
     assert axis(rows, "vary.iprm.alpha").label == "α (alpha)"
     assert (axis(rows, "vary.data.noise").label, axis(rows, "vary.data.noise").meaning) == ("noise", "")
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "label", "known"),
+    [
+        ("igm", "igm.rho.left", "left of ρ (rho)", True),
+        ("igm", "inner_epochs.0", "0 of Inner_Iters (inner epochs)", True),
+        ("igm", "nothing", "nothing", False),
+        ("igm", "iprm.low_rate", "low rate", False),
+        ("elsewhere", "a_rate", "a rate", False),
+        ("igm", "train.batch_size", "batch size", True),
+        ("igm", "train.no_such", "no such", False),
+        ("igm", "encoders.left.width", "width", False),
+    ],
+)
+def test_a_part_of_a_hyperparameter_is_one_of_the_whole(method: str, name: str, label: str, known: bool) -> None:
+    found = axis(pd.DataFrame({"method": [method], f"vary.{name}": [1]}), f"vary.{name}")
+    assert (found.name, found.label, bool(found.meaning)) == (name, label, known)
+
+
+def test_a_configuration_is_named_by_its_label_and_the_point_where_it_is_one_of_several() -> None:
+    assert configuration_name({"label": "iprm", "point": "α=0.5"}) == "iprm: α=0.5"
+    assert configuration_name({"label": "iprm", "point": ""}) == "iprm"
+    left_out = NotApplicable("lfa", "digits", {"alpha": 0.5}, "it needs more")
+    assert left_out_name(left_out) == f"lfa: {point_text({'alpha': 0.5})}"
+
+
+def several_choices() -> pd.DataFrame:
+    """Of a, each split chooses another configuration; of b both the same; c has two on one split."""
+    rows = [("a", 0, "a1"), ("a", 1, "a2"), ("b", 0, "b1"), ("b", 1, "b1"), ("c", 0, "c1"), ("c", 0, "c2")]
+    return pd.DataFrame(
+        [
+            {"label": label, "dataset": "d", "split": split, "configuration": name, "point": name, "status": "done"}
+            | {"metric": "map", "validation_map": 0.5 + 0.1 * name.endswith("2"), "seed": 0}
+            for label, split, name in rows
+        ]
+    )
+
+
+def test_what_each_split_chose_is_one_choice() -> None:
+    rows = several_choices()
+    for label, points in (("a", [CHOICE] * 2), ("b", ["b1"] * 2), ("c", ["c1", "c2"])):
+        found = as_one_choice(rows[rows["label"].eq(label)])
+        assert found["point"].tolist() == points
+    assert as_one_choice(rows[rows["label"].eq("a")])["configuration"].unique().tolist() == [f"a/d/{CHOICE}"]
+    chosen = rows_of_each_choice(rows)
+    assert chosen["point"].tolist() == [CHOICE, CHOICE, "b1", "b1", "c2"]
+    assert rows_of_each_choice(rows.iloc[:0]).empty
+
+
+def test_one_run_of_each_choice_that_is_made_is_given() -> None:
+    rows = several_choices().assign(role="sweep", number=None)
+    found = chosen_runs(Parts(rows))
+    assert [run["configuration"] for run in found] == ["c2"]
+    assert chosen_runs(Parts(rows.assign(status="failed"))) == []
+
+
+def test_the_metric_is_what_the_runs_were_selected_by() -> None:
+    rows = several_choices()
+    assert selection_metric(rows) == "validation_map"
+    rows.loc[0, "metric"] = None
+    assert selection_metric(rows) == "validation_map"
+    for without in (rows.drop(columns="metric"), rows.assign(metric=None)):
+        assert selection_metric(without) == "validation_accuracy"
 
 
 def test_points_that_differ_in_their_names_stand_side_by_side(results: Results) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
+from sklearn import ensemble
 from support.optuna_studies import random_search
 
 from sweep.analysis import search_effects
-from sweep.analysis.search_effects import GRID, Dependence, Step, ablation_path, dependences
+from sweep.analysis.search_effects import GRID, Dependence, Step, Values, ablation_path, dependences
 from sweep.analysis.search_results import SearchResult, search_results
 
 
@@ -89,6 +93,62 @@ def test_the_path_of_what_is_minimised_leads_down(search: SearchResult) -> None:
     assert down[1].name == "rho"
     assert down[1].after == best.params["rho"]
     assert down[1].predicted < down[0].predicted
+
+
+class Forest:
+    """Stands for a forest: what it predicts is the sum of a row's places, times one more than its number."""
+
+    made: ClassVar[list[Forest]] = []
+
+    def __init__(self, trees: int, *, min_samples_leaf: int, random_state: int) -> None:
+        self.own, self.number = (trees, min_samples_leaf), random_state
+        self.made.append(self)
+
+    def fit(self, rows: Values, values: Values) -> Forest:
+        self.rows, self.values = rows, values
+        return self
+
+    def predict(self, rows: Values) -> Values:
+        return rows.sum(1) * (1 + self.number)
+
+
+def test_twenty_forests_of_resamples_give_the_intervals_of_the_one_of_all_trials(
+    search: SearchResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ensemble, "RandomForestRegressor", Forest)
+    monkeypatch.setattr(Forest, "made", [])
+    found = {each.name: each for each in dependences(search)}
+    trials = search.trials("COMPLETE")
+    places = {
+        "rho": [math.log(trial.params["rho"]) for trial in trials],
+        "tau": [trial.params["tau"] for trial in trials],
+        "scope": [1.0] * len(trials),
+    }
+    assert [forest.own for forest in Forest.made] == [(20, 2)] * 21
+    assert [forest.number for forest in Forest.made] == list(range(21))
+    whole = np.sum([places[name] for name in places], axis=0)
+    assert Forest.made[0].rows.sum(1) == pytest.approx(whole)
+    assert Forest.made[0].values.tolist() == [search.value(trial) for trial in trials]
+    draw = np.random.default_rng(0).integers(len(trials), size=(20, len(trials)))
+    for forest, rows in zip(Forest.made[1:], draw, strict=True):
+        assert forest.rows.sum(1) == pytest.approx(whole[rows])
+        assert forest.values == pytest.approx(Forest.made[0].values[rows])
+    for name, at in (("rho", math.log), ("tau", float)):
+        each = found[name]
+        others = np.mean(whole) - np.mean(places[name])
+        mean = np.array([at(value) for value in each.values]) + others
+        replicas = np.arange(2, 22)[:, None] * mean
+        assert each.mean == pytest.approx(mean)
+        assert each.low == pytest.approx(np.quantile(replicas, 0.025, axis=0))
+        assert each.high == pytest.approx(np.quantile(replicas, 0.975, axis=0))
+        assert each.effect == pytest.approx(mean[-1] - mean[0])
+        ends = np.quantile(np.arange(2, 22) * each.effect, (0.025, 0.975))
+        assert (each.effect_low, each.effect_high) == pytest.approx(tuple(ends))
+    assert found["scope"].effect == 0
+    first, *steps = ablation_path(search)
+    start = trials[0].params
+    assert first.predicted == pytest.approx(math.log(start["rho"]) + start["tau"] + 1)
+    assert steps[-1].predicted == pytest.approx(whole[np.argmax([search.value(trial) for trial in trials])])
 
 
 def test_few_trials_say_nothing(tmp_path: Path) -> None:
