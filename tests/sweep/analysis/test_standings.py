@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from support.synthetic_results import Results, two_splits
 
+from sweep.analysis.many_to_one import least_p
 from sweep.analysis.parts import Parts
-from sweep.analysis.standings import _of_first_label, leader_sentences, standings
+from sweep.analysis.standings import _of_first_label, difference_verdict, leader_sentences, standings
 from sweep.results.tables import columns_of, load
 
 PLAIN, LOSSES = {"unimodal_loss_weight": 0.0}, {"unimodal_loss_weight": 1.0}
@@ -110,6 +111,26 @@ def test_a_baseline_that_leads_is_said_to_lead(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("labels", "kept"), [("aba", [0, 2]), ("abb", [0]), ("a", [0]), ("", [])])
 def test_of_several_entries_of_one_method_the_first_is_the_baseline(labels: str, kept: list[int]) -> None:
     assert _of_first_label(pd.DataFrame({"label": list(labels)})).index.tolist() == kept
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, "better"),
+        ({"mean": -0.1}, "worse"),
+        ({"p_adjusted": 0.05}, "no difference shown"),
+        ({"p_adjusted": 0.0499}, "better"),
+        ({"p_adjusted": math.nan}, "cannot be judged"),
+        ({"lost": 1}, "not claimed"),
+        ({"repeats": 1}, ""),
+        ({"repeats": 1, "lost": 1}, ""),
+        ({"comparisons": 0.05 / least_p(5)}, "cannot be judged"),
+        ({"comparisons": 0.049 / least_p(5)}, "better"),
+    ],
+)
+def test_a_difference_is_judged_by_its_corrected_p_value(changes: dict[str, float], verdict: str) -> None:
+    row = {"repeats": 5, "lost": 0, "p_adjusted": 0.01, "comparisons": 1, "mean": 0.1}
+    assert difference_verdict(row | changes) == verdict
 
 
 def test_what_lost_seeds_is_not_claimed_and_two_seeds_judge_nothing(tmp_path: Path) -> None:
