@@ -31,6 +31,7 @@ def test_a_run_has_every_default_filled_in(made):
     (study,) = made("method: mixer, datasets: [toy], encoders: {left: {depth: 1}}, patience: 4").studies
     (configuration,) = study.configurations
     (run,) = configuration.runs([3])
+    assert configuration.template.seed == 0
     assert run.hyperparameters == {"alpha": 0.8, "kind": "round", "steps": 3, "radius": 0.1}
     assert run.data == {"noise": 0.0, "views": ["left", "right"]}
     assert (run.fingerprint, run.metric, run.patience, run.test_peak, run.seed) == ("toy-0.0", "accuracy", 4, True, 3)
@@ -41,6 +42,12 @@ def test_a_run_has_every_default_filled_in(made):
     assert configuration.key == configuration_hash(run)
     assert configuration.values == {}
     assert run_hash(run) != configuration.key
+
+
+@pytest.mark.parametrize(("written", "expected"), [("", True), (", test_peak: false", False)])
+def test_whether_the_best_test_epoch_is_told_is_the_datasets_own_matter_but_for_the_sweep(made, written, expected):
+    (study,) = made(f"method: mixer, datasets: [toy]{written}").studies
+    assert study.configurations[0].template.test_peak is expected
 
 
 def test_a_run_names_the_code_of_its_method_and_of_its_dataset(tmp_path):

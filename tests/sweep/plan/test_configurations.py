@@ -9,7 +9,7 @@ import pytest
 from support.small_runs import make_plan
 
 from sweep.config import ConfigError
-from sweep.runs.identity import configuration_hash
+from sweep.runs.identity import configuration_hash, run_hash
 
 pytest_plugins = ["support.sweep_files"]
 
@@ -59,6 +59,7 @@ def test_a_configuration_is_one_run_a_seed_on_its_split(tmp_path: Path) -> None:
     (study,), (configuration,) = planned.studies, planned.studies[0].configurations
     assert [run.seed for run in configuration.runs([3, 1])] == [3, 1]
     assert configuration.runs([0]) == [configuration.template]
+    assert configuration.hashed_runs([3, 1]) == [(run, run_hash(run)) for run in configuration.runs([3, 1])]
     assert (configuration.method, configuration.dataset, configuration.split) == ("iprm", "digits", 4)
     assert (study.method, study.label, study.split, study.name) == ("iprm", "iprm", 4, "s/iprm/digits/split 4")
     own = make_plan(tmp_path).studies[0]
@@ -69,6 +70,11 @@ def test_a_configuration_is_one_run_a_seed_on_its_split(tmp_path: Path) -> None:
     media = replace(configuration, template=configuration.template.model_copy(update=drawn), content="as it comes")
     as_it_comes = configuration.template.model_copy(update={"fingerprint": "as it comes"})
     assert media.key == configuration_hash(as_it_comes) != configuration_hash(media.template)
+
+
+def test_listed_are_the_references_then_grids_and_points(made):
+    found = made("methods: [mixer, ranker], datasets: [toy], references: [joint], vary: {mixer.steps: {grid: [1, 2]}}")
+    assert [each.label for each in found.listed] == ["joint", "mixer", "mixer", "ranker"]
 
 
 def test_a_dataset_without_splits_has_none(made):

@@ -67,6 +67,7 @@ def test_a_front_by_hand() -> None:
     assert pareto_front(rows, ["maximize", "minimize"]) == [0, 1, 4]
     assert pareto_front(rows, ["maximize", "maximize"]) == [5]
     assert pareto_front([(0.5,), (0.7,), (0.7,)], ["maximize"]) == [1]
+    assert pareto_front([(0.6, 1), (0.8, 2)], ["maximize", "minimize"]) == [0, 1]  # in their own order
     assert pareto_front([], ["maximize"]) == []
 
 
