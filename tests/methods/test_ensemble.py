@@ -128,6 +128,16 @@ def test_the_weights_of_a_mixture_raise_its_likelihood_and_leave_out_who_guesses
     assert losses[0] < losses[1]
 
 
+def test_the_weights_of_a_mixture_are_those_after_200_steps() -> None:
+    # Where it nearly does not matter who weighs what, each step still moves the weights.
+    found = fit_weights([logits_of(0.5, 0.5), logits_of(0.51, 0.49)], torch.tensor([0]), "probs")
+    share = 0.5
+    for _ in range(200):
+        share = 0.5 * share / (0.5 * share + 0.51 * (1 - share))
+    assert found.tolist() == pytest.approx([share, 1 - share], rel=1e-3)
+    assert 0.01 < share < 0.1
+
+
 def test_the_weights_of_a_product_are_where_its_objective_has_no_slope() -> None:
     members, labels = noisy_members()
 
