@@ -9,7 +9,7 @@ from sweep.commands.exit_codes import DONE
 from sweep.commands.terminal import names_and_overrides, print_line, settings
 from sweep.inference.model import ModelError, load_model
 from sweep.inference.predict import prediction_table, read_arrays, read_split
-from sweep.results.tables import without_formulas
+from sweep.results.csv_text import write_csv
 
 
 def run_command(options: argparse.Namespace) -> int:
@@ -22,7 +22,7 @@ def run_command(options: argparse.Namespace) -> int:
     model = load_model(options.model, options.device)
     samples = read_arrays(Path(files[0]), model) if files else read_split(model, options.split, settings(overrides))
     table, scores = prediction_table(model, samples, options.without)
-    without_formulas(table).to_csv(options.output)
+    write_csv(table.reset_index(), options.output)
     print_line(f"{options.output}: {len(table)} predictions")
     for name, value in scores.items():
         print_line(f"{name.replace('_', ' ')}: {100 * value:.1f} %")

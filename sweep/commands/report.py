@@ -26,7 +26,7 @@ from sweep.report import configurations, write_report
 from sweep.report.paper import write_paper
 from sweep.report.standings import HEADINGS, shown_columns, standing_rows
 from sweep.report.tables import NOT_APPLICABLE
-from sweep.results.tables import load, write_tables
+from sweep.results.tables import load_both, write_tables
 from sweep.runs.open_store import open_store
 from sweep.runs.store import Store
 from sweep.storage.files import StoreError
@@ -79,10 +79,11 @@ def publish_report(store: Store, name: str, console: Console, tex: bool = False,
     _check_writable(target)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        write_tables(store.results, name, target)
-        parts = Parts(load(store.results / name))
+        runs, epochs = load_both(store.results / name)
+        write_tables(store.results, name, target, (runs, epochs))
+        parts = Parts(runs)
         standing = standings(parts)
-        page = write_report(store.results, name, target, (parts, standing))
+        page = write_report(store.results, name, target, (parts, epochs, standing))
         paper = write_paper(store.results, name, target) if tex else None
     except OSError as error:
         said = f"cannot write the report to {error.filename or target}: {error.strerror or error}"

@@ -15,7 +15,7 @@ from sweep.report.figures.style import slug
 from sweep.report.latex import latex_standings, latex_table
 from sweep.report.standings import standing_blocks
 from sweep.report.tables import number_blocks
-from sweep.results.tables import load
+from sweep.results.tables import load_both
 
 
 def write_paper(results: Path, name: str, to: Path | None = None) -> Path:
@@ -25,14 +25,15 @@ def write_paper(results: Path, name: str, to: Path | None = None) -> Path:
     folder = results / name
     target = (to or folder) / "report" / "paper"
     target.mkdir(parents=True, exist_ok=True)
-    parts, request = Parts(load(folder)), read_request(folder)
+    runs, epochs = load_both(folder)
+    parts, request = Parts(runs), read_request(folder)
     table = standings(parts)
     for block in standing_blocks(table):
         note = block.table.note if block.table else ""
         (target / "methods.tex").write_text(latex_standings(table, note, f"{name}-methods"), encoding="utf-8")
     for block in number_blocks(parts, request.seeds, raced_out_seeds(folder), []):
         _write_block(target, name, block)
-    save_for_paper(folder, parts, at_each_severity(load(folder, "epoch")), target)
+    save_for_paper(folder, parts, at_each_severity(epochs), target)
     file = folder / "sweep.yaml"
     text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     (target / "checklist.txt").write_text(checklist(parts, request, text), encoding="utf-8")

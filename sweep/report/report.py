@@ -42,7 +42,7 @@ from sweep.report.standings import standing_blocks
 from sweep.report.subsets import subset_blocks
 from sweep.report.tables import number_blocks, pareto_blocks
 from sweep.report.variation import variation_blocks
-from sweep.results.tables import METRICS, load
+from sweep.results.tables import METRICS, load_both
 from sweep.runs.failures import describe_causes
 
 OWN_SECTIONS = ("pareto", "published", "trajectory", "subsets", "ranks", "severities")
@@ -54,15 +54,15 @@ MOST_PLOTS = 24
 
 
 def write_report(
-    results: Path, name: str, to: Path | None = None, known: tuple[Parts, pd.DataFrame] | None = None
+    results: Path, name: str, to: Path | None = None, known: tuple[Parts, pd.DataFrame, pd.DataFrame] | None = None
 ) -> Path:
     """Write report/index.html with its figures, in results/NAME or in the folder ``to``, and return its path. known:
-    the sweep's parts and their standings, where the caller has them. Raises ResultsError where the sweep has no
+    the sweep's parts, epochs and standings, where the caller has them. Raises ResultsError where the sweep has no
     results."""
     folder = results / name
     target = (to or folder) / "report"
-    parts, table = known or (found := Parts(load(folder)), standings(found))
-    epochs = at_each_severity(load(folder, "epoch"))
+    parts, epochs, table = known or _read(folder)
+    epochs = at_each_severity(epochs)
     runs, request, out = parts.runs, read_request(folder), raced_out_seeds(folder)
     frozen = folder / "sweep.yaml"
     text = frozen.read_text(encoding="utf-8", errors="replace") if frozen.is_file() else ""
@@ -115,6 +115,12 @@ def write_report(
     partial = target / f".index.{os.getpid()}.html"
     partial.write_text(rendered, encoding="utf-8")
     return partial.replace(target / "index.html")
+
+
+def _read(folder: Path) -> tuple[Parts, pd.DataFrame, pd.DataFrame]:
+    runs, epochs = load_both(folder)
+    parts = Parts(runs)
+    return parts, epochs, standings(parts)
 
 
 # Sections ------------------------------------------------------------------------------------------------------

@@ -24,9 +24,10 @@ from sweep.results.columns import (
     table_value,
     warn_of_line,
 )
+from sweep.results.csv_text import write_csv
 from sweep.runs.records import IndexEntry, is_run_name
 from sweep.runs.severities import severities
-from sweep.runs.shown_text import for_spreadsheet, printable
+from sweep.runs.shown_text import printable
 from sweep.storage.files import guarded
 from sweep.storage.remote import is_uri
 
@@ -97,6 +98,16 @@ def load(path: str | Path, level: Level = "run") -> pd.DataFrame:
     """
     if level not in ("run", "epoch"):
         raise ResultsError(f"level must be 'run' or 'epoch', not {level!r}")
+    return _frames(path, level)[0]
+
+
+def load_both(path: str | Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Load the rows of runs and those of their epochs as they are at one moment; see :func:`load`."""
+    runs, epochs = _frames(path, "run", "epoch")
+    return runs, epochs
+
+
+def _frames(path: str | Path, *levels: Level) -> list[pd.DataFrame]:
     path = _locate(path)
     sweeps = _sweep_folders(path)
     folder = (path.parent if (path / "index.jsonl").exists() else path) / "runs"
@@ -106,35 +117,42 @@ def load(path: str | Path, level: Level = "run") -> pd.DataFrame:
         (i.parent.name, entry) for i, content in zip(indices, written, strict=True) for entry in _index_rows(i, content)
     ]
     hashes = list(dict.fromkeys(entry["hash"] for _, entry in entries))
-    stamp = (*written, *run_stamps(folder, hashes))
-    if (key := (str(path.resolve()), level)) in _cached_frames and _cached_frames[key][0] == stamp:
-        return _cached_frames[key][1].copy(deep=False)
-    if level == "run":
-        frame = _run_rows(entries, hashes, read_runs(folder, hashes))
-    else:
-        runs, epochs = load(path), read_epochs(folder, hashes)
-        frame = runs[[*_IDENTITY, *columns_of(runs, "severity", "vary.", "hp.")]].merge(epochs, on="hash")
-    for old in [old for old in _cached_frames if old[0] != key[0]]:
-        del _cached_frames[old]
-    _cached_frames[key] = (stamp, frame)
-    return frame.copy(deep=False)
+    name, stamp = str(path.resolve()), (*written, *run_stamps(folder, hashes))
+
+    def frame(level: Level) -> pd.DataFrame:
+        if (name, level) in _cached_frames and _cached_frames[name, level][0] == stamp:
+            return _cached_frames[name, level][1]
+        if level == "run":
+            found = _run_rows(entries, hashes, read_runs(folder, hashes))
+        else:
+            runs, epochs = frame("run"), read_epochs(folder, hashes)
+            found = runs[[*_IDENTITY, *columns_of(runs, "severity", "vary.", "hp.")]].merge(epochs, on="hash")
+        for old in [old for old in _cached_frames if old[0] != name]:
+            del _cached_frames[old]
+        _cached_frames[name, level] = (stamp, found)
+        return found
+
+    return [frame(level).copy(deep=False) for level in levels]
 
 
 _cached_frames: dict[tuple[str, Level], tuple[Any, pd.DataFrame]] = {}
 """The frames of the folder that was read last, each with what tells whether they still hold."""
 
 
-def write_tables(results: str | Path, name: str, to: Path | None = None) -> list[Path]:
+def write_tables(
+    results: str | Path, name: str, to: Path | None = None, known: tuple[pd.DataFrame, pd.DataFrame] | None = None
+) -> list[Path]:
     """Write runs.parquet, runs.csv and epochs.parquet of the sweep ``name``, each atomically, into its folder or the
-    folder ``to``. Returns their paths. Raises StoreError where they cannot be written."""
+    folder ``to``. known: its runs and epochs, where the caller has them. Returns the paths. Raises StoreError where
+    they cannot be written."""
     folder = Path(results) / name
-    runs, epochs = _without_mixed_types(load(folder)), _without_mixed_types(load(folder, "epoch"))
+    runs, epochs = map(_without_mixed_types, known or load_both(folder))
     paths = [(to or folder) / file for file in ("runs.parquet", "runs.csv", "epochs.parquet")]
     for target, frame in zip(paths, (runs, runs, epochs), strict=True):
         partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
         with guarded("write", target):
             if target.suffix == ".csv":
-                without_formulas(frame).to_csv(partial, index=False)
+                write_csv(frame, partial)
             else:
                 frame.to_parquet(partial, index=False)
             partial.replace(target)
@@ -245,17 +263,6 @@ def _as_text(value: Any) -> str:
     return (
         f"{value:g}" if isinstance(value, float) else printable(value if isinstance(value, str) else json.dumps(value))
     )
-
-
-def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
-    """Quote texts that a spreadsheet would compute, names of columns and of the index too; see
-    :func:`for_spreadsheet`."""
-    texts = [c for c in frame if frame[c].dtype.kind not in "biufcmM"]
-
-    def quoted(value: Any) -> Any:
-        return for_spreadsheet(value) if isinstance(value, str) else value
-
-    return frame.assign(**{str(c): frame[c].map(quoted) for c in texts}).rename(columns=quoted)
 
 
 def _without_mixed_types(frame: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pytest
 from support.synthetic_results import Results, alpha_sweep
 
 from sweep.results import tables as reading
-from sweep.results.tables import ResultsError, index_entries, load, point_text, without_formulas, write_tables
+from sweep.results.tables import ResultsError, index_entries, load, point_text, write_tables
 from sweep.storage.files import StoreError
 
 
@@ -219,24 +219,6 @@ def test_a_line_whose_seed_is_no_whole_number_of_64_bits_names_no_run(results: R
 def test_reading_an_index_imports_no_pandas() -> None:
     code = "import sys, sweep.results; print('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
-
-
-def test_no_text_of_a_csv_starts_a_formula(tmp_path: Path) -> None:
-    import pandas as pd
-
-    odd = ["=1+1", "+x", "-x", "@x", "\t=1", "a=1", "-1.5", ""]
-    frame = pd.DataFrame({"text": odd, "number": [-1.0] * len(odd), "=head": "x"})
-    found = without_formulas(frame)
-    assert found["text"].tolist() == ["'=1+1", "'+x", "'-x", "'@x", "'\t=1", "a=1", "-1.5", ""]
-    assert found["number"].tolist() == [-1.0] * len(odd)
-    assert list(found) == ["text", "number", "'=head"]
-    assert frame["text"].tolist() == odd
-    results = Results(tmp_path)
-    results.sweep("one")
-    results.run("one", "joint", 0, status="failed", reason="=HYPERLINK(1)")
-    write_tables(tmp_path, "one")
-    assert pd.read_csv(tmp_path / "one" / "runs.csv")["reason"].tolist() == ["'=HYPERLINK(1)"]
-    assert pd.read_parquet(tmp_path / "one" / "runs.parquet")["reason"].tolist() == ["=HYPERLINK(1)"]
 
 
 def test_an_index_without_a_line_gives_tables_without_a_row(results: Results) -> None:
