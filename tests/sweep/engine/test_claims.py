@@ -103,6 +103,14 @@ def test_a_pruned_run_stands_only_where_a_rule_may_stop_it(store: Store) -> None
     assert store.run(TASK.hash).final() is None
 
 
+def test_the_end_of_before_does_not_count_for_a_run_that_is_trained_on(store: Store) -> None:
+    commit(store, "pruned")
+    claims = Claims(store, retries=0)
+    assert isinstance(claims.claim(STOPPABLE), Ended)
+    assert claims.claim(TASK) is Claim.GRANTED
+    assert claims.claim(STOPPABLE) is Claim.TWIN
+
+
 def test_a_failure_is_tried_again_as_often_as_retries_allow_and_then_by_the_next_driver(store: Store) -> None:
     claims = Claims(store, retries=1)
     assert claims.claim(TASK) is Claim.GRANTED

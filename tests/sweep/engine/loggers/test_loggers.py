@@ -25,7 +25,7 @@ from sweep.engine.loggers import ServiceLogger, loggers, logging_to_services
 from sweep.engine.progress import Progress
 from sweep.engine.tasks import Tally
 from sweep.runs.identity import run_hash
-from sweep.runs.records import FinalRecord
+from sweep.runs.records import FinalRecord, TestRecord
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
 
@@ -155,6 +155,60 @@ def test_epochs_are_looked_at_now_and_then(tmp_path: Path, service: Service, mon
     logger.close()
     assert len(looks) == 2
     assert service.losses() == list(range(1, 51))
+
+
+def test_a_service_is_told_what_a_run_is_and_how_it_ended(
+    tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = list[tuple[Any, ...]]()
+    monkeypatch.setattr(Service, "_hear", lambda _, *what: None)
+    for call in ("start", "log", "end"):
+        monkeypatch.setattr(Service, call, lambda _, *what, call=call, **more: told.append((call, *what, more)))
+    monkeypatch.delenv("WANDB_SILENT", raising=False)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "as it was")
+    logger, task, store = logger_of(tmp_path, []), make_task(), Store(tmp_path / "results")
+    folder = begin(store, task, epochs=1)
+    final = FinalRecord(
+        status="diverged", reason="nan\nin epoch 1", metrics={"validation_map": 0.5}, seconds=2.5, epochs_trained=1
+    )
+    folder.commit(final, TestRecord(metrics={"test_map": 0.25}))
+    logger.finished(task, final)
+    logger.close()
+    (_, key, name, parameters, _), (_, _, epoch, scalars, _), (_, _, at, ends, _), (_, _, outcome, failed) = told
+    assert key.startswith(f"{task.hash}-")
+    assert {what[1] for what in told} == {key}
+    assert name == "IPRM (alpha=0.3) on digits seed 0"
+    assert {"label": "IPRM", "run": task.hash, "alpha": 0.3}.items() <= parameters.items()
+    assert (epoch, at, scalars["loss"]) == (1, 1, 1.0)
+    assert ends == {
+        "end/epochs_trained": 1, "end/seconds": 2.5, "end/forward_passes": 0.0, "end/peak_memory_mib": 0.0,
+        "end/validation_map": 0.5, "end/test_map": 0.25,
+    }  # fmt: skip
+    assert (outcome, failed) == ({"status": "diverged", "reason": "nan"}, {"failed": True})
+    assert logger._thread.daemon
+    assert (os.environ["WANDB_SILENT"], os.environ["MLFLOW_DISABLE_TELEMETRY"]) == ("true", "as it was")
+    monkeypatch.delenv("WANDB_SILENT")
+
+
+def test_epochs_are_looked_at_every_three_seconds_and_anew_after_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, looks = [0.0], list[float]()
+    monkeypatch.setattr(loggers.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(ServiceLogger, "_tell", lambda logger, news: looks.append(now[0]))
+    logger, task = logger_of(tmp_path, []), make_task()
+    for seconds in (0.0, 2.9, 3.0, 5.9, 6.5):
+        now[0] = seconds
+        logger.epoch(task)
+    assert looks == [0.0, 3.0, 6.5]
+    logger.finished(task, FinalRecord(status="failed"))
+    logger.epoch(task)
+    assert looks == [0.0, 3.0, 6.5, 6.5, 6.5]
+
+
+def test_the_first_line_of_what_is_said_is_told_and_not_without_end() -> None:
+    said = [loggers._first_line(what) for what in (" one\ntwo", "", KeyError(), ValueError("\nno"), "x" * 400)]
+    assert said == ["one", "str", "KeyError", "no", "x" * 300]
 
 
 @pytest.mark.parametrize("failing", [0, 1, 3, 5])

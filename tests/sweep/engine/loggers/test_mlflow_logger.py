@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
 from support.command_desk import ROOT, Desk
 from support.logged_runs import SMALL, begin, make_task, stored, trained, uri, written
 
-from sweep.engine.loggers import ServiceLogger
+from sweep.config import MLflowSpec
+from sweep.engine.loggers import ServiceLogger, mlflow_logger
+from sweep.engine.loggers.mlflow_logger import MLflowLogger, connect
 from sweep.runs.records import FinalRecord, TestRecord
 from sweep.runs.store import Store
 
@@ -65,6 +72,48 @@ def test_what_mlflow_holds_of_runs_that_end_in_each_way(tmp_path: Path) -> None:
     assert curve("end/validation_imbalance") == [(3, 0.1)]
     assert curve("end/test_accuracy") == [(3, 0.8)]
     assert curve("end/selected_epoch") == [(3, 2.0)]
+
+
+class Client:
+    """A server on which another driver makes the experiment, where it makes it at all, as it is about to be made."""
+
+    def __init__(self, made: bool) -> None:
+        self.made, self.asked, self.logged = made, 0, list[Any]()
+
+    def get_experiment_by_name(self, name: str) -> SimpleNamespace | None:
+        self.asked += 1
+        return SimpleNamespace(experiment_id=7) if self.made and self.asked == 2 else None
+
+    def create_experiment(self, name: str) -> str:
+        raise MlflowException("there is one")
+
+    def log_batch(self, run: str, metrics: list[Metric]) -> None:
+        self.logged += metrics
+
+
+def test_of_drivers_that_make_an_experiment_together_all_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    client: Any = Client(made=True)
+    logger = MLflowLogger(client, "mine")
+    assert logger._experiment_id == "7"
+    with pytest.raises(MlflowException, match="there is one"):
+        MLflowLogger(Client(made=False), "mine")  # type: ignore[arg-type]
+    # Times are those of MLflow: milliseconds.
+    monkeypatch.setattr(mlflow_logger.time, "time", lambda: 1234.5678)
+    logger._ids["key"] = "run"
+    logger.log("key", 3, {"a+b": 1})
+    assert [(each.key, each.value, each.timestamp, each.step) for each in client.logged] == [("a b", 1.0, 1234567, 3)]
+
+
+def test_the_experiment_is_called_by_the_sweep_and_only_warnings_of_the_client_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mlflow, "MlflowClient", lambda uri: f"client of {uri}")
+    monkeypatch.setattr(mlflow_logger, "MLflowLogger", lambda client, experiment: (client, experiment))
+    logging.getLogger("mlflow").setLevel(logging.INFO)
+    for experiment, name in ((None, "s"), ("mine", "mine")):
+        found = connect(MLflowSpec(tracking_uri="http://h:1", experiment=experiment), "s", tmp_path)
+        assert found == ("client of http://h:1", name)  # type: ignore[comparison-overlap]
+    assert logging.getLogger("mlflow").level == logging.WARNING
 
 
 def test_a_sweep_in_process_logs_what_it_trains_and_nothing_twice(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -58,11 +59,36 @@ def test_a_sweep_in_process_is_logged_too(tmp_path: Path) -> None:
 
 
 def test_without_a_key_weights_and_biases_is_not_asked_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wandb, "login", lambda prompt: False)
+    monkeypatch.setattr(wandb, "login", lambda prompt: prompt)
     with pytest.raises(ValueError, match="there is no API key"):
         wandb_logger.connect(WandbSpec(mode="online"), "s", tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
     wandb_logger.connect(WandbSpec(), "s", tmp_path)
+
+
+def test_runs_are_grouped_by_the_sweep_where_nothing_else_is_said_and_end_with_what_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, told = list[dict[str, Any]](), list[Any]()
+    config = SimpleNamespace(update=lambda outcome, **how: told.append((outcome, how)))
+    run = SimpleNamespace(config=config, finish=lambda exit_code: told.append(exit_code))
+    monkeypatch.setattr(wandb, "init", lambda **given: made.append(given) or run)
+    monkeypatch.setattr(wandb, "login", lambda prompt: True)
+    monkeypatch.setattr(wandb, "teardown", lambda: told.append("over"))
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    own = WandbSpec(project="p", entity="e", group="g", mode="offline")
+    for spec, expected in (
+        (WandbSpec(), {"project": "sweep", "entity": None, "group": "s", "mode": "online"}),
+        (own, {"project": "p", "entity": "e", "group": "g", "mode": "offline"}),
+    ):
+        logger = wandb_logger.connect(spec, "s", tmp_path)
+        logger.start("key", "a run", {"seed": 0})
+        same = {"dir": str(tmp_path), "id": "key", "name": "a run", "config": {"seed": 0}, "reinit": "create_new"}
+        assert made[-1].items() >= (expected | same).items()
+        assert made[-1]["settings"].console == "off"
+    logger.end("key", {"status": "failed"}, failed=True)
+    logger.close()
+    assert told == [({"status": "failed"}, {"allow_val_change": True}), 1, "over"]
 
 
 def test_a_run_that_cannot_be_sent_ends_the_logging_after_some_time(
