@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -94,6 +97,93 @@ def test_labels_of_figures_are_texts(
     gallery.save_figures(tmp_path / "odd", *frames(tmp_path / "odd"))
     assert "$\\foo$" in (tmp_path / "odd" / "report" / "figures" / "compare-accuracy.svg").read_text()
     assert len([w for w in recwarn if "has 中: the figures show boxes there" in str(w.message)]) == 1
+
+
+def compared(folder: Path) -> pd.DataFrame:
+    """A grid of two names, one of one, a point, joint training, and runs under report seeds."""
+    results = Results(folder)
+    results.sweep("one")
+    for a in (0, 1):
+        for b in (0, 1):
+            results.run("one", "iprm", 0, values={"a": a, "b": b})
+        results.run("one", "bss", 0, values={"c": a})
+    results.run("one", "lfa", 0)
+    results.run("one", "joint", 0, role="reference", hyperparameters={"unimodal_loss_weight": 0.0})
+    results.run("one", "iprm", 7, values={"a": 0, "b": 0}, role="report")
+    return load(folder / "one")
+
+
+def stems(parts: Parts, metric: str) -> list[str]:
+    """The names of the figures of a metric, in their order."""
+    painters = gallery._painters_of_metric(parts, pd.DataFrame(), metric)
+    return [next(each for each in paint.args if str(each).endswith(f"-{metric}")) for paint in painters]  # type: ignore[attr-defined]
+
+
+COMPARED = ["compare-accuracy", "compare-balance-accuracy", "compare-cost-accuracy", "compare-differences-accuracy"]
+
+
+def test_of_each_metric_come_curves_maps_and_comparisons(tmp_path: Path) -> None:
+    runs = compared(tmp_path)
+    early = runs[runs["role"].ne("report")]
+    of_iprm = ["a-accuracy", "b-accuracy", "a-b-accuracy"]
+    of_all = [*(f"iprm-{stem}" for stem in of_iprm), "bss-c-accuracy"]
+    assert stems(Parts(early), "accuracy") == [*of_all, *COMPARED]
+    assert stems(Parts(early[early["role"].ne("reference")]), "accuracy") == [*of_all, *COMPARED[:-1]]
+    # What it costs does not depend on the metric.
+    others = [*of_all, *(stem for stem in COMPARED if "cost" not in stem)]
+    assert stems(Parts(early), "map") == [stem.replace("accuracy", "map") for stem in others]
+    fresh = [stem.replace("compare", "report-seeds") for stem in COMPARED]
+    assert stems(Parts(runs[runs["label"].ne("bss")]), "accuracy") == [*of_iprm, *COMPARED, *fresh]
+    assert stems(Parts(runs), "unknown") == []
+
+
+@pytest.mark.parametrize(
+    ("objectives", "searched", "subsets", "drawn"),
+    [
+        (1, False, False, "robustness map trajectories search accuracy macro_f1"),
+        (2, False, False, "fronts robustness map trajectories search accuracy macro_f1"),
+        (1, True, False, "robustness map trajectories search budgets accuracy macro_f1"),
+        (1, False, True, "robustness map trajectories search subsets accuracy macro_f1"),
+    ],
+)
+def test_what_selects_comes_first_and_what_has_no_metric_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objectives: int, searched: bool, subsets: bool, drawn: str
+) -> None:
+    for name in ("fronts", "robustness", "trajectories", "budgets", "subsets"):
+        monkeypatch.setattr(gallery, f"draw_{name}", lambda *of, name=name: [name])
+    monkeypatch.setattr(gallery, "search_drawings", lambda sweep, metric: ["search"])
+    monkeypatch.setattr(gallery, "pareto_fronts", lambda *of: None)
+    monkeypatch.setattr(gallery, "subset_columns", lambda rows: ["a column"] * subsets)
+    monkeypatch.setattr(gallery, "_painters_of_metric", lambda parts, epochs, metric: [lambda: [metric]])
+    request = SimpleNamespace(objectives=("accuracy", "seconds")[:objectives], seeds=2)
+    monkeypatch.setattr(gallery, "read_request", lambda sweep: request)
+    parts: Any = SimpleNamespace(runs=pd.DataFrame({"metric": ["map"]}), searched=[1] * searched)
+    assert list(gallery.drawings(tmp_path, parts, pd.DataFrame())) == drawn.split()  # type: ignore[comparison-overlap]
+
+
+def test_parts_of_a_figure_are_placed_twice_and_then_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure, placed = Figure(layout="constrained"), list[Figure]()
+    monkeypatch.setattr(figure.get_layout_engine(), "execute", placed.append)
+    gallery.lay_out(figure)
+    gallery.lay_out(figure)
+    assert placed == [figure, figure]
+    assert figure.get_layout_engine() is None
+
+
+def test_a_character_that_no_font_has_is_told_once_and_other_warnings_as_they_are(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    with gallery._glyphs_told_once():
+        pass
+    assert len(recwarn) == 0
+    with gallery._glyphs_told_once() as caught:
+        for text in ("Glyph 20013 (x) missing from font(s) A", "another", "Glyph 20013 (x) missing from font(s) A"):
+            warnings.warn(text, stacklevel=1)
+        assert len(caught) == 3
+    assert [str(each.message) for each in recwarn] == [
+        "no font that Matplotlib finds has 中: the figures show boxes there, the page does not",
+        "another",
+    ]
 
 
 def test_figures_of_labels_that_differ_in_signs_alone_have_files_of_their_own() -> None:
