@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from support.kept_texts import assert_reads_as_before
 from support.synthetic_results import Results, references
 
 from sweep.analysis.completeness import SweepRequest
+from sweep.report import runs as runs_module
 from sweep.report.runs import (
     _mean_text,
     budget_blocks,
@@ -71,6 +73,46 @@ def test_what_is_to_be_known_of_the_data_stands_with_them_once_and_no_more_among
     assert of_data.rows == [["digits", note] for note in known]
     assert logs is not None
     assert logs.rows == [["a learning rate of 0 trains nothing", "3"], ["equal samples: 2", "1"]]
+
+
+def test_of_many_logs_some_are_read_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for seed in range(5):
+        (results.run("one", "iprm", seed) / "log.txt").write_text(f"note {seed}\n")
+    runs = load(tmp_path / "one")
+    for most, read, said in (
+        (2, "03", "Of 2 logs, spread evenly over those of 5 finished runs."),
+        (4, "024", "Of 4 logs, spread evenly over those of 5 finished runs."),
+        (5, "01234", ""),
+    ):
+        monkeypatch.setattr(runs_module, "NOTED", most)
+        table = configuration_blocks(tmp_path, runs, "")[-1].table
+        assert table is not None
+        assert table.rows == [[f"note {seed}", "1"] for seed in read]
+        assert table.note == said
+
+
+def test_what_earlier_attempts_ended_with_is_counted_a_run(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    results.run("one", "iprm", 0)
+    results.run("one", "iprm", 1, attempts=3, failures=["no room", "no room"])
+    results.run("one", "iprm", 2, attempts=2, failures=["no room", "too late"])
+    results.run("one", "iprm", 3, attempts=2, status="failed", reason="lost")
+    begun_again = results.run("one", "iprm", 4, attempts=2, failures=["unread"])
+    runs = load(tmp_path / "one")
+    (begun_again / "final.json").unlink()
+    block = failure_blocks(tmp_path, runs)[-1]
+    assert block.text == "4 runs were started more than once (3 done, 1 failed in the end)."
+    assert block.table is not None
+    assert sorted(block.table.rows) == [
+        ["interrupted: went on from its last checkpoint", "1"],
+        ["no room", "2"],
+        ["too late", "1"],
+    ]
+    assert failure_blocks(tmp_path, runs[runs["seed"].eq(0)]) == []
+    assert failure_blocks(tmp_path, runs[runs["seed"].eq(0)].drop(columns="attempts")) == []
 
 
 def test_parts_about_runs_read_as_before(tmp_path: Path) -> None:

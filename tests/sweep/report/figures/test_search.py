@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from support.described_figures import assert_looks_as_before
 from support.optuna_studies import random_search
 
 from sweep.analysis.search_results import Importance, search_results
+from sweep.report.figures import search as search_figures
 from sweep.report.figures.search import draw_history, draw_importances, draw_parallel, draw_slices, search_drawings
 from sweep.report.figures.style import COLOURS
 
@@ -38,6 +42,41 @@ def test_every_figure_of_a_study_has_a_name_and_a_caption(folder: Path) -> None:
     assert [d.stem for d in drawn] == [f"search-{kind}" for kind in kinds]
     assert "27 finished, 3 pruned, or out of the race, 0 failed" in drawn[0].caption
     assert {d.kind for d in drawn} == {"search"}
+
+
+def test_figures_are_named_by_what_was_searched_where_there_is_more_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for draw in ("draw_history", "draw_slices", "draw_parallel", "draw_importances"):
+        monkeypatch.setattr(search_figures, draw, lambda *of: Figure())
+    monkeypatch.setattr(search_figures, "dependences", lambda search: [])
+    monkeypatch.setattr(search_figures, "importances", lambda search: search.shares)
+
+    def made(label: str, objective: str = "accuracy", several: bool = False, **changes: Any) -> SimpleNamespace:
+        found = {"label": label, "dataset": "d", "objective": objective, "is_one_of_several": several, "title": "t"}
+        found |= {"common": ["a", "b"], "parameters": ["a", "b"], "shares": "too few", "ran": 3}
+        search = SimpleNamespace(**found | changes)
+        search.trials = lambda state: [1] * (search.ran if state == "COMPLETE" else 0)
+        return search
+
+    def drawn(*searches: SimpleNamespace) -> dict[str, str]:
+        monkeypatch.setattr(search_figures, "search_results", lambda sweep, metric: searches)
+        return {each.stem: each.caption for each in search_drawings(Path(), "accuracy")}
+
+    each = ["history", "slices", "parallel"]
+    one, other = made("x"), made("y", common=["a"])
+    assert list(drawn(one, made("z", ran=0))) == [f"search-{kind}" for kind in each]
+    assert list(drawn(one, other)) == [
+        *(f"search-x-d-{kind}" for kind in each),
+        "search-y-d-history",
+        "search-y-d-slices",
+    ]
+    of_two = made("x", several=True), made("x", "seconds", several=True, shares=[])
+    assert list(drawn(*of_two)) == [
+        *(f"search-accuracy-{kind}" for kind in each),
+        *(f"search-seconds-{kind}" for kind in (*each, "importances")),
+    ]
+    assert drawn(one)["search-parallel"].endswith("The thick line is the best.")
+    partly = drawn(made("x", parameters=["a", "b", "c", "d"]))["search-parallel"]
+    assert partly.endswith("The thick line is the best. Not of every trial, so not drawn: c, d.")
 
 
 def test_a_bar_below_chance_is_pale() -> None:
