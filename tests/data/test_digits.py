@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from sklearn.datasets import load_digits
 
 from data.base import Dataset
 from data.digits import Digits, DigitsOptions, read_digits, split, view
 from sweep.training.recipe import Recipe
 
-LABELS = load_digits().target
+IMAGES, LABELS = read_digits()
 
 
 def load(**options: Any) -> Dataset:
@@ -20,10 +19,12 @@ def load(**options: Any) -> Dataset:
 
 
 def test_the_images_are_scikit_learn_s() -> None:
-    images, labels = read_digits()
-    assert np.array_equal(images, load_digits().images)
-    assert np.array_equal(labels, LABELS)
-    assert (images.dtype, labels.dtype) == (np.float32, np.int64)
+    from sklearn.datasets import load_digits  # takes longer to import than all tests of this file
+
+    theirs = load_digits()
+    assert np.array_equal(IMAGES, theirs.images)
+    assert np.array_equal(LABELS, theirs.target)
+    assert (IMAGES.dtype, LABELS.dtype) == (np.float32, np.int64)
 
 
 def test_views_of_a_small_image() -> None:
@@ -62,7 +63,7 @@ def test_views_are_standardised_by_the_training_samples() -> None:
         assert training.mean().item() == pytest.approx(0, abs=1e-5)
         assert training.std(correction=0).item() == pytest.approx(1, abs=1e-5)
     train, _, test = split(LABELS, 100, 0)
-    ink = load_digits().images.sum(axis=1)
+    ink = IMAGES.sum(axis=1, dtype=float)
     expected = (ink[test] - ink[train].mean()) / ink[train].std()
     np.testing.assert_allclose(dataset.test.inputs["profile"].numpy(), expected, rtol=1e-4, atol=1e-5)
     assert dataset.test.labels.tolist() == LABELS[test].tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,18 +13,25 @@ from torch import nn
 from models.batchnorm import SynchronizedBatchNorm
 from models.encoders import Timm, build, describe, refusal, resolve, timm_networks
 
-timm = pytest.importorskip("timm", reason="timm is an extra, and so of the tests")
 SHAPE = (3, 32, 48)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def timm() -> ModuleType:
+    """Import timm, which takes seconds, in the one process that runs these tests."""
+    found: ModuleType = pytest.importorskip("timm", reason="timm is an extra, and so of the tests")
+    return found
+
+
 @pytest.fixture(scope="module")
-def resnet() -> nn.Module:
+def resnet(timm: ModuleType) -> nn.Module:
     torch.manual_seed(5)
-    return timm.create_model("test_resnet").eval()
+    network: nn.Module = timm.create_model("test_resnet")
+    return network.eval()
 
 
 @pytest.fixture(scope="module")
-def folder(resnet: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(timm: ModuleType, resnet: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as timm writes it, with a classifier."""
     found = tmp_path_factory.mktemp("resnet")
     timm.models.save_for_hf(resnet, found, safe_serialization=True)

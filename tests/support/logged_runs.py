@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlflow import MlflowClient
-from mlflow.entities import Run as Logged
 from rich.console import Console
 from support.small_runs import make_environment, make_epoch, make_plan, make_run
 
@@ -19,6 +17,10 @@ from sweep.plan.configurations import Configuration
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
 from sweep.training.epoch_record import EpochRecord
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run as Logged
 
 SMALL: dict[str, Any] = {"data": {"digits": {"train_samples": 200}}, "epochs": 2}
 
@@ -44,9 +46,16 @@ def uri(folder: Path) -> str:
     return f"sqlite:///{folder}/mlflow.db"
 
 
+def client_of(folder: Path) -> MlflowClient:
+    """What asks MLflow."""
+    from mlflow import MlflowClient  # takes seconds to import, which only the process spends that runs these tests
+
+    return MlflowClient(uri(folder))
+
+
 def stored(folder: Path, experiment: str = "s") -> dict[str, Logged]:
     """What MLflow holds of an experiment, by the names of the runs."""
-    client = MlflowClient(uri(folder))
+    client = client_of(folder)
     found = client.get_experiment_by_name(experiment)
     assert found is not None
     runs = client.search_runs([found.experiment_id])

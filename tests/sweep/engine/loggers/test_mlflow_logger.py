@@ -8,21 +8,20 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import mlflow
 import pytest
-from mlflow import MlflowClient
-from mlflow.entities import Metric
-from mlflow.exceptions import MlflowException
 from support.command_desk import ROOT, Desk
-from support.logged_runs import SMALL, begin, make_task, stored, trained, uri, written
+from support.logged_runs import SMALL, begin, client_of, make_task, stored, trained, uri, written
 
 from sweep.config import MLflowSpec
 from sweep.engine.loggers import ServiceLogger, mlflow_logger
 from sweep.engine.loggers.mlflow_logger import MLflowLogger, connect
 from sweep.runs.records import FinalRecord, TestRecord
 from sweep.runs.store import Store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
 
 
 def test_what_mlflow_holds_of_runs_that_end_in_each_way(tmp_path: Path) -> None:
@@ -60,7 +59,7 @@ def test_what_mlflow_holds_of_runs_that_end_in_each_way(tmp_path: Path) -> None:
     shown = {"label": "IPRM", "method": "iprm", "dataset": "digits", "seed": "0", "alpha": "0.3", "run": done.hash}
     assert shown.items() <= run.data.params.items()
     assert run.data.params["train.lr"] == str(done.run.train.lr)
-    client = MlflowClient(uri(tmp_path))
+    client = client_of(tmp_path)
 
     def curve(name: str) -> list[tuple[int, float]]:
         return [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
@@ -85,6 +84,8 @@ class Client:
         return SimpleNamespace(experiment_id=7) if self.made and self.asked == 2 else None
 
     def create_experiment(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
         raise MlflowException("there is one")
 
     def log_batch(self, run: str, metrics: list[Metric]) -> None:
@@ -92,6 +93,8 @@ class Client:
 
 
 def test_of_drivers_that_make_an_experiment_together_all_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.exceptions import MlflowException
+
     client: Any = Client(made=True)
     logger = MLflowLogger(client, "mine")
     assert logger._experiment_id == "7"
@@ -107,7 +110,7 @@ def test_of_drivers_that_make_an_experiment_together_all_have_it(monkeypatch: py
 def test_the_experiment_is_called_by_the_sweep_and_only_warnings_of_the_client_are_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mlflow, "MlflowClient", lambda uri: f"client of {uri}")
+    monkeypatch.setattr("mlflow.MlflowClient", lambda uri: f"client of {uri}")
     monkeypatch.setattr(mlflow_logger, "MLflowLogger", lambda client, experiment: (client, experiment))
     logging.getLogger("mlflow").setLevel(logging.INFO)
     for experiment, name in ((None, "s"), ("mine", "mine")):
@@ -122,7 +125,7 @@ def test_a_sweep_in_process_logs_what_it_trains_and_nothing_twice(tmp_path: Path
     (first,) = stored(tmp_path).values()
     assert tally.done == 1
     records = Store(tmp_path / "results").run(first.data.params["run"]).epochs()
-    history = MlflowClient(uri(tmp_path)).get_metric_history(first.info.run_id, "loss")
+    history = client_of(tmp_path).get_metric_history(first.info.run_id, "loss")
     assert [(point.step, point.value) for point in history] == [(record.epoch, record.loss) for record in records]
     assert len(records) == 2
     assert {"end/test_accuracy", "end/test_subset_left profile", "end/validation_accuracy"} <= first.data.metrics.keys()

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import wandb
 from support.logged_runs import begin, make_task, trained, written
 from support.offline_wandb import offline_run
 
@@ -59,7 +58,7 @@ def test_a_sweep_in_process_is_logged_too(tmp_path: Path) -> None:
 
 
 def test_without_a_key_weights_and_biases_is_not_asked_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wandb, "login", lambda prompt: prompt)
+    monkeypatch.setattr("wandb.login", lambda prompt: prompt)
     with pytest.raises(ValueError, match="there is no API key"):
         wandb_logger.connect(WandbSpec(mode="online"), "s", tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -72,9 +71,9 @@ def test_runs_are_grouped_by_the_sweep_where_nothing_else_is_said_and_end_with_w
     made, told = list[dict[str, Any]](), list[Any]()
     config = SimpleNamespace(update=lambda outcome, **how: told.append((outcome, how)))
     run = SimpleNamespace(config=config, finish=lambda exit_code: told.append(exit_code))
-    monkeypatch.setattr(wandb, "init", lambda **given: made.append(given) or run)
-    monkeypatch.setattr(wandb, "login", lambda prompt: True)
-    monkeypatch.setattr(wandb, "teardown", lambda: told.append("over"))
+    monkeypatch.setattr("wandb.init", lambda **given: made.append(given) or run)
+    monkeypatch.setattr("wandb.login", lambda prompt: True)
+    monkeypatch.setattr("wandb.teardown", lambda: told.append("over"))
     monkeypatch.delenv("WANDB_MODE", raising=False)
     own = WandbSpec(project="p", entity="e", group="g", mode="offline")
     for spec, expected in (
@@ -95,7 +94,7 @@ def test_a_run_that_cannot_be_sent_ends_the_logging_after_some_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = list[Any]()
-    monkeypatch.setattr(wandb, "init", lambda **given: made.append(given["settings"]))
+    monkeypatch.setattr("wandb.init", lambda **given: made.append(given["settings"]))
     wandb_logger.connect(WandbSpec(mode="offline"), "s", tmp_path).start("key", "a run", {})
     (settings,) = made
     assert (settings.finish_timeout, settings.finish_timeout_raises) == (wandb_logger.UPLOAD_WITHIN, True)
@@ -108,8 +107,8 @@ def test_no_failure_of_the_client_is_a_failure_of_the_sweep(
     def refuse(**given: Any) -> None:
         raise ConnectionError("no network")
 
-    monkeypatch.setattr(wandb, "login", lambda prompt: True)
-    monkeypatch.setattr(wandb, "init", refuse)
+    monkeypatch.setattr("wandb.login", lambda prompt: True)
+    monkeypatch.setattr("wandb.init", refuse)
     tally, said = trained(tmp_path, seeds=[0, 1], loggers={"wandb": {"mode": mode}})
     assert (tally.done, tally.failed) == (2, 0)
     (line,) = [line for line in said.splitlines() if "wandb" in line]
