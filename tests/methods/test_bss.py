@@ -492,6 +492,16 @@ def test_features_can_stand_for_predictions():
         _method(correlation="featsim", widths=(4, 6))
 
 
+@pytest.mark.parametrize("information", ["loss", "gradmag"])
+def test_a_pass_with_gradients_in_evaluation_mode_does_without_cudnn(information):
+    method, dataset = _method(information=information), _dataset()
+    seen = set()
+    method.encoders["audio"].register_forward_hook(lambda *_: seen.add(torch.backends.cudnn.enabled))
+    _epoch(method, _context(method, dataset), 1, train=False)
+    assert seen == {information != "gradmag"}
+    assert torch.backends.cudnn.enabled
+
+
 def test_gradients_can_stand_for_losses():
     method, dataset = _method(information="gradmag", alpha=0.5), _dataset()
     before = {name: value.clone() for name, value in method.state_dict().items()}

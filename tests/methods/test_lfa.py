@@ -449,11 +449,18 @@ def test_hypergradient_changes_nothing_else() -> None:
     norm = nn.BatchNorm1d(8)
     method.encoders["video"].append_norm = norm
     method.encoders["video"].register_forward_hook(lambda module, _, output: module.append_norm(output))
+    kernels = set[tuple[bool, bool]]()
+    usual = (torch.backends.cudnn.enabled, torch.backends.cuda.flash_sdp_enabled())
     method.training_step(training._dataset.train.gather(torch.arange(16)), context)
     state = {k: v.clone() for k, v in method.state_dict().items() if torch.is_tensor(v)}
     grads = [None if p.grad is None else p.grad.clone() for p in method.parameters()]
     noise = torch.get_rng_state()
+    method.encoders["audio"].register_forward_hook(
+        lambda *_: kernels.add((torch.backends.cudnn.enabled, torch.backends.cuda.flash_sdp_enabled()))
+    )
     assert method.hypergradient(context) == method.hypergradient(context)
+    assert kernels == {(False, False)}  # what can be differentiated twice
+    assert (torch.backends.cudnn.enabled, torch.backends.cuda.flash_sdp_enabled()) == usual
     assert all(torch.equal(v, state[k]) for k, v in method.state_dict().items() if torch.is_tensor(v))
     assert all(g is p.grad or torch.equal(g, p.grad) for g, p in zip(grads, method.parameters(), strict=True))
     assert torch.equal(torch.get_rng_state(), noise)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.method_pages import assert_page_says_what_is_declared
 
 import methods
 from methods.base import MethodError
@@ -21,6 +22,10 @@ from methods.base.fusion_hyperparameters import (
 from methods.joint import Joint, JointHyperparameters
 
 TWO = ("audio", "video")
+
+
+def test_a_page_says_what_is_declared_of_every_fusion() -> None:
+    assert_page_says_what_is_declared("ogm")  # which changes none of it
 
 
 def test_heads_of_attention_divide_the_width_of_tokens() -> None:
