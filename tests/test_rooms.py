@@ -48,7 +48,7 @@ THIRD_PARTIES = {
     "torch.save": "sweep.runs models.encoders.checkpoints",
     "torch.load": "sweep.runs models.encoders.checkpoints",
 }
-MODULES_WITH_RAY = 6
+MODULES_WITH_RAY = 7
 
 Uses = Mapping[str, list[tuple[int, str]]]
 """Module -> (line, dotted name) of everything that it imports, wherever in the module."""

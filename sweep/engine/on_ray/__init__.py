@@ -1,4 +1,5 @@
-"""All of Ray, in six modules: the session, the Tune executor, its actors, their groups of workers, preparation.
+"""All of Ray, in seven modules: the session, the Tune executor, its actors, their groups of workers, what processes are
+forked from, preparation.
 
 In come an agenda and the display, for which :func:`sweep.engine.on_ray.tune.run_tuned` trains; out come run folders
 that the actors have ended, as in every executor. Ray's trials are runs, its searcher hands out the agenda's tasks, and

@@ -12,13 +12,15 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 import psutil
 
 from sweep.config import ConfigError
-from sweep.engine import cluster_guard
+from sweep.engine import cluster_guard, worker_start
+from sweep.engine.on_ray.fork_server import start_fork_server
 
 LOOPBACK = "127.0.0.1"
 
@@ -54,15 +56,29 @@ class OwnCluster:
         os.environ.update(SETTINGS | sockets)
         os.environ.update({"RAY_AUTH_TOKEN": _token(), cluster_guard.VARIABLE: str(self.folder)})
         self._guard = self.start_guard()
+        self._fork_server: subprocess.Popen[bytes] | None = None
 
     def start_guard(self) -> subprocess.Popen[bytes]:
         """Start the process that ends the others once this one is gone."""
         command = [sys.executable, "-I", cluster_guard.__file__, str(self.folder)]
         return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
+    def start_fork_server(self, variables: Mapping[str, str]) -> None:
+        """Start the process that is forked for each worker; variables: what these have in their environment. Only Linux
+        says of a process what must be known before it is forked."""
+        if sys.platform != "linux":
+            return
+        self.folder.mkdir()
+        path = self.folder / "fork_server"
+        with path.with_suffix(".log").open("wb") as log:
+            self._fork_server = start_fork_server(path, os.environ | variables, log)
+        os.environ[worker_start.VARIABLE] = str(path)
+
     def close(self) -> None:
         """End every process of the cluster that is left."""
         self._guard.communicate()
+        if self._fork_server is not None:
+            self._fork_server.wait()
 
 
 @cache

@@ -170,6 +170,7 @@ def _start_own() -> OwnCluster:
     # it would be tried for ever.
     options["runtime_env"]["py_executable"] = shlex.quote(sys.executable)
     try:
+        cluster.start_fork_server(options["runtime_env"]["env_vars"])
         with small_node(guarded=True):
             ray.init("local", include_dashboard=False, _temp_dir=str(cluster.folder), **options)
     except BaseException:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import sys
 from typing import Any
 
 import pytest
 from ray._private.runtime_env.context import RuntimeEnvContext
 from ray.core.generated.common_pb2 import Language
 
-from sweep.engine.worker_start import CONTEXT, become_worker
+from sweep.engine import worker_start
+from sweep.engine.worker_start import CONTEXT, VARIABLE, Worker, become_worker
 
 COMMAND = ["/my ray/default_worker.py", "--node-ip-address=127.0.0.1", "--temp-dir=/a; b"]
 
@@ -34,3 +37,40 @@ def test_the_command_and_its_environment_are_those_of_rays_own_way(
     become_worker([*COMMAND, "--language=PYTHON", CONTEXT + json.dumps(context)])
     theirs, ours = seen
     assert ours == theirs
+
+
+class Asked:
+    """A fork server that forks or does not, and what becomes of the process that asks."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, forks: bool) -> None:
+        self.seen, self.replaced = list[tuple[str, Worker]](), 0
+        self._forks = forks
+        patch.setattr(worker_start, "forked_process", self._ask)
+        patch.setattr(os, "execvp", self._replace)
+        patch.setattr(os, "environ", {"B": "2", VARIABLE: "/socket"})
+
+    def _ask(self, server: str, worker: Worker) -> int | None:
+        self.seen.append((server, worker))
+        return 1 if self._forks else None
+
+    def _replace(self, file: str, words: list[str]) -> None:
+        self.replaced += 1
+
+
+@pytest.mark.parametrize("interpreter", [None, shlex.quote(sys.executable)])
+@pytest.mark.parametrize("forks", [True, False])
+def test_a_fork_server_is_asked_first(monkeypatch: pytest.MonkeyPatch, forks: bool, interpreter: str | None) -> None:
+    asked = Asked(monkeypatch, forks)
+    context = {"env_vars": {"A": "1"}, "py_executable": interpreter}
+    become_worker([*COMMAND, "--language=PYTHON", CONTEXT + json.dumps(context)])
+    assert asked.seen == [("/socket", Worker(COMMAND, {"A": "1", "B": "2"}, os.getcwd()))]
+    assert asked.replaced == (not forks)
+
+
+@pytest.mark.parametrize("context", [{"command_prefix": ["cd", "/code", "&&"]}, {"py_executable": "/other/python"}])
+def test_no_fork_server_makes_a_worker_that_needs_a_shell_or_another_python(
+    monkeypatch: pytest.MonkeyPatch, context: dict[str, Any]
+) -> None:
+    asked = Asked(monkeypatch, True)
+    become_worker([*COMMAND, CONTEXT + json.dumps(context)])
+    assert (asked.seen, asked.replaced) == ([], 1)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO
 
 import psutil
 import pytest
 
 from sweep.config import ConfigError
-from sweep.engine import cluster_guard
+from sweep.engine import cluster_guard, worker_start
 from sweep.engine.on_ray import own_cluster
 from sweep.engine.on_ray.own_cluster import ROOM, OwnCluster, loopback_interface, private_folder
 
@@ -130,6 +133,36 @@ def test_the_guard_of_a_cluster_outlives_no_close(above: Path, monkeypatch: pyte
     assert guard.poll() is None
     cluster.close()
     assert guard.poll() is not None
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_the_fork_server_of_a_cluster_has_what_its_workers_have_and_ends_with_it(
+    above: Path, monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    started, made = list[tuple[Path, dict[str, str], str]](), subprocess.Popen(["sleep", "300"])
+    monkeypatch.setattr(os, "environ", {"RAY_TMPDIR": str(above), "OMP_NUM_THREADS": "8"})
+    monkeypatch.setattr(sys, "platform", platform)
+
+    def start(path: Path, environment: dict[str, str], log: BinaryIO) -> subprocess.Popen[bytes]:
+        log.write(b"trouble")
+        started.append((path, environment, log.name))
+        return made
+
+    monkeypatch.setattr(own_cluster, "start_fork_server", start)
+    monkeypatch.setattr(OwnCluster, "start_guard", lambda self: subprocess.Popen(["kill", str(made.pid)]))
+    cluster = OwnCluster()
+    before = dict(os.environ)
+    cluster.start_fork_server({"OMP_NUM_THREADS": "1"})
+    if platform == "linux":
+        path = cluster.folder / "fork_server"
+        assert started == [(path, before | {"OMP_NUM_THREADS": "1"}, f"{path}.log")]
+        assert (cluster.folder / "fork_server.log").read_bytes() == b"trouble"
+        assert os.environ == before | {worker_start.VARIABLE: str(path)}
+    else:
+        assert (started, os.environ) == ([], before)
+    cluster.close()
+    assert platform == "darwin" or made.returncode == -signal.SIGTERM
+    made.wait()
 
 
 def test_a_folder_is_tried_with_what_a_full_disk_refuses(above: Path, monkeypatch: pytest.MonkeyPatch) -> None:

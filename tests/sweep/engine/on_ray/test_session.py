@@ -103,6 +103,7 @@ def test_workers_start_where_the_path_of_the_interpreter_has_a_space(monkeypatch
     monkeypatch.setattr(sys, "executable", "/my code/bin/python")
     monkeypatch.setattr(ray, "init", lambda address, **options: given.update(options))
     monkeypatch.setattr(own_cluster.OwnCluster, "start_guard", lambda self: None)
+    monkeypatch.setattr(own_cluster.OwnCluster, "start_fork_server", lambda self, variables: None)
     session.RaySession().ensure()
     assert given["runtime_env"]["py_executable"] == "'/my code/bin/python'"
 
@@ -121,6 +122,7 @@ def test_a_ray_that_does_not_start_is_told_with_its_logs_and_leaves_nothing(
     monkeypatch.setattr(os, "environ", {"RAY_TMPDIR": str(tmp_path)})
     monkeypatch.setattr(ray, "init", failing(1, "GCS failed.\nmore")[0])
     monkeypatch.setattr(own_cluster.OwnCluster, "start_guard", lambda self: None)
+    monkeypatch.setattr(own_cluster.OwnCluster, "start_fork_server", lambda self, variables: None)
     monkeypatch.setattr(own_cluster.OwnCluster, "close", lambda self: closed.append("closed"))
     with pytest.raises(ConfigError, match=r"does not start on this machine: GCS failed; its logs are in .*RAY_TMPDIR"):
         session.RaySession().ensure()
@@ -236,9 +238,13 @@ class FakeRay:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.started, self.ended = list[tuple[str, dict[str, Any]]](), list[str]()
+        self.forked = list[dict[str, str]]()
         patch.setattr(ray, "init", lambda address, **options: self.started.append((address, options)))
         patch.setattr(ray, "shutdown", lambda: self.ended.append("Ray"))
         patch.setattr(own_cluster.OwnCluster, "start_guard", lambda cluster: None)
+        patch.setattr(
+            own_cluster.OwnCluster, "start_fork_server", lambda cluster, variables: self.forked.append(variables)
+        )
         patch.setattr(own_cluster.OwnCluster, "close", lambda cluster: self.ended.append("the rest"))
         patch.setattr(session, "check_address", lambda address: None)
 
@@ -276,6 +282,7 @@ def test_ray_is_started_once_and_ended_with_all_that_belongs_to_it(
         found.ensure()
         (started,) = fake_ray.started
         assert started[0] == "local"
+        assert fake_ray.forked == [started[1]["runtime_env"]["env_vars"]]
         assert fake_ray.ended == []
     assert fake_ray.ended == ["Ray", "the rest"]
     found.close()
