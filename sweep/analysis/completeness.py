@@ -9,11 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
 from data.base import DataError
-from sweep.analysis.statistics import split_of
+from sweep.analysis.statistics import grouped, split_of
 from sweep.config import ConfigError, Sweep, load_frozen
 from sweep.config.schema import Objective
 from sweep.config.yaml_lines import read
@@ -132,17 +133,18 @@ def completeness_table(rows: pd.DataFrame, seeds: int = 0, out: RacedOut | None 
 
     seeds: how many each should have on a split but under report seeds; 0: as many as the one that has most in its
     study."""
-    seen = rows.drop_duplicates(["hash", *CONFIGURATION])
-    seen = seen[[*CONFIGURATION, "status"]].assign(split=split_of(seen), trained=seen.get("epochs_trained", 0), of=1)
-    keys = zip(seen["label"], seen["dataset"], seen["split"], seen["configuration"], strict=True)
-    counts = seen.assign(
-        **{word: seen["status"].eq(word) for word in ("done", "pruned", "failed", "diverged")},
-        out=[key in (out or {}) or (key[0], key[1], -1, key[3]) in (out or {}) for key in keys],
-    )
-    aggregated = {word: (word, "sum") for word in ("done", "pruned", "failed", "diverged", "of")}
-    groups = counts.groupby(CONFIGURATION, sort=False, dropna=False)
-    table = groups.agg(**aggregated, epochs=("trained", "max"), splits=("split", "nunique"), out=("out", "any"))
-    table = table.reset_index()
+    seen = rows[[c for c in ("hash", *CONFIGURATION, "status", "split", "epochs_trained") if c in rows]]
+    seen = seen.drop_duplicates(["hash", *CONFIGURATION])
+    group, table = grouped(seen, CONFIGURATION)
+    split, status = split_of(seen), seen["status"].to_numpy(object)
+
+    def count(chosen: np.ndarray) -> np.ndarray:
+        return np.bincount(group[chosen], minlength=len(table))
+
+    words = {word: count(status == word) for word in ("done", "pruned", "failed", "diverged")}
+    epochs = pd.Series(seen.get("epochs_trained", 0), seen.index).groupby(group).max()
+    raced = count(_raced_out(seen, split, out)) > 0 if out else False
+    table = table.assign(**words, epochs=epochs, splits=split.groupby(group).nunique(), out=raced)
     # Of a search a configuration may have been proposed on one split and not on another.
     alone = table["done"] / table["splits"]
     most = alone.groupby([table[name] for name in STUDY], sort=False).transform("max")
@@ -150,6 +152,12 @@ def completeness_table(rows: pd.DataFrame, seeds: int = 0, out: RacedOut | None 
     table["ranked"] = alone.ge(wanted) & table["done"].gt(0)
     table["state"] = [_state(row, row["out"]) for row in table.to_dict("records")]
     return table.rename(columns={"done": "n"})[[*CONFIGURATION, "n", "epochs", "state", "ranked"]]
+
+
+def _raced_out(rows: pd.DataFrame, split: pd.Series, out: RacedOut) -> np.ndarray:
+    """Tell which rows are of a configuration that is out of the race, on their split or on all."""
+    keys = zip(rows["label"], rows["dataset"], split, rows["configuration"], strict=True)
+    return np.array([key in out or (*key[:2], -1, key[3]) in out for key in keys], bool)
 
 
 def _state(row: dict[Any, Any], out: bool) -> str:

@@ -16,6 +16,7 @@ from sweep.analysis.noise import pooled_noise
 from sweep.analysis.statistics import (
     NO_SPREAD,
     group_numbers,
+    grouped,
     half_width,
     repeat_grid,
     resolution,
@@ -106,8 +107,8 @@ def _between_text(dataset: str, over: str, points: float, metric: str) -> str:
 def _on_one_dataset(frame: pd.DataFrame, baseline: pd.DataFrame, metric: str, by: list[str]) -> pd.DataFrame:
     both = pd.concat([baseline, frame], ignore_index=True)
     # The baseline is the first group, whether or not the frame has its runs, too.
-    group = np.concatenate([np.zeros(len(baseline), int), 1 + group_numbers(frame, by)])
-    grid = repeat_grid(both, group)
+    group, keys = grouped(frame, by)
+    grid = repeat_grid(both, np.concatenate([np.zeros(len(baseline), int), 1 + group]))
     values = grid.values(both, metric)
     common = ~np.isnan(values[1:] - values[0])
     splits = (~np.isnan(grid.split_means(np.where(common, 0.0, np.nan)))).sum(1)
@@ -124,7 +125,7 @@ def _on_one_dataset(frame: pd.DataFrame, baseline: pd.DataFrame, metric: str, by
         "p": found.p, "p_adjusted": found.p_adjusted, "comparisons": found.family, "noise": found.noise,
         "baseline_lost": lost[0], "lost": lost[1:], "seeds": seeds[1:],
     }  # fmt: skip
-    return frame[by].drop_duplicates().reset_index(drop=True).assign(**numbers)
+    return keys.assign(**numbers)
 
 
 def _interval(found: ManyToOne) -> tuple[np.ndarray, np.ndarray]:

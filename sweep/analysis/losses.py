@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from sweep.analysis.statistics import group_numbers, repeat_grid
+from sweep.analysis.statistics import grouped, repeat_grid
 from sweep.results.tables import columns_of
 
 ACCURACIES = ("test_accuracy", "validation_accuracy")
@@ -34,7 +34,8 @@ def losses_table(rows: pd.DataFrame, by: Sequence[str], column: str) -> pd.DataF
     Columns ``by`` (with dataset), seeds (begun or not), lost (seeds that failed, diverged or were stopped early, and
     did not finish otherwise) and mean, a share; NaN where seeds were lost and the chance level is not known."""
     chance = {str(dataset): chance_level(part, column) for dataset, part in rows.groupby("dataset", sort=False)}
-    grid, table = repeat_grid(rows, group_numbers(rows, by)), rows[list(by)].drop_duplicates().reset_index(drop=True)
+    group, table = grouped(rows, by)
+    grid = repeat_grid(rows, group)
     values, lost = grid.values(rows, column), grid.lost(rows)
     known = (~np.isnan(values)).sum(1)
     total = np.nansum(values, axis=1) + np.where(lost > 0, lost * table["dataset"].map(chance).to_numpy(float), 0.0)

@@ -212,7 +212,7 @@ def chosen_run(rows: pd.DataFrame) -> pd.Series | None:
     if table.empty:
         return None
     best = table["configuration"].iloc[int(table["mean"].argmax())]
-    return rows[rows["configuration"].eq(best)].iloc[0]
+    return rows.iloc[int(rows["configuration"].eq(best).argmax())]
 
 
 def chosen_runs(parts: Parts) -> list[pd.Series]:

@@ -104,7 +104,7 @@ def summarise(frame: pd.DataFrame, by: Sequence[str], metric: str, share: bool =
     pruned and diverged (of those, the ones stopped early and those whose loss was not finite), missing (no value
     yet), splits (with a value), within (deviation between seeds, pooled over the splits) and freedom (its degrees).
     With several splits mean, interval and deviation are those of the splits' means."""
-    group, keys = group_numbers(frame, by), frame[list(by)].drop_duplicates(ignore_index=True)
+    group, keys = grouped(frame, by)
 
     def count(chosen: np.ndarray) -> np.ndarray:
         return np.bincount(group[chosen], minlength=len(keys))
@@ -119,28 +119,21 @@ def summarise(frame: pd.DataFrame, by: Sequence[str], metric: str, share: bool =
     mean, deviation, splits, within, freedom = _over_splits(group[known], split[known], values[known], len(keys))
     repeats = np.where(splits < 2, n, splits)
     if share:
-        spread = np.maximum(deviation, rounding_noise(_steps(frame, metric, group, len(keys))))
+        dataset = group_numbers(frame, [name for name in ("dataset",) if name in frame])
+        steps = _steps(frame, metric, dataset)[dataset[first_places(group)]]
+        spread = np.maximum(deviation, rounding_noise(steps))
         half = half_width(np.where(spread >= NO_SPREAD, spread, np.nan), repeats)
         low, high = np.maximum(mean - half, 0), np.minimum(mean + half, 1)
     else:
         half = half_width(deviation, repeats)
         low, high = mean - half, mean + half
-    return keys.assign(
-        mean=mean, low=low, high=high, deviation=deviation, n=n, failed=failed, pruned=ended["pruned"],
-        diverged=ended["diverged"], missing=total - n - failed, splits=splits, within=within, freedom=freedom,
-    )  # fmt: skip
-
-
-def _steps(frame: pd.DataFrame, metric: str, group: np.ndarray, groups: int) -> np.ndarray:
-    """Give of each group the step in which ``metric`` moves on the dataset of its first run; 0 where none is known."""
-    needed = ("status", TEST_SAMPLES, *_of_one_step(frame, metric))
-    told = frame[[column for column in needed if column in frame]]
-    number = pd.factorize(frame["dataset"])[0] if "dataset" in frame else np.zeros(len(frame), int)
-    parts = [told[number == place] for place in range(int(number.max(initial=0)) + 1)]
-    steps = np.nan_to_num([resolution(part, metric) for part in parts])
-    first = np.zeros(groups, int)
-    first[group[::-1]] = number[::-1]  # of those written in one place the last stays
-    return np.asarray(steps[first])
+    # All at once: pandas looks through a frame at each column that is put into it.
+    columns = {
+        "mean": mean, "low": low, "high": high, "deviation": deviation, "n": n, "failed": failed,
+        "pruned": ended["pruned"], "diverged": ended["diverged"], "missing": total - n - failed, "splits": splits,
+        "within": within, "freedom": freedom,
+    }  # fmt: skip
+    return pd.DataFrame({**keys, **columns}, index=keys.index)
 
 
 def _over_splits(group: np.ndarray, split: np.ndarray, values: np.ndarray, groups: int) -> tuple[np.ndarray, ...]:
@@ -227,13 +220,27 @@ def repeat_grid(frame: pd.DataFrame, group: np.ndarray) -> RepeatGrid:
 
 def group_numbers(frame: pd.DataFrame, by: Sequence[str]) -> np.ndarray:
     """Number the group of each run, in order of appearance."""
-    return frame.groupby(list(by), sort=False, dropna=False).ngroup().to_numpy()
+    group = np.zeros(len(frame), np.int64)
+    for name in by:
+        number, values = pd.factorize(frame[name], use_na_sentinel=False)
+        group = pd.factorize(group * max(1, len(values)) + number)[0]
+    return group
+
+
+def grouped(frame: pd.DataFrame, by: Sequence[str]) -> tuple[np.ndarray, pd.DataFrame]:
+    """Number the group of each run, and give the columns ``by`` of each group, in order of appearance."""
+    group = group_numbers(frame, by)
+    return group, frame[list(by)].iloc[first_places(group)].reset_index(drop=True)
+
+
+def first_places(group: np.ndarray) -> np.ndarray:
+    """Give the place of the first run of each group, by the number of the group of each run."""
+    return np.unique(group, return_index=True)[1]
 
 
 def estimate_runs(runs: pd.DataFrame, metric: str, share: bool = True) -> Estimate:
     """Estimate ``metric`` of one configuration from its runs, as :func:`summarise` does."""
-    needed = [n for n in ("status", "split", "dataset", TEST_SAMPLES, *_of_one_step(runs, metric)) if n in runs]
-    table = summarise(runs[needed].assign(_one=0), ["_one"], metric, share)
+    table = summarise(runs, [], metric, share)
     if table.empty or not table["n"][0]:
         return Estimate(math.nan, math.nan, math.nan, math.nan, 0)
     row = table.iloc[0]
@@ -265,11 +272,22 @@ def resolution(runs: pd.DataFrame, metric: str) -> float:
     """Give the step in which a share moves: 1 / samples of the test split, the fewest of several, where the finished
     runs tell them and ``metric`` is of it; else the smallest step between the values of it, or of a modality's alone,
     which are shares of the same samples; 0 where there is none."""
-    done = runs["status"].eq("done")
-    if metric.startswith("test_") and TEST_SAMPLES in runs and len(sizes := runs.loc[done, TEST_SAMPLES].dropna()):
-        return 1 / float(sizes.min())
-    steps = [smallest_step(runs.loc[done, name]) for name in _of_one_step(runs, metric)]
-    return min((step for step in steps if step), default=0.0)
+    return float(_steps(runs, metric, np.zeros(len(runs), int)).sum())
+
+
+def _steps(runs: pd.DataFrame, metric: str, group: np.ndarray) -> np.ndarray:
+    """Give the :func:`resolution` of each group of runs, by the number of the group of each run."""
+    sizes = np.full(len(runs), np.nan)
+    if metric.startswith("test_") and TEST_SAMPLES in runs:
+        sizes = runs[TEST_SAMPLES].to_numpy(float)
+    columns = [runs[name].to_numpy(float) for name in _of_one_step(runs, metric)]
+    done, steps = runs["status"].to_numpy(object) == "done", np.zeros(int(group.max(initial=-1)) + 1)
+    for number in range(len(steps)):
+        chosen = done & (group == number)
+        told = sizes[chosen & ~np.isnan(sizes)]
+        found = [1 / told.min()] if len(told) else [smallest_step(values[chosen]) for values in columns]
+        steps[number] = min((step for step in found if step), default=0.0)
+    return steps
 
 
 def _of_one_step(runs: pd.DataFrame, metric: str) -> list[str]:

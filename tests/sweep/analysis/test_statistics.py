@@ -215,3 +215,17 @@ def test_a_sensitivity_over_splits_has_the_splits_as_blocks() -> None:
     assert found.effect.freedom == (1, 1)
     assert "100 runs a value on 2 splits" not in found.verdict()
     assert "200 runs a value on 2 splits" in found.verdict()
+
+
+@pytest.mark.parametrize(
+    ("by", "groups", "first"),
+    [([], [0, 0, 0, 0, 0], [0]), (["label"], [0, 1, 0, 0, 1], [0, 1]), (["label", "lr"], [0, 1, 2, 0, 1], [0, 1, 2])],
+)
+def test_groups_are_numbered_in_order_of_appearance_and_what_lacks_a_value_is_one(
+    by: list[str], groups: list[int], first: list[int]
+) -> None:
+    rows = pd.DataFrame({"label": ["b", "a", "b", "b", "a"], "lr": [0.1, np.nan, np.nan, 0.1, np.nan]}, range(5, 10))
+    group, keys = statistics.grouped(rows, by)
+    assert group.tolist() == groups
+    pd.testing.assert_frame_equal(keys, rows[by].iloc[first].reset_index(drop=True))
+    assert not len(statistics.grouped(rows.iloc[:0], by)[1])
