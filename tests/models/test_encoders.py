@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.forked_programs import printed
 from support.tiny_encoders import TINY
 
 from models import encoders
@@ -74,9 +73,7 @@ def test_declarations_import_no_heavy_library() -> None:
         "heavy = {'ray', 'torchvision', 'torchaudio', 'transformers', 'timm', 'sklearn', 'scipy'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    root = Path(encoders.__file__).parents[1]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert printed(code) == "[]\n"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,7 @@ class Workers:
             self._folder.cleanup()
 
     def _start(self) -> None:
-        # Each of them begins where the imports of one process end, which no thread of this one's has ever run in.
-        context = mp.get_context("forkserver")
-        context.set_forkserver_preload(IMPORTED)
+        context = fork_server()
         # It lasts as long as the processes, for they meet there for each further process group.
         self._folder = tempfile.TemporaryDirectory()
         for rank in range(self.size):
@@ -85,6 +84,14 @@ class Workers:
                     self.stop()
                     raise WorkerError(f"worker {rank} of {self.size}: {answers[rank]}")
         return answers
+
+
+def fork_server() -> ForkServerContext:
+    """Give what starts processes that begin where the imports of one process end, which no thread of this one's has
+    ever run in."""
+    context = mp.get_context("forkserver")
+    context.set_forkserver_preload(IMPORTED)
+    return context
 
 
 def _serve(rank: int, size: int, rendezvous: Path, connection: Connection) -> None:

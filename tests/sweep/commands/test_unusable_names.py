@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from support.command_desk import ROOT
+from support.forked_programs import printed
 
 PACKAGES = ("data", "methods", "models", "sweep")
 
@@ -28,7 +26,7 @@ import contextlib, io, json, sys
 from sweep.commands.main import main
 
 told = []
-for words in json.load(sys.stdin):
+for words in json.loads(sys.argv[1]):
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
         code = main(words)
     told.append([code, out.getvalue(), err.getvalue()])
@@ -55,13 +53,8 @@ def said(checkout: Path, method: str, *commands: list[str]) -> Said:
     """What is said to commands in one process, beside a sweep of a method."""
     sweep = {"method": method, "datasets": ["digits"], "epochs": 1, "seeds": [0], "references": False}
     (checkout / "sweeps.yaml").write_text(yaml.safe_dump({"sweeps": {method: sweep}}))
-    environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    process = [sys.executable, "-c", COMMANDS]
-    words = json.dumps(commands)
-    done = subprocess.run(
-        process, cwd=checkout, env=environment, input=words, capture_output=True, text=True, check=True
-    )
-    return [tuple(each) for each in json.loads(done.stdout)]
+    out = printed(COMMANDS, json.dumps(commands), folder=checkout, COLUMNS="200")
+    return [tuple(each) for each in json.loads(out)]
 
 
 def reasons(checkout: Path) -> tuple[str, str, str]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from support.forked_programs import printed
 from support.synthetic_results import Results, alpha_sweep
 
 from sweep.results import tables as reading
@@ -218,7 +217,7 @@ def test_a_line_whose_seed_is_no_whole_number_of_64_bits_names_no_run(results: R
 
 def test_reading_an_index_imports_no_pandas() -> None:
     code = "import sys, sweep.results; print('pandas' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    assert printed(code) == "False\n"
 
 
 def test_an_index_without_a_line_gives_tables_without_a_row(results: Results) -> None:

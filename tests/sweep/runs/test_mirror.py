@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from support.forked_programs import Program
 from support.small_runs import make_epoch, make_run
 
 from sweep.runs.environment import record_environment
@@ -48,28 +47,25 @@ class Elsewhere:
 
 
 HOLD = """
-import sys
+import signal, sys
 from sweep.runs.open_store import open_store
 from sweep.runs.store import Store
 store = open_store(sys.argv[1])
 held = store.lock("s"), store.claim("abc")
 print("held", flush=True)
-sys.stdin.read()
+signal.pause()
 """
 
 
 def test_leases_of_a_killed_process_end_with_it(tmp_path: Path, elsewhere: Elsewhere) -> None:
     uri = (tmp_path / "remote").as_uri()
-    command = [sys.executable, "-c", HOLD, uri]
-    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
+    holder = Program(HOLD, uri)
     assert holder.stdout.readline() == "held\n"
     store = elsewhere.open(uri)
     with pytest.raises(LockedError, match=rf"process {holder.pid} .* a dead one is forgotten after 60 s"):
         store.lock("s")
     assert store.claim("abc") is None
     holder.kill()
-    holder.wait()
     store.lock("s").release()
     claim = store.claim("abc")
     assert claim is not None

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from support.forked_programs import Program
 from support.prepared_commands import commands
 from support.small_runs import make_run
 
@@ -79,29 +78,23 @@ def test_a_folder_that_may_not_be_written_is_named_with_the_remedy(readable: Pat
 
 
 HOLD = """
-import sys
-import tempfile
-from collections.abc import Iterator
+import signal, sys
 from pathlib import Path
-from sweep.runs.open_store import join_store
 from sweep.runs.store import Store
 held = Store(Path(sys.argv[1])).lock("s"), Store(Path(sys.argv[1])).claim("abc")
 print("held", flush=True)
-sys.stdin.read()
+signal.pause()
 """
 
 
 def test_locks_hold_against_another_process_and_end_with_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", HOLD, str(tmp_path)]
-    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
+    holder = Program(HOLD, str(tmp_path))
     assert holder.stdout.readline() == "held\n"
     store = Store(tmp_path)
     with pytest.raises(LockedError, match="sweep s is being run by another process"):
         store.lock("s")
     assert store.claim("abc") is None
     holder.kill()
-    holder.wait()
     store.lock("s").release()
     claim = store.claim("abc")
     assert claim is not None

@@ -5,17 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from support.binary_files_dataset import LENGTH, Bytes, CountingWatcher, contents, decoded, shelf
+from support.forked_programs import Program
 
-import data
 from data.base import DataError
 from data.prepared.cache.decoding import prepare, run_here
 from data.prepared.cache.folder import CacheError
@@ -24,9 +21,6 @@ from data.prepared.cache.store import SampleStore
 from data.prepared.forms import Arrays
 from data.prepared.lists.items import SplitName
 from data.prepared.source import open_dataset
-
-ROOT = Path(data.__file__).parents[1]
-
 
 CHILD = """
 import resource, sys
@@ -47,11 +41,8 @@ prepare(shelf(root, pause=float(pause)), watcher=Told())
 """
 
 
-def child(root: Path, cache: Path, pause: float = 0.0, limit: int = 0) -> subprocess.Popen[str]:
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    environment = {**os.environ, "SWEEP_CACHE": str(cache), "PYTHONPATH": path}
-    command = [sys.executable, "-c", CHILD, str(root), str(pause), str(limit)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def child(root: Path, cache: Path, pause: float = 0.0, limit: int = 0) -> Program:
+    return Program(CHILD, str(root), str(pause), str(limit), SWEEP_CACHE=str(cache))
 
 
 def test_every_sample_is_stored(root: Path, caches: Path) -> None:
@@ -171,11 +162,9 @@ def test_a_shard_that_another_process_has_is_waited_for_after_all_others() -> No
 def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_bytes(root: Path, caches: Path, tmp_path: Path) -> None:
     work = shelf(root, pause=0.02)
     process = child(root, tmp_path / "other", pause=0.02)
-    assert process.stdout is not None
     while process.stdout.readline().startswith("decoded"):
         """The first shard is not there yet."""
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
     shutil.move(tmp_path / "other", caches)
     assert work.folder.meta() is None
     told = CountingWatcher()
@@ -189,9 +178,9 @@ def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_bytes(root: Path
 
 def test_two_processes_at_once_share_the_work(root: Path, caches: Path) -> None:
     processes = [child(root, caches, pause=0.005) for _ in range(2)]
-    ends = [process.communicate() for process in processes]
-    assert [(process.returncode, err) for process, (_, err) in zip(processes, ends, strict=True)] == [(0, "")] * 2
-    decoded = [line for out, _ in ends for line in out.splitlines() if line.startswith("decoded")]
+    ends = [process.end() for process in processes]
+    assert [(code, err) for code, _, err in ends] == [(0, "")] * 2
+    decoded = [line for _, out, _ in ends for line in out.splitlines() if line.startswith("decoded")]
     assert sorted(decoded) == sorted(f"decoded {path}" for path in root.rglob("*.bin"))
     both = contents(caches)
     shutil.rmtree(caches)
@@ -200,9 +189,8 @@ def test_two_processes_at_once_share_the_work(root: Path, caches: Path) -> None:
 
 
 def test_a_full_disk_leaves_an_error_and_a_cache_that_goes_on(root: Path, caches: Path) -> None:
-    process = child(root, caches, limit=2000)  # the array is larger
-    _, err = process.communicate()
-    assert process.returncode == 1
+    code, _, err = child(root, caches, limit=2000).end()  # the array is larger
+    assert code == 1
     folder = shelf(root).folder.path
     assert f"{folder}: no room for the next 1.1 KiB (File too large), " in err
     assert "are free: make room, or set SWEEP_CACHE" in err
