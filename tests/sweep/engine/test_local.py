@@ -28,6 +28,7 @@ from sweep.engine.on_ray.session import RaySession
 from sweep.engine.progress import Progress
 from sweep.runs.records import FinalRecord
 from sweep.runs.store import Store
+from sweep.search.proposals import Nothing
 from sweep.storage.files import LockedError
 
 SWEEP: dict[str, Any] = {
@@ -121,6 +122,40 @@ def test_after_each_epoch_it_is_asked_whether_the_run_is_still_held(monkeypatch:
     with pytest.raises(LockedError, match="another driver"):
         local._train(task, agenda, progress)
     assert shown == [("abc", 1, 3, 1), ("abc", 2, 3, 2)]
+
+
+def test_runs_of_another_driver_are_looked_at_twice_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = list[object]()
+    found = iter([Nothing.NOW, "a task", Nothing.NOW, Nothing.LEFT, "never"])
+    agenda: Any = SimpleNamespace(next=lambda: next(found))
+    progress: Any = SimpleNamespace(started=lambda task: done.append(f"started {task}"))
+    monkeypatch.setattr(local.time, "sleep", done.append)
+    monkeypatch.setattr(local, "_train", lambda task, agenda, progress: f"trained {task}")
+    monkeypatch.setattr(local, "end_task", lambda agenda, progress, task, final: done.append(final))
+    local.run_local(agenda, progress)
+    assert done == [0.5, "started a task", "trained a task", 0.5]
+
+
+@pytest.mark.parametrize(("timeout", "watched"), [(None, []), (60.0, [(60.0, 80.0, "cancelled")])])
+def test_a_run_with_a_timeout_is_watched_until_it_ends(
+    monkeypatch: pytest.MonkeyPatch, timeout: float | None, watched: list[object]
+) -> None:
+    seen = list[object]()
+
+    def watch(folder: object, timeout: float, after: float, last: object) -> SimpleNamespace:
+        assert (folder, last) == (own, "stuck")
+        return SimpleNamespace(cancel=lambda: seen.append((timeout, after, "cancelled")))
+
+    monkeypatch.setattr(local, "Watchdog", watch)
+    monkeypatch.setattr(local, "train", lambda run, folder, **options: iter(()))
+    final = FinalRecord(status="done")
+    own = SimpleNamespace(final=lambda: final)
+    plan = SimpleNamespace(sweep=SimpleNamespace(timeout=timeout, checkpoint_every=1.0))
+    agenda: Any = SimpleNamespace(plan=plan, store=SimpleNamespace(run=lambda run_hash: own))
+    progress: Any = SimpleNamespace(stuck="stuck")
+    task: Any = SimpleNamespace(hash="abc", run=None)
+    assert local._train(task, agenda, progress) is final
+    assert seen == watched
 
 
 def test_a_dataset_that_disappears_fails_its_runs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
