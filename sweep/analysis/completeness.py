@@ -89,9 +89,14 @@ def _expected_runs(path: Path) -> int | None:
         return None
 
 
+def frozen_sweep(path: Path) -> Sweep:
+    """Load a frozen sweep, once a report: of thousands of configurations that takes seconds. Raises ConfigError,
+    OSError."""
+    return _frozen(path, path.read_bytes())
+
+
 @lru_cache(maxsize=1)
 def _frozen(path: Path, content: bytes) -> Sweep:
-    """Load a frozen sweep with this content, once a report: of thousands of configurations that takes seconds."""
     return load_frozen(path)
 
 
@@ -105,8 +110,7 @@ def left_out_configurations(folder: Path) -> list[NotApplicable]:
     """List the configurations that the sweep in ``folder`` left out because their method refuses them; none where it
     cannot be read here any more."""
     try:
-        path = folder / "sweep.yaml"
-        return not_applicable(_frozen(path, path.read_bytes()))
+        return not_applicable(frozen_sweep(folder / "sweep.yaml"))
     except (ConfigError, OSError):
         return []
 

@@ -12,7 +12,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from sweep.analysis.completeness import COMPLETE, left_out_configurations
+from sweep.analysis.completeness import COMPLETE, frozen_sweep, left_out_configurations
 from sweep.analysis.conclusions import name_with_role
 from sweep.analysis.parts import Parts, left_out_name, modalities, selection_metric
 from sweep.analysis.standings import leader_sentences, standings
@@ -20,7 +20,7 @@ from sweep.commands.console import terminal
 from sweep.commands.exit_codes import DONE
 from sweep.commands.kept_answers import TABLES, depends_on_files_elsewhere, keeping, question_about
 from sweep.commands.terminal import pull_sweep
-from sweep.config import ConfigError, load_frozen
+from sweep.config import ConfigError
 from sweep.plan.not_applicable import NotApplicable
 from sweep.report import configurations, write_report
 from sweep.report.paper import write_paper
@@ -64,8 +64,8 @@ def written_files(target: Path) -> list[str]:
 
 def _depends_on_files_elsewhere(store: Store, name: str) -> bool:
     try:
-        return depends_on_files_elsewhere(load_frozen(store.results / name / "sweep.yaml"))
-    except ConfigError:
+        return depends_on_files_elsewhere(frozen_sweep(store.results / name / "sweep.yaml"))
+    except (ConfigError, OSError):
         return True
 
 

@@ -32,6 +32,8 @@ FOLDERS = "env.folders."
 
 RUN_FILES = ("config.json", "environment.json", "final.json", "test.json")
 EPOCH_FILE = "metrics.jsonl"
+CONFIG = ("fingerprint", "workers", "metric", "epochs", "patience", "numerics")
+"""What of a configuration has a column of its name."""
 SECTIONS = {"hyperparameters": "hp.", "train": "train.", "data": "data.", "encoders": "encoder."}
 """Parts of a configuration, and what their columns' names begin with."""
 
@@ -78,10 +80,10 @@ def as_columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
 
 def read_runs(folder: Path, hashes: Iterable[str]) -> dict[str, list[Any]]:
     """Read what the folders of runs say, as columns, a row each in the order of ``hashes``."""
-    table, environments = Columns(), dict[bytes, dict[str, Any]]()
+    table, known = Columns(), dict[bytes, dict[str, Any]]()
     found = _read_files(folder, hashes, RUN_FILES)
     while several := list(itertools.islice(found, AT_ONCE)):
-        table.extend(_run_columns(folder, several, environments), len(several))
+        table.extend(_run_columns(folder, several, known), len(several))
     return table.columns()
 
 
@@ -239,12 +241,13 @@ def _wrong_types(found: Any, name: str) -> str:
 def _run_columns(
     folder: Path, several: Sequence[tuple[str, list[bytes | None]]], known: dict[bytes, dict[str, Any]]
 ) -> dict[str, list[Any]]:
-    """Collect the columns of several runs, each with the contents of its files. known: environments met so far."""
+    """Collect the columns of several runs, each with the contents of its files. known: the columns of configurations
+    and environments met so far."""
     configs, finals, tests = list[dict[str, Any]](), list[dict[str, Any]](), list[dict[str, Any]]()
     environments = list[dict[str, Any]]()
     for run_hash, (config, environment, final, test) in several:
         run = f"{folder}/{run_hash}"
-        configs.append(_parse_json(config, run, "config.json"))
+        configs.append(_config_columns(config, run, known))
         environments.append(_environment_columns(environment, run, known))
         finals.append(_parse_json(final, run, "final.json"))
         tests.append(_parse_json(test, run, "test.json") if finals[-1] else {})
@@ -253,10 +256,7 @@ def _run_columns(
                 _warn_of_file(run, damaged, "it is missing")
             # As the engine sees it: a run with damaged records has not ended.
             finals[-1], tests[-1] = {}, {}
-    names = ("fingerprint", "workers", "metric", "epochs", "patience", "numerics")
-    columns = as_columns([{name: config[name] for name in names if name in config} for config in configs])
-    for section, prefix in SECTIONS.items():
-        columns |= with_prefix(prefix, as_columns([config.get(section, {}) for config in configs]))
+    columns = as_columns(configs)
     columns |= as_columns(
         [_end_columns(final, folder / run_hash) for final, (run_hash, _) in zip(finals, several, strict=True)]
     )
@@ -280,6 +280,21 @@ def _end_columns(final: Mapping[str, Any], run: Path) -> dict[str, Any]:
         return {"status": "running" if read_records(run / EPOCH_FILE) else "missing"}
     ended = {key: final.get(key) for key in ("status", "reason", "cause", "epochs_trained", "attempts", *COSTS)}
     return ended | {"epoch": final.get("selected_epoch")}
+
+
+def _config_columns(content: bytes | None, folder: str, known: dict[bytes, dict[str, Any]]) -> dict[str, Any]:
+    """Collect the columns of a configuration. ``known`` are those met so far, by all but the seed, which has none."""
+    start, _, rest = (content or b"").rpartition(b'"seed":')
+    shared = start + rest.lstrip(b" 0123456789")
+    if start and shared in known:
+        return known[shared]
+    config = _parse_json(content, folder, "config.json")
+    columns = {name: config[name] for name in CONFIG if name in config}
+    for section, prefix in SECTIONS.items():
+        columns |= {prefix + name: table_value(value) for name, value in config.get(section, {}).items()}
+    if columns:
+        known[shared] = columns
+    return columns
 
 
 def _environment_columns(content: bytes | None, folder: str, known: dict[bytes, dict[str, Any]]) -> dict[str, Any]:
@@ -350,11 +365,6 @@ def _is_epoch(line: bytes, path: Path, number: int, of: int) -> bool:
     if not right:
         warn_of_line(path, number, "it is no record of an epoch")
     return right
-
-
-def with_prefix(prefix: str, columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-    """Put the columns of a group under its names."""
-    return {prefix + name: list(map(table_value, values)) for name, values in columns.items()}
 
 
 def table_value(value: Any) -> Any:

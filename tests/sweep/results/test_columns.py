@@ -45,6 +45,13 @@ def test_a_commit_that_cannot_be_read_is_none_and_said_so(results: Results, cont
         assert load(results.path / "one")["status"].tolist() == ["running", "done"]
 
 
+def test_seeds_share_the_columns_of_their_configuration_and_nothing_else_does(results: Results) -> None:
+    for seed, alpha in ((0, 0.1), (11, 0.1), (1, 0.2)):
+        results.run("one", "iprm", seed, values={"alpha": alpha}, hyperparameters={"alpha": alpha, "seed": 7})
+    frame = load(results.path / "one")
+    assert frame[["hp.alpha", "hp.seed", "epochs"]].to_numpy().tolist() == [[0.1, 7, 3], [0.1, 7, 3], [0.2, 7, 3]]
+
+
 @pytest.mark.parametrize("content", ["", '{"packages": 5}', "[1]", '{"command": [1]}'])
 def test_an_environment_that_cannot_be_read_costs_its_columns_alone(results: Results, content: str) -> None:
     folder = results.run("one", "joint", 0)
