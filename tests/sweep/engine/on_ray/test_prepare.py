@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
 from typing import Any
@@ -200,6 +201,16 @@ def test_samples_that_cannot_be_used_are_kept_in_mind_or_refused(start: Start, t
     # What was kept in mind is refused where less is allowed.
     with pytest.raises(DataError, match="1 of 52 samples cannot be used"):
         prepare_nodes(shelf(root), Display())  # type: ignore[arg-type]
+
+
+def test_a_sample_of_two_splits_is_refused_before_a_node_is_asked(start: Start, tmp_path: Path) -> None:
+    root = write_shelf(tmp_path / "repeated")
+    source, copy = (sorted((root / split).iterdir())[0] for split in ("train", "test"))
+    copy.write_bytes(source.read_bytes())
+    cluster = start(a=1)
+    with pytest.raises(DataError, match="train"):
+        prepare_nodes(replace(shelf(root), allow_repeats=False), Display())  # type: ignore[arg-type]
+    assert cluster.asked == []
 
 
 def test_a_cache_that_cannot_be_ended_is_told_in_words(

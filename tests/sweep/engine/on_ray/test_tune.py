@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import pickle
@@ -24,6 +25,7 @@ from ray.air.execution._internal import RayActorManager
 from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.tune.execution import tune_controller
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
@@ -34,7 +36,15 @@ from support.small_runs import make_environment, make_epoch
 
 from sweep.engine.memory import MemoryPatience
 from sweep.engine.on_ray import tune
-from sweep.engine.on_ray.tune import AgendaCallback, AgendaScheduler, AgendaSearcher, SweepStopper, _ActorManager
+from sweep.engine.on_ray.actors import GroupActor, RunActor
+from sweep.engine.on_ray.tune import (
+    AgendaCallback,
+    AgendaScheduler,
+    AgendaSearcher,
+    SweepStopper,
+    _ActorManager,
+    run_tuned,
+)
 from sweep.engine.process_watch import ClusterWatch, Interruption, LostClusterError
 from sweep.engine.progress import describe
 from sweep.engine.recovery import ExecutorError
@@ -512,3 +522,69 @@ def test_an_error_that_ray_makes_of_an_interruption_is_one_where_the_cluster_is_
 def test_tune_keeps_nothing_of_what_it_is_given_to_pickle(driver: Driver) -> None:
     searcher = AgendaSearcher(driver.agenda, SweepStopper(), patience(False))
     assert pickle.loads(pickle.dumps(searcher)).__dict__ == {}
+
+
+# All of it ----------------------------------------------------------------------------------------------------------
+
+
+class RecordedTuner:
+    """A tuner that keeps what it is given, and ends the runs that it is told to end."""
+
+    def __init__(self, end: Callable[[], object]) -> None:
+        self._end = end
+
+    def __call__(self, trainable: type, tune_config: Any, run_config: Any) -> RecordedTuner:
+        self.trainable, self.config, self.run_config = trainable, tune_config, run_config
+        return self
+
+    def fit(self) -> None:
+        assert Path(self.run_config.storage_path).is_dir()
+        self.callback = AgendaCallback()  # as Tune makes it
+        self._end()
+
+
+@pytest.fixture
+def as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take back what is set for a sweep in Tune, in the environment and in classes."""
+    monkeypatch.setattr(tune_controller, "RayActorManager", RayActorManager)
+    monkeypatch.setattr(AgendaCallback, "serves", None, raising=False)
+    monkeypatch.setattr(_ActorManager, "watch", None, raising=False)
+    monkeypatch.setenv("RAY_TUNE_CALLBACKS", "")
+    monkeypatch.setenv("TUNE_DISABLE_SIGINT_HANDLER", "")
+    logger = logging.getLogger("ray.tune")
+    monkeypatch.setattr(logger, "level", logger.level)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tune_trains_what_the_agenda_has_as_many_at_a_time_as_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_it_was: None, workers: int
+) -> None:
+    driver = Driver(tmp_path, seeds=[0, 1], resources={"workers": workers})
+    shown, watch, tuner = Shown(), ClusterWatch([lambda: None], pytest.fail), RecordedTuner(driver.run_all)
+    monkeypatch.setattr(tune.tune, "Tuner", tuner)
+    monkeypatch.setattr(tune, "runs_at_once", lambda needs: 3)
+    run_tuned(driver.agenda, shown, watch, patience(False))
+    assert issubclass(tuner.trainable, RunActor)
+    assert issubclass(tuner.trainable, GroupActor) == (workers == 2)
+    config, run = tuner.config, tuner.run_config
+    assert (config.num_samples, config.max_concurrent_trials, config.reuse_actors) == (-1, 3, True)
+    assert config.search_alg.agenda is config.scheduler.agenda is tuner.callback.agenda is driver.agenda
+    assert run.stop is config.search_alg.stopper is config.scheduler.stopper is tuner.callback.stopper
+    assert (tuner.callback.progress, tuner.callback.watch) == (shown, watch)
+    trial = SimpleNamespace(config={"name": "iprm, seed 0", "hash": "a1"})
+    assert (config.trial_name_creator(trial), config.trial_dirname_creator(trial)) == ("iprm, seed 0", "a1")
+    assert (run.verbose, run.checkpoint_config.checkpoint_at_end) == (0, False)
+    assert not Path(run.storage_path).exists()
+    assert os.environ["RAY_TUNE_CALLBACKS"] == "sweep.engine.on_ray.tune.AgendaCallback"
+    assert tune_controller.RayActorManager is _ActorManager
+    assert _ActorManager.watch is watch
+    assert logging.getLogger("ray.tune").level == logging.CRITICAL
+
+
+def test_an_end_of_tune_before_that_of_the_agenda_is_an_error(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, as_it_was: None
+) -> None:
+    monkeypatch.setattr(tune.tune, "Tuner", RecordedTuner(lambda: driver.end(driver.next())))
+    monkeypatch.setattr(tune, "runs_at_once", lambda needs: 1)
+    with pytest.raises(ExecutorError, match="Ray Tune ended with runs left to train"):
+        run_tuned(driver.agenda, Shown(), ClusterWatch([lambda: None], pytest.fail), patience(False))
