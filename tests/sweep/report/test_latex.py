@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from support.synthetic_results import alpha_sweep
 
@@ -37,6 +39,24 @@ def test_a_table_has_rules_a_caption_and_bold_cells() -> None:
     assert "a & b\\_c \\\\" in written
     assert "x & 1 \\\\\ny & \\textbf{2} \\\\" in written
     assert r"\label{tab:one}" in written
+
+
+def test_the_largest_mean_of_each_dataset_is_bold_and_so_are_those_that_equal_it() -> None:
+    nan = math.nan
+    rows = [("a", "x", 0.9, nan), ("b", "x", 0.9 + 1e-12, nan), ("c", "x", 0.8, nan), ("d", "y", 0.5, 0.4)]
+    ends = {f"{name}_{end}": nan for name in ("validation", "test", "weak", "imbalance") for end in ("low", "high")}
+    plain = {"point": "", "baseline": False, "fresh": False, "of": 1, "n": 3, "seeds": 3, "weak_modality": ""}
+    plain |= {"weak": nan, "imbalance": nan, "cost": nan, "tuning": nan, "tuning_high": nan, **ends}
+    for name in ("joint", "unimodal", "ensemble"):
+        plain |= {name: nan, f"{name}_high": nan, f"{name}_verdict": ""}
+    table = pd.DataFrame(
+        [{"label": a, "dataset": d, "validation": v, "test": t, **plain} for a, d, v, t in rows]
+    ).assign(joint=[0.1, nan, nan, nan], joint_verdict=["cannot be judged", "", "", ""])
+    written = latex_standings(table, "", "x")
+    bold = [line.count(r"\textbf") for line in written.splitlines() if line[:3] in ("a &", "b &", "c &", "d &")]
+    assert bold == [1, 1, 0, 2]
+    assert f"10.0{NOT_SHOWN}" in written.replace("+", "")
+    assert written.count(NOT_SHOWN) == 2  # in its place, and explained
 
 
 def test_standings_mark_what_is_not_shown_and_the_largest_mean(tmp_path: Path) -> None:
