@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from support.forked_programs import Program
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -56,8 +57,8 @@ def test_the_method_passes_the_suite(checkout: Path) -> None:
 
 def test_the_dataset_is_swept(checkout: Path) -> None:
     (checkout / "waves.yaml").write_text(SWEEPS)
-    said = run(checkout, "sweep", "run", "w", "--file", "waves.yaml", "--local", "--no-report")
-    assert "1 of 1 runs ended" in said
+    sweep = Program(None, "run", "w", "--file", "waves.yaml", "--local", "--no-report", folder=checkout)
+    assert "1 of 1 runs ended" in sweep.communicate()[0]
 
 
 def test_what_the_page_shows_is_formatted(checkout: Path) -> None:

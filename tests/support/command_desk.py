@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from support.forked_programs import Program
 from support.prepared_commands import ROOT, commands
 
 from sweep.results.tables import load
@@ -38,6 +39,10 @@ class Desk:
             command, cwd=self.folder, env=self._environment(), text=True, start_new_session=True, **pipes
         )
 
+    def begin(self, *words: str) -> Program:
+        """A command as :meth:`start` gives it, in a process that need not import torch first."""
+        return Program(None, *words, folder=self.folder, environment=self._environment())
+
     def run(self, *words: str) -> tuple[int, str, str]:
         """Exit code of a command and what it wrote."""
         return commands.run(words, self.folder, self._environment())
@@ -61,14 +66,14 @@ class Desk:
         rows = frame.drop(columns=dropped).sort_values(["role", "hash"])
         return list(json.loads(rows.to_json(orient="records", double_precision=15)))
 
-    def wait_for(self, count: int, process: subprocess.Popen[str], results: str = "results") -> None:
+    def wait_for(self, count: int, process: subprocess.Popen[str] | Program, results: str = "results") -> None:
         """Until ``count`` runs are committed, or the process ends."""
         while len(self.finished(results)) < count:
             assert process.poll() is None, process.communicate()
             time.sleep(0.02)
 
 
-def kill(process: subprocess.Popen[str]) -> None:
+def kill(process: subprocess.Popen[str] | Program) -> None:
     """SIGKILL to the driver and all it has started, as a power cut would."""
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()

@@ -53,7 +53,7 @@ def said(checkout: Path, method: str, *commands: list[str]) -> Said:
     """What is said to commands in one process, beside a sweep of a method."""
     sweep = {"method": method, "datasets": ["digits"], "epochs": 1, "seeds": [0], "references": False}
     (checkout / "sweeps.yaml").write_text(yaml.safe_dump({"sweeps": {method: sweep}}))
-    out = printed(COMMANDS, json.dumps(commands), folder=checkout, COLUMNS="200")
+    out = printed(COMMANDS, json.dumps(commands), folder=checkout, environment={"COLUMNS": "200"})
     return [tuple(each) for each in json.loads(out)]
 
 

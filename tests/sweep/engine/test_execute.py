@@ -54,7 +54,7 @@ def test_a_sweep_on_a_uri_is_killed_and_resumed_on_another_machine(desk: Desk, m
     desk.write(s=SWEEP | {"epochs": 6})
     words = ["s", "--local", "--results", (desk.folder / "remote").as_uri()]
     monkeypatch.setenv("SWEEP_MIRROR", str(desk.folder / "one"))
-    process = desk.start("run", *words, "--no-report")
+    process = desk.begin("run", *words, "--no-report")
     desk.wait_for(1, process, "remote")
     kill(process)
     before = {path: path.stat().st_mtime_ns for path in desk.finished("remote")}
@@ -75,7 +75,7 @@ def test_a_sweep_on_a_uri_is_killed_and_resumed_on_another_machine(desk: Desk, m
 
 def test_two_drivers_share_the_runs_that_both_name(desk: Desk) -> None:
     desk.write(s=SWEEP, t=SWEEP)
-    drivers = [desk.start("run", name, "--local", "--no-report") for name in ("s", "t")]
+    drivers = [desk.begin("run", name, "--local", "--no-report") for name in ("s", "t")]
     said = [driver.communicate(timeout=500)[0] for driver in drivers]
     assert [driver.returncode for driver in drivers] == [0, 0]
     kept = [int(out.rpartition(" kept from earlier")[0].rpartition(" ")[2]) if "kept" in out else 0 for out in said]

@@ -143,12 +143,11 @@ def test_the_end_takes_all_children_with_it_and_shows_the_cursor_of_a_terminal(
 def test_the_second_ctrl_c_ends_a_local_sweep_at_once(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.write(s=SWEEP | {"epochs": 200})
-    process = desk.start("run", "s", "--local")
+    process = desk.begin("run", "s", "--local")
     while not list(desk.folder.glob("results/runs/*/checkpoint.pt")):
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    assert process.stderr is not None
     assert "once more ends at once" in process.stderr.readline()
     process.send_signal(signal.SIGINT)  # in the midst of the report
     out, err = process.communicate(timeout=120)

@@ -193,7 +193,7 @@ def test_a_run_that_hangs_is_interrupted_past_its_timeout_and_the_next_one_goes_
 def test_a_full_disk_stops_the_sweep_with_one_message_and_loses_nothing(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.write(s=SWEEP | {"epochs": 40, "seeds": [0]})
-    process = desk.start("run", "s", "--local", "--no-report")
+    process = desk.begin("run", "s", "--local", "--no-report")
     desk.wait_for(1, process)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4096, 4096))
     out, err = process.communicate(timeout=300)

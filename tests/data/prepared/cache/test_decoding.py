@@ -42,7 +42,7 @@ prepare(shelf(root, pause=float(pause)), watcher=Told())
 
 
 def child(root: Path, cache: Path, pause: float = 0.0, limit: int = 0) -> Program:
-    return Program(CHILD, str(root), str(pause), str(limit), SWEEP_CACHE=str(cache))
+    return Program(CHILD, str(root), str(pause), str(limit), environment={"SWEEP_CACHE": str(cache)})
 
 
 def test_every_sample_is_stored(root: Path, caches: Path) -> None:
@@ -178,9 +178,9 @@ def test_killed_in_the_middle_it_goes_on_and_ends_with_the_same_bytes(root: Path
 
 def test_two_processes_at_once_share_the_work(root: Path, caches: Path) -> None:
     processes = [child(root, caches, pause=0.005) for _ in range(2)]
-    ends = [process.end() for process in processes]
-    assert [(code, err) for code, _, err in ends] == [(0, "")] * 2
-    decoded = [line for _, out, _ in ends for line in out.splitlines() if line.startswith("decoded")]
+    ends = [process.communicate() for process in processes]
+    assert [(process.returncode, err) for process, (_, err) in zip(processes, ends, strict=True)] == [(0, "")] * 2
+    decoded = [line for out, _ in ends for line in out.splitlines() if line.startswith("decoded")]
     assert sorted(decoded) == sorted(f"decoded {path}" for path in root.rglob("*.bin"))
     both = contents(caches)
     shutil.rmtree(caches)
@@ -189,8 +189,9 @@ def test_two_processes_at_once_share_the_work(root: Path, caches: Path) -> None:
 
 
 def test_a_full_disk_leaves_an_error_and_a_cache_that_goes_on(root: Path, caches: Path) -> None:
-    code, _, err = child(root, caches, limit=2000).end()  # the array is larger
-    assert code == 1
+    process = child(root, caches, limit=2000)  # the array is larger
+    _, err = process.communicate()
+    assert process.returncode == 1
     folder = shelf(root).folder.path
     assert f"{folder}: no room for the next 1.1 KiB (File too large), " in err
     assert "are free: make room, or set SWEEP_CACHE" in err
