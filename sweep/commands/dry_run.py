@@ -44,7 +44,7 @@ def print_dry_run(sweep: Sweep, store: Store, console: Console) -> None:
         values = ", ".join(f"{name}={value}" for name, value in left_out.values.items())
         where = f"{left_out.label} {values} on {left_out.dataset}: {left_out.reason}"
         console.print(f"  {'N/A':16}  {where}", soft_wrap=True)
-    if earlier := [changed for _, changed in earlier_runs(store, kept)]:
+    if earlier := [changed for _, changed in earlier_runs(store, kept, {*kept})]:
         text = f"{sweep.name}: {len(earlier)} of the runs held are of earlier code: since then {changes_text(earlier)} "
         console.print(f"{text}changed; --force trains them again", style="yellow")
     searched = sweep_plan.searched_runs()

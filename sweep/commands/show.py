@@ -45,7 +45,8 @@ def print_state(
     sweep_plan = plan(sweep)
     store.pull(sweep.name)
     named, entries = list(named_runs(sweep_plan)), index_entries(store.results, sweep.name)
-    hashes = {hashed for _, _, hashed in named} | {entry.hash for entry in entries}
+    planned = {hashed for _, _, hashed in named}
+    hashes = planned | {entry.hash for entry in entries}
     reads(hashes)
     console.print(sweep.name, style="bold", end="")
     console.print(f": {sweep.title}" if sweep.title else "")
@@ -74,7 +75,7 @@ def print_state(
     proposed = (entry.label for entry in entries if entry.number is not None)
     for entry_label, count in Counter(proposed).items():
         console.print(f"{entry_label}: {count} runs of proposed configurations so far")
-    if earlier := [changed for _, changed in earlier_runs(store, sorted(hashes))]:
+    if earlier := [changed for _, changed in earlier_runs(store, sorted(hashes), planned)]:
         text = f"{len(earlier)} runs are of earlier code: since then {changes_text(earlier)} changed"
         console.print(text)
     if kinds:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic_core import from_json
 
 from sweep.runs.shown_text import printable
-from sweep.storage.files import StoreError
+from sweep.storage.files import StoreError, read_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,15 +154,11 @@ def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 def _read_bytes(path: str) -> bytes | None:
     try:
-        file = os.open(path, os.O_RDONLY)  # open() asks the system four questions more, a hundred thousand times
-    except (FileNotFoundError, NotADirectoryError):
+        return read_file(path)
+    except NotADirectoryError:
         return None
-    try:
-        return os.read(file, os.fstat(file).st_size)
     except IsADirectoryError as error:
         raise StoreError(f"{path} is a folder, where a file is needed: remove it, and run the sweep again") from error
-    finally:
-        os.close(file)
 
 
 def parse_records(content: bytes, path: Path) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ methods/, models/ and sweep/) may change a number all the same, so it is told.""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import data
 import methods
@@ -53,13 +53,21 @@ def _is_current(run: Run, room: str, registry: Registry, name: str) -> bool:
     return source_digest(found) == run.source.get(room)
 
 
-def earlier_runs(store: Store, hashes: Iterable[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield the runs that ended under earlier code, each with what has changed since."""
+def earlier_runs(
+    store: Store, hashes: Iterable[str], planned: Collection[str] = ()
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the runs that ended under earlier code, each with what has changed since. planned: those whose hash today's
+    code gives, and so the code that belongs to their identity."""
     for run_hash in hashes:
         folder = store.run(run_hash)
-        run = folder.config()
+        environment = folder.environment()
+        if run_hash in planned:
+            changed = () if environment is None else changed_folders(environment)
+        else:
+            run = folder.config()
+            changed = () if run is None else changed_code(run, environment)
         # Its end last: of most runs nothing has changed.
-        if run is not None and (changed := changed_code(run, folder.environment())) and folder.final() is not None:
+        if changed and folder.final() is not None:
             yield run_hash, changed
 
 

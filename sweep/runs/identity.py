@@ -86,7 +86,9 @@ def run_hash(run: Run) -> str:
 def seed_hashes(run: Run, seeds: Iterable[int]) -> list[str]:
     """Hash the identity of a run under each of several seeds: what else it is, is written as one text once."""
     identity = _plain(_identity(run))
-    return [hex_digest(_as_json(identity | {"seed": seed})) for seed in seeds]
+    before = _as_json({name: value for name, value in identity.items() if name < "seed"})
+    after = _as_json({name: value for name, value in identity.items() if name > "seed"})
+    return [hex_digest(f'{before[:-1]},"seed":{seed},{after[1:]}') for seed in seeds]
 
 
 def configuration_hash(run: Run) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 from sweep.runs.predictions import PREDICTIONS, SamplePredictions
 from sweep.runs.records import EnvironmentRecord, FinalRecord, Run, TestRecord
@@ -18,6 +20,7 @@ from sweep.storage.files import (
     append_line,
     guarded,
     make_folder,
+    read_file,
     write_atomic,
 )
 from sweep.training.epoch_record import EpochRecord
@@ -46,7 +49,7 @@ class RunFolder:
             for partial in self.path.glob(PARTIAL):
                 partial.unlink(missing_ok=True)
         if (content := self._read("final.json")) is not None:
-            damaged = self._damaged_record(content, _parse_final(content))
+            damaged = self._damaged_record(*_parse_final(content))
             self._remove("final.json")
             if damaged is not None:
                 self.log(f"{damaged} is missing or cannot be read, so the run does not count as ended: trained again")
@@ -186,29 +189,25 @@ class RunFolder:
         """Read how the run ended; None while it has not. Where a record that belongs to the end is missing or cannot be
         read it has not: the run is trained again. Fields that a later version has added are left out."""
         content = self._read("final.json")
-        final = None if content is None else _parse_final(content)
-        return None if self._damaged_record(content, final) else final
+        final, test_bytes = (None, None) if content is None else _parse_final(content)
+        return None if self._damaged_record(final, test_bytes) else final
 
-    def _damaged_record(self, content: bytes | None, final: FinalRecord | None) -> str | None:
+    def _damaged_record(self, final: FinalRecord | None, test_bytes: Any) -> str | None:
         """Name the first record without which an end does not count; None where all are there. A failure needs none: it
-        is tried again."""
-        if content is None or final is None:
+        is tried again. test_bytes: as the end has it."""
+        if final is None:
             return "final.json"
-        needed = list[tuple[str, type[BaseModel]]]()
-        if final.status != "failed":
-            needed.append(("config.json", Run))
-        unread = next((name for name, kind in needed if not _is_record(kind, self._read(name))), None)
-        if unread is None and final.status == "done" and not self._test_is_whole(content):
-            return "test.json"
-        return unread
+        if final.status != "failed" and not _is_record(Run, self._read("config.json")):
+            return "config.json"
+        return "test.json" if final.status == "done" and not self._test_is_whole(test_bytes) else None
 
-    def _test_is_whole(self, final: bytes) -> bool:
+    def _test_is_whole(self, written: Any) -> bool:
         """Tell whether test.json is as long as it was written. What decides about training never opens it."""
-        path = self.path / "test.json"
-        if not path.is_file():
+        try:
+            state = os.stat(f"{self.path}/test.json")
+        except OSError:
             return _is_record(TestRecord, self._read("test.json"))
-        written = json.loads(final).get(TEST_BYTES)
-        return path.stat().st_size == written if written is not None else path.stat().st_size > 0
+        return state.st_size == written if written is not None else state.st_size > 0
 
     def config(self) -> Run | None:
         return self._record("config.json", Run)
@@ -228,12 +227,9 @@ class RunFolder:
     # Files -----------------------------------------------------------------------------------------------------
 
     def _read(self, name: str) -> bytes | None:
-        path = self.path / name
+        path = f"{self.path}/{name}"
         with guarded("read", path):
-            try:
-                return path.read_bytes()
-            except FileNotFoundError:
-                return None
+            return read_file(path)
 
     def _write(self, name: str, content: bytes, durable: bool = False) -> None:
         write_atomic(self.path / name, content, durable)
@@ -278,13 +274,10 @@ def _parse_record(kind: type[R], content: bytes) -> R | None:
 
 def _is_record(kind: type[BaseModel], content: bytes | None) -> bool:
     """Tell whether a record is whole: it has every field, of the right type. Later versions may have added some."""
-    if content is None:
-        return False
     try:
-        kind.model_validate_json(content)
-    except ValidationError as error:
-        return _is_of_later_version(error)
-    return True
+        return content is not None and bool(kind.model_validate_json(content, extra="ignore"))
+    except ValidationError:
+        return False
 
 
 def _content(record: BaseModel) -> bytes:
@@ -292,15 +285,11 @@ def _content(record: BaseModel) -> bytes:
     return (record.model_dump_json(indent=2) + "\n").encode()
 
 
-def _parse_final(content: bytes) -> FinalRecord | None:
+def _parse_final(content: bytes) -> tuple[FinalRecord | None, Any]:
+    """Parse how a run ended, without what a later version has added, beside the size of its test.json; None where
+    either cannot be read."""
     try:
-        return FinalRecord.model_validate_json(content)
-    except ValidationError as error:
-        if not _is_of_later_version(error):
-            return None
-    found = json.loads(content)
-    return FinalRecord.model_validate({name: found[name] for name in FinalRecord.model_fields if name in found})
-
-
-def _is_of_later_version(error: ValidationError) -> bool:
-    return all(each["type"] == "extra_forbidden" for each in error.errors())
+        found = from_json(content)
+        return FinalRecord.model_validate(found, extra="ignore"), found.get(TEST_BYTES)
+    except ValueError:
+        return None, None

@@ -73,3 +73,13 @@ def test_runs_of_earlier_code_are_those_that_ended_under_it(tmp_path: Path) -> N
     for name in "ab":
         store.run(name).commit(FinalRecord(status="done"))
     assert [name for name, _ in earlier_runs(store, "abcd")] == ["b"]
+
+
+def test_of_planned_runs_only_folders_can_have_changed_as_their_hash_covers_the_rest(tmp_path: Path) -> None:
+    store, then = Store(tmp_path), {**folder_digests(), "models": "0"}
+    store.run("a").open(of_today(numerics=0), make_environment(code="before", folders=then))
+    store.run("a").commit(FinalRecord(status="done"))
+    (both,) = (changed for _, changed in earlier_runs(store, "ab"))
+    assert both[-1] == "models/"
+    assert len(both) == 2
+    assert list(earlier_runs(store, "ab", planned={"a", "b"})) == [("a", ("models/",))]

@@ -15,6 +15,7 @@ from sweep.storage.files import (
     append_line,
     guarded,
     make_folder,
+    read_file,
     refusal_text,
     scratch_folder,
     write_atomic,
@@ -46,6 +47,16 @@ def test_a_write_replaces_the_whole_file(tmp_path: Path, durable: bool) -> None:
         write_atomic(tmp_path / "file", content, durable)
         assert (tmp_path / "file").read_bytes() == content
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("content", [b"", b"a word", bytes(range(256))])
+def test_a_file_that_the_system_gives_in_parts_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    (tmp_path / "file").write_bytes(content)
+    monkeypatch.setattr(os, "read", lambda file, size, read=os.read: read(file, min(size, 5)))
+    assert read_file(f"{tmp_path}/file") == content
+    assert read_file(f"{tmp_path}/none") is None
 
 
 def test_a_line_after_a_torn_one_is_a_line_of_its_own(tmp_path: Path) -> None:
