@@ -493,12 +493,14 @@ def test_features_can_stand_for_predictions():
 
 
 @pytest.mark.parametrize("information", ["loss", "gradmag"])
-def test_a_pass_with_gradients_in_evaluation_mode_does_without_cudnn(information):
+def test_a_pass_keeps_what_gradients_need_where_it_takes_them_and_does_without_cudnn_there(information):
     method, dataset = _method(information=information), _dataset()
     seen = set()
-    method.encoders["audio"].register_forward_hook(lambda *_: seen.add(torch.backends.cudnn.enabled))
+    method.encoders["audio"].register_forward_hook(
+        lambda *_: seen.add((torch.is_grad_enabled(), torch.backends.cudnn.enabled))
+    )
     _epoch(method, _context(method, dataset), 1, train=False)
-    assert seen == {information != "gradmag"}
+    assert seen == {(True, False) if information == "gradmag" else (False, True)}
     assert torch.backends.cudnn.enabled
 
 
