@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from support.synthetic_results import Results, alpha_sweep
 
+from sweep.analysis.parts import Parts
+from sweep.report import report
 from sweep.report.figures import gallery
 from sweep.report.report import write_report
 from sweep.results.tables import ResultsError, load
@@ -136,3 +140,130 @@ def test_a_sweep_without_a_single_end_still_has_a_report(tmp_path: Path) -> None
     results.run("one", "iprm", 0, values={"alpha": 0.1}, status="missing")
     results.run("one", "iprm", 0, values={"alpha": 0.2}, status="failed", reason="boom")
     assert "boom" in write_report(tmp_path, "one").read_text(encoding="utf-8")
+
+
+# Sections by hand --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plain_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots stand as the names of what they are of."""
+    monkeypatch.setattr(report, "plot_html", str)
+    monkeypatch.setattr(report, "curve_plot", lambda parts, grid, axis, dataset, metrics: (axis.name, *metrics))
+    monkeypatch.setattr(report, "heat_plot", lambda grid, axes, column, dataset: f"map of {column}")
+
+
+@pytest.mark.usefixtures("plain_plots")
+def test_grids_are_plotted_on_each_dataset_up_to_a_number_of_plots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for a in (0, 1):
+        for b in (0, 1):
+            results.run("one", "iprm", 0, values={"alpha": a, "other": b})
+        results.run("one", "bss", 0, values={"beta": a})
+    runs = load(tmp_path / "one")
+    monkeypatch.setattr(report, "MANY", len(runs))
+    blocks = report._curves(Parts(runs))
+    hint = "Click a modality in the legend to show it. Hollow: fewer seeds than the others."
+    cut = " The other varied hyperparameters are at the chosen configuration."
+    assert [block.heading.partition(": ")[2] for block in blocks] == [
+        "α (alpha) and other",
+        "α (alpha)",
+        "other",
+        "β (beta)",
+    ]
+    assert [block.plot for block in blocks] == [
+        "map of test_accuracy", *(str((name, *report.METRICS)) for name in ("alpha", "other", "beta"))
+    ]  # fmt: skip
+    assert blocks[0].heading == "iprm on digits: α (alpha) and other"
+    assert blocks[1].text.startswith("α (alpha): ")
+    assert [block.text.endswith(hint + cut) for block in blocks] == [False, True, True, False]
+    assert (blocks[2].text, blocks[3].text.endswith(hint)) == (hint + cut, True)
+    monkeypatch.setattr(report, "MANY", len(runs) - 1)
+    assert report._curves(Parts(runs))[-1].plot == "('beta', 'accuracy')"
+    for most, drawn in ((2, 2), (3, 3), (4, 4), (5, 4)):
+        monkeypatch.setattr(report, "MOST_PLOTS", most)
+        *kept, last = report._curves(Parts(runs))
+        noted = last.text == f"The first {most} curves are drawn; the tables have the others."
+        assert (len(kept) + (not noted), noted) == (drawn, most < 5)
+    unknown = runs.drop(columns=[c for c in runs if "accuracy" in c])
+    assert len(report._curves(Parts(unknown))) == 3
+
+
+def test_runs_are_counted_by_status_with_causes_and_what_is_bad_news() -> None:
+    runs = pd.DataFrame({"hash": [*"abcdee"], "status": ["done", "failed", "failed", "diverged", "running", "running"]})
+    runs["cause"] = [None, "memory", None, None, None, None]
+    assert report._counts(runs.assign(attempts=[1, 2, None, 3, 1, 1]), 1, 2) == [
+        ("1 done", False),
+        ("2 failed (1 error, 1 memory)", True),
+        ("1 diverged", True),
+        ("0 pruned", False),
+        ("1 running", False),
+        ("0 missing", False),
+        ("1 configuration out of the race", False),
+        ("2 configurations N/A", False),
+        ("2 started more than once", False),
+    ]
+    good = [("1 done", False), *((f"0 {word}", False) for word in ("failed", "diverged", "pruned", "missing"))]
+    assert report._counts(runs.iloc[:1], 0, 0) == good
+    assert report._counts(runs.iloc[:1].assign(attempts=1), 2, 1)[-2:] == [
+        ("2 configurations out of the race", False),
+        ("1 configuration N/A", False),
+    ]
+
+
+def test_learning_is_plotted_of_each_dataset_that_finished_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "plot_html", str)
+    monkeypatch.setattr(report, "learning_plot", lambda rows, epochs: f"{len(epochs)} epochs" if len(epochs) else None)
+    runs = pd.DataFrame({"dataset": ["b"] * 24 + ["a"] * 25 + ["c"], "configuration": [*range(24), *range(25), 0]})
+    epochs = pd.DataFrame({"dataset": [*"aab"]})
+    first, second = report._learning(runs, epochs)
+    assert [(block.heading, block.plot) for block in (first, second)] == [("b", "1 epochs"), ("a", "2 epochs")]
+    assert first.text.endswith("other metrics, loss, diagnostics.")
+    assert second.text == f"{first.text} The 24 best configurations on validation data are drawn."
+
+
+def test_a_search_is_shown_with_its_objective_where_it_has_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    def search(several: bool) -> SimpleNamespace:
+        return SimpleNamespace(title="validation accuracy (%)", is_one_of_several=several, label="igm", dataset="d")
+
+    monkeypatch.setattr(report, "plot_html", lambda plot: f"plot {plot}")
+    monkeypatch.setattr(report, "search_results", lambda folder, metric: [search(False), search(True)])
+    monkeypatch.setattr(report, "search_plots", lambda search: [("History", 1), ("Importances", 2), ("Slices", "none")])
+    monkeypatch.setattr(report, "effect_blocks", lambda search: [report.Block("effects")])
+    blocks = report._search(Path(), "accuracy")
+    assert [block.heading for block in blocks[:4]] == [
+        "igm on d: history", "igm on d: importances", "igm on d: slices", "effects"
+    ]  # fmt: skip
+    assert blocks[4].heading == "igm on d: history (validation accuracy (%))"
+    assert [(block.text, block.plot) for block in blocks[:3]] == [
+        ("", "plot 1"), (report.IMPORTANCE_NOTE, "plot 2"), ("none", "")
+    ]  # fmt: skip
+
+
+def test_figures_of_other_metrics_are_linked_and_tables_where_they_are(tmp_path: Path) -> None:
+    saved = [
+        gallery.Saved(f"{kind}-{shown}", "A caption.", kind, shown)  # type: ignore[arg-type]
+        for kind in ("curve", "pareto")
+        for shown in (True, False)
+    ]
+    target = tmp_path / "report"
+    (target / "figures").mkdir(parents=True)
+    for figure in saved:
+        (target / "figures" / f"{figure.stem}.png").write_bytes(b"drawn")
+    (pareto,) = report._pictures(saved, target, "pareto")
+    assert (pareto.image, pareto.caption) == ("data:image/png;base64,ZHJhd24=", "A caption.")
+    assert pareto.links == tuple((form.upper(), f"figures/pareto-True.{form}") for form in ("pdf", "svg", "png"))
+    blocks = report._figures(gallery.Gallery(saved, 0), target)
+    assert [(block.links[0][1], bool(block.image)) for block in blocks] == [
+        ("figures/curve-True.pdf", True), ("figures/curve-False.pdf", False), ("figures/pareto-False.pdf", False)
+    ]  # fmt: skip
+    for name in ("runs.csv", "epochs.parquet"):
+        (tmp_path / name).touch()
+    *_, left, tables = report._figures(gallery.Gallery([], 3), target)
+    assert left.text.startswith("Further figures, of other metrics and methods, are not drawn")
+    assert (tables.heading, tables.links) == (
+        "Tables", (("runs.csv", "../runs.csv"), ("epochs.parquet", "../epochs.parquet"))
+    )  # fmt: skip

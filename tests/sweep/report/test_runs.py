@@ -75,6 +75,17 @@ def test_what_is_to_be_known_of_the_data_stands_with_them_once_and_no_more_among
     assert logs.rows == [["a learning rate of 0 trains nothing", "3"], ["equal samples: 2", "1"]]
 
 
+def test_what_was_not_recorded_counts_as_nothing(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    results.run("one", "iprm", 0)
+    runs = load(tmp_path / "one").drop(columns=["epochs", "samples", "seconds"])
+    table = budget_blocks(runs, SweepRequest(None, None, (), 1, "", None), 0)[0].table
+    assert table is not None
+    assert table.rows == [["iprm", "digits", "1", "1", "1", "1", "–", "3", "0", "1,800", "0 s"]]
+    assert [runs_module._count_text(value) for value in (None, float("nan"), 2.0)] == ["–", "–", "2"]
+
+
 def test_of_many_logs_some_are_read_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = Results(tmp_path)
     results.sweep("one")

@@ -6,11 +6,14 @@ from itertools import combinations
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
+from sweep.report.figures import labels
 from sweep.report.figures.labels import DOT, part_labels
 
 
@@ -82,6 +85,54 @@ def test_where_no_place_is_free_the_one_is_taken_that_covers_least(ax: Axes) -> 
         ax.plot([x / 5] * 51, [y / 5 for y in range(51)], ".")
     ax.annotate("full", (5, 5), (4, 3), textcoords="offset points", fontsize=6.5)
     assert list(parted(ax)) == ["full"]
+
+
+def test_a_place_of_which_anything_is_covered_is_not_free(ax: Axes) -> None:
+    label(ax, "x", 5, 5)
+    (text,) = ax.texts
+    assert isinstance(text, Annotation)
+    x, y = ax.transData.transform((5, 5))
+    reach = labels.RINGS[0] * labels._pixels(ax)
+    centres = [
+        (x + right * (reach + 0.5 * 40), y + up * (reach + 0.5 * 20)) for right, up in labels.DIRECTIONS
+    ]  # those of boxes of 40 by 20
+    extent, specks = Bbox.from_bounds(0, 0, 40, 20), [Bbox.from_bounds(a, b, 0.5, 0.5) for a, b in centres]
+    near, far = labels.RINGS[:2]
+    assert labels._best_place(ax, text, extent, specks[1:])[0] == (near, 1, 1)
+    assert labels._best_place(ax, text, extent, specks)[0][0] == far
+    # Of equally covered places the first is taken, on the label's own side.
+    whole = [Bbox.from_bounds(x - 500, y - 500, 1000, 1000)]
+    assert labels._best_place(ax, text, extent, whole)[0] == (near, 1, 1)
+
+
+def test_dots_and_gaps_are_measured_in_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = Figure(dpi=144)
+    ax = figure.add_subplot(xlim=(0, 1), ylim=(0, 1))
+    ax.plot([0.25, np.nan], [0.5, 0.5], "o")
+    ax.plot([0, 1], [0.5, 0.5])
+    (dot,) = labels._dots(ax)
+    x, y = ax.transData.transform((0.25, 0.5))
+    assert dot.extents == pytest.approx([x - 6, y - 6, x + 6, y + 6])
+    taken, box = list[int](), Bbox.from_bounds(10, 20, 30, 40)
+    seen = list[Bbox]()
+
+    def place(ax: Axes, label: Annotation, extent: Bbox, found: list[Bbox]) -> Any:
+        taken.append(len(found))
+        seen.extend(found[-1:])
+        return (4.0, 1, 1), box
+
+    monkeypatch.setattr(labels, "_best_place", place)
+    for text in ("a", "b"):
+        ax.annotate(text, (0.25, 0.5), (4, 3), textcoords="offset points")
+    part_labels(figure)
+    assert taken == [1, 2]
+    assert seen[1].extents == pytest.approx([8, 18, 42, 62])
+
+
+def test_boxes_apart_share_no_area() -> None:
+    one = Bbox.from_bounds(0, 0, 2, 3)
+    assert labels._common(one, Bbox.from_bounds(5, 5, 1, 1)) == 0
+    assert labels._common(one, Bbox.from_bounds(1, 1, 5, 5)) == 2
 
 
 def test_other_texts_and_lines_without_dots_are_left_alone(ax: Axes) -> None:

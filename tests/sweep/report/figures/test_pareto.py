@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+import pandas as pd
 import pytest
 from support.described_figures import assert_looks_as_before
 
 from sweep.analysis.fronts import Front
 from sweep.analysis.parts import Parts
-from sweep.report.figures.pareto import draw_fronts
+from sweep.report.figures.pareto import _limits, draw_fronts
 
 
 def test_the_figure_marks_the_front_its_intervals_and_what_is_not_compared(
@@ -26,3 +30,24 @@ def test_the_figure_marks_the_front_its_intervals_and_what_is_not_compared(
     assert drawing.stem == "pareto-accuracy-imbalance"
     assert "1 without a finished seed" in drawing.caption
     assert_looks_as_before("pareto", drawing.figure, drawing.caption)
+
+
+@pytest.mark.parametrize(
+    ("objective", "means", "low", "high", "ends"),
+    [
+        ("accuracy", [0.5, 0.7], 0.45, 0.95, (45, 90, 20)),
+        ("accuracy", [0.5, 0.7], 0.1, 0.72, (30, 72, 20)),
+        ("accuracy", [0.5, 0.7], math.nan, math.nan, (50, 70, 20)),
+        ("accuracy", [0.5, 0.5, math.nan], 0.48, 0.6, (48, 55, 5)),
+        ("seconds", [0.2, 0.2], math.nan, math.nan, (0.2, 0.2, 0.1)),
+        ("seconds", [20.0, 20.0], math.nan, math.nan, (20, 20, 2)),
+    ],
+)
+def test_an_axis_holds_every_mean_and_of_intervals_as_much_again(
+    objective: Any, means: list[float], low: float, high: float, ends: tuple[float, float, float]
+) -> None:
+    members = pd.DataFrame({f"{objective}_low": [low], f"{objective}_high": [high]})
+    bottom, top, reach = ends
+    assert _limits(pd.DataFrame({objective: means}), members, objective) == pytest.approx(
+        (bottom - 0.08 * reach, top + 0.08 * reach)
+    )
