@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from support.described_figures import assert_looks_as_before
 from support.synthetic_results import Results, noisy, references
@@ -50,6 +52,44 @@ def test_differences_to_joint_are_paired(compared: Parts) -> None:
 
 def test_joint_is_not_compared_with_itself(compared: Parts) -> None:
     assert list(draw_differences(compared, compared.baseline, "test_accuracy", "d")) == []
+
+
+def test_beside_a_difference_stands_what_is_known_of_it(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for seed in range(4):
+        results.run("one", "joint", seed, {"multi": 0.5 + seed / 500}, hyperparameters={"unimodal_loss_weight": 0.0})
+        results.run("one", "iprm", seed, {"multi": 0.9 + seed / 500})
+        status = "failed" if seed == 1 else "done" if seed == 0 else "missing"
+        results.run("one", "bss", seed, {"multi": 0.6}, status=status)
+    results.run("one", "aug", 9, {"multi": 0.6})
+    parts = Parts(load(tmp_path / "one"))
+    (drawing,) = draw_differences(parts, parts.points, "test_accuracy", "d")
+    (ax,) = drawing.figure.axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["iprm", "bss", "aug"]
+    assert [text.get_text() for text in ax.texts] == ["p < 0.001, n = 4", "n = 1, 1 lost"]
+    assert [text.xy[1] for text in ax.texts] == [0, 1]  # type: ignore[attr-defined]
+    alone = parts.points[parts.points["label"].eq("aug")]
+    assert list(draw_differences(parts, alone, "test_accuracy", "d")) == []
+    few = parts.points[parts.points["label"].eq("bss")]
+    (drawing,) = draw_differences(parts, few, "test_accuracy", "d")
+    assert "a difference of" not in drawing.caption  # one seed finds nothing
+
+
+@pytest.mark.parametrize(("count", "panels"), [(10, (2, 1)), (11, (1, 2))])
+def test_in_a_narrow_column_panels_of_a_few_stand_one_below_the_other(
+    tmp_path: Path, count: int, panels: tuple[int, int]
+) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for number in range(count):
+        results.run("one", "iprm", 0, values={"alpha": number}, epochs=1)
+    parts = Parts(load(tmp_path / "one"))
+    with for_paper(3.3):
+        figure = draw_comparison(parts, parts.planned, "test_accuracy", "compare").figure
+    grid = figure.axes[0].get_subplotspec()
+    assert grid is not None
+    assert (grid.get_gridspec().nrows, grid.get_gridspec().ncols) == panels
 
 
 def test_comparisons_and_differences_look_as_before(compared: Parts) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from support.described_figures import assert_looks_as_before
-from support.synthetic_results import Results, swept_alpha
+from support.synthetic_results import Results, all_hyperparameters, swept_alpha
 
 from sweep.analysis.parts import Parts
 from sweep.published import DATASETS
+from sweep.report.figures import published
 from sweep.report.figures.curves import scale_axis
 from sweep.report.figures.published import draw_beside, published_curves_over
 from sweep.report.figures.style import for_paper
@@ -46,3 +47,27 @@ def test_a_pruned_value_is_marked_beside_the_published_curve(tmp_path: Path) -> 
     with for_paper(3.3):
         drawing = draw_beside(grid, grid.axes[0], "test_accuracy", "x", scale_axis)
         assert_looks_as_before("published-narrow", drawing.figure, drawing.caption)
+
+
+def test_modalities_words_and_plain_joint_training_have_their_places_beside_ours(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for alpha in (0.1, 0.6, 1.0):
+        for seed in range(2):
+            status = "failed" if (alpha, seed) == (0.6, 1) else "done"
+            found = {"multi": 0.6 + alpha / 10 + seed / 100, "left": 0.5, "profile": 0.4 + alpha / 20}
+            results.run("one", "bss", seed, found, values={"alpha": alpha}, status=status)
+    own = {key: value for key, value in all_hyperparameters("iprm").items() if key != "paired"}
+    for place, paired in enumerate((False, True)):
+        for seed in range(2):
+            found = {"multi": 0.7 + place / 20 + seed / 50, "left": 0.5}
+            results.run("one", "iprm", seed, found, values={"paired": paired}, hyperparameters=own)
+    for grid in Parts(load(tmp_path / "one")).grids:
+        (axis,) = grid.axes
+        drawing = draw_beside(grid, axis, "test_accuracy", "x", scale_axis)
+        assert_looks_as_before(f"published-{grid.label}", drawing.figure, drawing.caption)
+
+
+def test_the_span_is_that_of_the_means_that_are_known() -> None:
+    found = [published._span(values) for values in ([1.0, 4.25, float("nan")], [1.0], [], [float("nan")])]
+    assert found == ["span 3.2 points", *["one value"] * 3]
