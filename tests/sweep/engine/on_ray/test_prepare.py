@@ -221,7 +221,7 @@ def test_a_cache_that_cannot_be_ended_is_told_in_words(
 
     monkeypatch.setattr(CacheFolder, "finish", finish)
     start(a=1)
-    with pytest.raises(CacheError, match="no room for the next"):
+    with pytest.raises(CacheError, match="no room for the next 0 bytes"):
         prepare_nodes(work, Display())  # type: ignore[arg-type]
 
 
