@@ -49,7 +49,8 @@ def draw_heat_map(parts: Parts, grid: Grid, axes: tuple[Axis, Axis], column: str
         ax.set_xlabel(across.label)
         ax.set_ylabel(up.label)
         part = rows[rows["dataset"].eq(dataset)]
-        plain = estimate_runs(under_same_seeds(parts.baseline, part), column)
+        joint = parts.baseline[parts.baseline["dataset"].eq(dataset)]
+        plain = estimate_runs(under_same_seeds(joint, part), column)
         ax.set_title(
             f"{dataset}, {seed_count(part)}" + (f" (joint {100 * plain.mean:.1f}, n = {plain.n})" if plain.n else "")
         )

@@ -24,6 +24,11 @@ def test_a_choice_of_a_search_is_named_by_its_method() -> None:
     assert named(("iprm", LONG)) == ["iprm"]
 
 
+def test_forty_letters_are_not_too_long() -> None:
+    for letters, expected in ((34, "iprm: " + "a" * 34), (35, "iprm")):
+        assert named(("iprm", "a" * letters), ("joint", ""))[0] == expected
+
+
 def test_long_names_of_one_method_are_cut_unless_they_would_be_the_same() -> None:
     first, second, third = named(("iprm", LONG), ("iprm", f"alpha=0.9, {LONG}"), ("aug", ""))
     assert first.startswith("iprm: alpha=0.474675")

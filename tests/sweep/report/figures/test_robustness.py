@@ -48,7 +48,11 @@ def test_every_method_more_makes_the_figure_higher(parts: Parts, monkeypatch: py
     many = [row.assign(label=f"method {number}") for number in range(20)]
     long = replace(found, changes=pd.concat([*many, found.changes[found.changes["plain"]]]))
     monkeypatch.setattr("sweep.report.figures.robustness.robustness", lambda parts: [found, long])
-    heights = [drawing.figure.get_figheight() for drawing in draw_robustness(parts)]
+    drawn = list(draw_robustness(parts))
+    assert ["Grey: the other methods." in drawing.caption for drawing in drawn] == [False, True]
+    marks = [bar[0].get_color() for bar in drawn[1].figure.axes[1].containers]
+    assert marks.count("#8a8a8a") == 21 - MOST_COLOURED
+    heights = [drawing.figure.get_figheight() for drawing in drawn]
     assert heights[1] / heights[0] == pytest.approx((0.19 * 21 + 1.0) / 2.8)
 
 
