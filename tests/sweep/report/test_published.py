@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pandas as pd
+from support.kept_texts import assert_reads_as_before
 from support.synthetic_results import Results, all_hyperparameters, swept_alpha
 
 from sweep.analysis.parts import Parts
@@ -79,3 +80,5 @@ def test_costs_stand_beside_the_published_ones(tmp_path: Path) -> None:
     assert row[:2] == ["iprm: alpha=0.8", "crema_d"]
     assert row[2].startswith("1.50 (1.50 to 1.50, n = ")
     assert row[3].startswith("1.04 [")
+    assert_reads_as_before("published", published_blocks(Parts(runs)))
+    assert_reads_as_before("published-elsewhere", published_blocks(Parts(runs.assign(dataset="digits"))))

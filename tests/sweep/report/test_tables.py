@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,6 +17,7 @@ from sweep.analysis.conclusions import conclusions
 from sweep.analysis.fronts import Front
 from sweep.analysis.parts import Parts
 from sweep.plan.not_applicable import NotApplicable
+from sweep.report import tables
 from sweep.report.tables import configurations, difference_blocks, number_blocks, pareto_blocks
 from sweep.results.tables import load
 
@@ -132,6 +135,30 @@ def test_the_tables_read_as_before(tmp_path: Path, pareto_parts: Parts, pareto_f
     assert_reads_as_before("numbers-of-a-front", number_blocks(pareto_parts, 3, {}, [pareto_front]))
     assert_reads_as_before("front", pareto_blocks(pareto_parts, [pareto_front]))
     assert_reads_as_before("numbers-of-splits", number_blocks(Parts(two_splits(tmp_path / "splits")), 2, {}, []))
+
+
+def test_p_values_and_losses_are_written_briefly() -> None:
+    assert [tables._p_text(value) for value in (float("nan"), 0.0009, 0.001, 0.25)] == [
+        "–",
+        "< 0.001",
+        "0.001",
+        "0.250",
+    ]
+    assert [tables._lost_text(*counts) for counts in ((0, 3), (1, 3))] == ["0", "1 of 3 (33%)"]
+
+
+@pytest.mark.parametrize(("searched", "planned", "told"), [(20, 100, False), (21, 0, True), (0, 101, True)])
+def test_of_many_configurations_the_note_says_that_the_best_are_shown(searched: int, planned: int, told: bool) -> None:
+    frames = {"searched": searched, "planned": planned}
+    parts: Any = SimpleNamespace(
+        runs=pd.DataFrame({"seed": [0]}),
+        **{name: pd.DataFrame({"configuration": range(count)}) for name, count in frames.items()},
+    )
+    note = tables._note(parts, ["test_accuracy"], False)
+    assert ("Of many configurations the best 20 on validation" in note) is told
+    assert "optimism is" not in note
+    assert "optimism is" in tables._note(parts, ["optimism"], False)
+    assert tables._note(parts, [], True).endswith("are comparable with none, and not ranked.")
 
 
 def test_of_a_large_grid_the_best_are_tabulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
