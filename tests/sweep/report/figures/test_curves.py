@@ -11,6 +11,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator
 from support.described_figures import assert_looks_as_before
 from support.synthetic_results import Results, alpha_sweep
 
@@ -112,6 +113,65 @@ def test_labels_that_would_touch_on_a_logarithmic_axis_are_turned(
     figures.scale_axis(ax, Axis("vary.x", "x", "x", "", scale, values))
     assert {label.get_rotation() for label in ax.get_xticklabels()} == {rotation}
     assert ax.get_xscale() == scale
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "each"),
+    [
+        (tuple(map(float, range(9))), "linear", True),
+        (tuple(map(float, range(10))), "linear", False),
+        ((1.0, 10.0, 1e5), "log", True),
+        ((1.0, 10.0, 1.1e5), "log", False),
+        ((0.0, 1.0, 10.0, 1e5), "symlog", True),
+        ((0.0, 1.0, 1e6), "linear", True),
+    ],
+)
+def test_every_value_has_a_tick_where_few_lie_not_too_far_apart(
+    values: tuple[float, ...], scale: str, each: bool
+) -> None:
+    ax = Figure().add_subplot()
+    figures.scale_axis(ax, Axis("vary.x", "x", "x", "", scale, values))
+    assert isinstance(ax.xaxis.get_major_locator(), FixedLocator) is each
+    if each:
+        assert [label.get_text() for label in ax.get_xticklabels()] == [f"{value:g}" for value in values]
+
+
+@pytest.mark.parametrize(
+    ("drawn", "ends"),
+    [
+        ([(50, 45, 56), (70, 66, 75)], (45 - 1.6, 75 + 1.6 + 0.4)),
+        ([(50, 10, 99), (70, np.nan, np.nan)], (30 - 1.6, 90 + 1.6 + 0.4)),
+        ([(50, np.nan, np.nan), (np.nan, np.nan, np.nan)], (50 - 0.08, 50 + 0.08 + 0.02)),
+        ([(0.5, 0, 1), (99.5, 99, 100)], (0, 100 + 0.02 * 99)),
+        ([(np.nan, 0.0, 1.0)], (0, 1)),
+        ([], (0, 1)),
+    ],
+)
+def test_a_panel_holds_every_mean_and_of_intervals_as_much_again(
+    drawn: list[tuple[float, float, float]], ends: tuple[float, float]
+) -> None:
+    ax = Figure().add_subplot()
+    figures._fit_to_means(ax, drawn)
+    assert ax.get_ylim() == pytest.approx(ends)
+
+
+def test_hollow_marks_and_gaps_are_explained_where_there_are_any(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for results.dataset in ("digits", "av_digits"):
+        for alpha in (0.1, 0.2, 0.3):
+            for seed in range(2):
+                lost = results.dataset == "av_digits" and (alpha == 0.3 or (alpha, seed) == (0.2, 1))
+                results.run("one", "iprm", seed, values={"alpha": alpha}, status="pruned" if lost else "done")
+    rows = load(tmp_path / "one")
+    axis = Parts(rows).grids[0].axes[0]
+    of, other = rows[rows["dataset"].eq("digits")], rows[rows["dataset"].eq("av_digits")]
+    hollow, ended = "Hollow: fewer seeds than the others. ", "marked and without a mean. "
+    assert [figures._lacking_text(part, axis, "test_accuracy") for part in (of, rows, other[other["seed"].eq(0)])] == [
+        "", f"{hollow}Early stopping ended 1 value, {ended}", f"Early stopping ended 1 value, {ended}"
+    ]  # fmt: skip
+    twice = pd.concat([other, of.assign(status=of["status"].mask(of["vary.alpha"].eq(0.1), "pruned"))])
+    assert figures._lacking_text(twice, axis, "test_accuracy").endswith(f"Early stopping ended 2 values, {ended}")
 
 
 def test_names_stand_at_even_distances() -> None:
