@@ -20,18 +20,20 @@ from sweep.training.loop import Training
 
 @dataclass
 class ToyRun:
-    """A training: the record and the saved state of each epoch; where it went to its end, of the selected epoch its
-    number, the weights that would be exported, and the metrics of the test split."""
+    """A training: the record of each epoch, the saved states of the first and the last; where it went to its end, of
+    the selected epoch its number, the weights that would be exported, and the metrics of the test split."""
 
     records: list[EpochRecord]
-    states: list[bytes]
+    states: dict[int, bytes]
     selected_epoch: int
     weights: dict[str, torch.Tensor]
     test: dict[str, float]
 
     def state(self, number: int) -> dict[str, Any]:
-        """Return the state after the epoch ``records[number]``, read back from what was saved."""
-        return dict(torch.load(io.BytesIO(self.states[number]), weights_only=True))
+        """Return the state after the epoch ``records[number]``, the first or the last, read back from what was
+        saved."""
+        saved = self.states[number % len(self.records)]
+        return dict(torch.load(io.BytesIO(saved), weights_only=True))
 
 
 def training(variant: Variant, epochs: int, **options: Any) -> Training:
@@ -44,12 +46,13 @@ def run(variant: Variant, state: dict[str, Any] | None = None, epochs: int | Non
     """Train from the beginning, or go on from ``state``, for ``epochs`` (None: to the end); the learning rate falls on
     the way."""
     trained = training(variant, variant.epochs, schedule={"name": "step", "every": 2.0}, state=state, **options)
-    records, states = [], []
-    for record in islice(trained.epochs(), epochs):
+    records, states = list[EpochRecord](), dict[int, bytes]()
+    for number, record in enumerate(islice(trained.epochs(), epochs)):
         records.append(record)
-        buffer = io.BytesIO()
-        torch.save(trained.state_dict(), buffer)
-        states.append(buffer.getvalue())
+        if number == 0 or number + 1 == epochs or record.epoch == record.epochs:
+            buffer = io.BytesIO()
+            torch.save(trained.state_dict(), buffer)
+            states[number] = buffer.getvalue()
     if epochs is not None:
         return ToyRun(records, states, 0, {}, {})
     result = trained.result()

@@ -7,10 +7,12 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing.connection import wait as wait_for
+from multiprocessing.context import ForkServerContext
 
 from data.base import DataError
 from data.base.allocation import keep_freed_memory
@@ -18,6 +20,9 @@ from data.prepared.cache.decoding import Advance, Runner, run_here
 from data.prepared.cache.preparation import Shard
 from data.prepared.cache.records import Marker
 
+START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+IMPORTED = ["data.prepared"]
+"""What one process imports, torch with it, where all those that decode can begin with its imports."""
 AHEAD = 2
 """Shards that each process has before it."""
 
@@ -34,8 +39,11 @@ def pool_runner(workers: int) -> Runner:
         if workers == 1 or len(shards) <= 1:
             yield from run_here(shards, advance)
             return
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(min(workers, len(shards)), context, initializer=begin_worker)
+        context = multiprocessing.get_context(START)
+        if isinstance(context, ForkServerContext):
+            context.set_forkserver_preload(IMPORTED)
+        begin = partial(begin_worker, dict(os.environ))
+        pool = ProcessPoolExecutor(min(workers, len(shards)), context, initializer=begin)
         try:
             yield from _spread(pool, workers, shards, advance)
         finally:
@@ -70,8 +78,9 @@ def _spread(pool: ProcessPoolExecutor, workers: int, shards: Sequence[Shard], ad
         ) from error
 
 
-def begin_worker() -> None:
-    """Begin a process that decodes."""
+def begin_worker(environment: Mapping[str, str]) -> None:
+    """Begin a process that decodes, with the environment of its parent and not of an earlier moment."""
+    os.environ |= environment
     keep_freed_memory()
     _end_with_parent()
 

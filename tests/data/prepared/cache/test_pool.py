@@ -8,11 +8,18 @@ from pathlib import Path
 import pytest
 from support.binary_files_dataset import CountingWatcher, contents, shelf
 from support.freed_memory import has_glibc, in_child
+from support.worker_processes import IMPORTED
 
 from data.base import DataError
 from data.prepared.cache import pool
 from data.prepared.cache.decoding import prepare
 from data.prepared.cache.pool import pool_runner
+
+
+@pytest.fixture(autouse=True)
+def _one_fork_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes first starts the process that all others begin with, too."""
+    monkeypatch.setattr(pool, "IMPORTED", IMPORTED)
 
 
 def test_several_processes_write_the_same_bytes_as_one(root: Path, caches: Path) -> None:
@@ -38,4 +45,4 @@ def test_a_decoder_that_crashes_is_an_error_that_names_samples(root: Path) -> No
 @pytest.mark.skipif(not has_glibc(), reason="other C libraries have no such settings")
 def test_a_process_that_decodes_keeps_the_memory_that_it_frees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_end_with_parent", lambda: None)
-    assert in_child(pool.begin_worker)
+    assert in_child(lambda: pool.begin_worker({}))
