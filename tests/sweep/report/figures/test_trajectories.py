@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from support.described_figures import assert_looks_as_before
 from support.synthetic_results import Results
 
 from sweep.analysis.parts import Parts
-from sweep.report.figures.trajectories import MOST_LINES, MOST_PANELS, draw_trajectories
+from sweep.report.figures.style import Drawing, for_paper
+from sweep.report.figures.trajectories import MOST_LINES, MOST_PANELS, _name, draw_trajectories
 from sweep.results.tables import load
 
 
@@ -97,3 +99,39 @@ def test_a_method_without_diagnostics_has_no_such_figure(tmp_path: Path) -> None
     results.sweep("one")
     results.run("one", "joint", 0)
     assert list(draw_trajectories(Parts(load(tmp_path / "one")), load(tmp_path / "one", "epoch"))) == []
+
+
+def searched(folder: Path) -> Drawing:
+    """Twelve trials of a search, of which the later are the better; one has a short name."""
+    results = Results(folder)
+    results.sweep("one")
+    for number in range(12):
+        values = {"strategy": "short"} if number == 11 else {"strategy": "a long name of a strategy", "number": number}
+        course = lambda epoch, n=number: {name: n + epoch * k for k, name in enumerate("abcd", start=1)}  # noqa: E731
+        found = {"multi": 0.5 + number / 100, "left": 0.5}
+        results.run("one", "bss", 0, found, values=values, number=number, diagnostics=course, epochs=2)
+    (drawing,) = draw_trajectories(Parts(load(folder / "one")), load(folder / "one", "epoch"))
+    return drawing
+
+
+def test_of_a_search_the_best_trials_are_drawn_by_number_where_their_names_are_long(tmp_path: Path) -> None:
+    drawing = searched(tmp_path)
+    names = [line.get_label() for line in drawing.figure.axes[0].get_lines()]
+    assert names == [*(f"trial {number}" for number in range(3, 11)), "strategy=short"]
+    assert "Of all configurations 9 are drawn, the best on validation data." in drawing.caption
+    assert "trial 3: strategy=a long name of a strategy, number=3; trial 4: " in drawing.caption
+    assert_looks_as_before("trajectories-of-a-search", drawing.figure, drawing.caption)
+
+
+def test_panels_of_a_narrow_column_stand_two_abreast(tmp_path: Path) -> None:
+    with for_paper(3.3):
+        drawing = searched(tmp_path)
+    grid = drawing.figure.axes[0].get_subplotspec()
+    assert grid is not None
+    assert grid.get_gridspec().get_geometry() == (2, 2)
+
+
+def test_a_point_is_named_by_words_that_are_not_too_many() -> None:
+    row = {"point": "x" * 39, "label": "l", "number": 7.0}
+    names = [row, row | {"point": "x" * 40}, row | {"point": "x" * 40, "number": math.nan}, row | {"point": ""}]
+    assert [_name(each) for each in names] == ["x" * 39, "trial 7", "x" * 40, "l"]
