@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -46,10 +47,10 @@ def conclusions(parts: Parts, fronts: Sequence[Front] = ()) -> list[str]:
     sentences = [f"{name}: {each.verdict(p, family)}" for (name, each), p in zip(found, corrected, strict=True)]
     sentences += [_front_sentence(front) for front in fronts]
     sentences += [] if fronts else _choice_sentences(parts)
-    compared = rows_to_compare(parts)
+    compared = parts.compared
     column = shown_metric(compared, selection_metric(compared).removeprefix("validation_")) if len(compared) else None
     if column and len(parts.baseline):
-        sentences += _comparison_sentences(differences_to_joint(parts, compared, column))
+        sentences += _comparison_sentences(differences_to_joint(parts, column))
     return sentences
 
 
@@ -157,14 +158,11 @@ def _choice_text(parts: Parts, label: str, dataset: str, rows: pd.DataFrame) -> 
     return text
 
 
-def rows_to_compare(parts: Parts) -> pd.DataFrame:
-    """Select what is compared with joint training: planned configurations and report seeds, but joint itself."""
-    rows = pd.concat([parts.planned, parts.chosen])
-    return rows[~rows["hash"].isin(parts.baseline["hash"])]
-
-
-def differences_to_joint(parts: Parts, rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Compare rows and the other references with joint training over common seeds, a row a configuration."""
+@lru_cache(maxsize=1)
+def differences_to_joint(parts: Parts, column: str) -> pd.DataFrame:
+    """Compare what is to be compared, and the other references, with joint training over common seeds, a row a
+    configuration: once a report, whose table and conclusions both tell it."""
+    rows = parts.compared
     own = {*parts.baseline["label"]}
     others = rows_of_each_choice(parts.references[~parts.references["label"].isin(own)])
     others = others[~others["hash"].isin(rows["hash"])]

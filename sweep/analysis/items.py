@@ -28,6 +28,7 @@ def right_by_repeat(runs: pd.DataFrame, folder: Path, head: str = FUSED_HEAD) ->
     """Map split and seed of finished runs of one configuration to which test samples are classified rightly, [n]; what
     has no predictions, or those of another number of samples than it was tested on, is left out. folder: that of all
     runs."""
+    runs = runs[[c for c in ("hash", "status", "split", "seed", TEST_SAMPLES) if c in runs]]
     done = runs[runs["status"].eq("done")].drop_duplicates("hash")
     sizes = done[TEST_SAMPLES] if TEST_SAMPLES in done else pd.Series(math.nan, done.index)
     found = dict[tuple[int, int], Right]()

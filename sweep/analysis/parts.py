@@ -153,6 +153,19 @@ class Parts:
         studies = self.reports.groupby(["label", "dataset"], sort=False)
         return pd.concat([self.reports.iloc[:0], *(as_one_choice(rows) for _, rows in studies)])
 
+    @cached_property
+    def choices(self) -> list[pd.Series]:
+        """Give a run of the chosen configuration of each study that chooses."""
+        studies = self.swept.groupby(["label", "dataset", split_of(self.swept)], sort=False)
+        found = [chosen_run(rows) for _, rows in studies if rows["configuration"].nunique() > 1]
+        return [run for run in found if run is not None]
+
+    @cached_property
+    def compared(self) -> pd.DataFrame:
+        """Select what is compared with joint training: planned configurations and report seeds, but joint itself."""
+        rows = pd.concat([self.planned, self.chosen])
+        return rows[~rows["hash"].isin(self.baseline["hash"])]
+
 
 def as_one_choice(rows: pd.DataFrame) -> pd.DataFrame:
     """Name what one label chose anew on each of several splits of a dataset as one configuration, the choice: it is
@@ -213,13 +226,6 @@ def chosen_run(rows: pd.DataFrame) -> pd.Series | None:
         return None
     best = table["configuration"].iloc[int(table["mean"].argmax())]
     return rows.iloc[int(rows["configuration"].eq(best).argmax())]
-
-
-def chosen_runs(parts: Parts) -> list[pd.Series]:
-    """Give a run of the chosen configuration of each study that chooses."""
-    several = parts.swept.groupby(["label", "dataset", split_of(parts.swept)], sort=False)
-    found = [chosen_run(rows) for _, rows in several if rows["configuration"].nunique() > 1]
-    return [run for run in found if run is not None]
 
 
 def selection_metric(rows: pd.DataFrame) -> str:

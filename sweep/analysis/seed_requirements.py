@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from sweep.analysis.conclusions import differences_to_joint, rows_to_compare
+from sweep.analysis.conclusions import differences_to_joint
 from sweep.analysis.many_to_one import MOST_SEEDS, seeds_needed
 from sweep.analysis.parts import Parts, metric_label, selection_metric, shown_metric
 
@@ -49,12 +49,12 @@ class SeedRequirement:
 def seed_requirements(parts: Parts, difference: float) -> list[SeedRequirement]:
     """Tell for each dataset how many seeds a difference of shares needs to be found with 80 % probability, beside as
     many others as the sweep compares; none where no two seeds of joint training and another configuration are done."""
-    rows = rows_to_compare(parts)
+    rows = parts.compared
     metric = selection_metric(parts.runs).removeprefix("validation_")
     column = shown_metric(rows, metric) if len(rows) else None
     if column is None or parts.baseline.empty:
         return []
-    table = differences_to_joint(parts, rows, column)
+    table = differences_to_joint(parts, column)
     return [
         _requirement(str(dataset), part, metric_label(column), difference)
         for dataset, part in table[table["repeats"] > 1].groupby("dataset", sort=False)

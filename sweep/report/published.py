@@ -10,7 +10,7 @@ import pandas as pd
 
 from sweep.analysis.conclusions import name_with_role
 from sweep.analysis.costs import cost_ratios as measured_ratios
-from sweep.analysis.parts import METRIC_NAMES, Parts, by_split, chosen_runs, rows_of_one_configuration, selection_metric
+from sweep.analysis.parts import METRIC_NAMES, Parts, by_split, rows_of_one_configuration, selection_metric
 from sweep.analysis.statistics import estimate_quantity, estimate_runs, interval_text
 from sweep.published import DATASETS, FUSED, PROTOCOL, Cell, cells_of, cost_ratios, sources
 from sweep.report.blocks import Block, Table
@@ -126,7 +126,7 @@ def _representative_runs(parts: Parts) -> dict[tuple[str, ...], dict[Any, Any]]:
 
     These are references, points, variants (grids over words), and the choice of a grid over numbers or of a search."""
     variants = [g.rows for g in parts.grids if all(axis.scale == "category" for axis in g.axes)]
-    best = pd.DataFrame(chosen_runs(parts))
+    best = pd.DataFrame(parts.choices)
     references = (part for _, rows in parts.references.groupby("label", sort=False) for part in by_split(rows))
     rows = pd.concat([*map(rows_of_one_configuration, references), parts.points, *variants, best])
     found = rows.drop_duplicates(["role", "label", "dataset", "configuration"])

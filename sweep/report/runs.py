@@ -192,8 +192,9 @@ def environment_blocks(runs: pd.DataFrame) -> list[Block]:
                 "forward passes a run"]  # fmt: skip
     facts = []
     for column in [c for c in columns_of(ran, "env.") if c not in ("env.command", "env.started")]:
-        counts = ran[column].dropna().map(_as_whole).astype(str).value_counts()
-        words = [f"{value} ({n} runs)" if len(counts) > 1 else str(value) for value, n in counts.items() if value]
+        counts = ran[column].value_counts()
+        texts = [(str(_as_whole(value)), n) for value, n in counts.items()]
+        words = [f"{text} ({n} runs)" if len(texts) > 1 else text for text, n in texts if text]
         if words:
             facts.append([column.removeprefix("env.packages.").removeprefix("env."), ", ".join(words)])
     costs = Table(

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sweep.analysis.completeness import COMPLETE, CONFIGURATION, RacedOut, completeness_table
-from sweep.analysis.conclusions import differences_to_joint, name_with_role, points_text, rows_to_compare
+from sweep.analysis.conclusions import differences_to_joint, name_with_role, points_text
 from sweep.analysis.differences import power_between, power_text
 from sweep.analysis.fronts import SHARES, Front, objective_label, value_text
 from sweep.analysis.losses import losses_table
 from sweep.analysis.parts import (
     METRIC_NAMES,
     Parts,
-    chosen_runs,
     left_out_name,
     modalities,
     selection_metric,
@@ -62,8 +62,8 @@ def configurations(
             ["ranked", "mean"], ascending=False, kind="stable"
         )
         place = {key: number for number, key in enumerate(states["configuration"].head(most))}
-        kept = rows[rows["configuration"].isin(place)]
-        groups.append(kept.iloc[kept["configuration"].map(place).argsort(kind="stable")])
+        order = rows["configuration"].map(place).to_numpy(float)
+        groups.append(rows.iloc[np.argsort(order, kind="stable")[: np.count_nonzero(~np.isnan(order))]])
     rows = pd.concat([*groups, parts.chosen])
     table = compare(rows, columns, KEY).merge(
         completeness_table(rows, seeds, out)[[*CONFIGURATION, "state"]], on=CONFIGURATION
@@ -91,8 +91,8 @@ def number_blocks(
     if f"test_peak_{metric}" in columns and f"test_{metric}" in columns:
         changed["optimism"] = runs[f"test_peak_{metric}"] - runs[f"test_{metric}"]
         columns.append("optimism")
-    parts = Parts(runs.assign(**changed)) if changed else parts
-    table = configurations(parts, columns, BEST_ROWS, seeds, out)
+    tabulated = Parts(runs.assign(**changed)) if changed else parts
+    table = configurations(tabulated, columns, BEST_ROWS, seeds, out)
     fewer = table["state"].ne(COMPLETE)
     headings = ["configuration", "dataset", "n", "failed", "missing", *(c.replace("_", " ") for c in columns)]
     rows = [
@@ -118,7 +118,7 @@ def number_blocks(
             " Lost: seeds that failed, diverged or were stopped early. Beside it the mean with each of them at the "
             "share of the most frequent class; – where that is not known."
         )
-    found = {(b["label"], b["configuration"]) for b in chosen_runs(parts)}
+    found = {(b["label"], b["configuration"]) for b in parts.choices}
     if fronts:
         found = {(f.label, key) for f in fronts for key in f.table.loc[f.table["front"], "configuration"]}
     best = {
@@ -191,11 +191,11 @@ def _repeats(runs: pd.DataFrame) -> str:
 
 def difference_blocks(parts: Parts, metric: str) -> list[Block]:
     """Show the paired differences to joint training; nothing where there is no joint training to compare with."""
-    rows = rows_to_compare(parts)
+    rows = parts.compared
     column = shown_metric(rows, metric) if len(rows) else None
     if column is None or parts.baseline.empty:
         return []
-    table = differences_to_joint(parts, rows, column)
+    table = differences_to_joint(parts, column)
     lines = [
         [
             name_with_role(r), r["dataset"], str(r["n"]), points_text(r["mean"]),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from sweep.analysis.conclusions import name_with_role, points_text, rows_to_compare
+from sweep.analysis.conclusions import name_with_role, points_text
 from sweep.analysis.items import FUSED_HEAD, compare_items, right_by_repeat
 from sweep.analysis.parts import Parts
 from sweep.analysis.variance_components import ACCURACY, components_table
@@ -21,7 +21,7 @@ MOST_COMPARED = 40
 def variation_blocks(parts: Parts, results: Path) -> list[Block]:
     """Show the variance components of what a sweep compares, and its differences to joint training over test
     samples."""
-    rows = pd.concat([parts.references, rows_to_compare(parts), parts.baseline]).drop_duplicates(["hash", "role"])
+    rows = pd.concat([parts.references, parts.compared, parts.baseline]).drop_duplicates(["hash", "role"])
     keys = rows.drop_duplicates(KEY)[KEY].head(MOST_COMPARED)
     rows = rows.merge(keys, on=KEY)
     if ACCURACY not in rows or not rows.loc[rows["status"].eq("done"), ACCURACY].notna().any():

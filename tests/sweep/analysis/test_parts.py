@@ -16,7 +16,6 @@ from sweep.analysis.parts import (
     as_one_choice,
     axis,
     chosen_run,
-    chosen_runs,
     configuration_name,
     left_out_name,
     means_and_counts,
@@ -143,9 +142,9 @@ def test_what_each_split_chose_is_one_choice() -> None:
 
 def test_one_run_of_each_choice_that_is_made_is_given() -> None:
     rows = several_choices().assign(role="sweep", number=None)
-    found = chosen_runs(Parts(rows))
+    found = Parts(rows).choices
     assert [run["configuration"] for run in found] == ["c2"]
-    assert chosen_runs(Parts(rows.assign(status="failed"))) == []
+    assert Parts(rows.assign(status="failed")).choices == []
 
 
 def test_the_metric_is_what_the_runs_were_selected_by() -> None:

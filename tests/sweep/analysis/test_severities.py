@@ -9,7 +9,7 @@ from support.synthetic_results import alpha_sweep
 
 from sweep.analysis.conclusions import conclusions
 from sweep.analysis.over_datasets import over_datasets
-from sweep.analysis.parts import Parts, chosen_runs
+from sweep.analysis.parts import Parts
 from sweep.analysis.severities import SOURCE, at_each_severity, severity_words
 from sweep.analysis.standings import leader_sentences, standings
 from sweep.results.tables import load
@@ -41,7 +41,7 @@ def test_severities_are_written_for_people() -> None:
 
 def test_configurations_are_chosen_at_each_severity_and_never_among_severities(tmp_path: Path) -> None:
     parts = Parts(load(noisier_and_noisier(tmp_path)))
-    chosen = [(run["label"], run["dataset"], run["point"]) for run in chosen_runs(parts)]
+    chosen = [(run["label"], run["dataset"], run["point"]) for run in parts.choices]
     assert chosen == [("iprm", dataset, "alpha=0.9") for dataset in AT]
     assert [[axis.name for axis in grid.axes] for grid in parts.grids] == [["alpha"]]
     table = standings(parts)
