@@ -48,6 +48,8 @@ def _panel(ax: Axes) -> Iterator[str]:
             labels = [(label.get_text(), label.get_rotation(), label.get_ha()) for label in axis.get_ticklabels()]
             yield f"{name} ticks {first_digits(axis.get_majorticklocs())} {first_digits(labels)}"
         yield f"{name} minor {type(axis.get_minor_locator()).__name__} {type(axis.get_minor_formatter()).__name__}"
+    if (background := _colour(ax.get_facecolor())) != "#ffffffff":
+        yield f"background {background}"
     shown = [name for name, spine in ax.spines.items() if not spine.get_visible()]
     yield f"hidden: {shown}" + (", whole panel" if not ax.get_visible() else "") + ("" if ax.axison else ", no axes")
     for each in ax.get_children():
