@@ -11,8 +11,10 @@ import pytest
 import data
 import methods
 from sweep import published
-from sweep.config import Sweep, load
+from sweep.config import Sweep
 from sweep.plan.build import plan
+from sweep.plan.configurations import Plan
+from sweep.plan.validate import validate
 
 SHIPPED = Path(__file__).resolve().parents[1] / "sweeps.yaml"
 PAPERS = ("IPRM, IJCAI 2025", "BSS, IJCAI 2025", "AUG, NeurIPS 2025", "AMSS, TPAMI 2025", "LFA (LFM), NeurIPS 2024",
@@ -38,7 +40,14 @@ ABSENT = {"encoder=clip", "lb encoder=clip", "fusion=channel", "no_a_gm", "no_v_
 
 @pytest.fixture(scope="module")
 def shipped() -> list[Sweep]:
-    return load(SHIPPED, None, [])
+    return validate(SHIPPED)
+
+
+@pytest.fixture(scope="module")
+def plans(shipped: list[Sweep]) -> dict[str, Plan]:
+    """The plans of the sweeps that need no data of the user's, by name."""
+    embedded = (sweep for sweep in shipped if not any(data.get(name).paths for name in sweep.datasets))
+    return {sweep.name: plan(sweep) for sweep in embedded}
 
 
 def of_paper(curve: published.Curve) -> set[Any]:
@@ -76,16 +85,15 @@ def test_every_published_grid_is_one_sweep(shipped):
     assert checked > 30
 
 
-def test_every_printed_variant_of_the_six_methods_is_trained_by_a_sweep(shipped):
+def test_every_printed_variant_of_the_six_methods_is_trained_by_a_sweep(plans):
     own = set(methods.names()) - {"unimodal"}
     cells = [
         cell for cell in published.cells() if cell.method in own and cell.metric in ("accuracy", "map", "macro_f1")
     ]
     wanted = {(cell.method, cell.variant) for cell in cells}
     found = set[tuple[str, str]]()
-    embedded = [sweep for sweep in shipped if not any(data.get(name).paths for name in sweep.datasets)]
-    for sweep in embedded:
-        for study in plan(sweep).studies:
+    for planned in plans.values():
+        for study in planned.studies:
             for configuration in study.configurations:
                 values = configuration.template.hyperparameters.items()
                 row = {name: json.dumps(v) if isinstance(v, list | dict) else v for name, v in values}
@@ -100,3 +108,32 @@ def test_three_modalities_are_compared_on_three(shipped):
     assert {entry.method for entry in by_name["compare"].methods} == set(methods.names()) - {"unimodal"}
     assert {entry.method for entry in by_name["compare-tuned"].methods} == set(methods.names()) - {"unimodal"}
     assert by_name["compare-three"].methods == by_name["compare"].methods
+
+
+def test_the_shipped_sweeps_validate_and_plan(plans):
+    needed = "iprm-alpha bss-alpha bss-beta bss-pace lfa-alpha lfa-tau igm-rho igm-tau compare igm-search quickstart"
+    assert set(needed.split()) <= set(plans)
+    for name, found in plans.items():
+        assert all(study.configurations or study.space for study in found.studies), name
+
+
+def test_the_shipped_grids_are_those_of_the_papers(shipped):
+    grids = {sweep.name: sweep.vary for sweep in shipped}
+    assert grids["iprm-alpha"]["alpha"].values == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    assert grids["bss-alpha"]["alpha"].values == grids["bss-beta"]["beta"].values == [0.1, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert grids["igm-tau"]["tau"].values == [0.001, 0.4, 1.3, 20, 100]
+    assert grids["igm-rho"]["rho"].values == [1e-15, 1e-10, 1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 0.05, 0.2]
+    (points,) = (sweep.points for sweep in shipped if sweep.name == "lfa-alpha")
+    assert [p["alpha"] for p in points if p["strategy"] == "constant"] == [0, 0.5, 1]
+    assert [p["alpha"] for p in points if p["strategy"] == "stepwise"] == [0, 1, 0.05, 0.95]
+
+
+def test_the_shipped_comparison_carries_all_references(plans):
+    found = plans["compare"]
+    labels = list(dict.fromkeys(study.label for study in found.studies))
+    assert labels[:3] == ["joint", "joint + unimodal losses", "ensemble"]
+    unimodal = [(r.label, r.dataset, r.values["modality"]) for r in found.references]
+    assert unimodal == [
+        ("best unimodal", *each)
+        for each in (("digits", "left"), ("digits", "profile"), ("mfeat", "fou"), ("mfeat", "mor"))
+    ]

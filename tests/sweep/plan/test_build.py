@@ -11,16 +11,11 @@ from torchvision.models import resnet18
 import data
 import methods
 from data.base import DataError
-from sweep.config import ConfigError, Problem, load
-from sweep.plan.build import plan
+from sweep.config import ConfigError, Problem
 from sweep.plan.check_data import DataChecks
-from sweep.plan.validate import validate
 from sweep.runs.identity import configuration_hash, run_hash, source_digest
 
 pytest_plugins = ["support.sweep_files"]
-
-
-SHIPPED = Path(__file__).resolve().parents[3] / "sweeps.yaml"
 
 
 def values(study):
@@ -281,38 +276,6 @@ def test_fingerprints_are_taken_once(made, monkeypatch):
         "references=false",
     )
     assert calls == [0.0, 1.0]
-
-
-def test_the_shipped_sweeps_validate_and_plan():
-    embedded = (sweep for sweep in validate(SHIPPED) if not any(data.get(name).paths for name in sweep.datasets))
-    plans = {sweep.name: plan(sweep) for sweep in embedded}
-    needed = "iprm-alpha bss-alpha bss-beta bss-pace lfa-alpha lfa-tau igm-rho igm-tau compare igm-search quickstart"
-    assert set(needed.split()) <= set(plans)
-    for name, found in plans.items():
-        assert all(study.configurations or study.space for study in found.studies), name
-
-
-def test_the_shipped_grids_are_those_of_the_papers():
-    wanted = ["iprm-alpha", "bss-alpha", "bss-beta", "igm-tau", "igm-rho"]
-    grids = {sweep.name: sweep.vary for sweep in load(SHIPPED, wanted)}
-    assert grids["iprm-alpha"]["alpha"].values == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
-    assert grids["bss-alpha"]["alpha"].values == grids["bss-beta"]["beta"].values == [0.1, 0.2, 0.4, 0.6, 0.8, 1.0]
-    assert grids["igm-tau"]["tau"].values == [0.001, 0.4, 1.3, 20, 100]
-    assert grids["igm-rho"]["rho"].values == [1e-15, 1e-10, 1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 0.05, 0.2]
-    points = load(SHIPPED, ["lfa-alpha"])[0].points
-    assert [p["alpha"] for p in points if p["strategy"] == "constant"] == [0, 0.5, 1]
-    assert [p["alpha"] for p in points if p["strategy"] == "stepwise"] == [0, 1, 0.05, 0.95]
-
-
-def test_the_shipped_comparison_carries_all_references():
-    found = plan(load(SHIPPED, ["compare"])[0])
-    labels = list(dict.fromkeys(study.label for study in found.studies))
-    assert labels[:3] == ["joint", "joint + unimodal losses", "ensemble"]
-    unimodal = [(r.label, r.dataset, r.values["modality"]) for r in found.references]
-    assert unimodal == [
-        ("best unimodal", *each)
-        for each in (("digits", "left"), ("digits", "profile"), ("mfeat", "fou"), ("mfeat", "mor"))
-    ]
 
 
 # Conditions -------------------------------------------------------------------------------------------------------
