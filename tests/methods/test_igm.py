@@ -369,6 +369,7 @@ def test_layers_without_a_partner_of_equal_shape_stay_unmodified() -> None:
     [
         (nn.Conv2d(2, 3, 3, padding=1), (1, 1)),
         (nn.Conv2d(2, 3, 3, padding="same"), (1, 1)),
+        (nn.Conv2d(2, 3, (5, 7), padding="same"), (2, 3)),
         (nn.Conv2d(2, 3, 4, padding="valid"), (0, 0)),
         (nn.Conv2d(2, 3, 4, padding="same"), None),
         (nn.Conv2d(2, 4, 3, groups=2), None),

@@ -74,5 +74,12 @@ def test_refuses_a_missing_or_unknown_modality_naming_those_there_are(modality):
         Unimodal.check(UnimodalHyperparameters(modality=modality), ("audio", "video"))
 
 
+def test_refuses_what_every_method_does():
+    with pytest.raises(MethodError, match="no modality may be called 'multi'"):
+        Unimodal.check(UnimodalHyperparameters(modality="video"), (MULTI, "video"))
+    with pytest.raises(MethodError, match="at least 1 modalities"):
+        Unimodal.check(UnimodalHyperparameters(modality="video"), ())
+
+
 def test_the_page_says_what_is_declared() -> None:
     assert_page_says_what_is_declared("unimodal")
