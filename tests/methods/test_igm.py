@@ -728,6 +728,16 @@ def test_the_covariance_pass_leaves_everything_as_it_was() -> None:
     }  # fmt: skip
 
 
+def test_covariances_are_of_inputs_however_few_the_outputs_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session({"rho": 0.05})
+    session.epoch(1)
+    found = session.method.covariance_pass("rgb", session.context)
+    weight = session.method.weight
+    monkeypatch.setattr(session.method, "weight", lambda modality, path: weight(modality, path)[:1])
+    for path, cov in session.method.covariance_pass("rgb", session.context).items():
+        torch.testing.assert_close(cov, found[path])
+
+
 def test_covariances_start_anew_or_accumulate_and_may_see_few_batches() -> None:
     base = {"rho": 0.05, "out_iters": 2, "cov_batch_size": 4}
     fresh, summed = Session(base), Session({**base, "cov_accumulate": True})

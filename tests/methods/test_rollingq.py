@@ -151,7 +151,10 @@ def test_the_query_is_turned_towards_the_anchor_of_all_training_samples() -> Non
     epoch(method, context)
     everything = toy_dataset().train.gather(torch.arange(45))
     query, keys = measured(method, everything)
+    modes = list[bool]()
+    method.encoders["audio"].register_forward_hook(lambda encoder, *_: modes.append(encoder.training))
     told = method.measured(context)
+    assert (set(modes), method.training) == ({False}, True)
     torch.testing.assert_close(told[0], query)
     for found, expected in zip(told[1], keys, strict=True):
         torch.testing.assert_close(found, expected)
