@@ -71,11 +71,10 @@ def received_worker(asking: socket.socket) -> tuple[Worker, list[int]]:
     """Return, in the server, who is asked for, and the descriptors of its input and outputs. Raises OSError; ValueError
     where that ends too early."""
     _, descriptors, _, _ = socket.recv_fds(asking, 1, 3)
-    with asking.makefile("rb") as file:
-        said = file.read()
     try:
-        return Worker(**json.loads(said)), descriptors
-    except ValueError:
+        with asking.makefile("rb") as file:
+            return Worker(**json.load(file)), descriptors
+    except (OSError, ValueError):
         for descriptor in descriptors:
             os.close(descriptor)
         raise

@@ -51,7 +51,7 @@ class Odd(Joint):
         if self.hyperparameters.trouble == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.hyperparameters.trouble == "orphan":
-            os.kill(os.getppid(), signal.SIGKILL)  # of a worker of Ray that is the node, and so its whole cluster
+            os.kill(int(os.environ["RAY_RAYLET_PID"]), signal.SIGKILL)  # the node, and so its whole cluster
             time.sleep(3600)
         if self.hyperparameters.trouble == "hang":
             time.sleep(3600)

@@ -35,21 +35,22 @@ FORK_SAFE_THREADS = frozenset({"jemalloc_bg_thd"})
 
 def start_fork_server(
     path: Path,
-    environment: Mapping[str, str],
+    variables: Mapping[str, str],
     log: BinaryIO,
     early: Sequence[str] = EARLY,
     late: Sequence[str] = LATE,
 ) -> subprocess.Popen[bytes]:
-    """Start a server that can be asked at ``path`` from now on. It imports the modules of ``early`` in ``environment``,
-    which its workers must have, too, and those of ``late`` in what the first of them has beside. Raises OSError."""
+    """Start a server that can be asked at ``path`` from now on. It imports the modules of ``early`` in this process's
+    environment with ``variables``, which its workers must have, too, and those of ``late`` in that of the first one.
+    Raises OSError."""
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
         listening.listen(64)
         number = listening.fileno()
         return subprocess.Popen(
             # -P: modules are not looked for beside this file.
-            [sys.executable, "-P", __file__, str(number), ",".join(early), ",".join(late)],
-            env=dict(environment),
+            [sys.executable, "-P", __file__, str(number), *map(",".join, (variables, early, late))],
+            env=os.environ | variables,
             pass_fds=[number],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -59,11 +60,11 @@ def start_fork_server(
 
 
 class ForkServer:
-    """Forks this process for each that asks at a listening socket; late: see :func:`start_fork_server`."""
+    """Forks this process for each that asks at a listening socket; variables, late: see :func:`start_fork_server`."""
 
-    def __init__(self, listening: socket.socket, late: Sequence[str]) -> None:
+    def __init__(self, listening: socket.socket, variables: Mapping[str, str], late: Sequence[str]) -> None:
         self._listening, self._late = listening, late
-        self._environment = dict(os.environ)
+        self._environment = dict(variables)
         self._can_fork: bool | None = None
 
     def next_worker(self) -> Worker:
@@ -167,9 +168,10 @@ def _become(worker: Worker, descriptors: Sequence[int], asking: socket.socket) -
         sys.modules["numpy"].random.seed()
 
 
-def main(number: int, early: Sequence[str], late: Sequence[str]) -> None:
-    """Import modules, and serve at the listening socket of a number; in a worker, run its file."""
-    server = ForkServer(socket.socket(fileno=number), late)
+def main(number: int, variables: Sequence[str], early: Sequence[str], late: Sequence[str]) -> None:
+    """Import modules, and serve at the listening socket of a number; in a worker, run its file. variables: the names of
+    those that workers must have as this process has them."""
+    server = ForkServer(socket.socket(fileno=number), {name: os.environ[name] for name in variables}, late)
     import_all(early)
     worker = server.next_worker()
     sys.argv = worker.command
@@ -178,4 +180,4 @@ def main(number: int, early: Sequence[str], late: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), *(names.split(",") for names in sys.argv[2:]))
+    main(int(sys.argv[1]), *([*filter(None, names.split(","))] for names in sys.argv[2:]))

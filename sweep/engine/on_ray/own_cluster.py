@@ -71,7 +71,7 @@ class OwnCluster:
         self.folder.mkdir()
         path = self.folder / "fork_server"
         with path.with_suffix(".log").open("wb") as log:
-            self._fork_server = start_fork_server(path, os.environ | variables, log)
+            self._fork_server = start_fork_server(path, variables, log)
         os.environ[worker_start.VARIABLE] = str(path)
 
     def close(self) -> None:

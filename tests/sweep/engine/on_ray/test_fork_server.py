@@ -56,16 +56,17 @@ class Server:
         for name, text in (("early_one", EARLY), ("late_one", LATE), ("worker", WORKER)):
             (folder / f"{name}.py").write_text(text)
         path = os.pathsep.join([str(folder), *filter(None, sys.path)])
-        self.environment = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+        variables = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        self.environment = {**os.environ, **variables, VARIABLE: str(self.path)}
         with (folder / "log").open("wb") as log:
-            self.process = start_fork_server(self.path, self.environment, log, ["early_one"], ["late_one"])
+            self.process = start_fork_server(self.path, variables, log, ["early_one"], ["late_one"])
 
     def ask(self, said: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
         """Start what becomes a worker, or has one forked, with variables beside the server's own."""
         words = [str(self.folder / "worker.py"), "--one", "a b", CONTEXT + json.dumps({"env_vars": variables})]
         return subprocess.run(
             [sys.executable, str(START), *words],
-            env={**self.environment, VARIABLE: str(self.path)},
+            env=self.environment,
             input=said,
             cwd=self.folder,
             text=True,
@@ -172,12 +173,12 @@ def test_a_process_that_uses_a_gpu_is_not_forked(monkeypatch: pytest.MonkeyPatch
 
 def test_a_process_that_would_lack_something_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = list[str]()
-    monkeypatch.setattr(os, "environ", {"A": "1"})
+    monkeypatch.setattr(os, "environ", {})
     monkeypatch.setattr(fork_server, "import_all", lambda modules: looks.append(",".join(modules)))
     monkeypatch.setattr(fork_server, "lacks_nothing_when_forked", lambda: bool(looks.append("threads")))
     before = signal.getsignal(signal.SIGCHLD)
     try:
-        found = ForkServer(socket.socket(), ["late"])
+        found = ForkServer(socket.socket(), {"A": "1"}, ["late"])
         assert not found._is_ready(Worker([], {"B": "1"}, "/"))
         assert looks == []
         for _ in range(2):

@@ -140,12 +140,12 @@ def test_the_fork_server_of_a_cluster_has_what_its_workers_have_and_ends_with_it
     above: Path, monkeypatch: pytest.MonkeyPatch, platform: str
 ) -> None:
     started, made = list[tuple[Path, dict[str, str], str]](), subprocess.Popen(["sleep", "300"])
-    monkeypatch.setattr(os, "environ", {"RAY_TMPDIR": str(above), "OMP_NUM_THREADS": "8"})
+    monkeypatch.setattr(os, "environ", {"RAY_TMPDIR": str(above)})
     monkeypatch.setattr(sys, "platform", platform)
 
-    def start(path: Path, environment: dict[str, str], log: BinaryIO) -> subprocess.Popen[bytes]:
+    def start(path: Path, variables: dict[str, str], log: BinaryIO) -> subprocess.Popen[bytes]:
         log.write(b"trouble")
-        started.append((path, environment, log.name))
+        started.append((path, variables, log.name))
         return made
 
     monkeypatch.setattr(own_cluster, "start_fork_server", start)
@@ -155,7 +155,7 @@ def test_the_fork_server_of_a_cluster_has_what_its_workers_have_and_ends_with_it
     cluster.start_fork_server({"OMP_NUM_THREADS": "1"})
     if platform == "linux":
         path = cluster.folder / "fork_server"
-        assert started == [(path, before | {"OMP_NUM_THREADS": "1"}, f"{path}.log")]
+        assert started == [(path, {"OMP_NUM_THREADS": "1"}, f"{path}.log")]
         assert (cluster.folder / "fork_server.log").read_bytes() == b"trouble"
         assert os.environ == before | {worker_start.VARIABLE: str(path)}
     else:

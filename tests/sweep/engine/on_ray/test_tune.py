@@ -124,6 +124,7 @@ def test_a_disk_that_is_full_for_the_workers_stops_the_sweep_with_one_message(de
     desk.write(s=SWEEP | {"hyperparameters": {"pause": 0.2}, "epochs": 15})
     process = desk.start("run", "s", "--no-report")
     begun(desk, process)
+    assert any("fork_server.py" in " ".join(child.parent().cmdline()) for child in descendants(process.pid))
     for child in descendants(process.pid):
         if "ray::" in " ".join(child.cmdline()):
             resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (4096, 4096))
