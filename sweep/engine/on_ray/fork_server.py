@@ -155,6 +155,9 @@ def _fork_draws() -> bytes:
 def _become(worker: Worker, descriptors: Sequence[int], asking: socket.socket) -> None:
     """Make this process, just forked, the worker; end it where who asked does not wait any more."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # As Ray starts one: of what has died it ends the whole group, and a terminal interrupts the driver alone.
+    os.setpgid(0, 0)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         asking.sendall(PROCESS.pack(os.getpid()))
     except OSError:

@@ -37,10 +37,11 @@ class Actor:
 """
 
 WORKER = """
-import early_one, json, late_one, numpy, os, sys
+import early_one, json, late_one, numpy, os, signal, sys
 from ray import ObjectID
 print(json.dumps({
     "name": __name__, "words": sys.argv, "path": sys.path[0], "folder": os.getcwd(), "said": sys.stdin.read(),
+    "group": os.getpgid(0), "blocked": [*signal.pthread_sigmask(signal.SIG_BLOCK, [])],
     "more": os.environ.get("MORE"), "seen": [early_one.SEEN, late_one.SEEN], "parent": os.getppid(), "own": os.getpid(),
     "draws": [ObjectID.from_random().hex(), numpy.random.random()],
 }))
@@ -94,6 +95,9 @@ def test_a_worker_is_what_the_command_would_be_and_draws_what_no_other_does(serv
     assert (server.folder / "log").read_bytes() == b""
     assert one["parent"] == other["parent"] == server.process.pid
     assert one["own"] != other["own"]
+    # Ray ends the group of one that has died.
+    assert [one["group"], other["group"]] == [one["own"], other["own"]]
+    assert one["blocked"] == [signal.SIGINT]
     assert one["name"] == "__main__"
     assert one["words"] == [str(server.folder / "worker.py"), "--one", "a b"]
     assert one["path"] == one["folder"] == str(server.folder)
