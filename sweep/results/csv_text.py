@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +11,15 @@ from sweep.runs.shown_text import for_spreadsheet
 if TYPE_CHECKING:
     import pandas as pd
 
-_QUOTED = re.compile('[",\r\n]')
-
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write a frame as CSV, without its index. What is missing is empty; see :func:`for_spreadsheet`."""
-    columns = [[_cell(name), *_cells(frame[name])] for name in frame]
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(f"{','.join(row)}\n" for row in zip(*columns, strict=True))
+    columns = [[_text(name), *_texts(frame[name])] for name in frame]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(zip(*columns, strict=True))
 
 
-def _cells(values: pd.Series) -> list[str]:
+def _texts(values: pd.Series) -> list[str]:
     """Write the values of a column, each distinct one once: most are those of thousands of runs."""
     import numpy as np
     import pandas as pd
@@ -34,10 +32,9 @@ def _cells(values: pd.Series) -> list[str]:
         texts = np.where(np.isnan(found), "", found.astype(str)).tolist()
     else:
         place, distinct = pd.factorize(values)
-        texts = [_cell(value) for value in distinct.tolist()]
+        texts = [_text(value) for value in distinct.tolist()]
     return np.array([*texts, ""], object)[place].tolist()  # the place of what is missing is -1
 
 
-def _cell(value: Any) -> str:
-    text = for_spreadsheet(value) if isinstance(value, str) else str(value)
-    return f'"{text.replace(chr(34), 2 * chr(34))}"' if _QUOTED.search(text) else text
+def _text(value: Any) -> str:
+    return for_spreadsheet(value) if isinstance(value, str) else str(value)

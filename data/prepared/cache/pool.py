@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,9 +21,10 @@ from data.prepared.cache.decoding import Advance, Runner, run_here
 from data.prepared.cache.preparation import Shard
 from data.prepared.cache.records import Marker
 
-START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+START = "forkserver" if sys.platform == "linux" else "spawn"
+"""Elsewhere libraries that torch is built on may not be forked."""
 IMPORTED = ["data.prepared"]
-"""What one process imports, torch with it, where all those that decode can begin with its imports."""
+"""What one process imports, torch with it, where all those that decode begin with its imports."""
 AHEAD = 2
 """Shards that each process has before it."""
 
