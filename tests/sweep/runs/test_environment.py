@@ -17,7 +17,7 @@ import pytest
 from support.small_runs import make_run
 
 import models
-from sweep.runs import environment
+from sweep.runs import code_texts, environment
 from sweep.runs.environment import (
     CODE_VARIABLE,
     ROOT,
@@ -140,12 +140,10 @@ def test_a_package_of_another_folder_is_refused_with_that_folder(
 
 def rewrite(monkeypatch: pytest.MonkeyPatch, file: str) -> None:
     """Have a file of the four packages say something else from now on, as an editor would."""
-    read = Path.read_text
-
-    def rewritten(self: Path, *options: Any, **more: Any) -> str:
-        return read(self, *options, **more) + ("\n# edited\n" if self == ROOT / file else "")
-
-    monkeypatch.setattr(Path, "read_text", rewritten)
+    read = code_texts._text
+    monkeypatch.setattr(
+        code_texts, "_text", lambda path: read(path) + ("\n# edited\n" if path == str(ROOT / file) else "")
+    )
 
 
 @pytest.fixture
