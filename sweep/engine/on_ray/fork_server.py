@@ -8,7 +8,6 @@ imported in the environment of the first worker."""
 
 from __future__ import annotations
 
-import gc
 import os
 import runpy
 import signal
@@ -21,6 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from sweep.engine.first_imports import without_collection
 from sweep.engine.worker_start import PATIENCE, PROCESS, Worker, received_worker
 
 EARLY = ("sweep.runs.train",)
@@ -102,9 +102,9 @@ class ForkServer:
 
 def import_all(modules: Sequence[str]) -> None:
     """Import modules, and leave nothing that collecting garbage would write to, and so copy in each fork."""
-    for module in modules:
-        import_module(module)
-    gc.freeze()
+    with without_collection():
+        for module in modules:
+            import_module(module)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -193,8 +194,9 @@ def test_a_process_that_would_lack_something_is_asked_once(monkeypatch: pytest.M
 
 
 def test_what_is_imported_is_left_to_no_collection_of_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
-    done = list[str]()
-    monkeypatch.setattr(fork_server, "import_module", done.append)
-    monkeypatch.setattr(fork_server.gc, "freeze", lambda: done.append("freeze"))
+    done = list[tuple[str, bool]]()
+    monkeypatch.setattr(fork_server, "import_module", lambda module: done.append((module, gc.isenabled())))
+    monkeypatch.setattr(gc, "freeze", lambda: done.append(("freeze", gc.isenabled())))
     import_all(["a", "b"])
-    assert done == ["a", "b", "freeze"]
+    assert done == [("a", False), ("b", False), ("freeze", False)]
+    assert gc.isenabled()
