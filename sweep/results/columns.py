@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shlex
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ TEST_SAMPLES = "test_samples"
 
 FOLDERS = "env.folders."
 """What the columns begin with that tell the code of data/, methods/, models/ and sweep/ outside every identity."""
+
+_SEED = re.compile(rb'"seed": ?\d+(?=[,\s}])')
 
 RUN_FILES = ("config.json", "environment.json", "final.json", "test.json")
 EPOCH_FILE = "metrics.jsonl"
@@ -280,15 +283,15 @@ def _end_columns(final: Mapping[str, Any], run: Path) -> dict[str, Any]:
 
 def _config_columns(content: bytes | None, folder: str, known: dict[bytes, dict[str, Any]]) -> dict[str, Any]:
     """Collect the columns of a configuration. ``known`` are those met so far, by all but the seed, which has none."""
-    start, _, rest = (content or b"").rpartition(b'"seed":')
-    shared = start + rest.lstrip(b" 0123456789")
-    if start and shared in known:
+    # Where a hyperparameter or an option is called seed, too, nothing is shared.
+    shared = _SEED.sub(b"", content) if content and len(_SEED.findall(content)) == 1 else content
+    if shared is not None and shared in known:
         return known[shared]
     config = _parse_json(content, folder, "config.json")
     columns = {name: config[name] for name in CONFIG if name in config}
     for section, prefix in SECTIONS.items():
         columns |= {prefix + name: table_value(value) for name, value in config.get(section, {}).items()}
-    if columns:
+    if columns and shared is not None:
         known[shared] = columns
     return columns
 

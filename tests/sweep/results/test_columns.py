@@ -52,6 +52,22 @@ def test_seeds_share_the_columns_of_their_configuration_and_nothing_else_does(re
     assert frame[["hp.alpha", "hp.seed", "epochs"]].to_numpy().tolist() == [[0.1, 7, 3], [0.1, 7, 3], [0.2, 7, 3]]
 
 
+def test_of_two_seeds_in_a_configuration_both_count_wherever_they_stand(results: Results) -> None:
+    for own in (7, 8):
+        path = results.run("one", "iprm", 0, values={"seed": own}, hyperparameters={"seed": own}) / "config.json"
+        config = json.loads(path.read_text())
+        path.write_text(json.dumps({"seed": config.pop("seed"), **config}))
+    assert load(results.path / "one")["hp.seed"].tolist() == [7, 8]
+
+
+def test_a_seed_that_cannot_be_read_is_not_taken_for_another(results: Results) -> None:
+    results.run("one", "iprm", 0)
+    path = results.run("one", "iprm", 1) / "config.json"
+    path.write_text(re.sub('("seed": ?)1', r"\1 ", path.read_text()))
+    with pytest.warns(UserWarning, match=r"config\.json cannot be read"):
+        load(results.path / "one")
+
+
 @pytest.mark.parametrize("content", ["", '{"packages": 5}', "[1]", '{"command": [1]}'])
 def test_an_environment_that_cannot_be_read_costs_its_columns_alone(results: Results, content: str) -> None:
     folder = results.run("one", "joint", 0)
