@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from markupsafe import Markup
 
 from sweep.runs.shown_text import for_plotly
 
+Plot = dict[str, Any]
+"""A figure of Plotly as it stands in a page: its ``data``, a list of traces, and its ``layout``."""
 MOST_LISTED = 200
 """Rows of a table that lists single runs."""
 
@@ -47,13 +50,23 @@ class Section:
     blocks: list[Block]
 
 
-def plot_html(figure: Any) -> Markup:
-    """Turn a Plotly figure into a part of the page, which holds Plotly once. Names, labels and categories are shown as
-    they are: Plotly would read tags in them."""
+def plot_html(plot: Plot) -> Markup:
+    """Turn a plot into a part of the page, which holds Plotly once. Names, labels and categories are shown as they are:
+    Plotly would read tags in them."""
     from plotly.io import to_html
 
-    drawn, config = _without_tags(figure.to_plotly_json()), {"displaylogo": False, "responsive": True}
+    shown, config = _without_tags(plot), {"displaylogo": False, "responsive": True}
+    drawn = {"data": shown["data"], "layout": {**shown["layout"], "template": _template()}}
     return Markup(to_html(drawn, config=config, include_plotlyjs=False, full_html=False, validate=False))
+
+
+@cache
+def _template() -> dict[str, Any]:
+    """Give the colours and lines of all plots."""
+    from plotly.io import templates
+
+    drawn: dict[str, Any] = templates["plotly_white"].to_plotly_json()
+    return drawn
 
 
 def _without_tags(part: Any, key: str = "") -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sweep.report.blocks import Block
+from sweep.report.blocks import Block, Plot
 
 FOLDER = Path(__file__).resolve().parent.parent / "expected"
 RENEW = "RENEW_EXPECTED"
@@ -36,9 +36,11 @@ def assert_reads_as_before(name: str, blocks: Sequence[Block]) -> None:
     assert_as_before(f"report/{name}", (line for block in blocks for line in describe_block(block)))
 
 
-def assert_plots_as_before(name: str, figure: Any) -> None:
-    """Compare a plot of Plotly with tests/expected/plots/NAME.txt."""
-    drawn = figure.to_plotly_json()
+def assert_plots_as_before(name: str, plot: Plot | str | None) -> None:
+    """Compare a plot with tests/expected/plots/NAME.txt, and let Plotly refuse what it does not know."""
+    import plotly.graph_objects as go
+
+    drawn = go.Figure(plot).to_plotly_json()
     drawn["layout"].pop("template", None)
     lines = [f"trace {n}: {line}" for n, trace in enumerate(drawn["data"], start=1) for line in _entries(trace)]
     assert_as_before(f"plots/{name}", [*lines, *(f"layout: {line}" for line in _entries(drawn["layout"]))])

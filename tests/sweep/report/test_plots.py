@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 from support.kept_texts import assert_plots_as_before
 from support.optuna_studies import random_search
@@ -36,7 +37,7 @@ def test_a_pruned_value_is_marked_on_the_curve(tmp_path: Path) -> None:
             status = "pruned" if alpha == 0.3 else "done"
             results.run("one", "iprm", seed, noisy(seed, 0.9 - alpha, 0.8, 0.5), values={"alpha": alpha}, status=status)
     parts = Parts(load(tmp_path / "one"))
-    plot = curve_plot(parts, parts.grids[0], parts.grids[0].axes[0], "digits")
+    plot = go.Figure(curve_plot(parts, parts.grids[0], parts.grids[0].axes[0], "digits"))
     (mark,) = [
         trace for trace in plot.data if trace.name == "pruned, or no finished run" and trace.visible is not False
     ]
@@ -48,7 +49,7 @@ def test_a_search_is_plotted_with_the_reason_where_importances_say_nothing(tmp_p
     plots = dict(search_plots(found))
     assert list(plots) == ["Optimisation history", "Slices", "Parallel coordinates", "Importances"]
     assert plots["Importances"] == "Importances need 20 finished trials, there are 11: fewer show chance alone."
-    best = next(trace for trace in plots["Optimisation history"].data if trace.name == "best so far")
+    best = next(trace for trace in go.Figure(plots["Optimisation history"]).data if trace.name == "best so far")
     assert list(best.y) == sorted(best.y)
 
 
@@ -70,14 +71,13 @@ def test_the_axis_of_a_plot_is_logarithmic_where_the_grid_is(
         results.run("one", "iprm", 0, noisy(0, 0.5, 0.8, 0.5), values={"alpha": value})
     parts = Parts(load(tmp_path / "one"))
     plot = curve_plot(parts, parts.grids[0], parts.grids[0].axes[0], "digits")
-    assert plot.layout.xaxis.type == scale
+    assert plot["layout"]["xaxis"]["type"] == scale
 
 
 def test_names_and_categories_are_shown_without_their_tags_being_read() -> None:
-    import plotly.graph_objects as go
-
-    bars = go.Scatter(x=["<b>a</b>", "b"], y=[1.0, 2.0], name="<a href='x'>n</a>", hovertemplate="%{x}<extra></extra>")
-    page = plot_html(go.Figure(bars, {"xaxis": {"title": {"text": "<i>t</i>"}}}))
+    hover = "%{x}<extra></extra>"
+    bars = {"type": "scatter", "x": ["<b>a</b>", "b"], "name": "<a href='x'>n</a>", "hovertemplate": hover}
+    page = plot_html({"data": [bars], "layout": {"xaxis": {"title": {"text": "<i>t</i>"}}}})
     written = page.encode().decode("unicode_escape")
     for text in ("&lt;b&gt;a&lt;/b&gt;", "&lt;a href='x'&gt;n", "&lt;i&gt;t", "%{x}<extra>"):
         assert text in written
@@ -122,9 +122,9 @@ def test_of_many_configurations_the_best_are_plotted_each_in_a_colour_of_its_own
     results.sweep("one")
     for number in range(count):
         results.run("one", "iprm", 0, {"multi": 0.5 + number / 100}, values={"alpha": number}, epochs=1)
-    figure = learning_plot(load(tmp_path / "one"), load(tmp_path / "one", "epoch"))
-    assert figure is not None
-    lines = [trace for trace in figure.data if trace.visible is not False]
+    plot = learning_plot(load(tmp_path / "one"), load(tmp_path / "one", "epoch"))
+    assert plot is not None
+    lines = [trace for trace in go.Figure(plot).data if trace.visible is not False]
     names = [f"iprm: alpha={number}" for number in range(count)]
     assert [line.name for line in lines] == names[-MOST_LINES:]
     assert len({line.line.color for line in lines}) == len(lines)

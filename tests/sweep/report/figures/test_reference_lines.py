@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import plotly.graph_objects as go
 import pytest
 from support.synthetic_results import Results, noisy
 
@@ -48,7 +49,7 @@ def test_a_reference_that_varies_the_axis_is_drawn_as_a_curve(tmp_path: Path) ->
     (drawn,) = [each for each in upper.get_lines() if each.get_label() == "joint (n = 1)"]
     assert list(drawn.get_xdata()) == [0.1, 0.2]
     assert drawn.get_ydata() == pytest.approx([70, 80])
-    plot = curve_plot(parts, grid, grid.axes[0], "digits")
+    plot = go.Figure(curve_plot(parts, grid, grid.axes[0], "digits"))
     (trace,) = [each for each in plot.data if each.name == "joint (n = 1)" and each.visible is True]
     assert (list(trace.x), list(trace.y)) == ([0.1, 0.2], pytest.approx([70, 80]))
 
