@@ -23,6 +23,11 @@ CHOICE = "chosen on each split"
 REBALANCE_NOTHING = ("joint", "unimodal", "ensemble")
 """Methods that are baselines."""
 
+UNIMODAL_LOSS, ONE_MODALITY = "hp.unimodal_loss_weight", "hp.modality"
+"""What references of one method are told apart by."""
+SETTINGS = ("hp.", "train.", "encoder.", "env.")
+"""Prefixes of the columns that say how a run was configured and where it was trained."""
+
 METRIC_NAMES = {"accuracy": "accuracy", "map": "MAP", "macro_f1": "macro-F1"}
 
 
@@ -67,15 +72,25 @@ class Grid:
 
 class Parts:
     """The parts of one sweep's runs; those that a sweep does not have are empty. What corrupts the data is no axis:
-    each severity counts as a dataset of its own."""
+    each severity counts as a dataset of its own.
+
+    ``runs`` has every column. The parts have what is varied, measured and compared, but not the SETTINGS: these are
+    most of the columns, and each selection of rows would copy them. ``with_settings`` gives them back."""
 
     def __init__(self, runs: pd.DataFrame) -> None:
         self.runs = runs = at_each_severity(runs)
+        self._settings = [c for c in columns_of(runs, *SETTINGS) if c not in (UNIMODAL_LOSS, ONE_MODALITY)]
+        runs = runs.drop(columns=self._settings)
         self.swept = runs[runs["role"].eq("sweep")]
         self.references = runs[runs["role"].eq("reference")]
         self.reports = runs[runs["role"].eq("report")]
         self.searched = self.swept[self.swept["number"].notna()]
         self.planned = self.swept[self.swept["number"].isna()]
+
+    def with_settings(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Give rows of a part with the columns that parts lack."""
+        alike = self.runs.loc[self.runs["hash"].isin(rows["hash"]), ["hash", *self._settings]]
+        return rows.join(alike.drop_duplicates("hash").set_index("hash"), on="hash")
 
     @cached_property
     def grids(self) -> list[Grid]:
@@ -112,8 +127,8 @@ class Parts:
         They are of one configuration a dataset: of a searched baseline the chosen one."""
         for rows in (self.references, self.planned, self.searched):
             plain = rows[rows["method"].eq("joint")]
-            if "hp.unimodal_loss_weight" in plain:
-                plain = plain[plain["hp.unimodal_loss_weight"].fillna(0).eq(0)]
+            if UNIMODAL_LOSS in plain:
+                plain = plain[plain[UNIMODAL_LOSS].fillna(0).eq(0)]
             if len(plain):
                 plain = plain[plain["label"].eq(plain["label"].iloc[0])]
                 kept = pd.concat([rows_of_one_configuration(part) for part in by_split(plain)])

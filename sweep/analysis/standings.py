@@ -13,6 +13,7 @@ from sweep.analysis.many_to_one import least_p
 from sweep.analysis.parts import (
     CHOICE,
     REBALANCE_NOTHING,
+    UNIMODAL_LOSS,
     Parts,
     by_split,
     modalities,
@@ -122,13 +123,13 @@ def representatives(parts: Parts) -> Iterator[pd.DataFrame]:
 def _line(rows: pd.DataFrame, parts: Parts) -> dict[str, Any]:
     first = rows.iloc[0]
     alike = parts.runs["label"].eq(first["label"]) & parts.runs["dataset"].eq(first["dataset"])
-    studied = parts.runs[alike & ~parts.runs["role"].eq("report")]
+    studied = parts.runs.loc[alike & ~parts.runs["role"].eq("report"), "configuration"]
     return {
         "label": first["label"],
         "dataset": first["dataset"],
         "point": first["point"],
         "baseline": first["method"] in REBALANCE_NOTHING,
-        "of": int(studied["configuration"].nunique()),
+        "of": int(studied.nunique()),
         "fresh": first["role"] == "report",
         "n": int(rows.loc[rows["status"].eq("done"), "hash"].nunique()),
         "seeds": int(rows["hash"].nunique()),
@@ -198,9 +199,9 @@ def _plain(runs: pd.DataFrame, parts: Parts) -> pd.DataFrame:
 
 def _with_unimodal_losses(runs: pd.DataFrame) -> pd.DataFrame:
     """Select the runs of joint training with unimodal losses."""
-    if "hp.unimodal_loss_weight" not in runs:
+    if UNIMODAL_LOSS not in runs:
         return runs.iloc[:0]
-    return _of_first_label(runs[runs["method"].eq("joint") & runs["hp.unimodal_loss_weight"].fillna(0).gt(0)])
+    return _of_first_label(runs[runs["method"].eq("joint") & runs[UNIMODAL_LOSS].fillna(0).gt(0)])
 
 
 def _of_first_label(runs: pd.DataFrame) -> pd.DataFrame:

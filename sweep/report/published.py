@@ -131,7 +131,8 @@ def _representative_runs(parts: Parts) -> dict[tuple[str, ...], dict[Any, Any]]:
     rows = pd.concat([*map(rows_of_one_configuration, references), parts.points, *variants, best])
     found = rows.drop_duplicates(["role", "label", "dataset", "configuration"])
     searched = found["role"].eq("reference") & found["number"].notna()
-    return {(r["role"], r["label"], r["dataset"], r["configuration"]): r for r in found[~searched].to_dict("records")}
+    kept = parts.with_settings(found[~searched])
+    return {(r["role"], r["label"], r["dataset"], r["configuration"]): r for r in kept.to_dict("records")}
 
 
 def _hyperparameters(row: dict[Any, Any]) -> dict[str, Any]:
@@ -146,8 +147,8 @@ def _encoders(row: dict[Any, Any]) -> list[str]:
 
 def _own_runs(parts: Parts, row: dict[Any, Any]) -> pd.DataFrame:
     """Select the finished runs of a configuration."""
-    runs = parts.runs
-    mine = runs["configuration"].eq(row["configuration"]) & runs["role"].eq(row["role"]) & runs["status"].eq("done")
+    runs = parts.references if row["role"] == "reference" else parts.swept
+    mine = runs["configuration"].eq(row["configuration"]) & runs["status"].eq("done")
     return runs[mine].drop_duplicates("hash")
 
 

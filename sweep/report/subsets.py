@@ -30,6 +30,8 @@ def shown_rows(parts: Parts) -> pd.DataFrame:
 
 def subset_blocks(parts: Parts) -> list[Block]:
     """Show the accuracy of each configuration with each subset of the modalities; nothing where none is recorded."""
+    if not subset_columns(parts.runs):
+        return []
     rows, blocks = shown_rows(parts), []
     for dataset, part in rows.groupby("dataset", sort=False):
         columns = subset_columns(part)

@@ -193,9 +193,9 @@ def _painters_of_metric(parts: Parts, epochs: pd.DataFrame, metric: str) -> Iter
         for axis in grid.axes:
             stem = f"{prefix}{slug(axis.name)}"
             yield partial(_curve, parts, grid, axis, column, f"{stem}-{slug(metric)}", epochs)
-            if published_curves_over(grid, axis, column):
+            if published_curves_over(parts, grid, axis, column):
                 name = f"{stem}-published-{slug(metric)}"
-                yield partial(lambda *found: [draw_beside(*found)], grid, axis, column, name, scale_axis)
+                yield partial(lambda *found: [draw_beside(*found)], parts, grid, axis, column, name, scale_axis)
         for first, second in itertools.combinations(grid.axes, 2):
             stem = f"{prefix}{slug(first.name)}-{slug(second.name)}-{slug(metric)}"
             yield partial(lambda *found: [draw_heat_map(*found)], parts, grid, (first, second), column, stem)

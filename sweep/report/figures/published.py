@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from sweep.analysis.parts import METRIC_NAMES, Axis, Grid, axis_with_values, metric_label, modalities
+from sweep.analysis.parts import METRIC_NAMES, Axis, Grid, Parts, axis_with_values, metric_label, modalities
 from sweep.analysis.statistics import curve, interval_arms
 from sweep.published import DATASETS, PROTOCOL, Curve, curves_over
 from sweep.published import FUSED as MULTI
@@ -34,18 +34,19 @@ DrawPanel = Callable[[Axes], None]
 DrawAxis = Callable[[Axes, Axis], None]
 
 
-def published_curves_over(grid: Grid, axis: Axis, column: str) -> list[Curve]:
+def published_curves_over(parts: Parts, grid: Grid, axis: Axis, column: str) -> list[Curve]:
     """List the published curves of the grid's method over an axis, in the metric of a column."""
     metric = next(m for m in METRIC_NAMES if column.endswith(m))
-    fixed = {c.removeprefix("hp."): grid.rows[c].iloc[0] for c in columns_of(grid.rows, "hp.")}
+    first = parts.with_settings(grid.rows.head(1))
+    fixed = {c.removeprefix("hp."): first[c].iloc[0] for c in columns_of(first, "hp.")}
     return curves_over(grid.method, axis.name.rpartition(".")[2], metric, fixed)
 
 
-def draw_beside(grid: Grid, axis: Axis, column: str, stem: str, scale: DrawAxis) -> Drawing:
+def draw_beside(parts: Parts, grid: Grid, axis: Axis, column: str, stem: str, scale: DrawAxis) -> Drawing:
     """Draw our and the published curves over one hyperparameter, a panel each; some must have been published.
 
     Where the authors print the modalities too, a second row of panels has them. scale: sets up a panel's x axis."""
-    found = published_curves_over(grid, axis, column)
+    found = published_curves_over(parts, grid, axis, column)
     figures = [list(group) for _, group in groupby(found, key=lambda c: (c.source, c.figure, c.series, c.dataset))]
     rows, streams = grid.through([axis.column]), any(c.modality != MULTI for c in found)
     datasets = list(dict.fromkeys(rows["dataset"]))

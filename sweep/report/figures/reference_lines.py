@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from sweep.analysis.parts import Parts
+from sweep.analysis.parts import ONE_MODALITY, Parts
 from sweep.analysis.statistics import Estimate, curve, estimate_runs
 from sweep.report.figures.style import DASHES
 
@@ -69,7 +69,7 @@ def _name(label: str, rows: pd.DataFrame) -> str:
     """Name a reference, and of unimodal models the modality that is the best (one on each split)."""
     if not rows["method"].eq("unimodal").all():
         return label
-    return f"{label}: {' or '.join(dict.fromkeys(rows['hp.modality']))}"
+    return f"{label}: {' or '.join(dict.fromkeys(rows[ONE_MODALITY]))}"
 
 
 def references_text(lines: Sequence[ReferenceLine]) -> str:

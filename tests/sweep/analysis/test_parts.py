@@ -11,6 +11,7 @@ from support.synthetic_results import Results, alpha_sweep, noisy, references
 
 from sweep.analysis.parts import (
     CHOICE,
+    SETTINGS,
     Axis,
     Parts,
     as_one_choice,
@@ -52,6 +53,17 @@ def test_a_grid_has_the_axis_that_the_method_declares(tmp_path: Path) -> None:
     assert len(parts.points) == 0
     assert list(parts.reference_rows("digits", parts.planned)) == ["joint", "joint + unimodal losses"]
     assert set(parts.baseline["label"]) == {"joint"}
+
+
+def test_parts_have_no_settings_until_they_are_asked_for(tmp_path: Path) -> None:
+    alpha_sweep(tmp_path, range(2))
+    parts = Parts(load(tmp_path / "iprm-alpha"))
+    twice = pd.concat([parts.planned.iloc[[3, 0]], parts.planned.iloc[[0]]])
+    whole = parts.with_settings(twice)
+    settings = [c for c in parts.runs if c.startswith(SETTINGS) and c not in parts.planned]
+    assert {"hp.alpha", "train.lr", "encoder.left", "env.python"} <= {*settings}
+    assert len(parts.planned.columns) + len(settings) == len(parts.runs.columns)
+    pd.testing.assert_frame_equal(whole[parts.runs.columns], parts.runs.loc[twice.index], check_dtype=False)
 
 
 @pytest.mark.parametrize(

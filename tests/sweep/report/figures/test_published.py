@@ -19,11 +19,11 @@ from sweep.results.tables import load
 def test_on_other_data_the_published_curves_have_panels_of_their_own(tmp_path: Path) -> None:
     parts = swept_alpha(tmp_path, "digits")
     (grid,) = parts.grids
-    drawing = draw_beside(grid, grid.axes[0], "test_accuracy", "x", scale_axis)
+    drawing = draw_beside(parts, grid, grid.axes[0], "test_accuracy", "x", scale_axis)
     ours, *theirs = drawing.figure.axes
     assert ours.get_title(loc="left").startswith("ours: digits")
     assert len(theirs) == 5
-    for printed, ax in zip(published_curves_over(grid, grid.axes[0], "test_accuracy"), theirs, strict=True):
+    for printed, ax in zip(published_curves_over(parts, grid, grid.axes[0], "test_accuracy"), theirs, strict=True):
         assert ax.get_title(loc="left").startswith(DATASETS[printed.dataset])
         (line,) = ax.get_lines()
         assert tuple(line.get_ydata()) == printed.values
@@ -40,12 +40,13 @@ def test_a_pruned_value_is_marked_beside_the_published_curve(tmp_path: Path) -> 
     results.sweep("one")
     for alpha in (0.1, 0.2, 0.3):
         results.run("one", "iprm", 0, values={"alpha": alpha}, status="pruned" if alpha == 0.2 else "done")
-    (grid,) = Parts(load(tmp_path / "one")).grids
-    ours = draw_beside(grid, grid.axes[0], "test_accuracy", "x", scale_axis).figure.axes[0]
+    parts = Parts(load(tmp_path / "one"))
+    (grid,) = parts.grids
+    ours = draw_beside(parts, grid, grid.axes[0], "test_accuracy", "x", scale_axis).figure.axes[0]
     (mark,) = [line for line in ours.get_lines() if line.get_label() == "pruned, or no finished run"]
     assert list(mark.get_xdata()) == [0.2]
     with for_paper(3.3):
-        drawing = draw_beside(grid, grid.axes[0], "test_accuracy", "x", scale_axis)
+        drawing = draw_beside(parts, grid, grid.axes[0], "test_accuracy", "x", scale_axis)
         assert_looks_as_before("published-narrow", drawing.figure, drawing.caption)
 
 
@@ -62,9 +63,10 @@ def test_modalities_words_and_plain_joint_training_have_their_places_beside_ours
         for seed in range(2):
             found = {"multi": 0.7 + place / 20 + seed / 50, "left": 0.5}
             results.run("one", "iprm", seed, found, values={"paired": paired}, hyperparameters=own)
-    for grid in Parts(load(tmp_path / "one")).grids:
+    parts = Parts(load(tmp_path / "one"))
+    for grid in parts.grids:
         (axis,) = grid.axes
-        drawing = draw_beside(grid, axis, "test_accuracy", "x", scale_axis)
+        drawing = draw_beside(parts, grid, axis, "test_accuracy", "x", scale_axis)
         assert_looks_as_before(f"published-{grid.label}", drawing.figure, drawing.caption)
 
 
