@@ -37,7 +37,7 @@ import yaml
 
 from benchmarks.kills import COMMON, ROOT, ended, table
 from benchmarks.struck_sweep import PARTS, Struck, lives, said
-from sweep.runs.identity import PACKAGES
+from sweep.runs.module_imports import PACKAGES
 
 SWEEP = COMMON | {"vary": {"alpha": {"grid": [0.1, 0.5, 0.9]}}, "seeds": [0, 1], "resources": {"cpus": 1}}
 STOPPED, BEYOND_LEASE = 20.0, 75.0

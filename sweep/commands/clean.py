@@ -14,9 +14,8 @@ from typing import Literal
 
 from sweep.analysis.parts import by_split, chosen_run
 from sweep.analysis.severities import at_each_severity
-from sweep.commands.console import terminal
+from sweep.commands.console import print_line, terminal
 from sweep.commands.exit_codes import DONE
-from sweep.commands.terminal import print_line
 from sweep.config import ConfigError, load_frozen
 from sweep.results.tables import index_entries, load
 from sweep.runs.code_changes import earlier_runs

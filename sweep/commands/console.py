@@ -43,6 +43,22 @@ def terminal() -> Terminal:
     return Terminal(width=None if sys.stdout is not None and sys.stdout.isatty() else 160)
 
 
+def print_line(text: str, style: str = "") -> None:
+    """Write one line, not wrapped."""
+    terminal().print(text, style=style, soft_wrap=True)
+
+
+def print_mistake(text: str) -> None:
+    """Write in red to standard error."""
+    Terminal(stderr=True).print(text, style="red", soft_wrap=True)
+
+
+def print_interruption() -> None:
+    """Write to standard error how to go on after an interruption."""
+    text = "interrupted; run the same command again to go on"
+    Terminal(stderr=True).print(text, style="yellow", soft_wrap=True)
+
+
 def say_again(said: Said, console: Console) -> None:
     """Print what another console has noted."""
     for each in said:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sweep.commands.console import print_line
 from sweep.commands.exit_codes import DONE
-from sweep.commands.terminal import print_line, pull_sweep
+from sweep.commands.terminal import pull_sweep
 from sweep.inference.export import export_model
 from sweep.runs.open_store import open_store
 

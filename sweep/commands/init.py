@@ -7,8 +7,8 @@ import shlex
 from importlib.resources import files
 from pathlib import Path
 
+from sweep.commands.console import print_line
 from sweep.commands.exit_codes import DONE
-from sweep.commands.terminal import print_line
 from sweep.config import ConfigError
 
 

@@ -38,7 +38,7 @@ exit codes: 0 done, 1 some runs failed, 2 mistake in configuration or command, 3
 
 
 ANSWERED = ("show", "run", "report")
-"""Commands that may have been answered before."""
+"""Commands that can be answered by what is kept beside the index of a sweep."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -166,33 +166,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _exit_code(_parsed_options(arguments))
     output = make_outputs_unfailing()
     print_warnings_as_lines()
-    options = _parsed_options(None)
-    with without_collection():
-        from data.base.allocation import keep_freed_memory
-    keep_freed_memory()
-    code = _exit_code(options)
+    code = _exit_code(_parsed_options(None), is_own_process=True)
     say_what_was_lost(output)
     return code
 
 
-def _exit_code(options: argparse.Namespace) -> int:
-    if options.command in ANSWERED:
-        from sweep.commands.kept_answers import repeat_answers  # without all that the commands import
+def _exit_code(options: argparse.Namespace, is_own_process: bool = False) -> int:
+    from sweep.commands.console import print_interruption, print_mistake
+    from sweep.results.tables import ResultsError
+    from sweep.storage.files import LockedError, StoreError, refusal_text
 
-        if repeat_answers(options):
-            return DONE
-    with without_collection():
-        from data.base import DataError
-        from data.registry import UnusableError
-        from sweep.commands.terminal import print_interruption, print_mistake
-        from sweep.config import ConfigError
-        from sweep.results.tables import ResultsError
-        from sweep.storage.files import LockedError, StoreError, refusal_text
     try:
-        return int(import_module(f"sweep.commands.{options.command}").run_command(options))
-    except (ConfigError, DataError, UnusableError) as mistake:
-        print_mistake(str(mistake))
-        return MISTAKE
+        if options.command in ANSWERED:
+            from sweep.commands.known_answers import answer  # without all that the commands import
+
+            if answer(options):
+                return DONE
+        if is_own_process:
+            with without_collection():
+                from data.base.allocation import keep_freed_memory
+            keep_freed_memory()
+        return _code_of_command(options)
     except LockedError as held:
         print_mistake(str(held))
         return LOCKED
@@ -207,6 +201,19 @@ def _exit_code(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print_interruption()
         return INTERRUPTED
+
+
+def _code_of_command(options: argparse.Namespace) -> int:
+    with without_collection():
+        from data.base import DataError
+        from data.registry import UnusableError
+        from sweep.commands.console import print_mistake
+        from sweep.config import ConfigError
+    try:
+        return int(import_module(f"sweep.commands.{options.command}").run_command(options))
+    except (ConfigError, DataError, UnusableError) as mistake:
+        print_mistake(str(mistake))
+        return MISTAKE
 
 
 def _parsed_options(arguments: Sequence[str] | None) -> argparse.Namespace:

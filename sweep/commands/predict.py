@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sweep.commands.console import print_line
 from sweep.commands.exit_codes import DONE
-from sweep.commands.terminal import names_and_overrides, print_line, settings
+from sweep.commands.terminal import names_and_overrides, settings
 from sweep.inference.model import ModelError, load_model
 from sweep.inference.predict import prediction_table, read_arrays, read_split
 from sweep.results.csv_text import write_csv

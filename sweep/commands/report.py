@@ -16,9 +16,10 @@ from sweep.analysis.completeness import COMPLETE, frozen_sweep, left_out_configu
 from sweep.analysis.conclusions import name_with_role
 from sweep.analysis.parts import Parts, left_out_name, modalities, selection_metric
 from sweep.analysis.standings import leader_sentences, standings
-from sweep.commands.console import terminal
+from sweep.commands.console import Terminal, terminal
 from sweep.commands.exit_codes import DONE
-from sweep.commands.kept_answers import TABLES, depends_on_files_elsewhere, keeping, question_about
+from sweep.commands.kept_reports import TABLES, ReportKeeper
+from sweep.commands.questions import depends_on_files_elsewhere, noticing_warnings
 from sweep.commands.terminal import pull_sweep
 from sweep.config import ConfigError
 from sweep.plan.not_applicable import NotApplicable
@@ -41,15 +42,20 @@ def run_command(options: argparse.Namespace) -> int:
     """Write the report of each sweep that is named. Raises ConfigError where one has not run, StoreError."""
     store = open_store(options.results)
     for name in options.names:
-        question = question_about(options, name)
+        keeper = ReportKeeper.of(options.results, name, options.to)
         pull_sweep(store, name)
-        console = terminal()
-        with keeping(None if options.tex or _depends_on_files_elsewhere(store, name) else question) as keeper:
-            keeper.stamp(question.indexed() if question else [])
-            publish_report(store, name, console, tex=options.tex, to=options.to)
-            target = (options.to or store.results) / name
-            keeper.keep([*console.said, UNCHANGED], written_files(target))
+        publish_kept_report(store, name, terminal(), keeper, tex=options.tex, to=options.to)
     return DONE
+
+
+def publish_kept_report(
+    store: Store, name: str, console: Terminal, keeper: ReportKeeper, tex: bool = False, to: Path | None = None
+) -> None:
+    """Write the report of a sweep as :func:`publish_report` does, and keep what was said, where it may be."""
+    with noticing_warnings() as warned:
+        publish_report(store, name, console, tex=tex, to=to)
+    if not (tex or warned.any or _depends_on_files_elsewhere(store, name)):
+        keeper.keep([*console.said, UNCHANGED], written_files((to or store.results) / name))
 
 
 UNCHANGED: dict[str, Any] = {"text": "nothing has changed since it was written", "options": {}}

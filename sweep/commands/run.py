@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from types import MappingProxyType
-
-from rich.console import Console
 
 import data
 from sweep.commands.console import terminal
 from sweep.commands.dry_run import print_dry_run
 from sweep.commands.exit_codes import DONE, FAILED
-from sweep.commands.kept_answers import Question, depends_on_files_elsewhere, keeping, question_about
-from sweep.commands.terminal import named_sweeps, names_and_overrides
+from sweep.commands.kept_reports import ReportKeeper
+from sweep.commands.outlines import OutlineKeeper, outline
+from sweep.commands.questions import noticing_warnings
+from sweep.commands.terminal import named_sweeps
 from sweep.config import ConfigError, Sweep
 from sweep.engine import interrupts
 from sweep.plan.check_data import require_data
+from sweep.plan.configurations import Plan
+from sweep.runs.code_texts import code_digest
 from sweep.runs.environment import check_packages
-from sweep.runs.identity import code_digest
 from sweep.runs.open_store import open_store
 from sweep.runs.store import Store
 from sweep.storage.files import LockedError, StoreError
@@ -30,18 +31,15 @@ from sweep.storage.remote import is_uri
 def run_command(options: argparse.Namespace) -> int:
     """Run the sweeps that are named, with the values that are overridden. Raises ConfigError, StoreError."""
     code_digest()  # before methods and datasets are imported: whatever is rewritten from here on is noticed
-    names, _ = names_and_overrides(options.names)
-    questions = {} if options.dry_run or options.force else {name: question_about(options, name) for name in names}
-    return run_sweeps(options, named_sweeps(options), questions)
+    keeper = OutlineKeeper(options)
+    with noticing_warnings() as warned:
+        sweeps = named_sweeps(options)
+    return run_sweeps(options, sweeps, None if warned.any else keeper)
 
 
-def run_sweeps(
-    options: argparse.Namespace,
-    sweeps: Sequence[Sweep],
-    questions: Mapping[str, Question | None] = MappingProxyType({}),
-) -> int:
-    """Train what is missing of each sweep and report, or say what would be trained. questions: by name, those whose
-    answer may be kept. Raises ConfigError, StoreError."""
+def run_sweeps(options: argparse.Namespace, sweeps: Sequence[Sweep], keeper: OutlineKeeper | None = None) -> int:
+    """Train what is missing of each sweep and report, or say what would be trained. keeper: of their outlines. Raises
+    ConfigError, StoreError."""
     check_packages()
     store = open_store(options.results)
     if options.dry_run:
@@ -59,41 +57,35 @@ def run_sweeps(
     failed = False
     with RaySession(options.address) as ray:
         for sweep in sweeps:
-            console = terminal()
-            question = questions.get(sweep.name) if _is_steady(sweep) else None
             try:
-                with keeping(question) as keeper:
-                    keeper.stamp(question.indexed() if question else [])
-                    tally = execute(sweep, store, Execution(options.local, options.force), ray, console)
-                    if tally.kept == tally.total == tally.done:
-                        keeper.keep(console.said)
+                how = Execution(options.local, options.force)
+                tally = execute(sweep, store, how, ray, terminal(), partial(_keep_outline, keeper))
                 failed |= bool(tally.failed or tally.diverged)
             except KeyboardInterrupt:
-                _report_unless(options, store, sweep.name, console)
+                _report_unless(options, store, sweep.name)
                 raise
             except LockedError:
                 raise
             except StoreError as error:
                 again = "" if error.lasting else "run the same command again to go on, "
                 raise StoreError(f"{error}; {again}what was finished is kept") from error
-            _report_unless(options, store, sweep.name, console)
+            _report_unless(options, store, sweep.name)
     return FAILED if failed else DONE
 
 
-def _is_steady(sweep: Sweep) -> bool:
-    """Tell whether a sweep and what its runs left decide alone that nothing is left to do: of one whose configurations
-    are proposed, or whose budget ends before it does, more does."""
-    return not (sweep.search or sweep.budget or depends_on_files_elsewhere(sweep))
+def _keep_outline(keeper: OutlineKeeper | None, planned: Plan) -> None:
+    if keeper is not None:
+        keeper.keep(planned, outline(planned))
 
 
-def _report_unless(options: argparse.Namespace, store: Store, name: str, console: Console) -> None:
+def _report_unless(options: argparse.Namespace, store: Store, name: str) -> None:
     """Write the report, where it is wanted; a first Ctrl-C lets it be finished."""
     if not options.no_report:
         # Matplotlib and Plotly take long to import; --no-report does without.
-        from sweep.commands.report import publish_report
+        from sweep.commands.report import publish_kept_report
 
         with interrupts.deferred():
-            publish_report(store, name, console)
+            publish_kept_report(store, name, terminal(), ReportKeeper.of(options.results, name))
 
 
 def check_paths(sweeps: Sequence[Sweep], results: str) -> None:

@@ -6,8 +6,9 @@ import argparse
 
 from sweep.analysis.parts import Parts
 from sweep.analysis.seed_requirements import seed_requirements
+from sweep.commands.console import print_line
 from sweep.commands.exit_codes import DONE
-from sweep.commands.terminal import print_line, pull_sweep
+from sweep.commands.terminal import pull_sweep
 from sweep.config import ConfigError
 from sweep.results.tables import load
 from sweep.runs.open_store import open_store

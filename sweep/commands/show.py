@@ -4,81 +4,121 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 
 from sweep.commands.console import terminal
 from sweep.commands.exit_codes import DONE
-from sweep.commands.kept_answers import depends_on_files_elsewhere, keeping, question_about
-from sweep.commands.planned_runs import look_up, named_runs
-from sweep.commands.terminal import named_sweeps, names_and_overrides
-from sweep.config import Sweep
-from sweep.plan.build import plan
+from sweep.commands.outlines import Outline, OutlineKeeper, outline
+from sweep.commands.questions import noticing_warnings
 from sweep.results.tables import index_entries
-from sweep.runs.code_changes import changes_text, earlier_runs
-from sweep.runs.failures import describe_causes, describe_failure
+from sweep.runs.code_changes import changes_text
+from sweep.runs.ended_runs import EndedRun, ended_runs
+from sweep.runs.failure_texts import describe_causes, describe_failure
 from sweep.runs.open_store import open_store
+from sweep.runs.records import IndexEntry
 from sweep.runs.store import Store
 
 
 def run_command(options: argparse.Namespace) -> int:
     """Show each sweep that is named. Raises ConfigError."""
-    names, _ = names_and_overrides(options.names)
-    questions = {name: question_about(options, name) for name in names}
-    for sweep in named_sweeps(options):
-        elsewhere = depends_on_files_elsewhere(sweep)
-        with keeping(None if elsewhere else questions[sweep.name]) as keeper:
-            console = terminal()
-            print_state(sweep, open_store(options.results), console, keeper.stamp)
-            keeper.keep(console.said)
+    keeper = OutlineKeeper(options)
+    from sweep.commands.terminal import named_sweeps
+    from sweep.plan.build import plan
+
+    with noticing_warnings() as warned:
+        sweeps = named_sweeps(options)
+    for sweep in sweeps:
+        planned = plan(sweep)
+        outlined = outline(planned)
+        if not warned.any:
+            keeper.keep(planned, outlined)
+        print_state(read_state(outlined, open_store(options.results)), terminal())
     return DONE
 
 
-def print_state(
-    sweep: Sweep, store: Store, console: Console, reads: Callable[[Iterable[str]], None] = lambda hashes: None
-) -> None:
-    """Print title and origin of the sweep and the state of each configuration, with the reason of every failure.
+def show_again(options: argparse.Namespace) -> bool:
+    """Show each sweep that is named, where its plan is known. False where one is not, and nothing is shown."""
+    keeper = OutlineKeeper(options)
+    known = [keeper.known(word) for word in options.names if "=" not in word]
+    outlines = [each for each in known if each is not None]
+    if not outlines or len(outlines) < len(known):
+        return False
+    store = open_store(options.results)
+    for state in [read_state(each, store) for each in outlines]:
+        print_state(state, terminal())
+    return True
 
-    reads: hears which runs are looked up, before any is."""
-    sweep_plan = plan(sweep)
-    store.pull(sweep.name)
-    named, entries = list(named_runs(sweep_plan)), index_entries(store.results, sweep.name)
-    planned = {hashed for _, _, hashed in named}
-    hashes = planned | {entry.hash for entry in entries}
-    reads(hashes)
-    console.print(sweep.name, style="bold", end="")
-    console.print(f": {sweep.title}" if sweep.title else "")
-    if sweep.reproduces:
-        console.print(f"reproduces {sweep.reproduces}")
+
+@dataclass(frozen=True)
+class SweepState:
+    """A sweep with what is there of its runs: their lines in its index, those that have ended, and the hashes of those
+    that have begun and not ended."""
+
+    outline: Outline
+    entries: list[IndexEntry]
+    ended: dict[str, EndedRun]
+    begun: set[str]
+
+    def status(self, run_hash: str) -> str:
+        """Say how a run ended, else whether it has begun."""
+        if run_hash in self.ended:
+            return self.ended[run_hash].final.status
+        return "begun" if run_hash in self.begun else "missing"
+
+
+def read_state(outlined: Outline, store: Store) -> SweepState:
+    """Read what is there of the runs of a sweep."""
+    store.pull(outlined.name)
+    entries, planned = index_entries(store.results, outlined.name), outlined.hashes
+    ended = ended_runs(store, outlined.name, sorted(planned | {entry.hash for entry in entries}), planned)
+    begun = {run_hash for run_hash in planned - ended.keys() if store.run(run_hash).epochs()}
+    return SweepState(outlined, entries, ended, begun)
+
+
+def print_state(state: SweepState, console: Console) -> None:
+    """Print title and origin of a sweep and the state of each configuration, with the reason of every failure."""
+    outlined = state.outline
+    console.print(outlined.name, style="bold", end="")
+    console.print(f": {outlined.title}" if outlined.title else "")
+    if outlined.reproduces:
+        console.print(f"reproduces {outlined.reproduces}")
+    console.print(_table(state))
+    proposed = (entry.label for entry in state.entries if entry.number is not None)
+    for entry_label, count in Counter(proposed).items():
+        console.print(f"{entry_label}: {count} runs of proposed configurations so far")
+    if earlier := [ended.changed for ended in state.ended.values() if ended.changed]:
+        console.print(f"{len(earlier)} runs are of earlier code: since then {changes_text(earlier)} changed")
+    _print_failures(state, console)
+
+
+def _table(state: SweepState) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("label", "values", "dataset", "runs"):
         table.add_column(column, overflow="fold")
     grouped: dict[tuple[str, str, str], Counter[str]] = {}
-    failures, kinds = [], Counter[str]()
-    for each in look_up(named, store):
-        c = each.configuration
-        values = ", ".join(f"{name}={value}" for name, value in c.values.items())
-        grouped.setdefault((c.label, values, c.dataset), Counter())[each.status] += 1
-        if (final := each.final) is not None and final.reason:
-            after = f", after {final.attempts} attempts" if final.attempts > 1 else ""
-            failures.append(f"{each.hash} ({c.label} {values} seed {each.run.seed}): {describe_failure(final)}{after}")
-            if final.status == "failed":
-                kinds[final.cause or "error"] += 1
+    for each in state.outline.configurations:
+        grouped.setdefault((each.label, each.values, each.dataset), Counter()).update(map(state.status, each.seeds))
     for (label, values, dataset), counts in grouped.items():
         table.add_row(label, values, dataset, ", ".join(f"{count} {status}" for status, count in counts.items()))
-    for left_out in sweep_plan.not_applicable:
-        values = ", ".join(f"{name}={value}" for name, value in left_out.values.items())
-        table.add_row(left_out.label, values, left_out.dataset, f"N/A: {left_out.reason}")
-    console.print(table)
-    proposed = (entry.label for entry in entries if entry.number is not None)
-    for entry_label, count in Counter(proposed).items():
-        console.print(f"{entry_label}: {count} runs of proposed configurations so far")
-    if earlier := [changed for _, changed in earlier_runs(store, sorted(hashes), planned)]:
-        text = f"{len(earlier)} runs are of earlier code: since then {changes_text(earlier)} changed"
-        console.print(text)
+    for left_out in state.outline.left_out:
+        table.add_row(left_out.label, left_out.values, left_out.dataset, f"N/A: {left_out.reason}")
+    return table
+
+
+def _print_failures(state: SweepState, console: Console) -> None:
+    kinds, lines = Counter[str](), list[str]()
+    for each in state.outline.configurations:
+        for run_hash, seed in each.seeds.items():
+            if run_hash not in state.ended or not (final := state.ended[run_hash].final).reason:
+                continue
+            after = f", after {final.attempts} attempts" if final.attempts > 1 else ""
+            lines.append(f"{run_hash} ({each.label} {each.values} seed {seed}): {describe_failure(final)}{after}")
+            if final.status == "failed":
+                kinds[final.cause or "error"] += 1
     if kinds:
         console.print(f"{kinds.total()} failed: {describe_causes(kinds)}")
-    for failure in failures:
-        console.print(failure, soft_wrap=True)
+    for line in lines:
+        console.print(line, soft_wrap=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.registry import Registry
-from sweep.commands.console import Terminal, terminal
+from sweep.commands.console import print_line
 from sweep.config import ConfigError, Sweep, load
 from sweep.config.problems import COMMAND_LINE, Place, nearest
 from sweep.config.yaml_lines import parse
@@ -18,27 +18,11 @@ if TYPE_CHECKING:
     from sweep.runs.store import Store
 
 
-def print_line(text: str, style: str = "") -> None:
-    """Write one line, not wrapped."""
-    terminal().print(text, style=style, soft_wrap=True)
-
-
 def print_refusals(*registries: Registry[Any]) -> None:
     """Tell of each name that cannot be used, because its file cannot be imported or two classes have it."""
     for registry in registries:
         for sentence in registry.refusals():
             print_line(sentence, style="yellow")
-
-
-def print_mistake(text: str) -> None:
-    """Write in red to standard error."""
-    Terminal(stderr=True).print(text, style="red", soft_wrap=True)
-
-
-def print_interruption() -> None:
-    """Write to standard error how to go on after an interruption."""
-    text = "interrupted; run the same command again to go on"
-    Terminal(stderr=True).print(text, style="yellow", soft_wrap=True)
 
 
 def names_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:

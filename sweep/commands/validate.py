@@ -6,8 +6,9 @@ import argparse
 
 import data
 import methods
+from sweep.commands.console import print_line
 from sweep.commands.exit_codes import DONE
-from sweep.commands.terminal import print_line, print_refusals
+from sweep.commands.terminal import print_refusals
 from sweep.plan.validate import validate
 
 

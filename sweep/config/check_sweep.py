@@ -19,7 +19,7 @@ from sweep.config.resolve import PathOf, point_values, refusal, resolve, varied_
 from sweep.config.schema import MethodSpec, Sweep
 from sweep.config.schema_errors import describe_value
 from sweep.config.targets import target
-from sweep.runs.identity import canonical
+from sweep.runs.canonical_text import canonical
 
 MOST_POINTS = 100_000
 """Configurations of one study that a grid may have, on all splits together."""

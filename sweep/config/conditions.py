@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from methods.base.hyperparameters import Declared, Hyperparameters, declared
-from sweep.runs.identity import canonical
+from sweep.runs.canonical_text import canonical
 
 Kind = type[Hyperparameters]
 

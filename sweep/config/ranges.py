@@ -10,7 +10,7 @@ from sweep.config.conditions import declarations
 from sweep.config.resolve import modalities_of
 from sweep.config.schema import Range, Sweep
 from sweep.config.targets import target
-from sweep.runs.identity import canonical
+from sweep.runs.canonical_text import canonical
 
 
 def search_range(found: Range, name: str, method: str, modalities: tuple[str, ...] = ()) -> SearchRange | None:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from sweep.engine.on_ray.session import RaySession
     from sweep.engine.progress import Progress
     from sweep.engine.replay import Replay, ReplayError, find_run
-    from sweep.engine.tasks import Tally, Task
+    from sweep.engine.tally import Tally
+    from sweep.engine.tasks import Task
 
 __all__ = ["Agenda", "Execution", "Progress", "RaySession", "Replay", "ReplayError", "Tally", "Task", "find_run"]
 

@@ -11,7 +11,8 @@ from sweep.engine.budget import Budget
 from sweep.engine.choice import Choice, for_report
 from sweep.engine.claims import Claim, Claims, Ended
 from sweep.engine.further_seeds import FurtherSeeds
-from sweep.engine.tasks import Outcomes, Tally, Task, index_entry, is_candidate
+from sweep.engine.tally import Tally
+from sweep.engine.tasks import Outcomes, Task, index_entry, is_candidate
 from sweep.plan.configurations import Configuration, Plan
 from sweep.runs.identity import dataset_key
 from sweep.runs.records import FinalRecord, IndexEntry

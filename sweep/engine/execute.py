@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +17,14 @@ from sweep.engine.on_ray.session import RaySession
 from sweep.engine.prepare import prepare_datasets
 from sweep.engine.progress import Progress
 from sweep.engine.recovery import train_to_the_end
-from sweep.engine.tasks import Tally, listed_entries
+from sweep.engine.tally import Tally
+from sweep.engine.tasks import listed_entries
 from sweep.engine.weights_kept import WeightsKeeper
 from sweep.plan.build import plan
 from sweep.plan.configurations import Configuration, Plan
-from sweep.runs.code_changes import changed_folders, changes_text
+from sweep.runs.code_changes import changed_folders, kept_runs_text
+from sweep.runs.code_texts import code_digest
 from sweep.runs.environment import check_code
-from sweep.runs.identity import code_digest
 from sweep.runs.index import Index
 from sweep.runs.open_store import open_store
 from sweep.runs.records import FinalRecord
@@ -43,8 +44,16 @@ class Execution:
     force: bool = False
 
 
-def execute(sweep: Sweep, results: str | Path | Store, how: Execution, ray: RaySession, console: Console) -> Tally:
-    """Run what remains of a sweep and return how its runs ended. results: a path, a URI or the store there.
+def execute(
+    sweep: Sweep,
+    results: str | Path | Store,
+    how: Execution,
+    ray: RaySession,
+    console: Console,
+    learn: Callable[[Plan], None] = lambda planned: None,
+) -> Tally:
+    """Run what remains of a sweep and return how its runs ended. results: a path, a URI or the store there. learn:
+    takes the plan, once the sweep's folder is there.
     Raises LockedError, StoreError, ConfigError, and KeyboardInterrupt after having left everything resumable."""
     store = results if isinstance(results, Store) else open_store(results)
     planned = plan(sweep)
@@ -52,6 +61,7 @@ def execute(sweep: Sweep, results: str | Path | Store, how: Execution, ray: RayS
     try:
         store.pull(sweep.name)
         folder = store.sweep(sweep.name)
+        learn(planned)
         changed = _freeze_configuration(sweep, folder, console)
         # Else a report of what is there so far would mix the runs of two configurations of the sweep.
         index = Index(folder / "index.jsonl", listed_entries(planned) if changed else None)
@@ -137,12 +147,7 @@ def _warn_of_other_code(store: Store, kept: Iterable[str], console: Console) -> 
     environments = (store.run(run_hash).environment() for run_hash in kept)
     others = [found for environment in environments if environment and (found := changed_folders(environment))]
     if others:
-        console.print(
-            f"{len(others)} runs were kept that earlier code trained: since then {changes_text(others)} changed (their "
-            "methods and datasets did not); --force trains them again",
-            style="yellow",
-            highlight=False,
-        )
+        console.print(kept_runs_text(others), style="yellow", highlight=False)
 
 
 class Upkeep:

@@ -13,11 +13,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sweep.runs.failures import describe_causes, describe_failure
+from sweep.runs.failure_texts import describe_causes, describe_failure
 
 if TYPE_CHECKING:
     from sweep.engine.agenda import Agenda  # with Optuna behind it, which takes long to import
-    from sweep.engine.tasks import Tally, Task
+    from sweep.engine.tally import Tally
+    from sweep.engine.tasks import Task
     from sweep.runs.records import FinalRecord
 
 LOG_EVERY = 20.0

@@ -9,7 +9,7 @@ from typing import Protocol
 from sweep.engine.agenda import Agenda
 from sweep.engine.process_watch import LostClusterError
 from sweep.engine.progress import Progress, end_task
-from sweep.engine.tasks import Tally
+from sweep.engine.tally import Tally
 from sweep.storage.files import StoreError
 
 FRUITLESS = 3

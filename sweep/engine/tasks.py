@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sweep.plan.configurations import Configuration, Plan
-from sweep.runs.identity import canonical
+from sweep.runs.canonical_text import canonical
 from sweep.runs.records import FinalRecord, IndexEntry, Run
 from sweep.runs.severities import severities
 
@@ -49,26 +49,6 @@ def listed_entries(plan: Plan) -> Iterator[IndexEntry]:
     for configuration in plan.listed:
         for run, hashed in configuration.hashed_runs(plan.seeds):
             yield index_entry(Task(run, hashed, configuration, stoppable=False, opening=0))
-
-
-@dataclass
-class Tally:
-    """Counts for progress and exit code."""
-
-    done: int = 0
-    kept: int = 0
-    """Of the done ones, those that the store already held."""
-    pruned: int = 0
-    diverged: int = 0
-    failed: int = 0
-
-    def add(self, status: str, kept: bool) -> None:
-        setattr(self, status, getattr(self, status) + 1)
-        self.kept += kept
-
-    @property
-    def total(self) -> int:
-        return self.done + self.pruned + self.diverged + self.failed
 
 
 StudyKey = tuple[str, str, int | None, str]

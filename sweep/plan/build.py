@@ -28,7 +28,8 @@ from sweep.plan.points import checked_settings, listed_points
 from sweep.plan.references import REFERENCES, reference_sweep
 from sweep.plan.space import Space, value_in
 from sweep.plan.splits import default_split, each_split, split_of_data
-from sweep.runs.identity import NUMERICS, canonical, code_digests
+from sweep.runs.canonical_text import canonical
+from sweep.runs.identity import NUMERICS, code_digests
 from sweep.runs.records import Run
 
 

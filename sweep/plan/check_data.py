@@ -15,7 +15,7 @@ from sweep.config.resolve import absent_weights, encoder_problems
 from sweep.plan.not_applicable import is_left_out
 from sweep.plan.points import checked_settings, listed_points, search_examples
 from sweep.plan.splits import split_problems
-from sweep.runs.identity import canonical
+from sweep.runs.canonical_text import canonical
 
 
 class DataChecks:

@@ -16,7 +16,8 @@ from sweep.config.resolve import epoch_budget
 from sweep.plan.not_applicable import NotApplicable, not_applicable
 from sweep.plan.objectives import objectives
 from sweep.plan.space import Space
-from sweep.runs.identity import canonical, configuration_hash, seed_hashes
+from sweep.runs.canonical_text import canonical
+from sweep.runs.identity import configuration_hash, seed_hashes
 from sweep.runs.records import Run
 from sweep.runs.severities import severities
 

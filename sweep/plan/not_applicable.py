@@ -12,7 +12,7 @@ from typing import Any
 from sweep.config import ConfigError, MethodSpec, Problem, Sweep, range_of, varied_names
 from sweep.config.check_sweep import attempts, representative_values
 from sweep.plan.points import RefusedError, checked_settings, listed_points
-from sweep.runs.identity import canonical
+from sweep.runs.canonical_text import canonical
 
 
 @dataclass(frozen=True)

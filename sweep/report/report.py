@@ -43,7 +43,7 @@ from sweep.report.subsets import subset_blocks
 from sweep.report.tables import number_blocks, pareto_blocks
 from sweep.report.variation import variation_blocks
 from sweep.results.tables import METRICS, load_both
-from sweep.runs.failures import describe_causes
+from sweep.runs.failure_texts import describe_causes
 
 OWN_SECTIONS = ("pareto", "published", "trajectory", "subsets", "ranks", "severities")
 """Kinds of figures that sections of their own show."""

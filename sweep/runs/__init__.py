@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sweep.runs.identity import canonical, configuration_hash, run_hash, source_digest
+    from sweep.runs.canonical_text import canonical
+    from sweep.runs.identity import configuration_hash, run_hash, source_digest
     from sweep.runs.index import Index
     from sweep.runs.records import Cause, EnvironmentRecord, FinalRecord, IndexEntry, Run, TestRecord
     from sweep.runs.run_folder import RunFolder
@@ -48,7 +49,7 @@ _MODULES = {
     "Store": "store",
     "TestRecord": "records",
     "build_method": "train",
-    "canonical": "identity",
+    "canonical": "canonical_text",
     "commit_failure": "train",
     "commit_pruned": "train",
     "configuration_hash": "identity",

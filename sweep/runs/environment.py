@@ -16,8 +16,8 @@ from typing import Any
 
 import data
 import methods
-from sweep.runs.identity import PACKAGES as OURS
-from sweep.runs.identity import code_digest, folder_digests, read_code_digest
+from sweep.runs.code_texts import code_digest, folder_digests, read_code_digest
+from sweep.runs.module_imports import PACKAGES as OURS
 from sweep.runs.records import EnvironmentRecord, Run
 from sweep.runs.shown_text import printable, without_secrets
 from sweep.storage.files import StoreError

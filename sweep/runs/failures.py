@@ -1,4 +1,4 @@
-"""Failures of runs, each in one word and one sentence with a remedy: for records, the progress and ``show``."""
+"""Failures of runs, each in one word and one sentence with a remedy, as their records hold them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Literal
 import data
 from data.base import DataError
 from models.encoders import ShapeError
-from sweep.runs.records import Cause, FinalRecord, Repeats, Run
+from sweep.runs.records import Cause, Repeats, Run
 
 
 class OvertimeError(TimeoutError):
@@ -150,17 +150,3 @@ def oom_kills() -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
-
-
-def describe_causes(counts: Mapping[str, int]) -> str:
-    """Put counts of failures by cause into words: "2 memory, 1 timeout"."""
-    return ", ".join(
-        f"{count} {cause}" for cause, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    )
-
-
-def describe_failure(final: FinalRecord) -> str:
-    """Describe in one line how a run failed or diverged: cause, reason, and what else earlier attempts failed of."""
-    kind = f"{final.status} ({final.cause})" if final.cause else final.status
-    others = [reason for reason in dict.fromkeys(final.failures) if reason != final.reason]
-    return f"{kind}: {final.reason}" + (f" (before: {'; '.join(others)})" if others else "")

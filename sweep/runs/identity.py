@@ -4,33 +4,27 @@ else."""
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import data
 import methods
 from data.base import SPLIT_SEED, DatasetOptions, DatasetSource, corrupted
-from sweep.runs.code_texts import read_text_digests
+from sweep.runs.canonical_text import as_json, canonical, digest, plain
 from sweep.runs.later_options import without_later
-from sweep.runs.module_imports import PACKAGES
-from sweep.runs.reached_code import CONTRACT, COUNTED, DIGITS, hex_digest, source_digest
+from sweep.runs.reached_code import DIGITS, hex_digest, source_digest
 from sweep.runs.records import Run
 from sweep.training.numerics import NUMERICS
 
 __all__ = [
     "NUMERICS",
-    "canonical",
     "choices_hash",
-    "code_digest",
     "code_digests",
     "configuration_hash",
     "content_digest",
-    "digest",
-    "folder_digests",
+    "dataset_key",
     "run_hash",
     "seed_hashes",
     "source_digest",
@@ -42,41 +36,6 @@ def dataset_key(run: Run) -> str:
     return f"{run.dataset}/{run.fingerprint}/{canonical(run.data)}"
 
 
-def canonical(value: Any) -> str:
-    """Write one text for all values that mean the same: 1, 1.0 and 1e0 agree, so do 0.0 and -0.0; the order of keys
-    does not count, that of lists does; true is no number.
-
-    Takes null, bool, finite numbers, text, lists and mappings with text as keys. Raises TypeError, ValueError."""
-    return _as_json(_plain(value))
-
-
-# Made once: json.dumps makes one for each value.
-_as_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
-
-
-def _plain(value: Any) -> Any:
-    if value is None or type(value) in (bool, int, str) or isinstance(value, str):
-        return value  # nearly all values: abstract classes take ten times as long to ask
-    if isinstance(value, Integral):
-        return int(value)
-    if isinstance(value, Real):
-        number = float(value)
-        return int(number) if number.is_integer() else number
-    if isinstance(value, Mapping):
-        wrong = [key for key in value if not isinstance(key, str)]
-        if wrong:
-            raise TypeError(f"a key must be text, not {wrong[0]!r}")
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    raise TypeError(f"{type(value).__name__} has no canonical form")
-
-
-def digest(value: Any) -> str:
-    """Give 16 hexadecimal digits of the SHA-256 of :func:`canonical`."""
-    return hex_digest(canonical(value))
-
-
 def run_hash(run: Run) -> str:
     """Hash the identity of a run into 16 hexadecimal digits. Left out is what cannot change the result: where the data
     lies, which device computes, and the number of workers where the method gives the same updates with any."""
@@ -85,9 +44,9 @@ def run_hash(run: Run) -> str:
 
 def seed_hashes(run: Run, seeds: Iterable[int]) -> list[str]:
     """Hash the identity of a run under each of several seeds: what else it is, is written as one text once."""
-    identity = _plain(_identity(run))
-    before = _as_json({name: value for name, value in identity.items() if name < "seed"})
-    after = _as_json({name: value for name, value in identity.items() if name > "seed"})
+    identity = plain(_identity(run))
+    before = as_json({name: value for name, value in identity.items() if name < "seed"})
+    after = as_json({name: value for name, value in identity.items() if name > "seed"})
     return [hex_digest(f'{before[:-1]},"seed":{seed},{after[1:]}') for seed in seeds]
 
 
@@ -144,37 +103,3 @@ def content_digest(path: Path) -> str:
 def _content_digest(path: Path, changed: int, size: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
-
-
-@cache
-def code_digest() -> str:
-    """Digest every module of the four packages, as they were when this process first asked: of their text, which takes
-    milliseconds where their syntax takes a second."""
-    return digest(_text_digests())
-
-
-@cache
-def folder_digests() -> dict[str, str]:
-    """Digest the code that no run's identity covers, by folder: of data/ and methods/ the contract modules, of models/
-    and sweep/ everything."""
-    outside = {file: text for file, text in _text_digests().items() if not _covered(file)}
-    return {
-        package: digest({file: text for file, text in outside.items() if file.startswith(f"{package}/")})
-        for package in PACKAGES
-    }
-
-
-def _covered(file: str) -> bool:
-    name = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-    return name.partition(".")[0] in COUNTED and name not in CONTRACT
-
-
-def read_code_digest() -> str:
-    """Digest every module of the four packages as they are now: another digest than :func:`code_digest` gives where the
-    code has been rewritten since."""
-    return digest(read_text_digests())
-
-
-@cache
-def _text_digests() -> dict[str, str]:
-    return read_text_digests()

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from data.base import SplitDraws
 from sweep.runs.later_options import with_later
 from sweep.training.epoch_record import Record
 from sweep.training.recipe import Recipe
@@ -72,11 +71,11 @@ class FinalRecord(Record):
     cause: Cause | None = None
     repeats: Repeats | None = None
     """Of a failure that training again cannot change; None where it may."""
-    failures: list[str] = []
+    failures: list[str] = Field(default_factory=list)
     """Reasons of earlier attempts that failed, the oldest first."""
     selected_epoch: int | None = None
     epochs_trained: int = 0
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float] = Field(default_factory=dict)
     """Validation metrics at the selected epoch, with ``validation_shapley_MODALITY`` and ``validation_imbalance``."""
     seconds: float = 0.0
     seconds_per_epoch: float = 0.0
@@ -98,7 +97,8 @@ class TestRecord(Record):
     metrics: dict[str, float]
     samples: int | None = None
     """Of the test split, which give its metrics their resolution; None in records from before they were counted."""
-    split_draws: SplitDraws | None = None
+    # As SplitDraws of data.base, whose import takes seconds of those who only read records.
+    split_draws: Literal["test", "validation", "nothing"] | None = None
     """What the dataset's ``split_seed`` draws; None in records from before it was noted."""
     data_notes: list[str] = []
     """What a reader of results must know of the data; empty in records from before it stood here, beside log.txt."""

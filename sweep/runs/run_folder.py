@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
@@ -80,6 +79,8 @@ class RunFolder:
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint, atomically."""
+        import torch  # here as below: whoever only reads records does without
+
         buffer = io.BytesIO()
         torch.save({**state, "run": self.path.name, "numerics": NUMERICS}, buffer)
         self._write("checkpoint.pt", buffer.getvalue())
@@ -90,6 +91,8 @@ class RunFolder:
         content = self._read("checkpoint.pt")
         if content is None:
             return None
+        import torch
+
         try:
             state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             owner, numerics = state.pop("run"), state.pop("numerics", None)
@@ -173,6 +176,7 @@ class RunFolder:
         self._write(name, _content(record), durable)
 
     def _write_weights(self, weights: dict[str, Any]) -> None:
+        import torch
         from safetensors.torch import save
 
         tensors = {name: value.contiguous().clone() for name, value in weights.items() if torch.is_tensor(value)}

@@ -4,7 +4,7 @@ results/runs/HASH/  config.json  environment.json  metrics.jsonl  test.json  pre
                     weights.safetensors
                     final.json       its rename into place is the commit: a run with it has ended
 results/NAME/       sweep.yaml  index.jsonl  study.journal    runs.parquet  epochs.parquet  report/   (rebuildable)
-                    .answers.json    what commands said of it, while nothing has changed
+                    .outline  .ended-runs  .report    what commands found out, while nothing has changed
 
 Results named by a URI (``s3://bucket/results``) lie there; every machine works in a folder that mirrors them
 (:mod:`sweep.runs.mirror`).

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, Trial
 from methods.base.hyperparameters import Choice, Integer, LogUniform, SearchRange, Uniform
 from sweep.config import SearchSpec
 from sweep.plan.space import Space
-from sweep.runs.identity import canonical
+from sweep.runs.canonical_text import canonical
 from sweep.training import seeds
 
 

@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 from sweep.config import ConfigError
 from sweep.plan.configurations import Configuration, Plan, Study
 from sweep.plan.objectives import mean_values, objectives
-from sweep.runs.identity import canonical
+from sweep.runs.canonical_text import canonical
 from sweep.runs.records import FinalRecord
 from sweep.runs.store import Store
 from sweep.search.journal import AGAIN, PROPOSAL, damage_told, open_storage, open_study

@@ -12,7 +12,8 @@ from support.small_runs import make_environment, make_epoch, make_plan, make_run
 from sweep.config import Sweep
 from sweep.engine.execute import Execution, execute
 from sweep.engine.on_ray.session import RaySession
-from sweep.engine.tasks import Tally, Task
+from sweep.engine.tally import Tally
+from sweep.engine.tasks import Task
 from sweep.plan.configurations import Configuration
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store

@@ -17,7 +17,7 @@ import psutil
 
 from sweep.config import ConfigError
 from sweep.runs.environment import ROOT
-from sweep.runs.identity import PACKAGES
+from sweep.runs.module_imports import PACKAGES
 from sweep.storage.files import scratch_folder
 
 ANSWER_WITHIN = 10.0

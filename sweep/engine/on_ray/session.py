@@ -22,8 +22,8 @@ from sweep.engine import worker_start
 from sweep.engine.on_ray.joining import check_address, job_environment, joining_error, shipped_code
 from sweep.engine.on_ray.own_cluster import OwnCluster, starting_error
 from sweep.engine.process_watch import ClusterWatch, address_sign, ended_by_force, process_sign
+from sweep.runs.code_texts import code_digest
 from sweep.runs.environment import CODE_VARIABLE, ROOT
-from sweep.runs.identity import code_digest
 
 if TYPE_CHECKING:
     from ray.tune import PlacementGroupFactory

@@ -33,9 +33,9 @@ from sweep.engine.progress import Progress, describe, end_task
 from sweep.engine.recovery import ExecutorError, executor_error
 from sweep.engine.tasks import Task
 from sweep.engine.watchdog import forced_end, overtime_error
+from sweep.runs.code_texts import code_digest
 from sweep.runs.environment import check_files
 from sweep.runs.failures import error_of_lost_process, oom_kills
-from sweep.runs.identity import code_digest
 from sweep.runs.records import FinalRecord
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.train import commit_failure, commit_pruned

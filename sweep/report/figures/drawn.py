@@ -22,7 +22,7 @@ from matplotlib.font_manager import fontManager
 from matplotlib.transforms import TransformNode
 
 from sweep.report.figures.style import FORMATS
-from sweep.runs.identity import folder_digests
+from sweep.runs.code_texts import folder_digests
 
 FILE = ".drawn.json"
 """Stem -> digests of the figure and of its files."""

@@ -16,7 +16,8 @@ from support.small_runs import make_environment, make_epoch, make_plan
 
 from sweep.commands.dry_run import _duration_text, print_dry_run
 from sweep.commands.planned_runs import planned_runs
-from sweep.runs.identity import code_digest, run_hash
+from sweep.runs.code_texts import code_digest
+from sweep.runs.identity import run_hash
 from sweep.runs.records import FinalRecord, Run
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store

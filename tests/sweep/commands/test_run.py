@@ -15,7 +15,7 @@ from sweep.config import ConfigError, Sweep, load
 from sweep.engine import execute as execute_module
 from sweep.engine import interrupts
 from sweep.engine.execute import Execution
-from sweep.engine.tasks import Tally
+from sweep.engine.tally import Tally
 from sweep.storage.files import LockedError, StoreError
 
 
@@ -52,7 +52,7 @@ class Hand:
         self.ends: dict[str, Tally | BaseException] = {}
         monkeypatch.setattr(execute_module, "execute", self.execute)
         monkeypatch.setattr(
-            report, "publish_report", lambda store, name, console: self.seen.append(f"report of {name}")
+            report, "publish_report", lambda store, name, *_, **__: self.seen.append(f"report of {name}")
         )
         monkeypatch.setattr(
             run_command, "print_dry_run", lambda sweep, *_: self.seen.append(f"dry run of {sweep.name}")
@@ -60,7 +60,7 @@ class Hand:
         monkeypatch.setattr(run_command, "require_data", lambda sweeps: self.seen.append(f"data of {len(sweeps)}"))
         monkeypatch.setattr(interrupts, "install", lambda: self.seen.append("signals"))
 
-    def execute(self, sweep: Sweep, store: object, how: Execution, ray: object, console: object) -> Tally:
+    def execute(self, sweep: Sweep, store: object, how: Execution, *others: object) -> Tally:
         self.seen.append(f"{sweep.name}{' local' * how.local}{' force' * how.force}")
         end = self.ends.get(sweep.name, Tally(done=1))
         if isinstance(end, BaseException):

@@ -9,18 +9,21 @@ from typing import Any
 from rich.console import Console
 from support.small_runs import make_environment, make_epoch, make_plan
 
+from sweep.commands.outlines import outline
 from sweep.commands.planned_runs import planned_runs
-from sweep.commands.show import print_state
+from sweep.commands.show import print_state, read_state
 from sweep.config import load_frozen
+from sweep.plan.build import plan
 from sweep.plan.configurations import Plan
-from sweep.runs.identity import code_digest
+from sweep.runs.code_texts import code_digest
 from sweep.runs.records import FinalRecord, IndexEntry
 from sweep.runs.store import Store
 
 
 def printed(store: Store) -> list[str]:
     out = io.StringIO()
-    print_state(load_frozen(store.results / "s" / "sweep.yaml"), store, Console(file=out, width=160))
+    outlined = outline(plan(load_frozen(store.results / "s" / "sweep.yaml")))
+    print_state(read_state(outlined, store), Console(file=out, width=160))
     return out.getvalue().splitlines()
 
 
@@ -46,7 +49,7 @@ def test_a_failure_is_shown_with_cause_reason_and_attempts(store: Store) -> None
 
 def shown(planned: Plan, store: Store) -> list[str]:
     out = io.StringIO()
-    print_state(planned.sweep, store, Console(file=out, width=160))
+    print_state(read_state(outline(planned), store), Console(file=out, width=160))
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 

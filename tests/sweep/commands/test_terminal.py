@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import pytest
-from rich.table import Table
 
 import methods
 from sweep.commands.terminal import (
     check_sweep_names,
     named_sweeps,
     names_and_overrides,
-    print_interruption,
-    print_line,
-    print_mistake,
     print_refusals,
     pull_sweep,
     settings,
-    terminal,
 )
 from sweep.config import ConfigError
 from sweep.runs.store import Store
@@ -36,43 +30,6 @@ def test_settings_are_read_as_yaml() -> None:
     }  # fmt: skip
     with pytest.raises(ConfigError, match="'root' is no key=value"):
         settings(["root"])
-
-
-def test_texts_of_lines_and_cells_have_no_meaning(capsys: pytest.CaptureFixture[str]) -> None:
-    table = Table("[/b] :x:", title="[red]t")
-    table.add_row("[/b] \x1b[31m 12 :smile:")
-    terminal().print(table)
-    terminal().print("a [/b]\x07 :warning:", style="red")
-    print_line("[/b]\udcff")
-    said = capsys.readouterr().out
-    assert "[red]t" in said
-    assert "[/b] :x:" in said
-    assert "[/b] \\x1b[31m 12 :smile:" in said
-    assert said.endswith("a [/b]\\x07 :warning:\n[/b]\\udcff\n")
-
-
-def test_mistakes_go_to_standard_error_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    print_mistake("[red] is no markup")
-    print_interruption()
-    captured = capsys.readouterr()
-    assert captured.err == "[red] is no markup\ninterrupted; run the same command again to go on\n"
-    assert captured.out == ""
-
-
-def test_a_terminal_has_its_own_width_and_all_else_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "77")
-    assert terminal().width == 160
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    assert terminal().width == 77
-    monkeypatch.setattr(sys, "stdout", None)
-    assert terminal().width == 160
-
-
-def test_a_line_is_never_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
-    for said in (print_line, print_mistake):
-        said("word " * 60)
-    out, err = capsys.readouterr()
-    assert [len(text.splitlines()) for text in (out, err)] == [1, 1]
 
 
 def test_names_that_cannot_be_used_are_told_a_line_each(

@@ -13,7 +13,7 @@ from support.small_runs import make_plan
 from sweep.config import Sweep, load
 from sweep.engine.execute import Execution, execute
 from sweep.engine.on_ray.session import RaySession
-from sweep.engine.tasks import Tally
+from sweep.engine.tally import Tally
 from sweep.results import tables
 
 DAMAGE: list[tuple[str, bytes | None]] = [

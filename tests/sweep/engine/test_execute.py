@@ -25,11 +25,12 @@ from sweep.engine.execute import Execution, Upkeep, execute, execute_agenda
 from sweep.engine.memory import MemoryPatience
 from sweep.engine.on_ray.session import RaySession
 from sweep.engine.progress import Progress, end_task
-from sweep.engine.tasks import Tally, Task
+from sweep.engine.tally import Tally
+from sweep.engine.tasks import Task
 from sweep.plan.configurations import Configuration
 from sweep.runs import environment
+from sweep.runs.code_texts import code_digest
 from sweep.runs.environment import ChangedCodeError
-from sweep.runs.identity import code_digest
 from sweep.runs.index import Index
 from sweep.runs.records import FinalRecord, IndexEntry
 from sweep.runs.store import Store

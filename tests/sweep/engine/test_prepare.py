@@ -22,7 +22,7 @@ from sweep.engine import prepare, process_watch
 from sweep.engine.execute import Execution, execute
 from sweep.engine.on_ray.session import RaySession
 from sweep.engine.process_watch import ClusterWatch, LostClusterError
-from sweep.engine.tasks import Tally
+from sweep.engine.tally import Tally
 from sweep.plan.build import plan
 
 PHOTO = {"photo": {"kind": "image", "size": 16, "crop_scale": None}}

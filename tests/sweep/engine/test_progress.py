@@ -13,7 +13,8 @@ from support.small_runs import make_environment
 
 from sweep.engine import progress as progress_module
 from sweep.engine.progress import Progress, describe, end_task
-from sweep.engine.tasks import Tally, Task
+from sweep.engine.tally import Tally
+from sweep.engine.tasks import Task
 from sweep.runs.records import FinalRecord
 
 

@@ -24,7 +24,8 @@ from sweep.engine.replay import (
     replay,
 )
 from sweep.engine.tasks import Task
-from sweep.runs.identity import code_digest, run_hash
+from sweep.runs.code_texts import code_digest
+from sweep.runs.identity import run_hash
 from sweep.runs.records import FinalRecord, Run, TestRecord
 from sweep.runs.store import Store
 

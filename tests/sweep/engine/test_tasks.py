@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from support.small_runs import make_run
 
-from sweep.engine.tasks import Tally, Task, index_entry, is_candidate, study_of
+from sweep.engine.tally import Tally
+from sweep.engine.tasks import Task, index_entry, is_candidate, study_of
 from sweep.plan.configurations import Configuration, Role
 from sweep.runs.identity import configuration_hash
 

@@ -12,7 +12,8 @@ import data
 import methods
 from data.base import corrupted
 from sweep.runs.code_changes import UNKNOWN, changed_code, changed_folders, changes_text, earlier_runs
-from sweep.runs.identity import code_digest, folder_digests, source_digest
+from sweep.runs.code_texts import code_digest, folder_digests
+from sweep.runs.reached_code import source_digest
 from sweep.runs.records import FinalRecord, Run
 from sweep.runs.store import Store
 from sweep.training.numerics import NUMERICS

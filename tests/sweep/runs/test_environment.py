@@ -18,6 +18,7 @@ from support.small_runs import make_run
 
 import models
 from sweep.runs import code_texts, environment
+from sweep.runs.code_texts import code_digest, folder_digests
 from sweep.runs.environment import (
     CODE_VARIABLE,
     ROOT,
@@ -27,7 +28,6 @@ from sweep.runs.environment import (
     check_packages,
     record_environment,
 )
-from sweep.runs.identity import code_digest, folder_digests
 
 
 @pytest.fixture(autouse=True)

@@ -13,17 +13,15 @@ from data.base import AbsentDataError, DataError
 from data.prepared.cache.folder import CacheError
 from methods.base import DivergedError
 from models.encoders import ShapeError
+from sweep.runs.failure_texts import describe_failure
 from sweep.runs.failures import (
     OvertimeError,
     ProcessDiedError,
     ProcessMemoryError,
     classify,
-    describe_causes,
-    describe_failure,
     error_of_lost_process,
     oom_kills,
 )
-from sweep.runs.records import FinalRecord
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
 from sweep.runs.train import commit_failure
@@ -139,23 +137,12 @@ def test_kills_of_the_kernel_are_counted_where_it_tells(monkeypatch: pytest.Monk
     assert oom_kills() == 0
 
 
-def test_a_failure_is_described_with_what_else_earlier_attempts_failed_of() -> None:
-    final = FinalRecord(status="failed", cause="memory", reason="b", failures=["a", "b", "c", "a"])
-    assert describe_failure(final) == "failed (memory): b (before: a; c)"
-    assert describe_failure(FinalRecord(status="diverged", reason="nan", failures=["nan"])) == "diverged: nan"
-
-
 def test_the_cause_of_an_error_is_looked_for_in_what_caused_it() -> None:
     error = RuntimeError("the step failed")
     error.__cause__ = MemoryError("no room")
     failure = classify(error)
     assert failure.cause == "memory"
     assert failure.reason.startswith("RuntimeError: the step failed; lower train.batch_size")
-
-
-def test_the_most_frequent_cause_is_counted_first_and_of_equal_ones_the_first_by_name() -> None:
-    assert describe_causes({"error": 1, "timeout": 2, "memory": 5, "data": 2}) == "5 memory, 2 data, 2 timeout, 1 error"
-    assert describe_causes({}) == ""
 
 
 def test_a_loss_that_is_not_finite_is_no_failure_but_a_divergence() -> None:

@@ -1,30 +1,20 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.small_runs import make_run
 
 import data
 import methods
 from data.base import corrupted
-from sweep.runs import code_texts, identity
 from sweep.runs.identity import (
-    canonical,
     choices_hash,
-    code_digest,
     code_digests,
     configuration_hash,
     dataset_key,
-    digest,
-    folder_digests,
-    read_code_digest,
     run_hash,
     seed_hashes,
     source_digest,
 )
-from sweep.runs.module_imports import PACKAGES
 from sweep.runs.records import Run
 from sweep.training.recipe import Recipe
 
@@ -45,66 +35,6 @@ RUN = Run(
     seed=0,
     source={"method": "m", "dataset": "d"},
 )
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (1, "1"),
-        (1.0, "1"),
-        (-0.0, "0"),
-        (0.1, "0.1"),
-        (1e-15, "1e-15"),
-        (1e22, "10000000000000000000000"),
-        (True, "true"),
-        (None, "null"),
-        ("1", '"1"'),
-        ("ω", '"ω"'),
-        ((1, 2.0), "[1,2]"),
-        (np.int64(3), "3"),
-        (np.uint8(3), "3"),
-        (np.int64(2**60 + 1), "1152921504606846977"),
-        (np.float32(0.5), "0.5"),
-        (np.float64(2.0), "2"),
-        (2**60 + 1, "1152921504606846977"),
-        ({"b": [1.5, {}], "a": None}, '{"a":null,"b":[1.5,{}]}'),
-    ],
-)
-def test_the_canonical_form_of_a_value(value, text):
-    assert canonical(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "error"),
-    [
-        (float("nan"), ValueError),
-        (float("inf"), (ValueError, OverflowError)),
-        ({1: 2}, TypeError),
-        ({1, 2}, TypeError),
-        (np.array([1]), TypeError),
-        (np.bool_(True), TypeError),
-        (1j, TypeError),
-    ],
-)
-def test_what_has_no_canonical_form(value, error):
-    with pytest.raises(error):
-        canonical(value)
-
-
-@given(st.dictionaries(st.text(), st.integers(-(2**53), 2**53), max_size=6))
-def test_neither_order_nor_the_type_of_a_number_counts(values):
-    turned = {key: float(value) for key, value in reversed(values.items())}
-    assert canonical(turned) == canonical(values)
-
-
-@given(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False))
-def test_numbers_agree_exactly_where_they_are_equal(a, b):
-    assert (canonical(a) == canonical(b)) == (a == b)
-
-
-def test_digests_have_sixteen_digits():
-    # printf '{"a":1}' | sha256sum
-    assert digest({"a": 1.0}) == "015abd7f5cc57a2d"
 
 
 def changed(**fields):
@@ -200,49 +130,6 @@ def test_what_was_chosen_for_a_run_is_neither_its_data_nor_its_code():
 def test_the_number_of_workers_counts_where_it_matters():
     flat = changed(hyperparameters={**RUN.hyperparameters, "kind": "flat"})
     assert run_hash(flat.model_copy(update={"workers": 2})) != run_hash(flat)
-
-
-def test_the_code_has_one_digest():
-    assert code_digest() == code_digest()
-    assert read_code_digest() == code_digest()
-    assert len(code_digest()) == 16
-
-
-def test_the_digest_of_a_folder_is_of_what_no_identity_covers(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = folder_digests()
-    texts = identity._text_digests()
-    changed = {}
-    for file in (
-        "methods/joint.py",
-        "methods/__init__.py",
-        "data/base/dataset.py",
-        "models/__init__.py",
-        "sweep/runs/identity.py",
-    ):
-        assert file in texts
-        monkeypatch.setattr(identity, "_text_digests", lambda file=file: {**texts, file: "edited"})
-        found = identity.folder_digests.__wrapped__()
-        changed[file] = [name for name in now if now[name] != found[name]]
-    assert changed == {
-        "methods/joint.py": [],
-        "methods/__init__.py": ["methods"],
-        "data/base/dataset.py": ["data"],
-        "models/__init__.py": ["models"],
-        "sweep/runs/identity.py": ["sweep"],
-    }
-
-
-def test_files_of_editors_are_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for package in PACKAGES:
-        (tmp_path / package).mkdir()
-    (tmp_path / "sweep" / "runs").mkdir()
-    (tmp_path / "methods" / "mine.py").write_bytes(b"x = '\xc3")  # half a character, as of a file that is being written
-    monkeypatch.setattr(code_texts, "__file__", str(tmp_path / "sweep" / "runs" / "code_texts.py"))
-    before = read_code_digest()
-    (tmp_path / "methods" / ".#mine.py").symlink_to("user@host.1234")
-    assert read_code_digest() == before
-    (tmp_path / "methods" / "mine.py").write_text("x = 'é'")
-    assert read_code_digest() != before
 
 
 def test_weights_to_start_from_count_by_their_content(tmp_path: Path) -> None:

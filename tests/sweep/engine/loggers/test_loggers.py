@@ -23,7 +23,7 @@ from support.small_runs import make_plan
 from sweep.config import ConfigError
 from sweep.engine.loggers import ServiceLogger, loggers, logging_to_services
 from sweep.engine.progress import Progress
-from sweep.engine.tasks import Tally
+from sweep.engine.tally import Tally
 from sweep.runs.identity import run_hash
 from sweep.runs.records import FinalRecord, TestRecord
 from sweep.runs.run_folder import RunFolder

@@ -14,8 +14,9 @@ from support.small_runs import make_epoch, make_plan
 
 from sweep.engine.on_ray import actors
 from sweep.engine.on_ray.actors import GroupActor, RunActor, tune_result
+from sweep.runs.code_texts import code_digest
 from sweep.runs.environment import CODE_VARIABLE
-from sweep.runs.identity import code_digest, run_hash
+from sweep.runs.identity import run_hash
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
 from sweep.storage.files import StoreError

@@ -27,7 +27,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from support.command_desk import ROOT, Desk
 
 from sweep.engine.on_ray.session import NOT_UP, STARTS, small_node, started_node
-from sweep.runs.identity import PACKAGES
+from sweep.runs.module_imports import PACKAGES
 
 SWEEP: dict[str, Any] = {
     "method": "iprm",

@@ -14,7 +14,7 @@ from support.command_desk import Desk
 from sweep.config import ConfigError
 from sweep.engine.on_ray import joining
 from sweep.runs.environment import CODE_VARIABLE, check_packages
-from sweep.runs.identity import PACKAGES
+from sweep.runs.module_imports import PACKAGES
 
 
 def free_port() -> int:

@@ -24,8 +24,8 @@ from data.base.allocation import keeping_variables
 from sweep.config import ConfigError, ResourcesSpec
 from sweep.engine import cluster_guard, worker_start
 from sweep.engine.on_ray import own_cluster, session
+from sweep.runs.code_texts import code_digest
 from sweep.runs.environment import CODE_VARIABLE, ROOT
-from sweep.runs.identity import code_digest
 
 # Capacity ---------------------------------------------------------------------------------------------------------
 

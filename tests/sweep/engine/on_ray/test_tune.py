@@ -50,9 +50,9 @@ from sweep.engine.progress import describe
 from sweep.engine.recovery import ExecutorError
 from sweep.engine.tasks import Task
 from sweep.runs import environment
+from sweep.runs.code_texts import code_digest
 from sweep.runs.environment import ChangedCodeError
 from sweep.runs.failures import ProcessMemoryError, error_of_lost_process, oom_kills
-from sweep.runs.identity import code_digest
 from sweep.runs.records import FinalRecord, Run
 from sweep.runs.run_folder import RunFolder
 from sweep.storage.files import StoreError
