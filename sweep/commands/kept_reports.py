@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from sweep.commands.answer_origins import digest_of, file_digests, is_local_sweep, program
 from sweep.commands.console import Said
-from sweep.commands.questions import digest_of, file_digests, is_local_sweep, program
 from sweep.storage.kept_files import read_kept, write_kept
 from sweep.storage.stamps import Stamps, stamp_files
 from sweep.training.epoch_record import Record

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from sweep.commands.questions import depends_on_files_elsewhere, digest_of, file_digests, is_local_sweep, program
+from sweep.commands.answer_origins import depends_on_files_elsewhere, digest_of, file_digests, is_local_sweep, program
 from sweep.storage.kept_files import read_kept, write_kept
 from sweep.training.epoch_record import Record
 

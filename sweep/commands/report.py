@@ -16,10 +16,10 @@ from sweep.analysis.completeness import COMPLETE, frozen_sweep, left_out_configu
 from sweep.analysis.conclusions import name_with_role
 from sweep.analysis.parts import Parts, left_out_name, modalities, selection_metric
 from sweep.analysis.standings import leader_sentences, standings
+from sweep.commands.answer_origins import depends_on_files_elsewhere, noticing_warnings
 from sweep.commands.console import Terminal, terminal
 from sweep.commands.exit_codes import DONE
 from sweep.commands.kept_reports import TABLES, ReportKeeper
-from sweep.commands.questions import depends_on_files_elsewhere, noticing_warnings
 from sweep.commands.terminal import pull_sweep
 from sweep.config import ConfigError
 from sweep.plan.not_applicable import NotApplicable

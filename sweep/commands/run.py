@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 
 import data
+from sweep.commands.answer_origins import noticing_warnings
 from sweep.commands.console import terminal
 from sweep.commands.dry_run import print_dry_run
 from sweep.commands.exit_codes import DONE, FAILED
 from sweep.commands.kept_reports import ReportKeeper
 from sweep.commands.outlines import OutlineKeeper, outline
-from sweep.commands.questions import noticing_warnings
 from sweep.commands.terminal import named_sweeps
 from sweep.config import ConfigError, Sweep
 from sweep.engine import interrupts

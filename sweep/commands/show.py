@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
+from sweep.commands.answer_origins import noticing_warnings
 from sweep.commands.console import terminal
 from sweep.commands.exit_codes import DONE
 from sweep.commands.outlines import Outline, OutlineKeeper, outline
-from sweep.commands.questions import noticing_warnings
 from sweep.results.tables import index_entries
 from sweep.runs.code_changes import changes_text
 from sweep.runs.ended_runs import EndedRun, ended_runs

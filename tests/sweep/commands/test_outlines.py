@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.small_runs import make_plan
 
-from sweep.commands import questions
+from sweep.commands import answer_origins
 from sweep.commands.outlines import FILE, Outline, OutlineKeeper, outline
 from sweep.config import freeze
 
@@ -23,7 +23,7 @@ def options_of(folder: Path, *words: str, results: str | None = None) -> argpars
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(questions, "code_digest", lambda: "0")
+    monkeypatch.setattr(answer_origins, "code_digest", lambda: "0")
     (tmp_path / "sweeps.yaml").write_text("sweeps: {}")
     (tmp_path / "results" / "s").mkdir(parents=True)
     return tmp_path
@@ -105,7 +105,7 @@ def test_other_words_other_code_and_other_packages_have_other_outlines(
     kept(folder)
     assert known(folder, "epochs=4") is None
     with monkeypatch.context() as patched:
-        patched.setattr(questions, "code_digest", lambda: "1")
+        patched.setattr(answer_origins, "code_digest", lambda: "1")
         assert known(folder) is None
     (tmp_path / "torch-3.dist-info").mkdir()
     with monkeypatch.context() as patched:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.small_runs import make_plan
 
-from sweep.commands.questions import depends_on_files_elsewhere, file_digests, is_local_sweep, noticing_warnings
+from sweep.commands.answer_origins import depends_on_files_elsewhere, file_digests, is_local_sweep, noticing_warnings
 
 
 def test_plans_of_files_elsewhere_are_told(tmp_path: Path) -> None:
