@@ -45,6 +45,8 @@ def run_sweeps(options: argparse.Namespace, sweeps: Sequence[Sweep], keeper: Out
     if options.dry_run:
         for sweep in sweeps:
             print_dry_run(sweep, store, terminal())
+            if not options.local and not options.address and "RAY_ADDRESS" not in os.environ:
+                _print_lack(sweep)
         return DONE
     check_paths(sweeps, options.results)
     if len(sweeps) > 1:
@@ -71,6 +73,16 @@ def run_sweeps(options: argparse.Namespace, sweeps: Sequence[Sweep], keeper: Out
                 raise StoreError(f"{error}; {again}what was finished is kept") from error
             _report_unless(options, store, sweep.name)
     return FAILED if failed else DONE
+
+
+def _print_lack(sweep: Sweep) -> None:
+    """Say what this machine lacks for a run, where it lacks anything. A GPU's kind is known to Ray alone."""
+    from sweep.engine.on_ray.session import runs_on, this_machine
+
+    try:
+        runs_on([this_machine()], sweep.resources.model_copy(update={"accelerator": None}))
+    except ConfigError as error:
+        terminal().print(f"{sweep.name}: would not run on this machine alone: {error}", style="yellow", soft_wrap=True)
 
 
 def _keep_outline(keeper: OutlineKeeper | None, planned: Plan) -> None:

@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -277,12 +277,23 @@ def placement(needs: ResourcesSpec) -> PlacementGroupFactory:
 
 
 def runs_at_once(needs: ResourcesSpec) -> int:
-    """Count the runs that the cluster, as it is, holds at a time: whole workers on its nodes, placed as the sweep says.
-
-    Raises ConfigError, naming what is missing, where it never holds one."""
+    """Count the runs that the cluster, as it is, holds at a time. Raises ConfigError, naming what is missing, where it
+    never holds one."""
     import ray
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return runs_on([node["Resources"] for node in ray.nodes() if node["Alive"]], needs)
+
+
+def this_machine() -> Amounts:
+    """Return what a cluster of this machine alone has."""
+    import torch
+
+    return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+
+
+def runs_on(nodes: Sequence[Amounts], needs: ResourcesSpec) -> int:
+    """Count the runs that nodes hold at a time: whole workers, placed as the sweep says. Raises ConfigError, naming
+    what is missing, where they never hold one."""
     wanted = worker_resources(needs)
     for name, amount in wanted.items():
         have, takes = sum(node.get(name, 0) for node in nodes), amount * needs.workers

@@ -89,6 +89,21 @@ def test_each_sweep_is_run_and_reported_in_turn(desk: Desk, hand: Hand) -> None:
     assert hand.seen == ["dry run of a", "dry run of b"]
 
 
+def test_a_dry_run_says_what_this_machine_lacks_unless_another_trains(
+    desk: Desk, hand: Hand, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    desk.write(a={"method": "iprm", "datasets": ["digits"], "resources": {"gpus": 9999, "accelerator": "A100"}})
+    assert hand.run(desk, "a", "--dry-run") == 0
+    assert capsys.readouterr().out.startswith("a: would not run on this machine alone: one run needs 9999 GPU")
+    for elsewhere in (["--local"], ["--address", "head:6379"]):
+        assert hand.run(desk, "a", "--dry-run", *elsewhere) == 0
+        assert capsys.readouterr().out == ""
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    assert hand.run(desk, "a", "--dry-run") == 0
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize(
     ("tally", "code"),
     [(Tally(done=1, pruned=1), 0), (Tally(done=1, failed=1), 1), (Tally(done=1, diverged=1), 1), (Tally(), 0)],
