@@ -89,8 +89,8 @@ class Parts:
 
     def with_settings(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Give rows of a part with the columns that parts lack."""
-        alike = self.runs.loc[self.runs["hash"].isin(rows["hash"]), ["hash", *self._settings]]
-        return rows.join(alike.drop_duplicates("hash").set_index("hash"), on="hash")
+        alike = self.runs[self.runs["hash"].isin(rows["hash"])].drop_duplicates("hash")
+        return rows.join(alike.set_index("hash")[self._settings], on="hash")
 
     @cached_property
     def grids(self) -> list[Grid]:

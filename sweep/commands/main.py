@@ -210,7 +210,9 @@ def _code_of_command(options: argparse.Namespace) -> int:
         from sweep.commands.console import print_mistake
         from sweep.config import ConfigError
     try:
-        return int(import_module(f"sweep.commands.{options.command}").run_command(options))
+        with without_collection():
+            command = import_module(f"sweep.commands.{options.command}")
+        return int(command.run_command(options))
     except (ConfigError, DataError, UnusableError) as mistake:
         print_mistake(str(mistake))
         return MISTAKE

@@ -22,6 +22,7 @@ from sweep.commands.exit_codes import DONE
 from sweep.commands.kept_reports import TABLES, ReportKeeper
 from sweep.commands.terminal import pull_sweep
 from sweep.config import ConfigError
+from sweep.engine.first_imports import without_collection
 from sweep.plan.not_applicable import NotApplicable
 from sweep.report import configurations, write_report
 from sweep.report.paper import write_paper
@@ -85,7 +86,8 @@ def publish_report(store: Store, name: str, console: Console, tex: bool = False,
     _check_writable(target)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        runs, epochs = load_both(store.results / name)
+        with without_collection():  # what is read stays until the page is written
+            runs, epochs = load_both(store.results / name)
         write_tables(store.results, name, target, (runs, epochs))
         parts = Parts(runs)
         standing = standings(parts)

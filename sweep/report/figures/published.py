@@ -37,9 +37,12 @@ DrawAxis = Callable[[Axes, Axis], None]
 def published_curves_over(parts: Parts, grid: Grid, axis: Axis, column: str) -> list[Curve]:
     """List the published curves of the grid's method over an axis, in the metric of a column."""
     metric = next(m for m in METRIC_NAMES if column.endswith(m))
+    name = axis.name.rpartition(".")[2]
+    if not curves_over(grid.method, name, metric, {}):
+        return []
     first = parts.with_settings(grid.rows.head(1))
     fixed = {c.removeprefix("hp."): first[c].iloc[0] for c in columns_of(first, "hp.")}
-    return curves_over(grid.method, axis.name.rpartition(".")[2], metric, fixed)
+    return curves_over(grid.method, name, metric, fixed)
 
 
 def draw_beside(parts: Parts, grid: Grid, axis: Axis, column: str, stem: str, scale: DrawAxis) -> Drawing:

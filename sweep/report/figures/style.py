@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 GREY = "#4d4d4d"
 DASHES: tuple[Any, ...] = ("--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 FORMATS = ("pdf", "svg", "png")
+LAYOUT_TABLES = ("GDEF", "GPOS", "GSUB", "kern")
+"""Tables of a font that place and replace glyphs."""
 STYLE: dict[Any, Any] = {
     "font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8.5, "xtick.labelsize": 7.5, "ytick.labelsize": 7.5,
     "legend.fontsize": 7.5, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7,
@@ -144,8 +146,25 @@ def save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
     partial = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     dates = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-    figure.savefig(partial, metadata=dates.get(path.suffix))
+    with _fonts_without_layout() if path.suffix == ".pdf" else nullcontext():
+        figure.savefig(partial, metadata=dates.get(path.suffix))
     partial.replace(path)
+
+
+@contextmanager
+def _fonts_without_layout() -> Iterator[None]:
+    """Embed fonts without the tables by which text is laid out: no viewer lays it out anew, and to cut them to the few
+    glyphs of a figure took half of the time of its PDF file. Matplotlib has no setting for this; where fontTools keeps
+    its list elsewhere, files are as large and as slow as they were."""
+    from fontTools import subset  # takes long to import, as Matplotlib does only for PDF
+
+    dropped = getattr(subset.Options, "_drop_tables_default", list[str]())
+    kept = len(dropped)
+    dropped.extend(LAYOUT_TABLES)
+    try:
+        yield
+    finally:
+        del dropped[kept:]
 
 
 class PlainLogFormatter(LogFormatter):

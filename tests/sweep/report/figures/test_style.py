@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
+import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from fontTools import subset
+from fontTools.ttLib import TTFont
 from matplotlib import rc_context, rcParams
 from matplotlib.figure import Figure
 from support.kept_texts import assert_as_before, first_digits
@@ -54,6 +59,23 @@ def test_sizes_and_colours_are_as_they_were_looked_at() -> None:
         "figures/style",
         (f"{where}: {key} {first_digits(found[key])}" for where, found in both for key in sorted(found)),
     )
+
+
+def test_fonts_in_pdf_files_have_glyphs_and_no_tables_that_lay_out_text(tmp_path: Path) -> None:
+    dropped = [*subset.Options().drop_tables]
+    with rc_context(STYLE):
+        figure = Figure()
+        figure.text(0.5, 0.5, "alpha")
+        save(figure, tmp_path / "x.pdf")
+    streams = re.findall(
+        rb"/Length1 \d+[^>]*>>\s*stream\n(.*?)\nendstream", (tmp_path / "x.pdf").read_bytes(), re.DOTALL
+    )
+    fonts = [TTFont(BytesIO(zlib.decompress(stream))) for stream in streams]
+    assert {*"alph"} <= {name for font in fonts for name in font.getGlyphOrder()}
+    for font in fonts:
+        assert "glyf" in font
+        assert not {"GDEF", "GPOS", "GSUB", "kern"} & {*font.keys()}, "fontTools or Matplotlib cuts fonts otherwise now"
+    assert subset.Options().drop_tables == dropped
 
 
 # Widths -----------------------------------------------------------------------------------------------------------
