@@ -21,6 +21,7 @@ from sweep.config.yaml_lines import read
 from sweep.plan.build import plan
 from sweep.plan.not_applicable import NotApplicable, not_applicable
 from sweep.results.columns import read_records
+from sweep.results.outline import Outline, kept_outline
 from sweep.search.racing import Decision
 
 STUDY = ["label", "dataset", "role"]
@@ -83,9 +84,20 @@ def _text(value: Any) -> str | None:
 
 
 def _expected_runs(path: Path) -> int | None:
+    if (outlined := plan_outline(path.parent)) is not None:
+        return outlined.expected
     try:
         return _planned_runs(path, path.read_bytes())
     except (ConfigError, DataError, OSError):
+        return None
+
+
+def plan_outline(folder: Path) -> Outline | None:
+    """Return the outline of the sweep that is frozen in ``folder``; None where none is kept."""
+    found = kept_outline(folder)
+    try:
+        return found if found is not None and (folder / "sweep.yaml").read_text() == found.frozen else None
+    except (OSError, UnicodeDecodeError):
         return None
 
 
@@ -109,6 +121,8 @@ def _planned_runs(path: Path, content: bytes) -> int | None:
 def left_out_configurations(folder: Path) -> list[NotApplicable]:
     """List the configurations that the sweep in ``folder`` left out because their method refuses them; none where it
     cannot be read here any more."""
+    if (outlined := plan_outline(folder)) is not None:
+        return [NotApplicable(each.label, each.dataset, each.values, each.reason) for each in outlined.left_out]
     try:
         return not_applicable(frozen_sweep(folder / "sweep.yaml"))
     except (ConfigError, OSError):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +12,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.runs.code_texts import code_digest
 from sweep.runs.records import is_sweep_name
 
 if TYPE_CHECKING:
@@ -24,18 +21,6 @@ if TYPE_CHECKING:
 def digest_of(*parts: Any) -> str:
     """Digest values that JSON holds."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def program() -> list[Any]:
-    """Tell what of the program an answer depends on: the code, Python, and the packages that are installed."""
-    return [code_digest(), sys.version, sys.path, sorted(_installed())]
-
-
-def _installed() -> Iterator[str]:
-    """Name what is installed, with versions, and say where."""
-    for folder in sys.path:
-        with suppress(OSError):
-            yield from (name for name in os.listdir(folder) if name.endswith((".dist-info", ".egg-info", ".pth")))
 
 
 def file_digests(paths: Iterable[Path]) -> dict[str, str | None]:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from sweep.commands.answer_origins import digest_of, file_digests, is_local_sweep, program
+from sweep.commands.answer_origins import digest_of, file_digests, is_local_sweep
 from sweep.commands.console import Said
+from sweep.runs.program import program_digest
 from sweep.storage.kept_files import read_kept, write_kept
 from sweep.storage.stamps import Stamps, stamp_files
 from sweep.training.epoch_record import Record
@@ -56,7 +57,7 @@ class ReportKeeper:
         except OSError:
             return cls(folder, None, Stamps("", False))
         files = file_digests(path for path in read if path.is_file())
-        question = digest_of(name, str(to), files, program())
+        question = digest_of(name, str(to), files, program_digest())
         return cls(folder, question, _stamp_records(folder, runs))
 
     def known(self) -> Said | None:

@@ -12,10 +12,11 @@ from rich.console import Console
 
 from sweep.commands.console import Said, say_again, terminal
 from sweep.commands.kept_reports import ReportKeeper
-from sweep.commands.outlines import Outline, OutlineKeeper
+from sweep.commands.outlines import OutlineKeeper
 from sweep.commands.show import show_again
 from sweep.engine.progress import Progress
 from sweep.engine.tally import Tally
+from sweep.results.outline import Outline
 from sweep.results.tables import index_entries
 from sweep.runs.code_changes import kept_runs_text
 from sweep.runs.ended_runs import EndedRun, ended_runs

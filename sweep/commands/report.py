@@ -12,7 +12,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from sweep.analysis.completeness import COMPLETE, frozen_sweep, left_out_configurations
+from sweep.analysis.completeness import COMPLETE, frozen_sweep, left_out_configurations, plan_outline
 from sweep.analysis.conclusions import name_with_role
 from sweep.analysis.parts import Parts, left_out_name, modalities, selection_metric
 from sweep.analysis.standings import leader_sentences, standings
@@ -70,6 +70,8 @@ def written_files(target: Path) -> list[str]:
 
 
 def _depends_on_files_elsewhere(store: Store, name: str) -> bool:
+    if plan_outline(store.results / name) is not None:
+        return False  # else there were none
     try:
         return depends_on_files_elsewhere(frozen_sweep(store.results / name / "sweep.yaml"))
     except (ConfigError, OSError):

@@ -14,7 +14,7 @@ from sweep.commands.console import terminal
 from sweep.commands.dry_run import print_dry_run
 from sweep.commands.exit_codes import DONE, FAILED
 from sweep.commands.kept_reports import ReportKeeper
-from sweep.commands.outlines import OutlineKeeper, outline
+from sweep.commands.outlines import OutlineKeeper
 from sweep.commands.terminal import named_sweeps
 from sweep.config import ConfigError, Sweep
 from sweep.engine import interrupts
@@ -87,7 +87,7 @@ def _print_lack(sweep: Sweep) -> None:
 
 def _keep_outline(keeper: OutlineKeeper | None, planned: Plan) -> None:
     if keeper is not None:
-        keeper.keep(planned, outline(planned))
+        keeper.keep(planned)
 
 
 def _report_unless(options: argparse.Namespace, store: Store, name: str) -> None:

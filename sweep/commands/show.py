@@ -12,7 +12,8 @@ from rich.table import Table
 from sweep.commands.answer_origins import noticing_warnings
 from sweep.commands.console import terminal
 from sweep.commands.exit_codes import DONE
-from sweep.commands.outlines import Outline, OutlineKeeper, outline
+from sweep.commands.outlines import OutlineKeeper, outline
+from sweep.results.outline import Outline, values_text
 from sweep.results.tables import index_entries
 from sweep.runs.code_changes import changes_text
 from sweep.runs.ended_runs import EndedRun, ended_runs
@@ -32,10 +33,9 @@ def run_command(options: argparse.Namespace) -> int:
         sweeps = named_sweeps(options)
     for sweep in sweeps:
         planned = plan(sweep)
-        outlined = outline(planned)
         if not warned.any:
-            keeper.keep(planned, outlined)
-        print_state(read_state(outlined, open_store(options.results)), terminal())
+            keeper.keep(planned)
+        print_state(read_state(outline(planned), open_store(options.results)), terminal())
     return DONE
 
 
@@ -104,7 +104,8 @@ def _table(state: SweepState) -> Table:
     for (label, values, dataset), counts in grouped.items():
         table.add_row(label, values, dataset, ", ".join(f"{count} {status}" for status, count in counts.items()))
     for left_out in state.outline.left_out:
-        table.add_row(left_out.label, left_out.values, left_out.dataset, f"N/A: {left_out.reason}")
+        values = values_text(left_out.values)
+        table.add_row(left_out.label, values, left_out.dataset, f"N/A: {left_out.reason}")
     return table
 
 

@@ -29,7 +29,7 @@ _MODULES = {
     "RaySession": "on_ray.session",
     "Replay": "replay",
     "ReplayError": "replay",
-    "Tally": "tasks",
+    "Tally": "tally",
     "Task": "tasks",
     "find_run": "replay",
 }

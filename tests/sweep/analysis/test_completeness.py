@@ -8,16 +8,22 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support.small_runs import make_plan
 from support.synthetic_results import Results, pareto_search
 
+from sweep.analysis import completeness
 from sweep.analysis.completeness import (
     COMPLETE,
     SweepRequest,
     completeness_table,
     left_out_configurations,
+    plan_outline,
     raced_out_seeds,
     read_request,
 )
+from sweep.commands.outlines import outline
+from sweep.config import freeze
+from sweep.results.outline import keep_outline
 from sweep.results.tables import load
 
 
@@ -51,6 +57,23 @@ def test_runs_are_counted_where_the_sweep_can_be_planned(tmp_path: Path) -> None
     assert read_request(tmp_path / "one").expected_runs == 2
     (tmp_path / "one" / "sweep.yaml").write_text(text.replace("digits", "no_such_dataset"))
     assert read_request(tmp_path / "one").expected_runs is None
+
+
+def test_what_an_outline_says_of_the_frozen_sweep_is_not_planned_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = make_plan(tmp_path, method="unimodal", vary={"modality": {"grid": ["left", "x"]}}, not_applicable="skip")
+    folder, text = tmp_path / "s", freeze(planned.sweep)
+    folder.mkdir()
+    (folder / "sweep.yaml").write_text(text)
+    counted, left_out = read_request(folder).expected_runs, left_out_configurations(folder)
+    assert (counted, left_out) == (2, planned.not_applicable)
+    keep_outline(folder, outline(planned))
+    monkeypatch.setattr(completeness, "plan", None)
+    monkeypatch.setattr(completeness, "load_frozen", None)
+    assert (read_request(folder).expected_runs, left_out_configurations(folder)) == (counted, left_out)
+    (folder / "sweep.yaml").write_text(text.replace("epochs: 3", "epochs: 4") + "\n")
+    assert plan_outline(folder) is None
 
 
 def test_the_race_tells_after_how_many_seeds_a_configuration_was_out(tmp_path: Path) -> None:

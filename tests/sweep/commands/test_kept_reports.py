@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sweep.commands import answer_origins
 from sweep.commands.console import Said
 from sweep.commands.kept_reports import FILE, RECORDS, ReportKeeper
+from sweep.runs import program
 from sweep.storage import stamps
 
 SAID: Said = [{"text": "two done", "options": {}}]
@@ -19,7 +19,7 @@ SAID: Said = [{"text": "two done", "options": {}}]
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The sweep s has two runs, and a report of one page."""
     monkeypatch.setattr(stamps, "SETTLED", 0.0)
-    monkeypatch.setattr(answer_origins, "code_digest", lambda: "0")
+    monkeypatch.setattr(program, "code_digest", lambda: "0")
     for number in "01":
         (tmp_path / "runs" / number).mkdir(parents=True)
         for record in RECORDS:
@@ -78,7 +78,7 @@ def damage(path: Path) -> None:
 
 def test_other_code_has_other_reports(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keep(results)
-    monkeypatch.setattr(answer_origins, "code_digest", lambda: "1")
+    monkeypatch.setattr(program, "code_digest", lambda: "1")
     assert known(results) is None
 
 

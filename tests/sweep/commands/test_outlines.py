@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from support.small_runs import make_plan
 
-from sweep.commands import answer_origins
-from sweep.commands.outlines import FILE, Outline, OutlineKeeper, outline
+from sweep.commands.outlines import OutlineKeeper, outline
 from sweep.config import freeze
+from sweep.results.outline import FILE, Outline, kept_outline
+from sweep.runs import program
 
 
 def options_of(folder: Path, *words: str, results: str | None = None) -> argparse.Namespace:
@@ -23,7 +24,7 @@ def options_of(folder: Path, *words: str, results: str | None = None) -> argpars
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(answer_origins, "code_digest", lambda: "0")
+    monkeypatch.setattr(program, "code_digest", lambda: "0")
     (tmp_path / "sweeps.yaml").write_text("sweeps: {}")
     (tmp_path / "results" / "s").mkdir(parents=True)
     return tmp_path
@@ -31,9 +32,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def kept(folder: Path, **keys: Any) -> Outline:
     planned = make_plan(folder / "plan", **keys)
-    outlined = outline(planned)
-    OutlineKeeper(options_of(folder, "epochs=3")).keep(planned, outlined)
-    return outlined
+    OutlineKeeper(options_of(folder, "epochs=3")).keep(planned)
+    return outline(planned)
 
 
 def known(folder: Path, *words: str) -> Outline | None:
@@ -60,7 +60,7 @@ def test_what_a_method_refuses_is_left_out_with_its_reason(tmp_path: Path) -> No
     vary = {"modality": {"grid": ["left", "x"]}}
     found = outline(make_plan(tmp_path, method="unimodal", vary=vary, not_applicable="skip"))
     assert [(each.label, each.values, each.dataset) for each in found.left_out] == [
-        ("unimodal", "modality=x", "digits")
+        ("unimodal", {"modality": "x"}, "digits")
     ]
     assert "no modality called 'x'" in found.left_out[0].reason
 
@@ -76,7 +76,10 @@ def test_not_all_runs_are_listed_of_what_is_proposed_chosen_or_cut_short(tmp_pat
 def test_an_outline_is_known_again(folder: Path) -> None:
     assert known(folder) is None
     outlined = kept(folder)
-    assert known(folder) == outlined
+    found = known(folder)
+    assert found is not None
+    assert found.model_copy(update={"asked": ""}) == outlined
+    assert kept_outline(folder / "results" / "s") == found
     assert OutlineKeeper(options_of(folder, "epochs=3")).known("other") is None
 
 
@@ -105,7 +108,7 @@ def test_other_words_other_code_and_other_packages_have_other_outlines(
     kept(folder)
     assert known(folder, "epochs=4") is None
     with monkeypatch.context() as patched:
-        patched.setattr(answer_origins, "code_digest", lambda: "1")
+        patched.setattr(program, "code_digest", lambda: "1")
         assert known(folder) is None
     (tmp_path / "torch-3.dist-info").mkdir()
     with monkeypatch.context() as patched:
@@ -122,5 +125,5 @@ def test_no_outline_is_kept_of_plans_that_depend_on_files_elsewhere_or_of_result
     assert known(folder) is None
     monkeypatch.undo()
     planned, remote = make_plan(folder / "plan"), OutlineKeeper(options_of(folder, results="s3://bucket/results"))
-    remote.keep(planned, outline(planned))
+    remote.keep(planned)
     assert remote.known("s") is None
