@@ -27,7 +27,7 @@ with without_collection():
 if TYPE_CHECKING:
     from sweep.engine.on_ray.worker_group import TrialWorkers
 
-RESULT_EVERY = 0.5
+RESULT_EVERY = 1.0
 """Seconds of epochs that an actor trains between two results for Tune, where nothing but the display waits for them."""
 
 

@@ -58,6 +58,16 @@ too soon on a machine that is busy, as with another Ray that starts."""
 NOT_UP = "timed out during startup"
 """Ray's words for that."""
 
+IDLE_AGENT = ("sh", "-c", "exec cat")
+"""Stands for the agent that serves a node's dashboard and metrics: without one Ray ends the node. It ends with its
+input, whose other end the node has."""
+AGENTS_END_WITH_NODE = {"RAY_enable_pipe_based_agent_to_parent_health_check": "1"}
+"""Has the node give its agents that input."""
+AGENT_PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port")
+"""Ray's names of the ports that the agent tells the node."""
+NO_PORT = -1
+"""What it tells where it does not listen."""
+
 LOOK_EVERY, LOOKS = 0.05, 400
 """Seconds between two looks at whether a node is up, and how many: beyond them it is Ray that waits, as long as set."""
 
@@ -181,11 +191,12 @@ def _start_own() -> OwnCluster:
 
 @contextmanager
 def small_node(guarded: bool = False) -> Iterator[None]:
-    """Have ray.init start a node without autoscaler, log monitor and dashboard: a machine alone does not grow, its
-    workers' logs are not shown, and a dashboard that is off serves nothing. Each is a Python of its own, which takes
-    about a second of processor time to start, and ray.init waits for the dashboard. guarded: what its processes leave
-    behind is ended by others, so that they are given no time to end in order."""
-    from ray._private import node
+    """Have ray.init start a node without autoscaler, log monitor, dashboard and its agent: a machine alone does not
+    grow, its workers' logs are not shown, and a dashboard that is off serves nothing. Each is a Python of its own,
+    which takes one or two seconds of processor time to start, and ray.init waits for the last two. guarded: what its
+    processes leave behind is ended by others, so that they are given no time to end in order."""
+    from ray import _raylet
+    from ray._private import node, ray_constants, services, utils
 
     class SmallNode(node.Node):
         """Runs the processes alone that training needs."""
@@ -202,6 +213,9 @@ def small_node(guarded: bool = False) -> Iterator[None]:
         def start_raylet(self, *arguments: Any, **options: Any) -> None:
             """Start the node's own process, which starts workers by our way, with no import of Ray before theirs."""
             self._ray_params.setup_worker_path = worker_start.__file__
+            self._ray_params.env_vars = (self._ray_params.env_vars or {}) | AGENTS_END_WITH_NODE
+            for port in AGENT_PORTS:
+                _raylet.persist_port(self._session_dir, self._node_id, port, NO_PORT)  # type: ignore[attr-defined]
             super().start_raylet(*arguments, **options)
 
         def start_ray_processes(self) -> None:
@@ -222,11 +236,20 @@ def small_node(guarded: bool = False) -> Iterator[None]:
             """End the node."""
             super().kill_all_processes(check_alive, allow_graceful and not guarded, wait)
 
-    whole, node.Node = node.Node, SmallNode
+    whole, python = node.Node, services._build_python_executable_command_memory_profileable
+    missing = utils.get_dashboard_dependency_error
+
+    def agent_command(kind: str, *options: Any) -> list[str]:
+        return [*IDLE_AGENT] if kind == ray_constants.PROCESS_TYPE_DASHBOARD_AGENT else python(kind, *options)
+
+    node.Node, services._build_python_executable_command_memory_profileable = SmallNode, agent_command
+    # Ray asks by importing all that a dashboard needs.
+    utils.get_dashboard_dependency_error = lambda: None
     try:
         yield
     finally:
-        node.Node = whole
+        node.Node, services._build_python_executable_command_memory_profileable = whole, python
+        utils.get_dashboard_dependency_error = missing
 
 
 def started_node(start: Callable[[], T]) -> T:

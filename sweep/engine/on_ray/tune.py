@@ -42,6 +42,10 @@ from sweep.runs.train import commit_failure, commit_pruned
 from sweep.search.proposals import Nothing
 from sweep.storage.files import StoreError, scratch_folder
 
+PATIENCE = 0.5
+"""Seconds that Tune waits for an event before it looks around, which takes milliseconds: left to itself it does so ten
+times a second."""
+
 
 class Unsaved:
     """Pickles to nothing: Tune keeps what it is given for a restore that nothing here relies on."""
@@ -232,10 +236,10 @@ class _ActorManager(RayActorManager):
     """Over the cluster that runs."""
 
     def next(self, timeout: float | None = None) -> bool:
-        """Wait for the next event. Ray makes an error of an Interruption, on which Tune would clean up first, and wait
-        for the cluster that is gone."""
+        """Wait for the next event, at least :data:`PATIENCE` seconds. Ray makes an error of an Interruption, on which
+        Tune would clean up first, and wait for the cluster that is gone."""
         try:
-            return bool(super().next(timeout))
+            return bool(super().next(None if timeout is None else max(timeout, PATIENCE)))
         except SystemError as error:
             if self.watch.lost() is None:
                 raise

@@ -145,36 +145,43 @@ def starting(patch: pytest.MonkeyPatch, whole: type[node.Node], code: int | None
     return answers
 
 
-def test_a_node_that_ends_before_it_is_up_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def unstarted_node(folder: Path) -> Any:
+    """A node that keeps its files in a folder."""
+    made = object.__new__(node.Node)
+    made.all_processes, made._ray_params = {}, SimpleNamespace(env_vars=None)
+    made._session_dir, made._node_id = str(folder), "0" * 56
+    return made
+
+
+def test_a_node_that_ends_before_it_is_up_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     answers = starting(monkeypatch, node.Node, 1)
     with session.small_node():
-        made = object.__new__(node.Node)
-    made.all_processes, made._ray_params = {}, SimpleNamespace()
+        made = unstarted_node(tmp_path)
     with pytest.raises(RuntimeError, match=session.NOT_UP):
         made.start_ray_processes()
     assert len(answers) == 2
 
 
-def test_a_node_that_neither_ends_nor_gets_up_is_left_to_rays_own_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_that_neither_ends_nor_gets_up_is_left_to_rays_own_wait(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     answers = starting(monkeypatch, node.Node)
     monkeypatch.setattr(session, "LOOKS", 2)
     with session.small_node():
-        made = object.__new__(node.Node)
-    made.all_processes, made._ray_params = {}, SimpleNamespace()
+        made = unstarted_node(tmp_path)
     made.start_ray_processes()
     assert answers == [["a node"]]
 
 
 @pytest.mark.parametrize("guarded", [True, False])
 def test_a_node_of_ones_own_has_no_process_that_serves_nobody_and_may_end_in_order_unless_others_clear_up(
-    monkeypatch: pytest.MonkeyPatch, guarded: bool
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, guarded: bool
 ) -> None:
     whole, ended = node.Node, list[tuple[bool, ...]]()
     monkeypatch.setattr(whole, "kill_all_processes", lambda self, *how: ended.append(how))
     up = starting(monkeypatch, whole)
     with session.small_node(guarded):
-        made = object.__new__(node.Node)
-    made.all_processes, made._ray_params = {}, SimpleNamespace()
+        made = unstarted_node(tmp_path)
     made.start_monitor()
     made.start_api_server(include_dashboard=False, raise_on_failure=False)
     made.start_log_monitor()
@@ -183,6 +190,8 @@ def test_a_node_of_ones_own_has_no_process_that_serves_nobody_and_may_end_in_ord
     assert list(made.all_processes) == ["raylet"]
     assert made._ray_params.setup_worker_path == worker_start.__file__
     assert up == []
+    ports = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert ports == {f"{port}_{made._node_id}": str(session.NO_PORT) for port in session.AGENT_PORTS}
     made.kill_all_processes(check_alive=False, allow_graceful=True, wait=True)
     made.kill_all_processes()
     assert ended == [(False, not guarded, True), (True, False, False)]
