@@ -279,12 +279,7 @@ def check_arrays(root: Path, found: Mapping[str, Values], options: ArraysOptions
         shape = list(found[LABELS].shape)
         remedy = f"; save labels.{'argmax(1)' if shape[1] > 1 else 'ravel()'}" if len(shape) == 2 and shape[0] else ""
         raise DataError(f"{root}: labels must be [n], one a sample; it has the shape {shape}{remedy}")
-    for name in (LABELS, SPLIT, GROUP, CLASSES):
-        if name in found and (found[name].ndim != 1 or found[name].dtype.kind not in WORDS_OR_NUMBERS):
-            has = f"{name} is {found[name].dtype} {list(found[name].shape)}"
-            raise DataError(f"{root}: {has}; it must be a list of words or numbers")
-        if name in found and found[name].dtype.kind == "S" and not found[name].tobytes().isascii():
-            raise DataError(f"{root}: {name} holds bytes beyond ASCII; save it as text (dtype str)")
+    beside = {name: listed(root, name, found[name]) for name in RESERVED if name in found}
     for name in (*options.modalities, SPLIT, GROUP):
         if name not in found:
             continue
@@ -301,16 +296,21 @@ def check_arrays(root: Path, found: Mapping[str, Values], options: ArraysOptions
         if name not in RESERVED and values.ndim == 1:
             raise DataError(f"{root}: {name} is [n], one number a sample; give it a second axis, [n, 1]")
     given = options.classes or (found[CLASSES].astype(str).tolist() if CLASSES in found else None)
-    labels, classes = number_labels(_listed(found[LABELS]), given, lambda row: f"{root}: labels[{row}]")
+    labels, classes = number_labels(beside[LABELS], given, lambda row: f"{root}: labels[{row}]")
     split = None
-    if SPLIT in found:
-        split = np.array([split_name(value, f"{root}: split[{k}]") for k, value in enumerate(_listed(found[SPLIT]))])
+    if SPLIT in beside:
+        split = np.array([split_name(value, f"{root}: split[{k}]") for k, value in enumerate(beside[SPLIT])])
     group = found[GROUP].astype(str) if GROUP in found else None
     return Arrays({m: found[m] for m in options.modalities}, labels, classes, split, group)
 
 
-def _listed(values: Values) -> list[Any]:
-    """List words, or numbers."""
+def listed(root: Path, name: str, values: Values) -> list[Any]:
+    """List the words, or numbers, of an array that is no modality. Raises DataError."""
+    if values.ndim != 1 or values.dtype.kind not in WORDS_OR_NUMBERS:
+        has = f"{name} is {values.dtype} {list(values.shape)}"
+        raise DataError(f"{root}: {has}; it must be a list of words or numbers")
+    if values.dtype.kind == "S" and not values.tobytes().isascii():
+        raise DataError(f"{root}: {name} holds bytes beyond ASCII; save it as text (dtype str)")
     return (values.astype(str) if values.dtype.kind == "S" else values).tolist()
 
 

@@ -24,6 +24,8 @@ def run_command(options: argparse.Namespace) -> int:
     samples = read_arrays(Path(files[0]), model) if files else read_split(model, options.split, settings(overrides))
     table, scores = prediction_table(model, samples, options.without)
     write_csv(table.reset_index(), options.output)
+    for note in samples.notes:
+        print_line(note)
     print_line(f"{options.output}: {len(table)} predictions")
     for name, value in scores.items():
         print_line(f"{name.replace('_', ' ')}: {100 * value:.1f} %")

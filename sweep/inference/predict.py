@@ -13,9 +13,11 @@ import torch
 from pydantic import ValidationError
 
 import data
-from data.arrays import NUMBERS
+from data.arrays import NUMBERS, listed
 from data.base import Dataset
-from data.readers.numpy_files import NumpyFileError, read_named
+from data.prepared.lists.user_tables import number_labels, plain_text
+from data.readers.array_folder import CLASSES, LABELS, RESERVED, SPLIT
+from data.readers.numpy_files import NumpyFileError, Values, read_named
 from methods.base import MULTI
 from sweep.config.problems import nearest
 from sweep.inference.model import Model, ModelError
@@ -25,51 +27,74 @@ from sweep.training.metrics import score
 if TYPE_CHECKING:
     import pandas as pd
 
-LABELS = "labels"
-"""Name of the optional array of true classes, numbered as in ``Model.classes``."""
-
 SplitName = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples to predict. inputs: modality -> [N, ...]; labels: int64 [N], or None where nobody knows them."""
+    """Samples to predict. inputs: modality -> [N, ...]; labels: int64 [N], or None where nobody knows them; notes: what
+    of their file was not looked at."""
 
     inputs: dict[str, Any]
     labels: torch.Tensor | None
+    notes: tuple[str, ...] = ()
 
 
 def read_arrays(path: Path, model: Model) -> Samples:
-    """Read samples of an npz file: one array a modality, [N, ...] in model-ready form, and ``labels`` where known.
+    """Read samples of an npz file: one array a modality, [N, ...] in model-ready form, and what else a file of the
+    dataset ``arrays`` may hold, of which labels are read as in training. Raises ModelError, DataError."""
+    read = _read_file(path, {*model.modalities, *RESERVED})
+    beside = [name for name in RESERVED if name not in model.modalities]
+    others = [name for name in read if name not in (*model.modalities, *beside)]
+    if others and not read.keys() >= {*model.modalities}:
+        raise ModelError(f"{path}: no modality called {others[0]!r}; the model reads {', '.join(model.modalities)}")
+    inputs = {name: values for name, values in read.items() if name in model.modalities and values is not None}
+    for name, values in inputs.items():
+        if values.ndim == 0 or values.dtype.str[1:] not in NUMBERS or not values.dtype.isnative:
+            has = f"{name} is {values.dtype} {list(values.shape)}"
+            raise ModelError(f"{path}: {has}; a modality must be of numbers, one row a sample")
+    known = {name: listed(path, name, found) for name in beside if (found := read.get(name)) is not None}
+    if CLASSES in known:
+        _check_classes(path, tuple(map(plain_text, known[CLASSES])), model)
+    labels = _labels(path, known[LABELS], inputs, model) if LABELS in known else None
+    notes = [f"{path}: split is not looked at: all {len(known[SPLIT])} samples are predicted"] if SPLIT in known else []
+    if others:
+        notes.append(f"{path}: not looked at, as the model reads {', '.join(model.modalities)}: {', '.join(others)}")
+    return Samples(inputs, labels, tuple(notes))
 
-    Raises ModelError."""
+
+def _read_file(path: Path, names: set[str]) -> dict[str, Values | None]:
+    """Read the arrays of ``names`` from an npz file, None for each other one. Raises ModelError."""
     try:
         if not zipfile.is_zipfile(path):
             with path.open("rb"):
                 raise ModelError(f"{path} is no npz file of plain arrays, or it is cut off; write it by numpy.savez")
-        read = read_named(path, {*model.modalities, LABELS})
+        return read_named(path, names)
     except FileNotFoundError as error:
         raise ModelError(f"{path} does not exist") from error
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
     except NumpyFileError as error:
         raise ModelError(f"{path} is no npz file of plain arrays: {error}; write it by numpy.savez") from error
-    if unknown := [name for name in read if name not in (*model.modalities, LABELS)]:
-        raise ModelError(f"{path}: no modality called {unknown[0]!r}; the model reads {', '.join(model.modalities)}")
-    arrays = {name: values for name, values in read.items() if values is not None}
-    labels = arrays.pop(LABELS, None)
-    for name, values in arrays.items():
-        if values.ndim == 0 or values.dtype.str[1:] not in NUMBERS or not values.dtype.isnative:
-            has = f"{name} is {values.dtype} {list(values.shape)}"
-            raise ModelError(f"{path}: {has}; a modality must be of numbers, one row a sample")
-    if labels is not None:
-        wanted = f"{path}: labels must be whole numbers from 0 to {len(model.classes) - 1}, one a sample"
-        whole = labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)
-        if not whole or any(len(labels) != len(values) for values in arrays.values()):
-            raise ModelError(wanted)
-        if len(labels) and not 0 <= labels.min() <= labels.max() < len(model.classes):
-            raise ModelError(wanted)
-    return Samples(arrays, None if labels is None else torch.as_tensor(labels, dtype=torch.int64))
+
+
+def _check_classes(path: Path, classes: tuple[str, ...], model: Model) -> None:
+    """Check that a file's names of the classes are the model's, but where its run was told others. Raises
+    ModelError."""
+    if classes != model.classes and not model.card.run.data.get("classes"):
+        raise ModelError(
+            f"{path}: classes are {', '.join(classes)}; the model knows {', '.join(model.classes)}: give these, in "
+            "their order, or leave classes out"
+        )
+
+
+def _labels(path: Path, values: list[Any], inputs: Mapping[str, Values], model: Model) -> torch.Tensor:
+    """Number the labels of a file, whole numbers or words, as the model does. Raises ModelError, DataError."""
+    for name, samples in inputs.items():
+        if len(values) != len(samples):
+            raise ModelError(f"{path}: labels has {len(values)} samples, {name} has {len(samples)}")
+    numbers, _ = number_labels(values, model.classes, lambda row: f"{path}: labels[{row}]")
+    return torch.from_numpy(numbers)
 
 
 def read_split(model: Model, name: SplitName, options: Mapping[str, Any]) -> Samples:

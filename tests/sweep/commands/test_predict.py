@@ -59,8 +59,12 @@ def test_arrays_of_a_file_are_predicted_in_this_process(
     right = (table["prediction"] == table["label"]).mean()
     assert f"accuracy: {100 * right:.1f} %" in scores
     assert any(line.startswith("macro f1 audio: ") for line in scores)
+    np.savez("mine.npz", split=np.array(["train"] * 22), **arrays)
     assert main(["predict", model, "new.npz"]) == 0
     assert capsys.readouterr().out == "predictions.csv: 22 predictions\n"
+    assert main(["predict", model, "mine.npz"]) == 0
+    noted = "mine.npz: split is not looked at: all 22 samples are predicted"
+    assert capsys.readouterr().out.splitlines() == [noted, "predictions.csv: 22 predictions"]
     for words in (["known.npz", "new.npz"], ["new.npz", "root=x"]):
         assert main(["predict", model, *words]) == 2
         assert "give one npz file, or options of the dataset, not both" in capsys.readouterr().err

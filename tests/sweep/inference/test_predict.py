@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from support.built_model import write_built_model
 from support.toy_dataset import toy_dataset
 
 import data
+from data.base import DataError
 from sweep.inference.export import export_model
 from sweep.inference.model import Model, ModelError, load_model
 from sweep.inference.predict import Samples, prediction_table, read_arrays, read_split
@@ -41,8 +43,12 @@ def test_arrays_of_a_file_are_predicted_with_and_without_labels(store: Store, tm
     assert "prediction_profile" not in table
     np.savez(tmp_path / "wrong.npz", labels=np.full(len(arrays["left"]), 10), **arrays)
     (tmp_path / "text.npz").write_text("nothing")
-    for name, said in [("wrong", "from 0 to 9"), ("text", "no npz file"), ("missing", "does not exist")]:
-        with pytest.raises(ModelError, match=said):
+    for name, said in [
+        ("wrong", r"wrong\.npz: labels\[0\] is 10; labels go from 0 to 9"),
+        ("text", "no npz file"),
+        ("missing", "does not exist"),
+    ]:
+        with pytest.raises((ModelError, DataError), match=said):
             read_arrays(tmp_path / f"{name}.npz", model)
     with pytest.raises(ModelError, match="no option of digits called 'root'"):
         read_split(model, "test", {"root": "elsewhere"})
@@ -71,7 +77,7 @@ def test_a_file_that_is_damaged_or_of_odd_arrays_is_told_in_a_line(store: Store,
         np.savez(path, **{**arrays, "left": odd})
         with pytest.raises(ModelError, match=r"left is .* a modality must be of numbers, one row a sample"):
             read_arrays(path, model)
-    np.savez(path, **arrays, leftt=np.zeros(3))
+    np.savez(path, profile=arrays["profile"], leftt=np.zeros(3))
     with pytest.raises(ModelError, match="no modality called 'leftt'; the model reads left, profile"):
         read_arrays(path, model)
     with pytest.raises(ModelError, match="cannot be read: Is a directory"):
@@ -121,14 +127,52 @@ def test_arrays_are_read_by_the_names_of_modalities_and_labels(model: Model, tmp
     assert (list(read_arrays(path, model).inputs), read_arrays(path, model).labels) == (["audio"], None)
 
 
+TOLD = "the model knows class 0, class 1, class 2, class 3: give these, in their order, or leave classes out"
+
+
 @pytest.mark.parametrize(
-    "labels", [[0, 1], [0, 1, 2, 3], [0, 1, 4], [-1, 0, 1], [0.0, 1.0, 2.0], [[0], [1], [2]], ["0", "1", "2"]]
+    ("beside", "said"),
+    [
+        ({"labels": [0, 1]}, "labels has 2 samples, audio has 3"),
+        ({"labels": [0, 1, 2, 3]}, "labels has 4 samples, audio has 3"),
+        ({"labels": [0, 1, 4]}, "labels[2] is 4; labels go from 0 to 3; name all classes, in their order"),
+        ({"labels": [-1, 0, 1]}, "labels[0] is -1; labels go from 0 to 3; name all classes, in their order"),
+        ({"labels": [[0], [1], [2]]}, "labels is int64 [3, 1]; it must be a list of words or numbers"),
+        ({"labels": ["class 0", "class 1", "class 9"]}, "labels[2]: unknown label 'class 9'; did you mean"),
+        ({"classes": ["class 0", "class 1"]}, f"classes are class 0, class 1; {TOLD}"),
+    ],
 )
-def test_labels_are_a_class_a_sample(model: Model, tmp_path: Path, labels: list[object]) -> None:
+def test_what_stands_beside_the_modalities_fits_the_model(
+    model: Model, tmp_path: Path, beside: dict[str, object], said: str
+) -> None:
     path, inputs = tmp_path / "new.npz", toy_dataset().test.inputs
-    np.savez(path, labels=np.array(labels), **{name: np.asarray(values)[:3] for name, values in inputs.items()})
-    with pytest.raises(ModelError, match=r"new\.npz: labels must be whole numbers from 0 to 3, one a sample"):
+    arrays = {name: np.array(values) for name, values in beside.items()}
+    np.savez(path, **arrays, **{name: np.asarray(values)[:3] for name, values in inputs.items()})
+    with pytest.raises((ModelError, DataError), match=re.escape(f"{path}: {said}")):
         read_arrays(path, model)
+
+
+@pytest.mark.parametrize("labels", [[2, 0, 3], [2.0, 0.0, 3.0], ["class 2", "class 0", "class 3"]])
+def test_a_file_in_the_form_of_training_is_predicted_whole(model: Model, tmp_path: Path, labels: list[object]) -> None:
+    path, inputs = tmp_path / "mine.npz", toy_dataset().test.inputs
+    beside = {"labels": labels, "split": ["train", "val", "test"], "group": [5, 5, 6], "third": [0, 0, 0]}
+    arrays = {name: np.asarray(values)[:3] for name, values in inputs.items()}
+    np.savez(path, **{n: np.array(v) for n, v in beside.items()}, classes=np.array(model.classes), **arrays)
+    found = read_arrays(path, model)
+    assert list(found.inputs) == ["audio", "video"]
+    assert found.labels is not None
+    assert found.labels.tolist() == [2, 0, 3]
+    assert found.notes == (
+        f"{path}: split is not looked at: all 3 samples are predicted",
+        f"{path}: not looked at, as the model reads audio, video: third",
+    )
+
+
+def test_names_of_classes_that_a_run_was_told_go_before_those_of_the_file(model: Model, tmp_path: Path) -> None:
+    path, inputs = tmp_path / "mine.npz", toy_dataset().test.inputs
+    model.card.run.data["classes"] = list(model.classes)
+    np.savez(path, classes=np.array(["a", "b"]), **{name: np.asarray(values) for name, values in inputs.items()})
+    assert read_arrays(path, model).labels is None
 
 
 def test_each_split_of_the_dataset_is_read_with_the_options_of_its_run(
