@@ -51,7 +51,7 @@ def differences(frame: pd.DataFrame, baseline: pd.DataFrame, metric: str, by: Se
     found = {key: detectable_difference(*key) for key in set(power) if not np.isnan(key[0])}
     keys = zip(table["noise"], table["repeats"], table["comparisons"], strict=True)
     table["detectable"] = [found.get(key, np.nan) for key in keys]
-    order = list(dict.fromkeys(frame[by].itertuples(index=False, name=None)))
+    order = frame[by].drop_duplicates().itertuples(index=False, name=None)
     place = {key: number for number, key in enumerate(order)}
     places = [place[key] for key in table[by].itertuples(index=False, name=None)]
     return table[columns].iloc[np.argsort(places, kind="stable")].reset_index(drop=True)

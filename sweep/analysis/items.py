@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -56,10 +57,14 @@ def sampling_deviation(right: Sequence[Right], draws: int = DRAWS) -> float:
 
 def _resampled_means(values: NDArray[np.float64], draws: int) -> NDArray[np.float64]:
     """Average ``values`` [n] over samples drawn with replacement, [draws]; alike at each call."""
-    size = len(values)
-    weights = np.random.default_rng(0).multinomial(size, np.full(size, 1 / size), size=draws)
-    means: NDArray[np.float64] = weights @ values / size
+    means: NDArray[np.float64] = _resamples(len(values), draws) @ values / len(values)
     return means
+
+
+@lru_cache(maxsize=1)
+def _resamples(size: int, draws: int) -> NDArray[np.float64]:
+    """Tell how often each of ``size`` samples is drawn, [draws, size]: once for all configurations on a test split."""
+    return np.random.default_rng(0).multinomial(size, np.full(size, 1 / size), size=draws).astype(float)
 
 
 @dataclass(frozen=True)

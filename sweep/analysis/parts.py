@@ -81,6 +81,7 @@ class Parts:
         self.runs = runs = at_each_severity(runs)
         self._settings = [c for c in columns_of(runs, *SETTINGS) if c not in (UNIMODAL_LOSS, ONE_MODALITY)]
         runs = runs.drop(columns=self._settings)
+        self._reference_rows: dict[Any, dict[str, pd.DataFrame]] = {}
         self.swept = runs[runs["role"].eq("sweep")]
         self.references = runs[runs["role"].eq("reference")]
         self.reports = runs[runs["role"].eq("report")]
@@ -142,14 +143,22 @@ class Parts:
         Of a searched or varied reference they are those of the chosen configuration, under report seeds where
         ``beside`` is. One without a finished run under these seeds is left out: runs under other seeds are no level to
         look from."""
+        known = _finished_repeats(beside)
+        key = dataset, tuple(known)
+        if key not in self._reference_rows:
+            chosen = self._chosen_references(dataset)
+            common = {label: _finished_among(rows, known) for label, rows in chosen.items()}
+            self._reference_rows[key] = {label: rows for label, rows in common.items() if len(rows)}
+        return self._reference_rows[key]
+
+    def _chosen_references(self, dataset: str) -> dict[str, pd.DataFrame]:
+        """Map labels to the runs of the chosen configuration of each reference, also those under report seeds."""
         rows, found = self.references[self.references["dataset"].eq(dataset)], dict[str, pd.DataFrame]()
         for label, part in rows.groupby("label", sort=False):
             own = pd.concat([rows_of_one_configuration(each) for each in by_split(part)])
             fresh = self.reports[self.reports["label"].eq(label)]
             fresh = fresh[_study_keys(fresh).isin(_study_keys(own))]
-            common = under_same_seeds(pd.concat([own, fresh]).drop_duplicates("hash"), beside)
-            if len(common):
-                found[str(label)] = common
+            found[str(label)] = pd.concat([own, fresh]).drop_duplicates("hash")
         return found
 
     def reference_curves(self, dataset: str, beside: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
@@ -157,8 +166,10 @@ class Parts:
         ``beside``; what else it varies is at its chosen configuration."""
         rows, found = self.references[self.references["dataset"].eq(dataset)], dict[str, pd.DataFrame]()
         for label, part in rows.groupby("label", sort=False):
+            if part["number"].notna().any() or column not in part or part[column].nunique() < 2:
+                continue
             common = under_same_seeds(part, beside)
-            if part["number"].isna().all() and column in common and common[column].nunique() > 1:
+            if common[column].nunique() > 1:
                 found[str(label)] = Grid(str(label), str(part["method"].iloc[0]), common).through([column])
         return found
 
@@ -194,8 +205,16 @@ def as_one_choice(rows: pd.DataFrame) -> pd.DataFrame:
 
 def under_same_seeds(rows: pd.DataFrame, beside: pd.DataFrame) -> pd.DataFrame:
     """Keep the finished runs whose split and seed a finished run of ``beside`` has, too."""
-    known = repeat_of(beside[beside["status"].eq("done")])
-    return rows[rows["status"].eq("done") & repeat_of(rows).isin(known)]
+    return _finished_among(rows, _finished_repeats(beside))
+
+
+def _finished_repeats(rows: pd.DataFrame) -> pd.MultiIndex:
+    """Give each split and seed that a run has finished with."""
+    return repeat_of(rows[rows["status"].eq("done")]).unique()
+
+
+def _finished_among(rows: pd.DataFrame, repeats: pd.MultiIndex) -> pd.DataFrame:
+    return rows[rows["status"].eq("done") & repeat_of(rows).isin(repeats)]
 
 
 def by_split(rows: pd.DataFrame) -> list[pd.DataFrame]:

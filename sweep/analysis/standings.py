@@ -62,7 +62,7 @@ def standings(parts: Parts) -> pd.DataFrame:
     baselines = (_plain(runs, parts), _with_unimodal_losses(runs), _of_first_label(runs[runs["method"].eq("ensemble")]))
     for name, baseline in zip(BASELINES, baselines, strict=True):
         table = _with_differences(table, runs, baseline, column, name)
-    place = {dataset: number for number, dataset in enumerate(dict.fromkeys(parts.runs["dataset"]))}
+    place = {dataset: number for number, dataset in enumerate(parts.runs["dataset"].unique())}
     order = table.assign(place=table["dataset"].map(place)).sort_values(
         ["place", "validation"], ascending=[True, False], kind="stable"
     )

@@ -152,7 +152,7 @@ def summary_table(parts: Parts, left_out: Sequence[NotApplicable] = ()) -> Table
     frame = parts.runs
     metric = selection_metric(frame).removeprefix("validation_")
     columns = [f"validation_{metric}", f"test_{metric}", *(f"test_{metric}_{m}" for m in modalities(frame))]
-    table = Table(title=", ".join(dict.fromkeys(frame["sweep"])), title_justify="left")
+    table = Table(title=", ".join(frame["sweep"].unique()), title_justify="left")
     for heading in ("configuration", "dataset", "n", *(c.replace("_", " ") for c in columns)):
         table.add_column(
             heading, justify="left" if heading in ("configuration", "dataset") else "right", overflow="fold"

@@ -148,7 +148,7 @@ def _curves(parts: Parts) -> list[Block]:
     blocks, metric = list[Block](), selection_metric(parts.runs).removeprefix("validation_")
     metrics = (metric,) if len(parts.runs) > MANY else METRICS
     for grid in parts.grids:
-        for dataset in dict.fromkeys(grid.rows["dataset"]):
+        for dataset in grid.rows["dataset"].unique():
             for first, second in combinations(grid.axes, 2):
                 column = shown_metric(grid.rows, selection_metric(grid.rows).removeprefix("validation_"))
                 if column:

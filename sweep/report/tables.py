@@ -68,7 +68,7 @@ def configurations(
     table = compare(rows, columns, KEY).merge(
         completeness_table(rows, seeds, out)[[*CONFIGURATION, "state"]], on=CONFIGURATION
     )
-    place = {dataset: number for number, dataset in enumerate(dict.fromkeys(parts.runs["dataset"]))}
+    place = {dataset: number for number, dataset in enumerate(parts.runs["dataset"].unique())}
     return table.sort_values("dataset", key=lambda names: names.map(place), kind="stable", ignore_index=True)
 
 

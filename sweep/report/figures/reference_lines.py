@@ -53,8 +53,10 @@ def reference_lines(parts: Parts, beside: pd.DataFrame, column: str, across: str
 
     One that ``beside`` has as a row of its own is not drawn again. across: the column of the axis across, where there
     is one; a reference that varies it is a curve over its values."""
-    dataset, own = str(beside["dataset"].iloc[0]), {*beside["label"]}
-    places = {str(label): place for place, label in enumerate(dict.fromkeys(parts.references["label"]))}
+    if parts.references.empty:
+        return []
+    dataset, own = str(beside["dataset"].iloc[0]), {*beside["label"].unique()}
+    places = {str(label): place for place, label in enumerate(parts.references["label"].unique())}
     curves = parts.reference_curves(dataset, beside, across) if across else {}
     lines = []
     for label, rows in parts.reference_rows(dataset, beside).items():

@@ -55,6 +55,15 @@ def test_a_grid_has_the_axis_that_the_method_declares(tmp_path: Path) -> None:
     assert set(parts.baseline["label"]) == {"joint"}
 
 
+def test_references_are_those_beside_the_runs_that_are_asked_about(tmp_path: Path) -> None:
+    alpha_sweep(tmp_path, range(2))
+    parts = Parts(load(tmp_path / "iprm-alpha"))
+    first = parts.planned[parts.planned["seed"].eq(0)]
+    found = [parts.reference_rows("digits", beside)["joint"] for beside in (parts.planned, first, parts.planned)]
+    assert [list(rows["seed"]) for rows in found] == [[0, 1], [0], [0, 1]]
+    assert parts.reference_rows("other", first) == {}
+
+
 def test_parts_have_no_settings_until_they_are_asked_for(tmp_path: Path) -> None:
     alpha_sweep(tmp_path, range(2))
     parts = Parts(load(tmp_path / "iprm-alpha"))
