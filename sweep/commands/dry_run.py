@@ -13,7 +13,7 @@ from sweep.config import Sweep
 from sweep.plan.build import plan
 from sweep.plan.configurations import Plan
 from sweep.runs.code_changes import changes_text, earlier_runs
-from sweep.runs.records import Run
+from sweep.runs.records import FinalRecord, Run
 from sweep.runs.store import Store
 
 
@@ -32,7 +32,8 @@ def print_dry_run(sweep: Sweep, store: Store, console: Console) -> None:
         counts["kept" if held else "to train"] += 1
         if held and each.final is not None:
             kept.append(each.hash)
-            speed[each.run.method, each.run.dataset] = each.final.seconds_per_epoch
+            if each.final.status == "done":
+                speed[each.run.method, each.run.dataset] = _seconds_per_budgeted_epoch(each.run, each.final)
         else:
             ahead.append(each.run)
             values = ", ".join(f"{name}={value}" for name, value in each.configuration.values.items())
@@ -78,12 +79,17 @@ def _estimate(sweep_plan: Plan, ahead: list[Run], more: int, speed: dict[tuple[s
 
 
 def _measured_speeds(store: Store) -> Iterator[tuple[tuple[str, str], float]]:
-    """Measure seconds per epoch of finished runs, by method and dataset."""
+    """Measure what an epoch of the budget takes of finished runs, by method and dataset."""
     for path in sorted((store.results / "runs").glob("*/final.json"))[:500]:
         folder = store.run(path.parent.name)
         run, final = folder.config(), folder.final()
         if run is not None and final is not None and final.status == "done":
-            yield (run.method, run.dataset), final.seconds_per_epoch
+            yield (run.method, run.dataset), _seconds_per_budgeted_epoch(run, final)
+
+
+def _seconds_per_budgeted_epoch(run: Run, final: FinalRecord) -> float:
+    """Divide by the budget, for a method may train it once a modality or phase."""
+    return final.seconds / run.epochs
 
 
 def _measured_disk(store: Store) -> float:

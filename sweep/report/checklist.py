@@ -13,6 +13,7 @@ from sweep.analysis.parts import Parts, selection_metric
 from sweep.analysis.replicates import split_sentences
 from sweep.analysis.severities import SOURCE
 from sweep.analysis.statistics import COVERAGE, FAILED
+from sweep.analysis.trained_epochs import trained_epochs_text
 from sweep.results.tables import columns_of
 
 
@@ -62,10 +63,10 @@ def _seeds(parts: Parts) -> str:
 def _budgets(ended: pd.DataFrame, request: SweepRequest) -> str:
     lines = []
     for label, rows in ended.groupby("label", sort=False):
-        epochs = _listed(rows["epochs"]) if "epochs" in rows else "?"
+        epochs = trained_epochs_text(rows, " epochs a run") or "no run trained to its end"
         configurations = rows["configuration"].nunique()
         said = f"{configurations} configuration{'s' if configurations > 1 else ''}"
-        lines.append(f"{label} {said}, {len(rows)} run{'s' if len(rows) > 1 else ''}, {epochs} epochs a run")
+        lines.append(f"{label} {said}, {len(rows)} run{'s' if len(rows) > 1 else ''}, {epochs}")
     limit = f" A driver stops after {request.budget}." if request.budget else ""
     return "; ".join(lines) + "." + limit
 

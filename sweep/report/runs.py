@@ -14,6 +14,7 @@ from sweep.analysis.completeness import SweepRequest
 from sweep.analysis.parts import configuration_name
 from sweep.analysis.severities import SOURCE
 from sweep.analysis.statistics import FAILED, estimate_quantity, half_width, split_of
+from sweep.analysis.trained_epochs import trained_epochs_text
 from sweep.report.blocks import MOST_LISTED, Block, Table
 from sweep.results.tables import columns_of
 from sweep.runs.records import FinalRecord, TestRecord
@@ -30,13 +31,12 @@ def budget_blocks(runs: pd.DataFrame, request: SweepRequest, raced: int) -> list
     rows = []
     for (label, dataset, role), part in trained.groupby(["label", "dataset", "role"], sort=False):
         ran = part[part["status"].isin(["done", *FAILED])]
-        epochs = sorted({int(e) for e in part["epochs"].dropna()}) if "epochs" in part else []
         rows.append(
             [
                 str(label) + {"report": " (fresh seeds)", "reference": " (reference)"}.get(str(role), ""),
                 str(dataset), str(part["configuration"].nunique()), str(part["seed"].nunique()),
                 str(max(1, split_of(part).nunique())), str(len(ran)),
-                "–" if not epochs else f"{epochs[0]}" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}",
+                trained_epochs_text(ran) or "–",
                 *(_sum_text(ran, column) for column in ("epochs_trained", "samples", "forward_passes")),
                 f"{_total(ran, 'seconds'):,.0f} s",
             ]

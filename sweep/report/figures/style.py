@@ -21,6 +21,7 @@ from matplotlib.ticker import LogFormatter
 
 from sweep.analysis.parts import Axis, selection_metric
 from sweep.analysis.replicates import ONE_SPLIT
+from sweep.analysis.trained_epochs import trained_epochs_text
 
 FUSED = "fused"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -96,8 +97,8 @@ def is_narrow() -> bool:
 
 def protocol(rows: pd.DataFrame, column: str) -> str:
     """Tell a reader where the numbers come from: datasets, epochs, seeds, selection."""
-    epochs = sorted({int(e) for e in rows["epochs"].dropna()}) if "epochs" in rows else []
-    trained = f"{' or '.join(map(str, epochs))} epochs; " if epochs else ""
+    epochs = trained_epochs_text(rows[rows["status"].eq("done")], " epochs")
+    trained = f"{epochs}; " if epochs else ""
     chosen_by = selection_metric(rows).replace("_", " ")
     shown = (
         "test split at the selected epoch"

@@ -51,7 +51,7 @@ def printed(folder: Path, end: Callable[[RunFolder, Run], None] = lambda folder,
 def done(folder: RunFolder, run: Run, status: str = "done", seconds: float = 2.0, megabytes: int = 3) -> None:
     folder.open(run, make_environment(code=code_digest()))
     (folder.path / "weights.safetensors").write_bytes(bytes(megabytes * 2**20))
-    folder.commit(FinalRecord(status=status, seconds_per_epoch=seconds))  # type: ignore[arg-type]
+    folder.commit(FinalRecord(status=status, seconds=seconds, seconds_per_epoch=1.0))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -88,10 +88,10 @@ def test_what_ended_is_held_and_what_failed_is_trained_again(tmp_path: Path) -> 
 def test_time_is_estimated_from_runs_of_the_same_method_and_disk_from_all(tmp_path: Path, four: None) -> None:
     def end(folder: RunFolder, run: Run) -> None:
         if run.seed == 0:
-            done(folder, run, seconds={"iprm": 100.0, "joint": 20.0}[run.method])
+            done(folder, run, seconds={"iprm": 300.0, "joint": 60.0}[run.method])
 
     keys = {**GRID, "method": None, "methods": ["iprm", "joint"], "vary": None, "resources": {"workers": 2}}
-    # Two runs of three epochs each: 300 s and 60 s, two at a time.
+    # Two runs of 300 s and 60 s, two at a time, whatever the number of epochs that a method makes of its budget of 3.
     last = printed(tmp_path, end, **keys)[-1]
     assert last == "s: about 3 min with 2 at a time, 6 MiB of disk (from 2 method and dataset pairs measured here)"
     # Of a method that was never trained here, the mean of those that were; of searched ones, too.
@@ -99,7 +99,7 @@ def test_time_is_estimated_from_runs_of_the_same_method_and_disk_from_all(tmp_pa
     keys["search"] = {"algorithm": "random", "configurations": 3}
     *_, counted, last = printed(tmp_path, **keys, resources={"cpus": 8})
     assert counted.endswith("; at most 6 of searched configurations; 1 under report seeds")
-    # (6 + 1) runs of 3 epochs of 60 s
+    # (6 + 1) runs of a budget of 3 epochs, of 60 s each
     assert last == "s: about 21 min with 1 at a time, 21 MiB of disk (from 2 method and dataset pairs measured here)"
 
 

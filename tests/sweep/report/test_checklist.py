@@ -45,13 +45,14 @@ def test_of_many_values_the_first_and_the_last_are_listed(values: Any, said: str
 
 def test_budgets_count_configurations_and_runs() -> None:
     ended = pd.DataFrame({"label": [*"aab"], "configuration": ["1", "2", "1"], "epochs": [5, 5, 9]})
+    ended = ended.assign(epochs_trained=[5, 5, 18], status="done")
     asked = SweepRequest(None, None, (), 2, "", None)
     assert checklist_module._budgets(ended, asked) == (
-        "a 2 configurations, 2 runs, 5 epochs a run; b 1 configuration, 1 run, 9 epochs a run."
+        "a 2 configurations, 2 runs, 5 epochs a run; b 1 configuration, 1 run, 18 epochs a run (budget 9)."
     )
     limited = replace(asked, budget="5 runs")
-    assert checklist_module._budgets(ended.iloc[2:].drop(columns="epochs"), limited) == (
-        "b 1 configuration, 1 run, ? epochs a run. A driver stops after 5 runs."
+    assert checklist_module._budgets(ended.iloc[2:].assign(status="failed"), limited) == (
+        "b 1 configuration, 1 run, no run trained to its end. A driver stops after 5 runs."
     )
 
 

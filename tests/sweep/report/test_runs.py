@@ -79,10 +79,10 @@ def test_what_was_not_recorded_counts_as_nothing(tmp_path: Path) -> None:
     results = Results(tmp_path)
     results.sweep("one")
     results.run("one", "iprm", 0)
-    runs = load(tmp_path / "one").drop(columns=["epochs", "samples", "seconds"])
+    runs = load(tmp_path / "one").drop(columns=["epochs_trained", "samples", "seconds"])
     table = budget_blocks(runs, SweepRequest(None, None, (), 1, "", None), 0)[0].table
     assert table is not None
-    assert table.rows == [["iprm", "digits", "1", "1", "1", "1", "–", "3", "0", "1,800", "0 s"]]
+    assert table.rows == [["iprm", "digits", "1", "1", "1", "1", "–", "0", "0", "1,800", "0 s"]]
     assert [runs_module._count_text(value) for value in (None, float("nan"), 2.0)] == ["–", "–", "2"]
 
 

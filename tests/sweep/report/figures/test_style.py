@@ -104,7 +104,8 @@ def runs(*done: int, datasets: tuple[str, ...] = ("digits",), splits: int = 1) -
     """Finished seeds of each configuration; one more of each failed."""
     return pd.DataFrame([
         {
-            "dataset": dataset, "configuration": f"c{number}", "seed": seed, "split": split, "epochs": 20.0,
+            "dataset": dataset, "configuration": f"c{number}", "seed": seed, "split": split,
+            "epochs": 20.0, "epochs_trained": 20.0,
             "status": "done" if seed < count else "failed", "metric": "accuracy", "validation_accuracy": 0.5,
         }
         for dataset in datasets
@@ -127,11 +128,13 @@ def test_a_caption_says_where_the_numbers_come_from() -> None:
         "Mean and 95 % t interval over n = 3 seeds on one split (digits); 20 epochs; epoch selected by validation "
         "accuracy; test split at the selected epoch."
     )
-    several = pd.concat([runs(2, datasets=("digits", "mfeat"), splits=2), runs(2, splits=2).assign(epochs=30.0)])
+    several = pd.concat(
+        [runs(2, datasets=("digits", "mfeat"), splits=2), runs(2, splits=2).assign(epochs=30.0, epochs_trained=30.0)]
+    )
     said = protocol(several, "validation_accuracy")
     assert "over the means of 2 splits, n = 4 to 8 runs (digits, mfeat); 20 or 30 epochs; " in said
     assert said.endswith("no test metrics recorded, so validation is shown.")
-    unknown = protocol(runs(2).drop(columns=["epochs", "split"]), "test_accuracy")
+    unknown = protocol(runs(2).drop(columns=["epochs_trained", "split"]), "test_accuracy")
     assert "(digits); epoch selected" in unknown
 
 
