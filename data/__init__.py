@@ -6,7 +6,10 @@ The modules of this folder are the datasets, and ``registry``, which finds them.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from data.base import SPLIT_SEED, Augmentation, Batch, DataError, Dataset, DatasetOptions, DatasetSource, Split
+from data.base.class_notes import class_notes
 from data.base.corrupted import corrupted
 from data.registry import Registry
 
@@ -41,8 +44,12 @@ def get(name: str) -> type[DatasetSource]:
 
 
 def load(name: str, options: DatasetOptions) -> Dataset:
-    """Load the dataset called ``name``, corrupted as its options say. Raises DataError, and what :func:`get` raises."""
-    return corrupted(get(name).load(options.clean()), options.corrupt, getattr(options, SPLIT_SEED, 0))
+    """Load the dataset called ``name``, corrupted as its options say, with notes of classes that a split lacks. Raises
+    DataError, and what :func:`get` raises."""
+    found = corrupted(get(name).load(options.clean()), options.corrupt, getattr(options, SPLIT_SEED, 0))
+    splits = {"train": found.train, "validation": found.validation, "test": found.test}
+    noted = class_notes(found.classes, {split: of.labels.numpy() for split, of in splits.items()})
+    return replace(found, notes=(*found.notes, *noted))
 
 
 def refusal(name: str) -> str | None:

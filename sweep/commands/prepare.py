@@ -12,6 +12,7 @@ from rich.console import Console
 
 import data
 from data.base import DatasetOptions, check_sizes
+from data.base.class_notes import class_notes
 from data.prepared.cache.folder import cache_root, size
 from data.prepared.source import PreparedSource
 from sweep.commands.console import terminal
@@ -52,7 +53,10 @@ def prepare_dataset(
     kept, total = sum(meta.samples.values()), work.size + len(work.listing.missing)
     where = cache_root() if work.folder.meta() is not None else "every node"
     out.print(f"{preparation_name(work)}: {kept} of {total} samples in {where}, {size(meta.bytes)}", soft_wrap=True)
-    for note in [*work.listing.notes, *work.repeats()]:
+    labels: dict[str, list[int]] = {
+        split: [item.label for item in items] for split, items in work.listing.splits.items()
+    }
+    for note in [*work.listing.notes, *work.repeats(), *class_notes(work.listing.classes, labels)]:
         out.print(f"  {note}", soft_wrap=True, highlight=False, markup=False)
     for name, why in [*work.listing.missing, *((s.id, s.reason) for s in meta.skipped)]:
         out.print(f"  left out: {name} ({why})", soft_wrap=True, highlight=False, markup=False)

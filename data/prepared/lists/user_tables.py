@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.base import DataError, SplitDraws
+from data.base.class_notes import first_names
 from data.prepared.lists.held_out import carve, whole_groups
 from data.prepared.lists.items import SPLITS, SplitName
 from data.prepared.lists.rows import Row, class_name
@@ -109,7 +110,7 @@ def label_notes(labels: NDArray[np.int64], classes: Sequence[str]) -> tuple[str,
     ]
     counts = np.bincount(labels, minlength=len(classes))
     if single := [classes[label] for label in np.flatnonzero(counts == 1).tolist()]:
-        notes.append(f"classes of one sample, which no two splits can share: {_first(single)}")
+        notes.append(f"classes of one sample, which no two splits can share: {first_names(single)}")
     return tuple(notes)
 
 
@@ -144,10 +145,6 @@ def repeat_notes(
     return tuple(notes)
 
 
-def _first(names: Sequence[str], show: int = 5) -> str:
-    return ", ".join(map(repr, names[:show])) + (f" and {len(names) - show} more" if len(names) > show else "")
-
-
 def split_draws(split: Collection[str] | None) -> SplitDraws:
     """Say what the seed of :func:`carve_splits` draws, with these splits of the samples."""
     if split is None:
@@ -178,8 +175,6 @@ def carve_splits(
             parts["train"], parts[name] = _held_out(parts["train"], share, seed, name, groups is not None, where)
             by = "class and whole group" if groups is not None else "class"
             notes.append(f"{name}: {len(parts[name])} samples held out of training by {by}, split_seed {seed}")
-            if lacking := len({row.label for row in parts["train"]} - {row.label for row in parts[name]}):
-                notes.append(f"{name}: no sample of {lacking} of the classes that are trained on")
     for name in SPLITS:
         if not parts[name]:
             raise DataError(f"{where}: no sample is of the {name} split; name some, or leave split out")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from pydantic import ValidationError
 
 import data
-from data.base import SampleType, require_modalities, usual_encoder
+from data.base import SampleType, Split, require_modalities, usual_encoder
 from data.digits import Digits, DigitsOptions
 
 
@@ -44,6 +46,14 @@ def test_a_dataset_loads_clean_and_is_corrupted_as_its_options_say() -> None:
     other = data.load("digits", given.model_copy(update={"split_seed": 3}))
     key = (dataset.test.inputs["profile"].key for dataset in (corrupted, other))  # type: ignore[union-attr]
     assert len(set(key)) == 2
+
+
+def test_classes_that_a_split_lacks_are_noted_of_every_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = Digits.load(options(train_samples=50))
+    few = replace(loaded, train=Split(loaded.train.inputs, loaded.train.labels.clamp(max=8)), notes=("first",))
+    monkeypatch.setattr(Digits, "load", lambda _: few)
+    untrained = "1 class ('9') that no training sample has, and no model can learn"
+    assert data.load("digits", options()).notes == ("first", f"validation: {untrained}", f"test: {untrained}")
 
 
 @pytest.mark.parametrize(

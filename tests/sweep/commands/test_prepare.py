@@ -80,6 +80,12 @@ def test_files_that_are_left_out_are_listed(file: Path) -> None:
     assert "3.png" in corrupt
 
 
+def test_classes_that_a_split_lacks_are_listed(file: Path) -> None:
+    file.write_text(file.read_text() + "0.png,dusky,test\n")
+    *_, noted = command("manifest", file, WORD, "allow_repeats=true")
+    assert noted == "  test: 1 class ('dusky') that no training sample has, and no model can learn"
+
+
 def test_datasets_that_need_no_preparation_are_loaded() -> None:
     assert command("digits", None, "train_samples=50") == [
         "digits: ready, 50 training, 324 validation, 395 test samples"
