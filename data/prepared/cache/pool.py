@@ -8,12 +8,13 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.context import ForkServerContext
+from typing import TypeVar
 
 from data.base import DataError
 from data.base.allocation import keep_freed_memory
@@ -21,12 +22,15 @@ from data.prepared.cache.decoding import Advance, Runner, run_here
 from data.prepared.cache.preparation import Shard
 from data.prepared.cache.records import Marker
 
+T = TypeVar("T")
+
 START = "forkserver" if sys.platform == "linux" else "spawn"
 """Elsewhere libraries that torch is built on may not be forked."""
 IMPORTED = ["data.prepared"]
 """What one process imports, torch with it, where all those that decode begin with its imports."""
 AHEAD = 2
 """Shards that each process has before it."""
+KEPT = "what was finished is kept, run again to go on"
 
 
 def processors() -> int:
@@ -58,12 +62,12 @@ def _spread(pool: ProcessPoolExecutor, workers: int, shards: Sequence[Shard], ad
     ahead = deque((shard, False) for shard in shards)
     running: dict[Future[Marker | None], Shard] = {}
     try:
-        pool.submit(int).result()
+        _submit(pool, int).result()
         advance(0)
         while ahead or running:
             while ahead and len(running) < AHEAD * workers:
                 shard, waits = ahead.popleft()
-                running[pool.submit(Shard.run, shard, waits)] = shard
+                running[_submit(pool, Shard.run, shard, waits)] = shard
             for done in wait(running, return_when=FIRST_COMPLETED).done:
                 shard = running[done]
                 if (marker := done.result()) is None:
@@ -72,12 +76,25 @@ def _spread(pool: ProcessPoolExecutor, workers: int, shards: Sequence[Shard], ad
                     advance(len(shard.items))
                     yield marker
                 del running[done]
+    except _StartError as error:
+        what = "a process that decodes could not be started, as what starts it was killed (out of memory?)"
+        raise DataError(f"{shards[0].cache}: {what}; {KEPT}") from error
     except BrokenProcessPool as error:
-        raise DataError(
-            f"{shards[0].cache}: a process that decodes was killed, or a decoder crashed it, on a sample of "
-            f"{', '.join(f'{s.items[0].id} to {s.items[-1].id}' for s in running.values())}; what was finished is "
-            "kept, run again to go on"
-        ) from error
+        samples = ", ".join(f"{s.items[0].id} to {s.items[-1].id}" for s in running.values())
+        what = "a process that decodes was killed, or a decoder crashed it"
+        raise DataError(f"{shards[0].cache}: {what}{samples and f', on a sample of {samples}'}; {KEPT}") from error
+
+
+class _StartError(RuntimeError):
+    """A process could not be started."""
+
+
+def _submit(pool: ProcessPoolExecutor, work: Callable[..., T], *arguments: object) -> Future[T]:
+    """Hand work to a pool, which may start a process for it. Raises _StartError where what starts it is gone."""
+    try:
+        return pool.submit(work, *arguments)
+    except (EOFError, ConnectionError) as error:
+        raise _StartError from error
 
 
 def begin_worker(environment: Mapping[str, str]) -> None:

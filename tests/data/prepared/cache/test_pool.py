@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,31 @@ def test_a_decoder_that_crashes_is_an_error_that_names_samples(root: Path) -> No
     (root / "validation/002_0.bin").write_bytes(b"crash")
     with pytest.raises(DataError, match=r"a decoder crashed it, .*validation/000_0 to validation/005_1.*run again"):
         prepare(shelf(root), pool_runner(2))
+
+
+@pytest.mark.parametrize(
+    ("started", "lost", "left"), [(0, EOFError("unexpected EOF"), 52), (2, ConnectionRefusedError(), 36)]
+)
+def test_a_killed_process_that_starts_the_others_loses_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch, started: int, lost: Exception, left: int
+) -> None:
+    submitted = list[object]()
+
+    def submit(self: ProcessPoolExecutor, work: Callable[..., object], *arguments: object) -> Future[object]:
+        if len(submitted) == started:
+            raise lost
+        submitted.append(work)
+        done = Future[object]()
+        done.set_result(work(*arguments))
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProcessPoolExecutor, "submit", submit)
+        with pytest.raises(DataError, match=r"what starts it was killed \(out of memory\?\); .* run again to go on$"):
+            prepare(shelf(root), pool_runner(2))
+    told = CountingWatcher()
+    prepare(shelf(root), watcher=told)
+    assert told.done == left
 
 
 @pytest.mark.skipif(not has_glibc(), reason="other C libraries have no such settings")
