@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +32,10 @@ _LASTING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST,
 
 _UNSYNCED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES}
 """What file systems say that sync no folders."""
+
+
+_REMOVE_AT_END = 'exec 3<&0; { read -r _ <&3; exec rm -rf -- "$0"; } &'
+"""Removes a folder once the input ends, as no child of this process: a second Ctrl-C kills all of these."""
 
 
 class StoreError(RuntimeError):
@@ -137,13 +142,24 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def scratch_folder(prefix: str) -> Iterator[Path]:
-    """Make a temporary folder of this user's alone, which goes with the body. Raises StoreError, naming TMPDIR."""
+    """Make a temporary folder of this user's alone, which goes with the body, or with this process where that is
+    killed. Raises StoreError, naming TMPDIR."""
     try:
-        made = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
+        folder = tempfile.mkdtemp(prefix=prefix)
+        remover = subprocess.Popen(
+            ["sh", "-c", _REMOVE_AT_END, folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        remover.wait()
     except OSError as error:
         raise StoreError(
             f"no temporary folder can be made ({error.strerror or error}): free space, or set TMPDIR to a folder that "
             "has some"
         ) from error
-    with made as folder:
+    try:
         yield Path(folder)
+    finally:
+        remover.communicate()

@@ -263,7 +263,7 @@ def run_tuned(agenda: Agenda, progress: Progress, watch: ClusterWatch, patience:
     AgendaCallback.serves = (agenda, progress, stopper, watch)
     os.environ["RAY_TUNE_CALLBACKS"] = f"{AgendaCallback.__module__}.{AgendaCallback.__name__}"
     tune_controller.RayActorManager, _ActorManager.watch = _ActorManager, watch
-    # Tune's own bookkeeping is thrown away with this folder.
+    # Tune's own bookkeeping is thrown away with this folder, also where the driver is killed.
     with scratch_folder("sweep-tune-") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(actor, placement(needs)),

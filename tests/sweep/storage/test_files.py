@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from sweep.storage.files import (
@@ -150,6 +151,9 @@ def test_a_scratch_folder_goes_with_its_use_and_one_that_cannot_be_made_names_th
     with scratch_folder("a-") as folder:
         (folder / "b").write_text("c")
         assert (folder.parent, folder.stat().st_mode & 0o777) == (tmp_path, 0o700)
+        # A second Ctrl-C kills all children of a process.
+        children = [child.as_dict(["cmdline"])["cmdline"] for child in psutil.Process().children(recursive=True)]
+        assert not [words for words in children if str(folder) in (words or ())]
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
     with (
