@@ -28,7 +28,7 @@ def corruption_problems(
         sample = samples.get(modality)
         reason = sample and sample_refusal(corruption, sample.shape, sample.tokens)
         if reason:
-            yield sweep.problem(path, reason)
+            yield sweep.problem_of_whole(path, reason)
 
 
 def absence_refusal(options: DatasetOptions) -> str | None:

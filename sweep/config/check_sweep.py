@@ -235,7 +235,7 @@ def _check_size(sweep: Sweep, points: int) -> Iterator[Problem]:
         return
     if configurations > MOST_POINTS:
         on_splits = f" on {len(sweep.splits)} splits" if sweep.splits else ""
-        yield sweep.problem(
+        yield sweep.problem_of_whole(
             ("vary",), f"a grid of {points:,} configurations{on_splits}", "give fewer values, or a search"
         )
     elif (runs := configurations * len(sweep.seeds)) > MOST_RUNS:

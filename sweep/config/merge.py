@@ -109,7 +109,7 @@ class Override:
         if self.path[0] == "method":
             written.values.pop("methods", None)
         if self.path[0] == "hyperparameters" and len(self.path) == 2:
-            self._take_from_methods(written.values)
+            self._take_from_methods(written)
         kind = self.path[-1]
         if self.path[0] == "vary" and len(self.path) == 3:
             # A range has one kind: another kind replaces it.
@@ -140,13 +140,13 @@ class Override:
         if whole := next((each for each in wholes if each in set_by_points), None):
             yield self.place.problem(f"the points of this sweep set {whole}", "write points=[...] instead")
 
-    def _take_from_methods(self, values: dict[str, Any]) -> None:
+    def _take_from_methods(self, written: LocatedMapping) -> None:
         """Drop what an entry of ``methods``, or a part of a hyperparameter, fixes for itself: the command line is
         stronger. Where an entry fixes the whole of which this is a part, the part joins it there."""
-        key = str(self.path[1])
+        key, values = str(self.path[1]), written.values
         for name in _parts_of(key, values.get("hyperparameters")):
             del values["hyperparameters"][name]
-        for entry in values.get("methods") or []:
+        for position, entry in enumerate(values.get("methods") or []):
             if not isinstance(entry, dict) or not isinstance(entry.get("hyperparameters"), dict):
                 continue
             own, name = entry["hyperparameters"], key.removeprefix(f"{entry.get('method')}.")
@@ -154,6 +154,7 @@ class Override:
                 own.pop(each, None)
             if name.partition(".")[0] in own:
                 own[name] = self.value
+                written.places["methods", position, "hyperparameters", name] = self.place
 
 
 def _parts_of(name: str, found: Any) -> list[str]:

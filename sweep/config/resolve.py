@@ -176,10 +176,15 @@ def resolve(sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, 
                 sweep, options, modalities, samples, lambda path: layers["data"].path_of(path, ("data", dataset))
             )
         except ValueError as error:
-            problems.append(sweep.problem(("data", dataset), str(error)))
+            problems.append(data_problem(sweep, dataset, error))
     if problems:
         raise ConfigError(problems)
     return Settings(with_idle_defaults(hyperparameters), options, modalities, specs, train, epochs)
+
+
+def data_problem(sweep: Sweep, dataset: str, error: ValueError) -> Problem:
+    """Make the problem of data that cannot be used; its place names the dataset, which then no error need do."""
+    return sweep.problem_of_whole(("data", dataset), str(error).removeprefix(f"{dataset}: "))
 
 
 def _layers(
@@ -268,14 +273,14 @@ def _encoders(
     for modality in modalities:
         if not isinstance(spec := layers.values.get(modality, {}), Mapping):
             said = f"expected the name of an encoder, or a mapping, not {describe_value(spec)}"
-            problems.append(sweep.problem(encoder_path(modality, values, path_of), said))
+            problems.append(sweep.problem_of_whole(encoder_path(modality, values, path_of), said))
             continue
         if "name" not in spec:
             continue
         try:
             found[modality] = encoders.resolve(layers.values[modality])
         except ValueError as error:
-            problems.append(sweep.problem(encoder_path(modality, values, path_of), str(error)))
+            problems.append(sweep.problem_of_whole(encoder_path(modality, values, path_of), str(error)))
     return found
 
 
@@ -292,7 +297,7 @@ def encoder_problems(
             continue
         if (reason := encoders.refusal(spec, sample.shape, sample.tokens)) is not None:
             path = encoder_path(modality, values, path_of)
-            yield sweep.problem(path, reason)
+            yield sweep.problem_of_whole(path, reason)
 
 
 def absent_weights(
@@ -301,7 +306,7 @@ def absent_weights(
     """Find weights to start from that are not on this machine: those of encoders, and a method's own."""
     for modality, spec in settings.encoders.items():
         if (reason := encoders.absent_weights(spec)) is not None:
-            yield sweep.problem(encoder_path(modality, values, path_of), reason)
+            yield sweep.problem_of_whole(encoder_path(modality, values, path_of), reason)
     pretrained = getattr(settings.hyperparameters, "pretrained", None)
     if isinstance(pretrained, str) and (reason := absence(pretrained, may_be_of_hub(pretrained))) is not None:
         varied = [name for name in values if target(name).hyperparameter == "pretrained"]

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from methods.base.hyperparameters import MOST_EPOCHS, Choice, Integer, LogUniform, SearchRange, Uniform
-from sweep.config.problems import COMMAND_LINE, Path, Problem
+from sweep.config.problems import COMMAND_LINE, Path, Place, Problem
 from sweep.config.yaml_lines import LocatedMapping
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -306,11 +306,22 @@ class Sweep(_Spec):
         """Make the problem of a mistake in what was written at ``path`` of this sweep."""
         return self._written.problem(path, message, suggestion)
 
+    def problem_of_whole(self, path: Path, message: str, suggestion: str = "") -> Problem:
+        """Make the problem of a mistake in all together that was written at ``path``: of the command line, where that
+        wrote a part of it."""
+        overrides = [place.key for place in self._places_below(path) if place.origin == COMMAND_LINE]
+        if not overrides:
+            return self.problem(path, message, suggestion)
+        return Place(COMMAND_LINE, None, " ".join(dict.fromkeys(overrides))).problem(message, suggestion)
+
     def wrote(self, path: Path) -> bool:
         """Tell whether someone wrote a value at ``path``."""
         return path in self._written.places
 
     def from_command_line(self, path: Path) -> bool:
         """Tell whether the value at ``path``, or anything below it, comes from the command line."""
-        below = [place for p, place in self._written.places.items() if p[: len(path)] == path]
-        return any(place.origin == COMMAND_LINE for place in [self._written.place(path)[0], *below])
+        places = [self._written.place(path)[0], *self._places_below(path)]
+        return any(place.origin == COMMAND_LINE for place in places)
+
+    def _places_below(self, path: Path) -> list[Place]:
+        return [place for p, place in self._written.places.items() if p[: len(path)] == path]

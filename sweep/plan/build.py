@@ -20,6 +20,7 @@ from sweep.config import (
     Sweep,
 )
 from sweep.config.conditions import idle_names
+from sweep.config.resolve import data_problem
 from sweep.config.targets import target
 from sweep.plan.check_data import DataChecks
 from sweep.plan.configurations import Configuration, Plan, Role, Study
@@ -196,7 +197,7 @@ class _ConfigurationBuilder:
             try:
                 self._fingerprints[key] = data.get(dataset).fingerprint(options)
             except DataError as error:
-                raise ConfigError([sweep.problem(("data", dataset), str(error))]) from error
+                raise ConfigError([data_problem(sweep, dataset, error)]) from error
         return self._fingerprints[key]
 
 

@@ -11,7 +11,7 @@ import data
 from data.base import AbsentDataError, DataError, DatasetOptions, Description
 from sweep.config import ConfigError, MethodSpec, Problem, Settings, Sweep, refusal
 from sweep.config.check_corruption import corruption_problems
-from sweep.config.resolve import absent_weights, encoder_problems
+from sweep.config.resolve import absent_weights, data_problem, encoder_problems
 from sweep.plan.not_applicable import is_left_out
 from sweep.plan.points import checked_settings, listed_points, search_examples
 from sweep.plan.splits import split_problems
@@ -35,7 +35,7 @@ class DataChecks:
         if not isinstance(found, DataError):
             yield from split_problems(sweep, dataset, options)
             return
-        problem = sweep.problem(("data", dataset), str(found))
+        problem = data_problem(sweep, dataset, found)
         if self._note is None or not isinstance(found, AbsentDataError):
             yield problem
         elif str(found) not in self._noted:

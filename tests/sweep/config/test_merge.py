@@ -104,6 +104,12 @@ def test_an_override_is_stronger_than_the_entry_of_a_method(one):
     assert sweep.methods[0].hyperparameters == {"alpha": 0.1}
 
 
+def test_a_part_that_joins_the_entry_of_a_method_is_of_the_command_line(one):
+    text = "sweeps: {a: {methods: [{method: mixer, hyperparameters: {steps: 9}}], datasets: [toy]}}"
+    (problem,) = problem_lines(one, text, "hyperparameters.steps.left=2")
+    assert problem.startswith("command line: hyperparameters.steps.left=2: ")
+
+
 def test_an_override_that_would_be_lost_is_refused(one):
     points = "sweeps: {a: {method: mixer, datasets: [toy], points: [{alpha: 0.1}, {steps: 2}]}}"
     assert problem_lines(one, points, "hyperparameters.alpha=0.3") == [

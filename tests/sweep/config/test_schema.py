@@ -266,6 +266,16 @@ def test_a_sweep_knows_what_was_written_and_what_comes_from_the_command_line(one
     assert said == {("train",): True, ("train", "lr"): True, ("seeds",): True, ("datasets",): False}
 
 
+def test_a_mistake_in_a_whole_is_of_the_command_line_where_that_wrote_a_part(one):
+    text = "sweeps:\n  a: {method: mixer, datasets: [toy], data: {toy: {noise: 0.1}}}\n"
+    whole = str(one(text, "epochs=3").problem_of_whole(("data", "toy"), "wrong", "mend it"))
+    assert whole.endswith("sweeps.yaml:2: sweeps.a.data.toy: wrong; mend it")
+    part = one(text, "data.toy={noise: 0.5}", "epochs=3").problem_of_whole(("data", "toy"), "wrong", "mend it")
+    assert str(part) == "command line: data.toy={noise: 0.5}: wrong; mend it"
+    two = one(text, "train.lr=1", "train.batch_size=9").problem_of_whole(("train",), "wrong")
+    assert str(two) == "command line: train.lr=1 train.batch_size=9: wrong"
+
+
 def test_an_entry_of_several_methods_is_found_by_its_label(one):
     text = "sweeps: {a: {methods: [joint, {method: joint, label: other}, mixer], datasets: [toy]}}"
     sweep = one(text)

@@ -91,6 +91,19 @@ def test_what_would_fail_every_run_is_refused_by_validation_and_planning_alike(
         assert problem.startswith("sweeps.yaml:")
 
 
+def test_data_and_encoders_of_the_command_line_are_named_as_such(write: Write) -> None:
+    file = write({"labels": np.arange(N - 1) % 3})
+    Path("set.npz").rename("other.npz")
+    write()
+    for word, said in (
+        ("data.arrays.root=other.npz", "other.npz: sound has 300 samples, labels has 299"),
+        ("data.arrays.modalities=[sound, photo]", "set.npz: no array called photo; there are: image, labels, sound"),
+        ("encoders.sound.name=cnn", "encoder cnn cannot take a sample of shape [12]"),
+    ):
+        (problem,) = refused(lambda path, word=word: require_data(load(path, None, [word])), file)  # type: ignore[misc]
+        assert problem.startswith(f"command line: {word}: {said}")
+
+
 def test_what_only_the_whole_data_show_is_left_to_the_runs(write: Write) -> None:
     file = write(nan_in(256))
     assert [sweep.name for sweep in validate(file)] == ["s"]
