@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sweep.analysis.differences import differences
@@ -83,7 +84,9 @@ def _leader_sentence(dataset: str, best: pd.Series, rows: pd.DataFrame) -> str:
     what = "a baseline, " if best["baseline"] else ""
     reached = f"{interval_text(best['validation'], best['validation_low'], best['validation_high'])} % on validation"
     tested = f", {interval_text(best['test'], best['test_low'], best['test_high'])} % on test"
-    text = f"On {dataset} {best['label']} leads: {what}{reached}{'' if math.isnan(best['test']) else tested}"
+    level = rows["label"][np.isclose(rows["validation"], best["validation"], rtol=0, atol=1e-12)].tolist()[1:]
+    place = f"is listed first, equal on validation to {', '.join(level)}" if level else "leads"
+    text = f"On {dataset} {best['label']} {place}: {what}{reached}{'' if math.isnan(best['test']) else tested}"
     said = [
         f"{_verdict_words(str(best[f'{name}_verdict']))} {words} ({100 * best[name]:+.2f} points)"
         for name, words in BASELINES.items()

@@ -172,7 +172,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _exit_code(options: argparse.Namespace, is_own_process: bool = False) -> int:
-    from sweep.commands.console import print_interruption, print_mistake
+    try:
+        return _answered_or_run(options, is_own_process)
+    except KeyboardInterrupt:  # at any moment, as while torch is imported
+        from sweep.commands.console import print_interruption
+
+        print_interruption()
+        return INTERRUPTED
+
+
+def _answered_or_run(options: argparse.Namespace, is_own_process: bool) -> int:
+    from sweep.commands.console import print_mistake
     from sweep.results.tables import ResultsError
     from sweep.storage.files import LockedError, StoreError, refusal_text
 
@@ -198,9 +208,6 @@ def _exit_code(options: argparse.Namespace, is_own_process: bool = False) -> int
             raise
         print_mistake(refusal_text(error))
         return FAILED
-    except KeyboardInterrupt:
-        print_interruption()
-        return INTERRUPTED
 
 
 def _code_of_command(options: argparse.Namespace) -> int:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from sweep.analysis.parts import Parts, chosen_run, selection_metric
 from sweep.analysis.severities import at_each_severity
+from sweep.analysis.standings import standings
 from sweep.config.problems import nearest
 from sweep.inference.model import WEIGHTS, ModelCard, ModelError, write_card
 from sweep.results.tables import load
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
 from sweep.runs.train import load_dataset
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def export_model(
@@ -30,9 +29,10 @@ def export_model(
 ) -> ModelCard:
     """Write the model of a run of the sweep ``name`` into the folder ``target``.
 
-    run: its hash, or the beginning of it. Without one, the best: the configuration with the best mean validation metric
-    over all seeds (of ``label`` on ``dataset``; a search's choice under its report seeds), and of its runs the one with
-    the best validation metric. Raises ModelError where there is no such run, or its weights were not kept."""
+    run: its hash, or the beginning of it. Without one, the best: of the label that leads in the report (or ``label``,
+    on ``dataset``) the configuration with the best mean validation metric over all seeds, a search's choice under its
+    report seeds, and of its runs the one with the best validation metric. Raises ModelError where there is no such
+    run, or its weights were not kept."""
     rows = load(store.results / name)
     row = _run_of_hash(rows, run) if run else _best_run(rows, label, dataset)
     return write_model(store.run(str(row["hash"])), target, name, str(row["label"]))
@@ -86,10 +86,18 @@ def _best_run(rows: pd.DataFrame, label: str | None, dataset: str | None) -> pd.
             raise ModelError(f"the sweep has several datasets: choose one with --dataset: {', '.join(known)}")
         if wanted is not None:
             rows = rows[rows[column].eq(wanted)]
-    found = chosen_run(rows if label else Parts(rows).swept)
+    label = label or _leading_label(Parts(rows))
+    found = chosen_run(rows[rows["label"].eq(label)])
     if found is None:
         raise ModelError("the sweep has no finished run; python -m sweep show says why")
     mine = rows[rows["configuration"].eq(found["configuration"]) & rows["status"].eq("done")]
     fresh = mine[mine["role"].eq("report")]
     mine = fresh if len(fresh) else mine
     return mine.iloc[int(mine[selection_metric(mine)].argmax())]
+
+
+def _leading_label(parts: Parts) -> str | None:
+    """Name the label of the sweep's own that leads as the report says it; None where nothing has finished."""
+    table = standings(parts)
+    own = table["label"].isin(parts.swept["label"]) & table.get("validation", pd.Series(dtype=float)).notna()
+    return str(table["label"][own].iloc[0]) if own.any() else None

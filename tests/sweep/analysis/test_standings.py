@@ -108,6 +108,13 @@ def test_a_baseline_that_leads_is_said_to_lead(tmp_path: Path) -> None:
     assert sentence.endswith("no method is shown to be better.")
 
 
+def test_methods_that_are_equal_on_validation_are_not_said_to_lead(tmp_path: Path) -> None:
+    table = standings(sweep_of(tmp_path, iprm=0.9, bss=0.85))
+    table.loc[1, "validation"] = table.loc[0, "validation"]
+    (sentence,) = leader_sentences(table)
+    assert sentence.startswith("On digits iprm is listed first, equal on validation to bss: 9")
+
+
 @pytest.mark.parametrize(("labels", "kept"), [("aba", [0, 2]), ("abb", [0]), ("a", [0]), ("", [])])
 def test_of_several_entries_of_one_method_the_first_is_the_baseline(labels: str, kept: list[int]) -> None:
     assert _of_first_label(pd.DataFrame({"label": list(labels)})).index.tolist() == kept

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 import signal
+import sys
 import time
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psutil
@@ -17,6 +19,7 @@ from support.forked_programs import printed
 
 from data.base import DataError
 from sweep.commands import list as listing_command
+from sweep.commands import main as main_module
 from sweep.commands.main import EXAMPLES, _parsed_options, argument_parser, main
 from sweep.config import ConfigError
 from sweep.results.tables import ResultsError
@@ -255,6 +258,26 @@ def test_each_way_to_end_has_its_code_and_its_line(
     monkeypatch.setattr(listing_command, "run_command", end)
     assert main(["list", "methods"]) == code
     assert capsys.readouterr().err.startswith(said)
+
+
+def test_an_interruption_before_the_command_is_imported_is_said_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(module: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main_module, "import_module", interrupted)
+    assert main(["list", "methods"]) == 130
+    monkeypatch.setitem(sys.modules, "sweep.results.tables", Interrupting("sweep.results.tables"))
+    assert main(["show", "s"]) == 130
+    assert capsys.readouterr().err == 2 * "interrupted; run the same command again to go on\n"
+
+
+class Interrupting(ModuleType):
+    """Stands for a module while it is imported."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise KeyboardInterrupt
 
 
 def test_an_error_of_no_file_is_one_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:

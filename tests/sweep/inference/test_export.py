@@ -161,6 +161,17 @@ def test_of_several_datasets_one_is_chosen(results: Results) -> None:
         assert str(told.value) == said
 
 
+def test_the_best_run_is_of_the_label_that_leads_under_fresh_seeds(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for label, searched, fresh in (("aug", 0.9, 0.6), ("iprm", 0.9, 0.8)):
+        results.run("one", label, 0, {"multi": searched}, values={"alpha": 0.1})
+        results.run("one", label, 1, {"multi": fresh}, values={"alpha": 0.1}, role="report")
+    rows = load(tmp_path / "one")
+    best = _best_run(rows, None, None)
+    assert (best["label"], best["seed"]) == ("iprm", 1)
+
+
 def test_where_nothing_has_finished_there_is_no_best_run(tmp_path: Path) -> None:
     results = Results(tmp_path)
     results.sweep("one")
