@@ -87,7 +87,7 @@ def _best_run(rows: pd.DataFrame, label: str | None, dataset: str | None) -> pd.
         if wanted is not None:
             rows = rows[rows[column].eq(wanted)]
     label = label or _leading_label(Parts(rows))
-    found = chosen_run(rows[rows["label"].eq(label)])
+    found = None if label is None else chosen_run(rows[rows["label"].eq(label)])
     if found is None:
         raise ModelError("the sweep has no finished run; python -m sweep show says why")
     mine = rows[rows["configuration"].eq(found["configuration"]) & rows["status"].eq("done")]
