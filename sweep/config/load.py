@@ -27,14 +27,18 @@ _RESERVED = "runs"
 
 def names(path: Path | str) -> list[str]:
     """List the names of the sweeps in a file, in its order. Raises ConfigError where it cannot be read."""
-    return list(_open(Path(path))[2])
+    found, problems = _open(Path(path))
+    if problems:
+        raise ConfigError(problems)
+    return list(found.values["sweeps"])
 
 
 def load(path: Path | str, names: list[str] | None = None, overrides: list[str] | None = None) -> list[Sweep]:
     """Load the sweeps called ``names`` (None: all), in that order, with ``overrides`` (``key=value``, later ones win)
     on top. Raises ConfigError with every mistake in what those sweeps are made of."""
-    document, defaults, known = _open(Path(path))
-    found, problems = list[Override](), list[Problem]()
+    document, problems = _open(Path(path))
+    known, found = list(document.values["sweeps"]), list[Override]()
+    whole, defaults = isinstance(document.values.get("defaults"), dict | None), document.below(("defaults",))
     for text in overrides or []:
         try:
             found.append(Override(text))
@@ -46,7 +50,7 @@ def load(path: Path | str, names: list[str] | None = None, overrides: list[str] 
             problems.append(Problem(COMMAND_LINE, None, name, "no sweep of this name", nearest(name, known)))
     sweeps = []
     for name in wanted:
-        if name in known:
+        if whole and isinstance(document.values["sweeps"].get(name), dict):
             sweep, wrong = _build(name, document.below(("sweeps", name)), defaults, found)
             problems += wrong
             sweeps.append(sweep)
@@ -68,13 +72,13 @@ def load_frozen(path: Path | str) -> Sweep:
     return sweeps[0]
 
 
-def _open(path: Path) -> tuple[LocatedMapping, LocatedMapping, list[str]]:
-    """Read a file, its defaults, and the names of its sweeps. Raises ConfigError where its outline is wrong."""
+def _open(path: Path) -> tuple[LocatedMapping, list[Problem]]:
+    """Read a file; also return what is wrong with its outline. Raises ConfigError where it has no sweeps at all."""
     document = read(path)
     problems = list(_outline(document))
-    if problems:
+    if not isinstance(document.values.get("sweeps"), dict) or not document.values["sweeps"]:
         raise ConfigError(problems)
-    return document, document.below(("defaults",)), list(document.values["sweeps"])
+    return document, problems
 
 
 def _outline(document: LocatedMapping) -> Iterator[Problem]:

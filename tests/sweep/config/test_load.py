@@ -25,6 +25,15 @@ def test_what_is_wrong_on_the_command_line_is_said_at_once(write):
     assert [line.split(":")[1].strip() for line in lines] == ["epochs", "=4", "b"]
 
 
+def test_what_is_no_sweep_is_said_beside_what_is_wrong_in_the_others(write):
+    text = "extra: 1\nsweeps:\n  a: 3\n  b c: {method: mixer, datasets: [toy], epoch: 4}\n"
+    keys = [line.split(": ")[1] for line in problem_lines(load, write(text))]
+    assert keys == ["extra", "sweeps.a", "sweeps.b c", "sweeps.b c.epoch"]
+    # What defaults would have been is not known, and so not what the sweeps lack.
+    keys = [line.split(": ")[1] for line in problem_lines(load, write("defaults: 1\n" + text))]
+    assert keys == ["defaults", "extra", "sweeps.a", "sweeps.b c"]
+
+
 def test_only_the_sweeps_asked_for_must_be_right(write):
     file = write("sweeps: {good: {method: mixer, datasets: [toy]}, bad: {method: x, datasets: [toy]}}")
     assert load(file, ["good"])[0].name == "good"
