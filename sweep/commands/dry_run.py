@@ -13,6 +13,7 @@ from sweep.config import Sweep
 from sweep.plan.build import plan
 from sweep.plan.configurations import Plan
 from sweep.runs.code_changes import changes_text, earlier_runs
+from sweep.runs.damaged_ends import damage_text, damaged_records
 from sweep.runs.records import FinalRecord, Run
 from sweep.runs.store import Store
 
@@ -26,6 +27,7 @@ def print_dry_run(sweep: Sweep, store: Store, console: Console) -> None:
     counts: Counter[str] = Counter()
     ahead: list[Run] = []
     kept: list[str] = []
+    lacking: list[str] = []
     speed: dict[tuple[str, str], float] = {}
     for each in planned_runs(sweep_plan, store):
         held = each.final is not None and each.final.status in ("done", "diverged")
@@ -36,6 +38,7 @@ def print_dry_run(sweep: Sweep, store: Store, console: Console) -> None:
                 speed[each.run.method, each.run.dataset] = _seconds_per_budgeted_epoch(each.run, each.final)
         else:
             ahead.append(each.run)
+            lacking.append(each.hash)
             values = ", ".join(f"{name}={value}" for name, value in each.configuration.values.items())
             begun = f", {each.epochs} epochs done" if each.status == "begun" else ""
             split = f" split {each.configuration.split}" if sweep.splits else ""
@@ -48,6 +51,8 @@ def print_dry_run(sweep: Sweep, store: Store, console: Console) -> None:
     if earlier := [changed for _, changed in earlier_runs(store, kept, {*kept})]:
         text = f"{sweep.name}: {len(earlier)} of the runs held are of earlier code: since then {changes_text(earlier)} "
         console.print(f"{text}changed; --force trains them again", style="yellow")
+    if damaged := damaged_records(store, lacking):
+        console.print(f"{sweep.name}: {damage_text(damaged)}", style="yellow", soft_wrap=True)
     searched = sweep_plan.searched_runs()
     report = sweep_plan.report_runs()
     console.print(

@@ -16,6 +16,7 @@ from sweep.commands.outlines import OutlineKeeper, outline
 from sweep.results.outline import Outline, values_text
 from sweep.results.tables import index_entries
 from sweep.runs.code_changes import changes_text
+from sweep.runs.damaged_ends import damage_text, damaged_records
 from sweep.runs.ended_runs import EndedRun, ended_runs
 from sweep.runs.failure_texts import describe_causes, describe_failure
 from sweep.runs.open_store import open_store
@@ -54,13 +55,14 @@ def show_again(options: argparse.Namespace) -> bool:
 
 @dataclass(frozen=True)
 class SweepState:
-    """A sweep with what is there of its runs: their lines in its index, those that have ended, and the hashes of those
-    that have begun and not ended."""
+    """A sweep with what is there of its runs: their lines in its index, those that have ended, the hashes of those
+    that have begun and not ended, and the records for which an end does not count."""
 
     outline: Outline
     entries: list[IndexEntry]
     ended: dict[str, EndedRun]
     begun: set[str]
+    damaged: list[str]
 
     def status(self, run_hash: str) -> str:
         """Say how a run ended, else whether it has begun."""
@@ -73,9 +75,11 @@ def read_state(outlined: Outline, store: Store) -> SweepState:
     """Read what is there of the runs of a sweep."""
     store.pull(outlined.name)
     entries, planned = index_entries(store.results, outlined.name), outlined.hashes
-    ended = ended_runs(store, outlined.name, sorted(planned | {entry.hash for entry in entries}), planned)
-    begun = {run_hash for run_hash in planned - ended.keys() if store.run(run_hash).epochs()}
-    return SweepState(outlined, entries, ended, begun)
+    hashes = sorted(planned | {entry.hash for entry in entries})
+    ended = ended_runs(store, outlined.name, hashes, planned)
+    left = [run_hash for run_hash in hashes if run_hash not in ended]
+    begun = {run_hash for run_hash in planned.intersection(left) if store.run(run_hash).epochs()}
+    return SweepState(outlined, entries, ended, begun, damaged_records(store, left))
 
 
 def print_state(state: SweepState, console: Console) -> None:
@@ -89,6 +93,8 @@ def print_state(state: SweepState, console: Console) -> None:
     proposed = (entry.label for entry in state.entries if entry.number is not None)
     for entry_label, count in Counter(proposed).items():
         console.print(f"{entry_label}: {count} runs of proposed configurations so far")
+    if state.damaged:
+        console.print(damage_text(state.damaged), style="yellow", highlight=False, soft_wrap=True, markup=False)
     if earlier := [ended.changed for ended in state.ended.values() if ended.changed]:
         console.print(f"{len(earlier)} runs are of earlier code: since then {changes_text(earlier)} changed")
     _print_failures(state, console)

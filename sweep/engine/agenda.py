@@ -40,7 +40,7 @@ class Agenda:
 
     proposers: one a study. record: takes an index entry for every run of the sweep. ended: hears of each configuration
     that has ended, with the hashes of those of its runs that were trained now. force: train every run again, whatever
-    the store holds."""
+    the store holds. damaged: as Claims has it."""
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class Agenda:
         record: Callable[[IndexEntry], None],
         ended: Callable[[Configuration, list[str], Outcomes], None],
         force: bool = False,
+        damaged: Callable[[], None] = lambda: None,
     ) -> None:
         self.plan, self.store, self.tally = plan, store, Tally()
         self._record, self._ended = record, ended
@@ -59,7 +60,7 @@ class Agenda:
         """Hears of runs that failed without being started, as another run of their dataset had failed of the data."""
         self._broken: dict[str, FinalRecord] = {}
         """Failures that every run of a dataset shares, by what the run reads."""
-        self._claims = Claims(store, plan.sweep.retries, force)
+        self._claims = Claims(store, plan.sweep.retries, force, damaged)
         racing = plan.sweep.search is not None and plan.sweep.search.racing
         race_log = RaceLog(store.sweep(plan.sweep.name) / "race.jsonl", fresh=force) if racing else None
         self._further_seeds = FurtherSeeds(plan.sweep, race_log)

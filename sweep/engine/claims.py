@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
 from sweep.engine.tasks import Task
 from sweep.runs.records import FinalRecord
+from sweep.runs.run_folder import DamagedEnd
 from sweep.runs.store import Store
 from sweep.storage.leases import Hold
 
@@ -33,10 +35,13 @@ class Ended:
 class Claims:
     """The runs that one driver trains, has trained, or has found at their end.
 
-    retries: how often a run that failed is tried again. force: train every run once more, whatever the store holds."""
+    retries: how often a run that failed is tried again. force: train every run once more, whatever the store holds.
+    damaged: hears of each run that is claimed although it had ended, as its end does not count."""
 
-    def __init__(self, store: Store, retries: int, force: bool = False) -> None:
-        self._store, self._retries, self._force = store, retries, force
+    def __init__(
+        self, store: Store, retries: int, force: bool = False, damaged: Callable[[], None] = lambda: None
+    ) -> None:
+        self._store, self._retries, self._force, self._damaged = store, retries, force, damaged
         self._under_way: dict[str, tuple[Task, Hold]] = {}
         self._twins: dict[str, list[Task]] = {}
         self._ended: dict[str, FinalRecord] = {}
@@ -64,7 +69,8 @@ class Claims:
         if hold is None:
             return Claim.ELSEWHERE
         # Again: the driver that held the claim until now may have ended it.
-        final = None if forced else folder.final()
+        end = None if forced else folder.end()
+        final = None if isinstance(end, DamagedEnd) else end
         if (found := self._found(task, final)) is not None:
             hold.release()
             return found
@@ -78,6 +84,8 @@ class Claims:
         self._ended.pop(task.hash, None)
         self._attempts[task.hash] = self._attempts.get(task.hash, 0) + 1
         self._under_way[task.hash] = (task, hold)
+        if isinstance(end, DamagedEnd):
+            self._damaged()
         return Claim.GRANTED
 
     def _found(self, task: Task, final: FinalRecord | None) -> Ended | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from rich.console import Console
@@ -22,8 +23,10 @@ from sweep.engine.tasks import listed_entries
 from sweep.engine.weights_kept import WeightsKeeper
 from sweep.plan.build import plan
 from sweep.plan.configurations import Configuration, Plan
+from sweep.results.tables import index_entries
 from sweep.runs.code_changes import changed_folders, kept_runs_text
 from sweep.runs.code_texts import code_digest
+from sweep.runs.damaged_ends import damage_text, damaged_records
 from sweep.runs.environment import check_code
 from sweep.runs.index import Index
 from sweep.runs.open_store import open_store
@@ -68,7 +71,8 @@ def execute(
         store.push(sweep.name)
         proposers = _proposers(planned, store)
         upkeep = Upkeep(store, sweep.name, WeightsKeeper(store, sweep))
-        agenda = Agenda(planned, store, proposers, index.add, upkeep.ended, how.force)
+        damaged = _warning_of_damage(planned, store, console)
+        agenda = Agenda(planned, store, proposers, index.add, upkeep.ended, how.force, damaged)
         try:
             if not agenda.idle():
                 prepare_datasets(planned, how.local, ray, console)
@@ -148,6 +152,20 @@ def _warn_of_other_code(store: Store, kept: Iterable[str], console: Console) -> 
     others = [found for environment in environments if environment and (found := changed_folders(environment))]
     if others:
         console.print(kept_runs_text(others), style="yellow", highlight=False)
+
+
+def _warning_of_damage(planned: Plan, store: Store, console: Console) -> Callable[[], None]:
+    """Return what warns of all runs whose ends do not count; once, as soon as one is met: a sweep without any has
+    nothing read for it."""
+
+    @cache
+    def warn() -> None:
+        name = planned.sweep.name
+        known = (entry.hash for entry in [*listed_entries(planned), *index_entries(store.results, name)])
+        said = f"{name}: {damage_text(damaged_records(store, known))}"
+        console.print(said, style="yellow", highlight=False, soft_wrap=True, markup=False)
+
+    return warn
 
 
 class Upkeep:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +33,14 @@ TEST_BYTES = "test_bytes"
 """Key of final.json: the size of test.json, which tells a damaged one without opening it."""
 
 
+@dataclass(frozen=True)
+class DamagedEnd:
+    """An end that does not count: the run is trained again. record: the first file that is missing or cannot be read
+    of those without which none does."""
+
+    record: str
+
+
 class RunFolder:
     """The records, checkpoint and weights of one run. Whatever cannot be written raises StoreError."""
 
@@ -47,11 +56,12 @@ class RunFolder:
         with guarded("clean", self.path):
             for partial in self.path.glob(PARTIAL):
                 partial.unlink(missing_ok=True)
-        if (content := self._read("final.json")) is not None:
-            damaged = self._damaged_record(*_parse_final(content))
+        if (end := self.end()) is not None:
             self._remove("final.json")
-            if damaged is not None:
-                self.log(f"{damaged} is missing or cannot be read, so the run does not count as ended: trained again")
+            if isinstance(end, DamagedEnd):
+                self.log(
+                    f"{end.record} is missing or cannot be read, so the run does not count as ended: trained again"
+                )
         self._write_record("config.json", run)
         self._write_record("environment.json", environment)
 
@@ -192,15 +202,23 @@ class RunFolder:
     def final(self) -> FinalRecord | None:
         """Read how the run ended; None while it has not. Where a record that belongs to the end is missing or cannot be
         read it has not: the run is trained again. Fields that a later version has added are left out."""
-        content = self._read("final.json")
-        final, test_bytes = (None, None) if content is None else _parse_final(content)
-        return None if self._damaged_record(final, test_bytes) else final
+        end = self.end()
+        return end if isinstance(end, FinalRecord) else None
 
-    def _damaged_record(self, final: FinalRecord | None, test_bytes: Any) -> str | None:
+    def end(self) -> FinalRecord | DamagedEnd | None:
+        """Read how the run ended, as :meth:`final`, but tell an end that does not count from none."""
+        content = self._read("final.json")
+        if content is None:
+            return None
+        final, test_bytes = _parse_final(content)
+        if final is None:
+            return DamagedEnd("final.json")
+        damaged = self._damaged_record(final, test_bytes)
+        return final if damaged is None else DamagedEnd(damaged)
+
+    def _damaged_record(self, final: FinalRecord, test_bytes: Any) -> str | None:
         """Name the first record without which an end does not count; None where all are there. A failure needs none: it
         is tried again. test_bytes: as the end has it."""
-        if final is None:
-            return "final.json"
         if final.status != "failed" and not _is_record(Run, self._read("config.json")):
             return "config.json"
         return "test.json" if final.status == "done" and not self._test_is_whole(test_bytes) else None

@@ -77,12 +77,17 @@ def test_what_ended_is_held_and_what_failed_is_trained_again(tmp_path: Path) -> 
             folder.open(run, make_environment())
             for epoch in (1, 2):
                 folder.append(make_epoch(epoch))
+        elif run.seed == 5:
+            done(folder, run)
+            (folder.path / "final.json").write_text("{")
 
-    failed, begun, missing, counted, _ = printed(tmp_path, end, seeds=[0, 1, 2, 3, 4], splits=[7])
+    failed, begun, missing, damaged, told, counted, _ = printed(tmp_path, end, seeds=[*range(6)], splits=[7])
     assert failed.endswith("  iprm  on digits split 7 seed 2")
     assert begun.endswith("  iprm  on digits split 7 seed 3, 2 epochs done")
     assert missing.endswith("  iprm  on digits split 7 seed 4")
-    assert counted.startswith("s: 3 runs to train, 2 held by ")
+    assert damaged.endswith("  iprm  on digits split 7 seed 5")
+    assert told.startswith("s: 1 run counts as not ended, as ")
+    assert counted.startswith("s: 4 runs to train, 2 held by ")
 
 
 def test_time_is_estimated_from_runs_of_the_same_method_and_disk_from_all(tmp_path: Path, four: None) -> None:

@@ -87,6 +87,22 @@ def test_a_sweep_by_hand(tmp_path: Path) -> None:
     ]
 
 
+def test_an_end_that_does_not_count_is_told_with_its_record(tmp_path: Path) -> None:
+    done = FinalRecord(status="done")
+    planned, store = ended(tmp_path, done, done, None, seeds=[0, 1, 2, 3])
+    hashes = [each.hash for each in planned_runs(planned, store)]
+    (store.run(hashes[0]).path / "final.json").write_text('{"status": "do')
+    row, damage = shown(planned, store)[2:]
+    assert row.split(maxsplit=2) == ["iprm", "digits", "2 missing, 1 done, 1 begun"]
+    first = f"{store}/runs/{hashes[0]}/final.json"
+    assert damage == f"1 run counts as not ended, as {first} is missing or cannot be read: run trains it again"
+    (store.run(hashes[1]).path / "final.json").write_text("")
+    assert shown(planned, store)[3] == (
+        "2 runs count as not ended, as a record of each is missing or cannot be read (first: "
+        f"{store}/runs/{min(hashes[:2])}/final.json): run trains them again"
+    )
+
+
 def test_a_sweep_without_title_or_runs_is_a_name_and_what_is_missing(tmp_path: Path) -> None:
     planned, store = ended(tmp_path)
     title, head, row = shown(planned, store)

@@ -17,7 +17,7 @@ from sweep.plan.configurations import Configuration
 from sweep.runs import mirror
 from sweep.runs.open_store import open_store
 from sweep.runs.records import FinalRecord
-from sweep.runs.run_folder import RunFolder
+from sweep.runs.run_folder import DamagedEnd, RunFolder
 from sweep.runs.store import Store
 from sweep.storage import leases
 from sweep.storage.files import LockedError
@@ -81,13 +81,13 @@ def test_an_end_in_the_store_counts_and_is_first_seen_once(store: Store, status:
 
 def test_the_store_is_looked_at_again_after_the_claim(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     final, looks = commit(store, "done"), list[bool]()
-    read = RunFolder.final
+    read = RunFolder.end
 
-    def late(folder: RunFolder) -> FinalRecord | None:
+    def late(folder: RunFolder) -> FinalRecord | DamagedEnd | None:
         looks.append(True)
         return None if len(looks) == 1 else read(folder)  # another driver ends it between look and claim
 
-    monkeypatch.setattr(RunFolder, "final", late)
+    monkeypatch.setattr(RunFolder, "end", late)
     claims = Claims(store, retries=0)
     assert claims.claim(TASK) == Ended(final, trained_here=False, first=True)
     assert len(looks) == 2

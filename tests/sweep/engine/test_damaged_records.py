@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,14 @@ def sweep(tmp_path: Path) -> Sweep:
     return load(tmp_path / "sweeps.yaml")[0]
 
 
-def run(sweep: Sweep, folder: Path) -> Tally:
+def run(sweep: Sweep, folder: Path, out: Console) -> Tally:
     with RaySession() as ray:
-        return execute(sweep, folder / "results", Execution(local=True), ray, Console(quiet=True))
+        return execute(sweep, folder / "results", Execution(local=True), ray, out)
+
+
+def said(out: Console) -> str:
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue()
 
 
 def table(folder: Path) -> list[dict[Any, Any]]:
@@ -54,7 +60,9 @@ def table(folder: Path) -> list[dict[Any, Any]]:
 
 
 def test_runs_with_damaged_records_are_trained_again_to_the_same_table(sweep: Sweep, tmp_path: Path) -> None:
-    assert run(sweep, tmp_path).done == len(DAMAGE)
+    out = Console(file=io.StringIO())
+    assert run(sweep, tmp_path, out).done == len(DAMAGE)
+    assert "not ended" not in said(out)
     before = table(tmp_path)
     for row, (name, content) in zip(before, DAMAGE, strict=True):
         path = tmp_path / "results/runs" / row["hash"] / name
@@ -65,7 +73,14 @@ def test_runs_with_damaged_records_are_trained_again_to_the_same_table(sweep: Sw
         assert set(tables.load(tmp_path / "results/s")["status"]) == {"running"}
     for other in ("index.jsonl", "sweep.yaml"):
         (tmp_path / "results/s" / other).write_bytes(b'{"hash": "..\xff')
-    tally = run(sweep, tmp_path)
+    first = tmp_path / "results/runs" / before[0]["hash"] / "test.json"
+    warning = (
+        f"s: {len(DAMAGE)} runs count as not ended, as a record of each is missing or cannot be read (first: {first}): "
+        "run trains them again"
+    )
+    tally = run(sweep, tmp_path, out)
     assert (tally.done, tally.kept) == (len(DAMAGE), 0)
+    assert said(out).splitlines().count(warning) == 1
     assert table(tmp_path) == before
-    assert run(sweep, tmp_path).kept == len(DAMAGE)
+    assert run(sweep, tmp_path, out).kept == len(DAMAGE)
+    assert said(out).count("not ended") == 1
