@@ -88,13 +88,15 @@ def publish_report(store: Store, name: str, console: Console, tex: bool = False,
     _check_writable(target)
     try:
         target.mkdir(parents=True, exist_ok=True)
-        with without_collection():  # what is read stays until the page is written
-            runs, epochs = load_both(store.results / name)
-        write_tables(store.results, name, target, (runs, epochs))
-        parts = Parts(runs)
-        standing = standings(parts)
-        page = write_report(store.results, name, target, (parts, epochs, standing))
-        paper = write_paper(store.results, name, target) if tex else None
+        # On a terminal alone.
+        with console.status(f"{name}: writing tables, page and figures", spinner="line"):
+            with without_collection():  # what is read stays until the page is written
+                runs, epochs = load_both(store.results / name)
+            write_tables(store.results, name, target, (runs, epochs))
+            parts = Parts(runs)
+            standing = standings(parts)
+            page = write_report(store.results, name, target, (parts, epochs, standing))
+            paper = write_paper(store.results, name, target) if tex else None
     except OSError as error:
         said = f"cannot write the report to {error.filename or target}: {error.strerror or error}"
         raise StoreError(f"{said}; free space, change permissions, or {ELSEWHERE}") from error
