@@ -12,6 +12,7 @@ from sweep.commands.planned_runs import planned_runs
 from sweep.config import Sweep
 from sweep.plan.build import plan
 from sweep.plan.configurations import Plan
+from sweep.results.outline import configuration_text, values_text
 from sweep.runs.code_changes import changes_text, earlier_runs
 from sweep.runs.damaged_ends import damage_text, damaged_records
 from sweep.runs.records import FinalRecord, Run
@@ -39,14 +40,14 @@ def print_dry_run(sweep: Sweep, store: Store, console: Console) -> None:
         else:
             ahead.append(each.run)
             lacking.append(each.hash)
-            values = ", ".join(f"{name}={value}" for name, value in each.configuration.values.items())
             begun = f", {each.epochs} epochs done" if each.status == "begun" else ""
             split = f" split {each.configuration.split}" if sweep.splits else ""
-            where = f"{each.configuration.label} {values} on {each.run.dataset}{split} seed {each.run.seed}"
+            named = configuration_text(each.configuration.label, values_text(each.configuration.values))
+            where = f"{named} on {each.run.dataset}{split} seed {each.run.seed}"
             console.print(f"  {each.hash}  {where}{begun}")
     for left_out in sweep_plan.not_applicable:
-        values = ", ".join(f"{name}={value}" for name, value in left_out.values.items())
-        where = f"{left_out.label} {values} on {left_out.dataset}: {left_out.reason}"
+        named = configuration_text(left_out.label, values_text(left_out.values))
+        where = f"{named} on {left_out.dataset}: {left_out.reason}"
         console.print(f"  {'N/A':16}  {where}", soft_wrap=True)
     if earlier := [changed for _, changed in earlier_runs(store, kept, {*kept})]:
         text = f"{sweep.name}: {len(earlier)} of the runs held are of earlier code: since then {changes_text(earlier)} "

@@ -13,7 +13,7 @@ from sweep.commands.answer_origins import noticing_warnings
 from sweep.commands.console import terminal
 from sweep.commands.exit_codes import DONE
 from sweep.commands.outlines import OutlineKeeper, outline
-from sweep.results.outline import Outline, values_text
+from sweep.results.outline import Outline, configuration_text, values_text
 from sweep.results.tables import index_entries
 from sweep.runs.code_changes import changes_text
 from sweep.runs.damaged_ends import damage_text, damaged_records
@@ -78,7 +78,7 @@ def read_state(outlined: Outline, store: Store) -> SweepState:
     hashes = sorted(planned | {entry.hash for entry in entries})
     ended = ended_runs(store, outlined.name, hashes, planned)
     left = [run_hash for run_hash in hashes if run_hash not in ended]
-    begun = {run_hash for run_hash in planned.intersection(left) if store.run(run_hash).epochs()}
+    begun = {run_hash for run_hash in left if store.run(run_hash).epochs()}
     return SweepState(outlined, entries, ended, begun, damaged_records(store, left))
 
 
@@ -89,10 +89,13 @@ def print_state(state: SweepState, console: Console) -> None:
     console.print(f": {outlined.title}" if outlined.title else "")
     if outlined.reproduces:
         console.print(f"reproduces {outlined.reproduces}")
-    console.print(_table(state))
-    proposed = (entry.label for entry in state.entries if entry.number is not None)
-    for entry_label, count in Counter(proposed).items():
-        console.print(f"{entry_label}: {count} runs of proposed configurations so far")
+    if (table := _table(state)).row_count:
+        console.print(table)
+    proposed: dict[str, Counter[str]] = {}
+    for entry in _proposed(state):
+        proposed.setdefault(entry.label, Counter()).update([state.status(entry.hash)])
+    for label, counts in proposed.items():
+        console.print(f"{label}: {counts.total()} runs of proposed configurations so far: {_counted(counts)}")
     if state.damaged:
         console.print(damage_text(state.damaged), style="yellow", highlight=False, soft_wrap=True, markup=False)
     if earlier := [ended.changed for ended in state.ended.values() if ended.changed]:
@@ -108,23 +111,39 @@ def _table(state: SweepState) -> Table:
     for each in state.outline.configurations:
         grouped.setdefault((each.label, each.values, each.dataset), Counter()).update(map(state.status, each.seeds))
     for (label, values, dataset), counts in grouped.items():
-        table.add_row(label, values, dataset, ", ".join(f"{count} {status}" for status, count in counts.items()))
+        table.add_row(label, values, dataset, _counted(counts))
     for left_out in state.outline.left_out:
         values = values_text(left_out.values)
         table.add_row(left_out.label, values, left_out.dataset, f"N/A: {left_out.reason}")
     return table
 
 
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in counts.items())
+
+
+def _proposed(state: SweepState) -> list[IndexEntry]:
+    """List the runs of configurations that no plan knew."""
+    return [entry for entry in state.entries if entry.number is not None]
+
+
 def _print_failures(state: SweepState, console: Console) -> None:
+    named = {
+        run_hash: f"{configuration_text(each.label, each.values)} seed {seed}"
+        for each in state.outline.configurations
+        for run_hash, seed in each.seeds.items()
+    }
+    for entry in _proposed(state):
+        text = configuration_text(entry.label, values_text(entry.values))
+        named.setdefault(entry.hash, f"{text} seed {entry.seed}")
     kinds, lines = Counter[str](), list[str]()
-    for each in state.outline.configurations:
-        for run_hash, seed in each.seeds.items():
-            if run_hash not in state.ended or not (final := state.ended[run_hash].final).reason:
-                continue
-            after = f", after {final.attempts} attempts" if final.attempts > 1 else ""
-            lines.append(f"{run_hash} ({each.label} {each.values} seed {seed}): {describe_failure(final)}{after}")
-            if final.status == "failed":
-                kinds[final.cause or "error"] += 1
+    for run_hash, text in named.items():
+        if run_hash not in state.ended or not (final := state.ended[run_hash].final).reason:
+            continue
+        after = f", after {final.attempts} attempts" if final.attempts > 1 else ""
+        lines.append(f"{run_hash} ({text}): {describe_failure(final)}{after}")
+        if final.status == "failed":
+            kinds[final.cause or "error"] += 1
     if kinds:
         console.print(f"{kinds.total()} failed: {describe_causes(kinds)}")
     for line in lines:

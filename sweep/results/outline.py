@@ -65,6 +65,11 @@ def values_text(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in values.items())
 
 
+def configuration_text(label: str, values: str) -> str:
+    """Name a configuration by its label, and by its varied values where there are any."""
+    return f"{label} {values}" if values else label
+
+
 def kept_outline(folder: Path) -> Outline | None:
     """Read the outline that is kept in a sweep's folder; None where there is none, or another program made it."""
     content = read_kept(folder / FILE, program_digest())

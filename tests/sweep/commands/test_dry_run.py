@@ -82,10 +82,10 @@ def test_what_ended_is_held_and_what_failed_is_trained_again(tmp_path: Path) -> 
             (folder.path / "final.json").write_text("{")
 
     failed, begun, missing, damaged, told, counted, _ = printed(tmp_path, end, seeds=[*range(6)], splits=[7])
-    assert failed.endswith("  iprm  on digits split 7 seed 2")
-    assert begun.endswith("  iprm  on digits split 7 seed 3, 2 epochs done")
-    assert missing.endswith("  iprm  on digits split 7 seed 4")
-    assert damaged.endswith("  iprm  on digits split 7 seed 5")
+    assert failed.endswith("  iprm on digits split 7 seed 2")
+    assert begun.endswith("  iprm on digits split 7 seed 3, 2 epochs done")
+    assert missing.endswith("  iprm on digits split 7 seed 4")
+    assert damaged.endswith("  iprm on digits split 7 seed 5")
     assert told.startswith("s: 1 run counts as not ended, as ")
     assert counted.startswith("s: 4 runs to train, 2 held by ")
 

@@ -130,9 +130,23 @@ def test_proposed_configurations_are_counted_from_the_index_and_those_of_earlier
         hash=next(planned_runs(planned, store)).hash, method="iprm", label="iprm", dataset="digits", role="sweep",
         values={}, configuration="c", seed=0,
     )  # fmt: skip
-    lines = [entry, *(entry.model_copy(update={"number": n, "hash": f"{n:016x}"}) for n in range(3))]
-    (store.sweep("s") / "index.jsonl").write_text("".join(line.model_dump_json() + "\n" for line in lines))
-    assert shown(planned, store)[3:] == [
-        "iprm: 3 runs of proposed configurations so far",
-        "2 runs are of earlier code: since then code of an unknown folder changed",
+    lines = [
+        entry,
+        *(entry.model_copy(update={"number": n, "values": {"alpha": 0.2}, "hash": f"{n:016x}"}) for n in range(3)),
     ]
+    (store.sweep("s") / "index.jsonl").write_text("".join(line.model_dump_json() + "\n" for line in lines))
+    for number, end in ((0, FinalRecord(status="failed", reason="boom")), (1, FinalRecord(status="done")), (2, None)):
+        run = store.run(f"{number:016x}")
+        run.open(next(planned_runs(planned, store)).run, make_environment(code=code_digest()))
+        run.commit(end) if end else run.append(make_epoch(1))
+    assert shown(planned, store)[3:] == [
+        "iprm: 3 runs of proposed configurations so far: 1 failed, 1 done, 1 begun",
+        "2 runs are of earlier code: since then code of an unknown folder changed",
+        "1 failed: 1 error",
+        "0000000000000000 (iprm alpha=0.2 seed 0): failed: boom",
+    ]
+
+
+def test_a_search_of_which_nothing_is_known_shows_no_table(tmp_path: Path) -> None:
+    search = {"algorithm": "random", "configurations": 2}
+    assert shown(*ended(tmp_path, vary={"alpha": {"uniform": [0.1, 0.9]}}, search=search)) == ["s"]
