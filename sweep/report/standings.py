@@ -21,6 +21,8 @@ TUNING = (
     " Tuning gave: the test metric of what the search chose less that of its first configuration (the defaults, where "
     "the space holds them), under the search's own seeds."
 )
+NOTHING = "–"
+"""Where a row has no value."""
 SHORT = {NO_DIFFERENCE: "not shown", NOT_JUDGED: "not judged"}
 
 
@@ -45,9 +47,9 @@ def _row(row: dict[Any, Any]) -> list[str]:
         method_text(row), row["dataset"], f"{row['n']}" + (f" (of {row['seeds']})" if row["n"] < row["seeds"] else ""),
         *(interval_text(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in ("validation", "test")),
         *(_difference_text(row, name) for name in DIFFERENCES.values()),
-        f"{row['weak_modality']} {weak}" if row["weak_modality"] else "–",
+        f"{row['weak_modality']} {weak}" if row["weak_modality"] else NOTHING,
         interval_text(row["imbalance"], row["imbalance_low"], row["imbalance_high"]),
-        "–" if math.isnan(row["cost"]) else f"{row['cost']:.2f}",
+        NOTHING if math.isnan(row["cost"]) else f"{row['cost']:.2f}",
         _points_text(row["tuning"], row["tuning_high"]),
     ]  # fmt: skip
 
@@ -70,7 +72,7 @@ def _difference_text(row: dict[Any, Any], name: str) -> str:
 def _points_text(mean: float, high: float) -> str:
     """Write a difference of shares in points, with half of its interval; "–" where there is none."""
     if math.isnan(mean):
-        return "–"
+        return NOTHING
     return f"{100 * mean:+.1f}" + ("" if math.isnan(high) else f" ± {100 * (high - mean):.1f}")
 
 
@@ -101,11 +103,8 @@ def _note(table: pd.DataFrame) -> str:
 
 
 def shown_columns(table: pd.DataFrame) -> list[int]:
-    """Give the places in HEADINGS of the columns that say something: the dataset where there are several, differences
-    to the ensemble where there is one, what tuning gave where something was searched."""
-    idle = {
-        "dataset": table["dataset"].nunique() < 2,
-        "minus ensemble": table["ensemble"].isna().all(),
-        "tuning gave": table["tuning"].isna().all(),
-    }
-    return [place for place, name in enumerate(HEADINGS) if not idle.get(name, False)]
+    """Give the places in HEADINGS of the columns that say something: the dataset where there are several, of the others
+    those that have a value."""
+    columns = zip(HEADINGS, zip(*standing_rows(table), strict=True), strict=True)
+    idle = [len(set(texts)) < 2 if name == "dataset" else set(texts) == {NOTHING} for name, texts in columns]
+    return [place for place, without in enumerate(idle) if not without]

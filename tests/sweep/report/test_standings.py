@@ -54,6 +54,19 @@ def test_what_tuning_gave_is_shown_of_a_search(tmp_path: Path) -> None:
     assert "under the search's own seeds" in block.table.note
 
 
+def test_columns_without_any_value_are_left_out(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    for seed in range(3):
+        for label, level in (("iprm", 0.8), ("aug", 0.7)):
+            results.run("one", label, seed, noisy(seed, level, 0.8, 0.4))
+    (block,) = standing_blocks(standings(Parts(load(tmp_path / "one"))))
+    assert block.table is not None
+    assert block.table.columns == [name for name in HEADINGS if name in block.table.columns]
+    assert not {name for name in block.table.columns if name.startswith("minus ")}
+    assert all({*column} != {"–"} for column in zip(*block.table.rows, strict=True))
+
+
 def half(table: pd.DataFrame) -> float:
     return float((table["tuning_high"] - table["tuning"]).max())
 
