@@ -105,6 +105,8 @@ def _draw(
         ax.set_title(f"{words}, published" if found else f"{words}, ours" if relative else words, loc="left")
         if place >= len(panels) - across:
             ax.set_xlabel("share of the training (%)" if relative else "epoch")
+        if not found and epochs[column].dropna().mod(1).eq(0).all():
+            ax.yaxis.set_major_locator(MaxNLocator("auto", integer=True))
         if not relative:
             ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     add_legend(figure, axes[: len(panels)])

@@ -56,6 +56,16 @@ def test_a_line_ends_with_the_first_of_its_seeds(tmp_path: Path) -> None:
     assert drawing.caption.endswith("a line is drawn as far as all that have the number go.")
 
 
+def test_numbers_that_are_whole_have_whole_ticks(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.sweep("one")
+    results.run("one", "umt", 0, epochs=4, diagnostics=lambda epoch: {"phase": epoch // 2, "share": epoch / 3})
+    (drawing,) = draw_trajectories(Parts(load(tmp_path / "one")), load(tmp_path / "one", "epoch"))
+    ticks = {ax.get_title(loc="left"): ax.get_yticks() for ax in drawing.figure.axes}
+    assert all(tick == round(tick) for tick in ticks["phase"])
+    assert any(tick != round(tick) for tick in ticks["share"])
+
+
 def test_figures_come_in_the_order_of_the_methods(tmp_path: Path) -> None:
     results = Results(tmp_path)
     results.sweep("one")
