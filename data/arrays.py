@@ -285,8 +285,8 @@ def check_arrays(root: Path, found: Mapping[str, Values], options: ArraysOptions
             continue
         values = found[name]
         if values.ndim == 0 or len(values) != rows:
-            has = f"{name} has {len(values) if values.ndim else 0} samples, labels has {rows}"
-            raise DataError(f"{root}: {has}; give each of them one row a sample")
+            has = f"{len(values)} samples, labels has {rows}" if values.ndim else "no axis of samples: it is one number"
+            raise DataError(f"{root}: {name} has {has}; give each of them one row a sample")
         if name not in RESERVED and (values.dtype.str[1:] not in NUMBERS or not values.dtype.isnative):
             raise DataError(
                 f"{root}: {name} has the type {values.dtype}; a modality must be of numbers: save it as float32"

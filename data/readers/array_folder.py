@@ -11,7 +11,17 @@ from typing import IO
 import numpy as np
 
 from data.base import AbsentDataError, DataError
-from data.readers.numpy_files import NumpyFileError, Values, check_size, members, open_npy, read_named, reading
+from data.readers.numpy_files import (
+    NumpyFileError,
+    Values,
+    check_size,
+    is_archive,
+    members,
+    open_npy,
+    read_named,
+    reading,
+    remedy,
+)
 
 LABELS, SPLIT, GROUP, CLASSES = "labels", "split", "group", "classes"
 RESERVED = (LABELS, SPLIT, GROUP, CLASSES)
@@ -58,7 +68,7 @@ def _open_whole(file: Path, wanted: set[str]) -> dict[str, Values | None]:
 def open_headers(file: Path, wanted: set[str]) -> dict[str, Values | None]:
     """Open the arrays of a file by what their headers say: of the right type and shape, all zeros, in no memory."""
     with _explained(file):
-        if not zipfile.is_zipfile(file):
+        if not is_archive(file):
             return {file.stem: open_npy(file)}
         found = dict[str, Values | None]()
         for name, info, archive in members(file):
@@ -74,7 +84,7 @@ def open_first(file: Path, wanted: set[str], first: dict[str, Values]) -> dict[s
     """Open the arrays of a file by what their headers say: of the right type and shape, all zeros, in no memory; those
     that are no modality are read. first: takes the first rows of each modality."""
     with _explained(file):
-        if not zipfile.is_zipfile(file):
+        if not is_archive(file):
             found = open_npy(file)
             first[file.stem] = found[:FIRST] if found.ndim else found
             return {file.stem: found}
@@ -110,4 +120,4 @@ def _explained(file: Path) -> Iterator[None]:
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
     except NumpyFileError as error:
-        raise DataError(f"{file}: not an npy or npz file of plain arrays ({error}); write it by numpy.save") from error
+        raise DataError(f"{file}: not an npy or npz file of plain arrays ({error}); {remedy(error, file)}") from error

@@ -4,6 +4,7 @@ was compared with what is there."""
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,10 @@ from numpy.typing import NDArray
 
 Values = NDArray[Any]
 
+ARCHIVE = b"PK\3\4"
+"""What an archive with anything in it begins with; what it ends with tells that it is whole."""
+CUT_OFF = ("EOF: reading", "mmap length is greater than file size")
+"""What numpy and mmap begin to say of an npy file that is too short."""
 HIGHEST_RATIO = 1032
 """So many bytes at most does one compressed byte stand for (deflate)."""
 
@@ -22,11 +27,36 @@ class NumpyFileError(ValueError):
     """A file holds no plain arrays, or is damaged; the message says what is wrong in it, not in which file."""
 
 
+class DamagedNumpyFileError(NumpyFileError):
+    """A file is cut off, or holds other bytes than were written."""
+
+    def __init__(self) -> None:
+        super().__init__("it is cut off or damaged")
+
+
+def remedy(error: NumpyFileError, file: Path) -> str:
+    """Say what to do about a file that holds no plain arrays, or is damaged."""
+    writer = "numpy.savez" if file.suffix == ".npz" else "numpy.save"
+    doing = "copy it again, or save it again" if isinstance(error, DamagedNumpyFileError) else "write it"
+    return f"{doing} by {writer}"
+
+
+def is_archive(file: Path) -> bool:
+    """Tell whether a file is an archive, as npz files are. Raises OSError, DamagedNumpyFileError where one is cut
+    off."""
+    if zipfile.is_zipfile(file):
+        return True
+    with file.open("rb") as content:
+        if content.read(len(ARCHIVE)) == ARCHIVE:
+            raise DamagedNumpyFileError
+    return False
+
+
 def read_named(file: Path, names: Collection[str]) -> dict[str, Values | None]:
     """Read the arrays of ``names`` from an npz file, None for each other one; of an npy file, which holds one of the
     file's name, that one, mapped where it lies. Raises OSError, NumpyFileError."""
     with reading():
-        if not zipfile.is_zipfile(file):
+        if not is_archive(file):
             return {file.stem: open_npy(file)}
         found = dict[str, Values | None]()
         for name, info, archive in members(file):
@@ -44,7 +74,7 @@ def open_npy(file: Path) -> Values:
     with reading():
         found = np.load(file, mmap_mode="r", allow_pickle=False)
         if not isinstance(found, np.ndarray):
-            raise NumpyFileError("it is a damaged zip archive")
+            raise DamagedNumpyFileError
         return found
 
 
@@ -84,8 +114,12 @@ def reading() -> Iterator[None]:
         yield
     except (OSError, NumpyFileError):
         raise
-    except Exception as error:  # zipfile, zlib, numpy and its parser of headers each raise a dozen kinds
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise DamagedNumpyFileError from error
+    except Exception as error:  # zipfile, numpy and its parser of headers each raise a dozen kinds
         said = str(error).strip().splitlines()
+        if said and said[0].startswith(CUT_OFF):
+            raise DamagedNumpyFileError from error
         if (
             said and "pickle" in said[0]
         ):  # numpy's guess of all that it does not know, with the advice to load it unsafely

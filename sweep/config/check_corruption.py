@@ -1,34 +1,26 @@
-"""Check what a sweep corrupts: that the modalities exist, and that their samples can be corrupted so."""
+"""Check what a sweep corrupts: that the samples can be corrupted so."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 from data.base import DatasetOptions, SampleType
 from data.base.corruption import sample_refusal
-from sweep.config.problems import Path, Problem, nearest
+from sweep.config.problems import Path, Problem
 from sweep.config.schema import Sweep
 from sweep.runs.severities import CORRUPT
 
 
 def corruption_problems(
-    sweep: Sweep,
-    options: DatasetOptions,
-    modalities: Sequence[str],
-    samples: Mapping[str, SampleType],
-    path_of: Callable[[Path], Path],
+    sweep: Sweep, options: DatasetOptions, samples: Mapping[str, SampleType], path_of: Callable[[Path], Path]
 ) -> Iterator[Problem]:
-    """Find what is wrong with ``corrupt`` of a dataset. samples: those that are known, by modality; path_of: where the
-    value at a path within the options was written."""
+    """Find what cannot be corrupted so. samples: those that are known, by modality; path_of: where the value at a path
+    within the options was written."""
     for modality, corruption in options.corrupt.items():
-        path = path_of((CORRUPT, modality))
-        if modality not in modalities:
-            yield sweep.problem(path, f"no modality called {modality!r}", nearest(modality, modalities))
-            continue
         sample = samples.get(modality)
         reason = sample and sample_refusal(corruption, sample.shape, sample.tokens)
         if reason:
-            yield sweep.problem_of_whole(path, reason)
+            yield sweep.problem_of_whole(path_of((CORRUPT, modality)), reason)
 
 
 def absence_refusal(options: DatasetOptions) -> str | None:

@@ -26,10 +26,11 @@ from sweep.config.check_corruption import absence_refusal, corruption_problems
 from sweep.config.conditions import with_idle_defaults
 from sweep.config.merge import names_another
 from sweep.config.nested import spread_over, value_below, with_value_below
-from sweep.config.problems import ConfigError, Path, Problem
+from sweep.config.problems import ConfigError, Path, Problem, nearest
 from sweep.config.schema import MethodSpec, Sweep
 from sweep.config.schema_errors import describe_value, explain
 from sweep.config.targets import Target, target
+from sweep.runs.severities import CORRUPT
 from sweep.training.optimizers import check_schedule
 from sweep.training.recipe import Recipe
 
@@ -154,6 +155,7 @@ def resolve(sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, 
 
     own = (*sweep.entry_path(entry), "hyperparameters")
     kind = methods.get(entry.method).Hyperparameters
+    problems += _without_unknown_corruption(sweep, dataset, layers["data"])
     options = build("data", source.Options, ("data", dataset), f"option of {dataset}")
     train = build("train", Recipe, ("train",), "key of train")
     hyperparameters = build("hyperparameters", kind, own, f"hyperparameter of {entry.method}")
@@ -173,13 +175,26 @@ def resolve(sweep: Sweep, entry: MethodSpec, dataset: str, values: Mapping[str, 
             check_sizes(samples)
             problems += encoder_problems(sweep, specs, samples, values, path_of)
             problems += corruption_problems(
-                sweep, options, modalities, samples, lambda path: layers["data"].path_of(path, ("data", dataset))
+                sweep, options, samples, lambda path: layers["data"].path_of(path, ("data", dataset))
             )
         except ValueError as error:
             problems.append(data_problem(sweep, dataset, error))
     if problems:
         raise ConfigError(problems)
     return Settings(with_idle_defaults(hyperparameters), options, modalities, specs, train, epochs)
+
+
+def _without_unknown_corruption(sweep: Sweep, dataset: str, layers: _Layers) -> list[Problem]:
+    """Take out what is to be done to modalities that the dataset has not, and return the problem of each: what is wrong
+    with their options is of no account."""
+    if not isinstance(corrupt := layers.values.get(CORRUPT), Mapping):
+        return []
+    clean = {name: value for name, value in layers.values.items() if name != CORRUPT}
+    modalities = modalities_of(dataset, clean)
+    unknown = [name for name in map(str, corrupt) if modalities and name not in modalities]
+    layers.values = clean | {CORRUPT: {name: how for name, how in corrupt.items() if name not in unknown}}
+    places = [(layers.path_of((CORRUPT, name), ("data", dataset)), name) for name in unknown]
+    return [sweep.problem(place, f"no modality called {name!r}", nearest(name, modalities)) for place, name in places]
 
 
 def data_problem(sweep: Sweep, dataset: str, error: ValueError) -> Problem:

@@ -143,16 +143,28 @@ def load_model(path: str | Path, device: str = "cpu") -> Model:
     _check_card(card, folder)
     if spoilt := [name for name, value in weights.items() if value.is_floating_point() and value.isnan().any()]:
         raise ModelError(f"{folder / WEIGHTS}: {spoilt[0]} holds numbers that are none; export the model again")
+    on = _device(device)
     try:
-        return Model(card, _rebuild(card, weights), torch.device(device))
+        return Model(card, _rebuild(card, weights), on)
     except ModelError:
         raise
-    except Exception as error:  # whatever a card that was changed by hand, or a device that is not there, leads to
+    except Exception as error:  # whatever a card that was changed by hand leads to
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"the model that {folder / CARD} describes cannot be built here, on {device} ({said}); export it again, or "
-            "use the version of the code that trained it"
+            f"the model that {folder / CARD} describes cannot be built here ({said}); export it again, or use "
+            "the version of the code that trained it"
         ) from error
+
+
+def _device(name: str) -> torch.device:
+    """Return the device of this name. Raises ModelError where this machine has none."""
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except Exception as error:  # torch raises another kind for each that is missing
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(f"this machine has no device {name} ({said}); use --device cpu") from error
+    return device
 
 
 def _check_card(card: ModelCard, folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from data.arrays import NUMBERS, listed
 from data.base import Dataset
 from data.prepared.lists.user_tables import number_labels, plain_text
 from data.readers.array_folder import CLASSES, LABELS, RESERVED, SPLIT
-from data.readers.numpy_files import NumpyFileError, Values, read_named
+from data.readers.numpy_files import NumpyFileError, Values, is_archive, read_named, remedy
 from methods.base import MULTI
 from sweep.config.problems import nearest
 from sweep.inference.model import Model, ModelError
@@ -66,16 +65,15 @@ def read_arrays(path: Path, model: Model) -> Samples:
 def _read_file(path: Path, names: set[str]) -> dict[str, Values | None]:
     """Read the arrays of ``names`` from an npz file, None for each other one. Raises ModelError."""
     try:
-        if not zipfile.is_zipfile(path):
-            with path.open("rb"):
-                raise ModelError(f"{path} is no npz file of plain arrays, or it is cut off; write it by numpy.savez")
+        if not is_archive(path):
+            raise NumpyFileError("it is of another format")
         return read_named(path, names)
     except FileNotFoundError as error:
         raise ModelError(f"{path} does not exist") from error
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
     except NumpyFileError as error:
-        raise ModelError(f"{path} is no npz file of plain arrays: {error}; write it by numpy.savez") from error
+        raise ModelError(f"{path} is no npz file of plain arrays: {error}; {remedy(error, path)}") from error
 
 
 def _check_classes(path: Path, classes: tuple[str, ...], model: Model) -> None:

@@ -73,9 +73,7 @@ class DataChecks:
         if isinstance(found, DataError) or found.samples == data.get(dataset).samples(settings.options):
             return
         yield from encoder_problems(sweep, settings.encoders, found.samples, values, lambda name: (*key, name))
-        yield from corruption_problems(
-            sweep, settings.options, settings.modalities, found.samples, lambda path: ("data", dataset, *path)
-        )
+        yield from corruption_problems(sweep, settings.options, found.samples, lambda path: ("data", dataset, *path))
         if (reason := refusal(entry, dataset, settings, found.samples)) is not None:
             yield sweep.problem(key, reason)
 

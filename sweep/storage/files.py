@@ -55,8 +55,11 @@ def guarded(doing: str, path: object) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        refused = StoreError(f"cannot {doing} {path}: {error.strerror or error}; {_remedy(error, doing == 'read')}")
-        refused.lasting = error.errno in _LASTING
+        # Where those above it are made, too, a folder is lacking to which nobody can add one, as in /proc.
+        nowhere = doing == "make" and error.errno == errno.ENOENT
+        remedy = "choose another --results" if nowhere else _remedy(error, doing == "read")
+        refused = StoreError(f"cannot {doing} {path}: {error.strerror or error}; {remedy}")
+        refused.lasting = nowhere or error.errno in _LASTING
         raise refused from error
 
 
@@ -72,7 +75,7 @@ def refusal_text(error: OSError) -> str:
 def _remedy(error: OSError, reading: bool) -> str:
     if reading and error.errno in (errno.EACCES, errno.EPERM):
         return "its owner can let others read it (chmod -R go+rX); or choose another --results"
-    return _REMEDIES.get(error.errno or 0, "check the disk or the network, then run again")
+    return _REMEDIES.get(error.errno or 0, "check the disk or the network")
 
 
 def read_file(path: str) -> bytes | None:

@@ -415,7 +415,8 @@ def spoilt(row: int, rows: int = 400) -> dict[str, Any]:
         ({"audio": np.zeros(N)}, r"audio is \[n\], one number a sample"),
         ({"labels": None}, "no array called labels"),
         ({"split": np.array(["train", "test"] * (N // 2))[: N // 2]}, "split has 20 samples, labels has 40"),
-        ({"audio": np.array([object()] * N)}, "not an npy or npz file of plain arrays .*; write it by numpy.save"),
+        ({"audio": np.array(1.0)}, "audio has no axis of samples: it is one number; give each of them one row"),
+        ({"audio": np.array([object()] * N)}, "not an npy or npz file of plain arrays .*; write it by numpy.savez?$"),
         (spoilt(255), r"audio\[255\] holds a number that is not finite; replace such numbers"),
     ],
 )
@@ -461,6 +462,7 @@ def test_data_that_is_not_there_is_told_from_data_that_is_wrong(tmp_path: Path) 
     np.savez(whole, **arrays())
     whole.write_bytes(whole.read_bytes()[:500])
     for act in (ArraysSource.describe, ArraysSource.load):
-        with pytest.raises(DataError, match="not an npy or npz file of plain arrays") as caught:
+        said = r"not an npy or npz file of plain arrays \(it is cut off or damaged\); copy it .* again by numpy.savez$"
+        with pytest.raises(DataError, match=said) as caught:
             act(options(whole))
         assert not isinstance(caught.value, AbsentDataError)

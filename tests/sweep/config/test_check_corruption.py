@@ -26,6 +26,7 @@ def corrupt(**modalities: Any) -> dict[str, Any]:
             corrupt(profil={"noise": 1}),
             "corrupt.profil: no modality called 'profil'; did you mean profile?",
         ),
+        (corrupt(nope={"drop": 2}), "corrupt.nope: no modality called 'nope'; there are: left, profile"),
         (corrupt(left={"nois": 1}), "data.digits.corrupt.left.nois: no key called 'nois'; did you mean noise?"),
         (corrupt(left={"share": 2}), "data.digits.corrupt.left.share: expected a number at most 1, not 2"),
         (corrupt(left={"where": "train"}), "data.digits.corrupt.left.where: 'train' is not possible"),

@@ -131,7 +131,7 @@ def test_a_folder_that_is_a_file_and_a_device_that_is_not_there_are_told(store: 
     export_model(store, "s", tmp_path / "model", label="iprm")
     with pytest.raises(ModelError, match="cannot be read: Not a directory"):
         load_model(tmp_path / "model" / "model.json")
-    with pytest.raises(ModelError, match="cannot be built here, on nowhere"):
+    with pytest.raises(ModelError, match=r"this machine has no device nowhere \(.*\); use --device cpu$"):
         load_model(tmp_path / "model", "nowhere")
 
 
@@ -283,7 +283,7 @@ def test_whatever_keeps_a_model_from_being_built_is_told_in_its_first_line(
     with pytest.raises(ModelError) as told:
         load_model(folder)
     assert str(told.value) == (
-        f"the model that {folder / 'model.json'} describes cannot be built here, on cpu ({said}); export it again, or "
+        f"the model that {folder / 'model.json'} describes cannot be built here ({said}); export it again, or "
         "use the version of the code that trained it"
     )
 

@@ -68,9 +68,16 @@ def test_a_file_that_is_damaged_or_of_odd_arrays_is_told_in_a_line(store: Store,
     arrays = {name: np.asarray(inputs[name])[:5] for name in model.modalities}
     np.savez(path, **arrays)
     whole = path.read_bytes()
-    for content in (b"", whole[:100], whole[:-30], whole[:60] + b"\xff" * 20 + whole[80:], b"\x93NUMPY\x01"):
+    other, cut = "it is of another format; write it by", "it is cut off or damaged; copy it again, or save it again by"
+    for content, said in (
+        (b"", other),
+        (whole[:100], cut),
+        (whole[:-30], cut),
+        (whole[:60] + b"\xff" * 20 + whole[80:], ""),
+        (b"\x93NUMPY\x01", other),
+    ):
         path.write_bytes(content)
-        with pytest.raises(ModelError, match=r"new\.npz is no npz file of plain arrays") as told:
+        with pytest.raises(ModelError, match=rf"new\.npz is no npz file of plain arrays: {said}") as told:
             read_arrays(path, model)
         assert "\n" not in str(told.value)
     for odd in (np.array(1.0), np.array(["a"] * 5), np.zeros((5, 2), "c8"), np.zeros((5, 2), "V3")):

@@ -163,11 +163,22 @@ def test_a_scratch_folder_goes_with_its_use_and_one_that_cannot_be_made_names_th
         pass
 
 
-@pytest.mark.parametrize(("code", "lasting"), [(errno.EACCES, True), (errno.EROFS, True), (errno.ENOSPC, False)])
-def test_a_refusal_says_whether_the_same_command_can_help(code: int, lasting: bool) -> None:
-    with pytest.raises(StoreError) as caught, guarded("write", "x"):
+@pytest.mark.parametrize(
+    ("doing", "code", "lasting"),
+    [
+        ("write", errno.EACCES, True),
+        ("write", errno.EROFS, True),
+        ("write", errno.ENOSPC, False),
+        ("write", errno.ENOENT, False),
+        ("make", errno.ENOENT, True),
+    ],
+)
+def test_a_refusal_says_whether_the_same_command_can_help(doing: str, code: int, lasting: bool) -> None:
+    with pytest.raises(StoreError) as caught, guarded(doing, "x"):
         raise OSError(code, os.strerror(code))
     assert caught.value.lasting is lasting
+    assert ("choose another --results" in str(caught.value)) is lasting
+    assert "again" not in str(caught.value)  # which the command says
 
 
 def test_what_may_not_be_read_is_not_to_be_made_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
