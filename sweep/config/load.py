@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from sweep.config.auto_ranges import expand_auto
+from sweep.config.check_idle import idle_problems
 from sweep.config.check_sweep import check
 from sweep.config.merge import KEYS, Override, merge, normalise
 from sweep.config.problems import COMMAND_LINE, ConfigError, Problem, nearest
@@ -36,10 +37,17 @@ def names(path: Path | str) -> list[str]:
 def load(path: Path | str, names: list[str] | None = None, overrides: list[str] | None = None) -> list[Sweep]:
     """Load the sweeps called ``names`` (None: all), in that order, with ``overrides`` (``key=value``, later ones win)
     on top. Raises ConfigError with every mistake in what those sweeps are made of."""
+    return _load(path, names, overrides or [], idle_problems)
+
+
+def _load(
+    path: Path | str, names: list[str] | None, overrides: list[str], further: Callable[[Sweep], Iterable[Problem]]
+) -> list[Sweep]:
+    """Load sweeps as :func:`load` does. further: finds mistakes in a sweep that could be trained."""
     document, problems = _open(Path(path))
     known, found = list(document.values["sweeps"]), list[Override]()
     whole, defaults = isinstance(document.values.get("defaults"), dict | None), document.below(("defaults",))
-    for text in overrides or []:
+    for text in overrides:
         try:
             found.append(Override(text))
         except ConfigError as error:
@@ -52,7 +60,7 @@ def load(path: Path | str, names: list[str] | None = None, overrides: list[str] 
     for name in wanted:
         if whole and isinstance(document.values["sweeps"].get(name), dict):
             sweep, wrong = _build(name, document.below(("sweeps", name)), defaults, found)
-            problems += wrong
+            problems += wrong or further(sweep)
             sweeps.append(sweep)
     if problems:
         raise ConfigError(problems)
@@ -65,8 +73,9 @@ def freeze(sweep: Sweep) -> str:
 
 
 def load_frozen(path: Path | str) -> Sweep:
-    """Load the one sweep that :func:`freeze` wrote. Raises ConfigError where it cannot be used any more."""
-    sweeps = load(path)
+    """Load the one sweep that :func:`freeze` wrote, of defaults and command line in one. Raises ConfigError where it
+    cannot be used any more."""
+    sweeps = _load(path, None, [], lambda _: [])
     if len(sweeps) != 1:
         raise ConfigError([Problem(str(path), None, "sweeps", f"expected one frozen sweep, found {len(sweeps)}")])
     return sweeps[0]

@@ -318,6 +318,12 @@ class Sweep(_Spec):
         """Tell whether someone wrote a value at ``path``."""
         return path in self._written.places
 
+    def wrote_itself(self, path: Path) -> bool:
+        """Tell whether the value at ``path`` stands in the file under the name of this sweep: not in what several
+        share, and not on the command line."""
+        place = self._written.places.get(path)
+        return place is not None and place.key.startswith(f"sweeps.{self.name}.")
+
     def from_command_line(self, path: Path) -> bool:
         """Tell whether the value at ``path``, or anything below it, comes from the command line."""
         places = [self._written.place(path)[0], *self._places_below(path)]
