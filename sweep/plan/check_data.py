@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import data
+import methods
 from data.base import AbsentDataError, DataError, DatasetOptions, Description
 from sweep.config import ConfigError, MethodSpec, Problem, Settings, Sweep, refusal
 from sweep.config.check_corruption import corruption_problems
@@ -70,7 +71,14 @@ class DataChecks:
         """Find what does not fit the samples that only the data tells of; none where the data cannot be used. values:
         those of the varied names, written under ``key``."""
         found = self._description(dataset, settings.options)
-        if isinstance(found, DataError) or found.samples == data.get(dataset).samples(settings.options):
+        if isinstance(found, DataError):
+            return
+        trained, batch = found.labels.get("train"), "train.batch_size"
+        drops = methods.get(entry.method).drop_last
+        if drops and trained is not None and len(trained) < settings.train.batch_size:
+            what = f"{entry.method} drops incomplete batches, and {dataset} has {len(trained)} training samples"
+            yield sweep.problem((*key, batch) if batch in values else tuple(batch.split(".")), what, "choose fewer")
+        if found.samples == data.get(dataset).samples(settings.options):
             return
         yield from encoder_problems(sweep, settings.encoders, found.samples, values, lambda name: (*key, name))
         yield from corruption_problems(sweep, settings.options, found.samples, lambda path: ("data", dataset, *path))

@@ -104,6 +104,18 @@ def test_data_and_encoders_of_the_command_line_are_named_as_such(write: Write) -
         assert problem.startswith(f"command line: {word}: {said}")
 
 
+def test_a_batch_that_no_training_fills_is_refused_where_the_method_drops_it(write: Write) -> None:
+    split = {"split": np.repeat(["train", "val", "test"], N // 3)}
+    said = "bss drops incomplete batches, and arrays has 100 training samples; choose fewer"
+    fixed = write(split, method="bss", train={"batch_size": 101})
+    assert refused(validate, fixed)[0].endswith(f"s.train.batch_size: {said}")
+    varied = write(split, method="bss", vary={"train.batch_size": {"grid": [100, 101]}})
+    assert [problem.partition(" ")[2] for problem in refused(plan_of, varied)] == [
+        f"sweeps.s.vary.train.batch_size: {said}"
+    ]
+    validate(write(split, train={"batch_size": 5000}))
+
+
 def test_what_only_the_whole_data_show_is_left_to_the_runs(write: Write) -> None:
     file = write(nan_in(256))
     assert [sweep.name for sweep in validate(file)] == ["s"]
