@@ -77,7 +77,9 @@ class DataChecks:
         drops = methods.get(entry.method).drop_last
         if drops and trained is not None and len(trained) < settings.train.batch_size:
             what = f"{entry.method} drops incomplete batches, and {dataset} has {len(trained)} training samples"
-            yield sweep.problem((*key, batch) if batch in values else tuple(batch.split(".")), what, "choose fewer")
+            yield sweep.problem(
+                (*key, batch) if batch in values else tuple(batch.split(".")), what, f"use at most {len(trained)}"
+            )
         if found.samples == data.get(dataset).samples(settings.options):
             return
         yield from encoder_problems(sweep, settings.encoders, found.samples, values, lambda name: (*key, name))

@@ -106,7 +106,7 @@ def test_data_and_encoders_of_the_command_line_are_named_as_such(write: Write) -
 
 def test_a_batch_that_no_training_fills_is_refused_where_the_method_drops_it(write: Write) -> None:
     split = {"split": np.repeat(["train", "val", "test"], N // 3)}
-    said = "bss drops incomplete batches, and arrays has 100 training samples; choose fewer"
+    said = "bss drops incomplete batches, and arrays has 100 training samples; use at most 100"
     fixed = write(split, method="bss", train={"batch_size": 101})
     assert refused(validate, fixed)[0].endswith(f"s.train.batch_size: {said}")
     varied = write(split, method="bss", vary={"train.batch_size": {"grid": [100, 101]}})
