@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import methods
+from methods.base.phase import selectable_epochs
 from sweep.config import Sweep
 from sweep.engine.tasks import Outcomes, StudyKey, Task, is_candidate, study_of
 from sweep.plan.configurations import Configuration
 from sweep.plan.objectives import DIRECTIONS, objective_value, objectives
 from sweep.runs.identity import choices_hash
+from sweep.runs.records import Run
 from sweep.runs.run_folder import RunFolder
 from sweep.search.early_stopping import StoppingRule
 from sweep.search.racing import Decision, Race, RaceLog
@@ -57,8 +60,9 @@ class FurtherSeeds:
         study, spec = study_of(task.configuration), self._sweep.scheduler
         if study not in self._rules:
             assert spec is not None
-            most = self._sweep.vary.get("epochs")
-            self._rules[study] = StoppingRule(spec, max(most.values) if most else task.run.epochs)
+            varied = self._sweep.vary.get("epochs")
+            most = max(varied.values) if varied else task.run.epochs
+            self._rules[study] = StoppingRule(spec, _selectable_epochs(task.run, most))
         return self._rules[study]
 
     # Seeds -----------------------------------------------------------------------------------------------------
@@ -94,3 +98,10 @@ class FurtherSeeds:
 
     def _races_on(self, configuration: Configuration) -> bool:
         return self._race_log is not None and configuration.number is not None and configuration.role != "report"
+
+
+def _selectable_epochs(run: Run, epochs: int) -> int:
+    """Count the epochs of a run that may be selected, with a budget of ``epochs``: the rule counts no others."""
+    method = methods.get(run.method)
+    hyperparameters = method.Hyperparameters.model_validate(run.hyperparameters)
+    return selectable_epochs(method.phases_of(hyperparameters, tuple(run.encoders), epochs))

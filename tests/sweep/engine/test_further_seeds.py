@@ -170,6 +170,17 @@ def test_the_rule_looks_as_far_as_the_longest_of_the_epochs_that_vary(tmp_path: 
     assert len(fixed._rule(task(configuration()))._brackets) == 2
 
 
+def test_the_rule_looks_as_far_as_the_epochs_that_may_be_selected(tmp_path: Path) -> None:
+    keys = {"scheduler": {"name": "hyperband", "grace": 1, "reduction": 2}, "epochs": 4}
+    brackets = {}
+    for method in ("joint", "domfn", "reconboost"):
+        planned = make_plan(tmp_path / method, method=method, **keys)
+        (chosen,) = planned.studies[0].configurations
+        brackets[method] = len(FurtherSeeds(planned.sweep, None)._rule(task(chosen))._brackets)
+    # Of four epochs DOMFN offers the three after its warm-up, ReconBoost the last alone.
+    assert brackets == {"joint": 3, "domfn": 2, "reconboost": 1}
+
+
 def test_epochs_that_an_earlier_driver_trained_of_an_open_run_count_once(tmp_path: Path) -> None:
     further = FurtherSeeds(make_sweep(tmp_path, scheduler=ASHA, epochs=4), None)
     resumed, folder = task(configuration(1)), Store(tmp_path / "results").run("0123")
