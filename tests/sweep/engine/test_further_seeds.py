@@ -177,7 +177,7 @@ def test_the_rule_looks_as_far_as_the_epochs_that_may_be_selected(tmp_path: Path
         planned = make_plan(tmp_path / method, method=method, **keys)
         (chosen,) = planned.studies[0].configurations
         brackets[method] = len(FurtherSeeds(planned.sweep, None)._rule(task(chosen))._brackets)
-    # Of four epochs DOMFN offers the three after its warm-up, ReconBoost the last alone.
+    # Of four epochs DOMFN offers the three after its pretraining, ReconBoost the last alone.
     assert brackets == {"joint": 3, "domfn": 2, "reconboost": 1}
 
 
