@@ -95,7 +95,7 @@ def test_runs_of_a_group_are_those_of_a_fresh_one_and_of_one_worker_and_what_bef
         # The first is the second of those, by workers that have trained nothing before: with a patience that changes
         # nothing it is another run.
         troubled=SWEEP
-        | {"train": {"lr": 0.1}, "patience": 50, "points": [{"trouble": "none"}, {"trouble": "diverge"}, *troubled]},
+        | {"train": {"lr": 0.1}, "patience": 4, "points": [{"trouble": "none"}, {"trouble": "diverge"}, *troubled]},
         hanging=SWEEP | {"points": [{"trouble": "hang"}], "timeout": 8, "retries": 0},
     )
     code, out, err = desk.run("run", "s", "troubled", "hanging", "--no-report")
