@@ -28,6 +28,7 @@ from sweep.config import load
 from sweep.engine.execute import Execution, execute
 from sweep.engine.on_ray import tune as tuning
 from sweep.engine.on_ray.session import RaySession
+from sweep.runs.environment import record_environment
 from sweep.runs.records import FinalRecord, Run
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
@@ -38,7 +39,7 @@ class EmptyActor(tuning.RunActor):
     """Commits every run at once."""
 
     def begin(self, run: Run, folder: RunFolder, config: dict[str, Any]) -> Iterator[EpochRecord]:
-        folder.path.mkdir(parents=True, exist_ok=True)
+        folder.open(run, record_environment(1))
         folder.commit(FinalRecord(status="done", metrics={"validation_accuracy": 0.5}))
         return iter(())
 

@@ -27,7 +27,6 @@ LOOPBACK = "127.0.0.1"
 SETTINGS = {
     # Ray's way, which it takes by itself on macOS, of listening on the loopback address alone.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_AUTH_MODE": "token",
     # A process for each CPU at the start; trials, whose processes have an environment of their own, use none of them.
     "RAY_prestart_worker_first_driver": "0",
     # A node that is not up within 30 s counts as dead: too soon on a machine that is busy with other things.
@@ -44,16 +43,17 @@ SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 class OwnCluster:
-    """What a cluster of this machine needs beside Ray. Raises ConfigError where one cannot be started."""
+    """What a cluster of this machine needs beside Ray. authentication: Ray's name of how it knows who belongs to it.
+    Raises ConfigError where one cannot be started."""
 
-    def __init__(self) -> None:
+    def __init__(self, authentication: str = "token") -> None:
         interface = loopback_interface()
         # Another one each time, by which the processes of this cluster are told from those of others.
         self.folder = private_folder() / secrets.token_hex(4)
         """Ray's sockets and logs."""
         # The processes of a run talk to each other over the loopback address, too.
         sockets = {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface}
-        os.environ.update(SETTINGS | sockets)
+        os.environ.update(SETTINGS | sockets | {"RAY_AUTH_MODE": authentication})
         os.environ.update({"RAY_AUTH_TOKEN": _token(), cluster_guard.VARIABLE: str(self.folder)})
         self._guard = self.start_guard()
         self._fork_server: subprocess.Popen[bytes] | None = None

@@ -171,7 +171,7 @@ class RaySession:
 
 def _start_own() -> OwnCluster:
     """Start a cluster of this machine; of one that does not start nothing is left. Raises what Ray does."""
-    cluster = OwnCluster()
+    cluster = OwnCluster(authentication())
     import ray
 
     path = os.pathsep.join(filter(None, [str(ROOT), _python_path()]))
@@ -187,6 +187,16 @@ def _start_own() -> OwnCluster:
         cluster.close()
         raise
     return cluster
+
+
+def authentication() -> str:
+    """Tell how clusters of this process know who belongs to them: by a token, unless somebody has imported Ray before,
+    which reads then once and for all whether one is asked for."""
+    if "ray._raylet" not in sys.modules:
+        return "token"
+    from ray._raylet import AuthenticationMode, get_authentication_mode  # type: ignore[attr-defined]
+
+    return "token" if get_authentication_mode() == AuthenticationMode.TOKEN else "disabled"
 
 
 @contextmanager

@@ -428,3 +428,15 @@ def test_a_run_reserves_what_its_workers_take_and_nothing_for_itself_where_there
     assert several.bundles == [{"CPU": 1.0}] * 2  # Ray leaves out what is empty, and notes that the head is
     assert several.head_bundle_is_empty
     assert several.strategy == "STRICT_SPREAD"
+
+
+def test_where_ray_was_imported_before_a_cluster_asks_for_a_token_only_if_ray_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kinds = SimpleNamespace(DISABLED=0, TOKEN=1)
+    for mode, name in enumerate(("disabled", "token")):
+        raylet = SimpleNamespace(AuthenticationMode=kinds, get_authentication_mode=lambda mode=mode: mode)
+        monkeypatch.setitem(sys.modules, "ray._raylet", raylet)
+        assert session.authentication() == name
+    monkeypatch.delitem(sys.modules, "ray._raylet")
+    assert session.authentication() == "token"
