@@ -8,10 +8,10 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep.runs.program import has_plug_ins
 from sweep.runs.records import is_sweep_name
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ def depends_on_files_elsewhere(sweep: Sweep) -> bool:
     import data
     from sweep.config import freeze
 
-    plug_ins = any(entry_points(group=group) for group in ("sweep.methods", "sweep.datasets"))
-    return plug_ins or any(data.get(name).paths for name in sweep.datasets) or "pretrained" in freeze(sweep)
+    return has_plug_ins() or any(data.get(name).paths for name in sweep.datasets) or "pretrained" in freeze(sweep)
 
 
 @dataclass

@@ -4,12 +4,12 @@ records that it was read from: of thousands of runs only those are read again wh
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from importlib.metadata import entry_points
 
 from pydantic import TypeAdapter, ValidationError
 
 from sweep.runs.code_changes import changed_since
 from sweep.runs.code_texts import code_digest
+from sweep.runs.program import has_plug_ins
 from sweep.runs.records import FinalRecord
 from sweep.runs.run_folder import RunFolder
 from sweep.runs.store import Store
@@ -50,8 +50,7 @@ def ended_runs(store: Store, name: str, hashes: Iterable[str], planned: Collecti
             found[run_hash] = ended
             if stamps.settled:
                 kept[run_hash] = stamps.digest, ended
-    # What a plug-in's code is, no digest of ours says.
-    if kept != before and not any(entry_points(group=group) for group in ("sweep.methods", "sweep.datasets")):
+    if kept != before and not has_plug_ins():
         write_kept(path, code, _KEPT.dump_json(kept, exclude_defaults=True))
     return found
 

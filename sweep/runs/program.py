@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.metadata import entry_points
 
 from sweep.runs.code_texts import code_digest
 
@@ -16,6 +17,11 @@ def program_digest() -> str:
     """Digest the code, Python, and the packages that are installed."""
     parts = [code_digest(), sys.version, sys.path, sorted(_installed())]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def has_plug_ins() -> bool:
+    """Tell whether other packages bring methods or datasets: of what their code is no digest of ours says anything."""
+    return any(entry_points(group=group) for group in ("sweep.methods", "sweep.datasets"))
 
 
 def _installed() -> Iterator[str]:

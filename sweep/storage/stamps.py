@@ -14,8 +14,8 @@ SETTLED = 2.0
 
 @dataclass(frozen=True)
 class Stamps:
-    """Digest of the stamps of several files, in their order. settled: none was changed a moment ago, as one that is
-    changed once more in that moment could keep its stamp."""
+    """Digest of the stamps of several files, in their order. settled: any is there, and none was changed a moment ago,
+    as one that is changed once more in that moment could keep its stamp."""
 
     digest: str
     settled: bool
@@ -32,4 +32,4 @@ def stamp_files(paths: Iterable[str]) -> Stamps:
             continue
         newest = max(newest, state.st_ctime_ns)
         found.update(b"%d %d %d %d;" % (state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino))
-    return Stamps(found.hexdigest(), newest < time.time_ns() - int(SETTLED * 1e9))
+    return Stamps(found.hexdigest(), 0 < newest < time.time_ns() - int(SETTLED * 1e9))

@@ -95,10 +95,20 @@ def test_nothing_is_kept_of_records_that_just_changed_or_beside_plug_ins(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = store.results / "s" / FILE
-    monkeypatch.setattr(module, "entry_points", lambda group: [group])
+    monkeypatch.setattr(module, "has_plug_ins", lambda: True)
     ends_of(store)
     assert not path.exists()
     monkeypatch.undo()
     monkeypatch.setattr(stamps, "SETTLED", 3600.0)
     assert len(ends_of(store)) == 2
     assert not path.exists()
+
+
+def test_an_end_that_does_not_lie_beside_its_sweep_is_asked_for_each_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As of results on object storage, of which no record may have been brought here.
+    monkeypatch.setattr(RunFolder, "final", lambda folder: ENDS["1"])
+    assert set(ends_of(store)) == set("0123")
+    monkeypatch.setattr(RunFolder, "final", lambda folder: None)
+    assert "3" not in ends_of(store)
